@@ -1,0 +1,9 @@
+"""Vision Transformers with Hierarchical Attention (H-MHSA, HAT-Net) in PyTorch."""
+
+from hatnet.attention import MHSA
+from hatnet.config import VARIANTS, HATNetConfig, get_config
+from hatnet.equivalence import to_numpy
+from hatnet.hierarchical_attention import HMHSA
+from hatnet.network import HATNet, create_model
+
+__all__ = ["HMHSA", "MHSA", "VARIANTS", "HATNet", "HATNetConfig", "create_model", "get_config", "to_numpy"]

@@ -1,0 +1,79 @@
+"""Attention: Eq. 1-3 of the paper, batched, through PyTorch's fused kernels."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hatnet.layers import ChannelDropout, GroupNorm
+from hatnet.trace import Trace
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """(B, N, C) -> (B, heads, N, d): a head is d = C / heads neighbouring channels. A view."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def join_heads(x: Tensor) -> Tensor:
+    """(B, heads, N, d) -> (B, N, C), the inverse of `split_heads`."""
+    return x.transpose(1, 2).flatten(2)
+
+
+def multi_head_attention(Q: Tensor, K: Tensor, V: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
+    r"""Attention in every head: $A = \operatorname{Softmax}(Q K^T / \sqrt{d})\, V$ (Eq. 2).
+
+    Args:
+        Q: (B, N, C).
+        K, V: (B, M, C).
+        heads: number of heads, dividing C.
+        mask: which keys exist, boolean, broadcasting to (B, heads, N, M); None where all do.
+
+    Returns:
+        A, (B, N, C).
+    """
+    A = F.scaled_dot_product_attention(  # divides by sqrt(d) itself                                   Eq. 2
+        split_heads(Q, heads), split_heads(K, heads), split_heads(V, heads), attn_mask=mask
+    )  # (B, heads, N, d)
+    return join_heads(A)  # (B, N, C)
+
+
+def attention_weights(Q: Tensor, K: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
+    r"""The weights $\operatorname{Softmax}(Q K^T / \sqrt{d})$ of Eq. 2, which the fused kernels never form.
+
+    Only traces ask for them. Arguments as in `multi_head_attention`.
+
+    Returns:
+        (B, heads, N, M), rows sum to one.
+    """
+    q, k = split_heads(Q, heads), split_heads(K, heads)  # (B, heads, N, d), (B, heads, M, d)
+    scores = q @ k.transpose(-2, -1) / sqrt(q.shape[-1])  # (B, heads, N, M)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return scores.softmax(dim=-1)
+
+
+class MHSA(nn.Module):
+    """Multi-head self-attention over all tokens of a map (Eq. 1-3), for the last stage.
+
+    The `+ X` of Eq. 3 is the block's.
+    """
+
+    def __init__(self, channels: int, heads: int, drop_rate: float = 0.0) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = GroupNorm(channels)  # D1
+        self.qkv = nn.Linear(channels, 3 * channels)  # rows: W^q, W^k, W^v                            D4
+        self.projection = nn.Linear(channels, channels)  # W^p
+        self.drop = ChannelDropout(drop_rate)
+
+    def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
+        """(B, H, W, C) -> (B, H, W, C)."""
+        X = self.norm(x).flatten(1, 2)  # (B, HW, C)
+        Q, K, V = self.qkv(X).chunk(3, dim=-1)  # (B, HW, C) each                                      Eq. 1
+        A = multi_head_attention(Q, K, V, self.heads)  # (B, HW, C)                                    Eq. 2
+        if trace is not None:
+            trace["weights"] = attention_weights(Q, K, self.heads)
+        A = A.unflatten(1, x.shape[1:3])  # (B, H, W, C)                                               Eq. 3
+        return self.drop(self.projection(A))  # A W^p                                                  Eq. 3

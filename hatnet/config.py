@@ -1,0 +1,228 @@
+"""The architecture as data: Table 1 of the paper, and what an image size means at each stage."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from math import prod
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the network: one row of Table 1, for one variant.
+
+    The last stage has no windows and no merged tokens: `grid_size` and `pool_size` are None, and
+    its blocks use plain multi-head self-attention.
+    """
+
+    channels: int  # C
+    depth: int  # L, the number of blocks
+    heads: int  # C / d
+    kernel_size: int  # K of the depthwise convolution in the MLP
+    expansion: int  # E, the MLP is E C channels wide
+    grid_size: int | None  # G1, the side of a window, in tokens
+    pool_size: int | None  # G2, the side of a pooling cell, in tokens
+    stride: int  # pixels from one token to the next
+
+
+@dataclass(frozen=True)
+class StageLayout:
+    """What one image size means at one stage; every field is (rows, columns), in tokens unless it says otherwise."""
+
+    map: tuple[int, int]  # H, W
+    window: tuple[int, int] | None  # a full window: G1, or the whole map where the map is smaller
+    windows: tuple[int, int] | None  # how many windows
+    last_window: tuple[int, int] | None  # the bottom right one, smaller where G1 does not divide
+    merged: tuple[int, int] | None  # how many pooling cells, so merged tokens
+    last_cell: tuple[int, int] | None  # the bottom right one, smaller where G2 does not divide
+
+
+@dataclass(frozen=True)
+class HATNetConfig:
+    """The architecture of one HAT-Net. Fields with one entry a stage are tuples of equal length.
+
+    Raises ValueError where the fields do not describe a network, for instance where the head
+    dimension does not divide the channels of a stage.
+    """
+
+    name: str = "custom"
+    in_channels: int = 3
+    num_classes: int = 1000
+    stem_channels: int = 16  # between the two convolutions of the stem
+    stem_strides: tuple[int, int] = (2, 2)
+    channels: tuple[int, ...] = (64, 128, 320, 512)  # C
+    depths: tuple[int, ...] = (2, 3, 8, 3)  # L
+    kernel_sizes: tuple[int, ...] = (3, 3, 3, 3)  # K
+    expansions: tuple[int, ...] = (8, 8, 4, 4)  # E
+    head_dim: int = 64  # d
+    grid_sizes: tuple[int, ...] = (8, 7, 7)  # G1, one fewer than stages: the last one is plain
+    pool_sizes: tuple[int, ...] = (8, 4, 2)  # G2, likewise
+    drop_rate: float = 0.0  # channel dropout after the output projection and in the MLP
+    drop_path_rate: float = 0.0  # stochastic depth of the last block; it rises linearly from 0 in the first
+    classifier_drop_rate: float = 0.2
+
+    def __post_init__(self) -> None:
+        for field in fields(self):  # lists come from JSON and from the command line
+            value = getattr(self, field.name)
+            if isinstance(value, list):
+                object.__setattr__(self, field.name, tuple(value))
+        stages = len(self.channels)
+        if not stages:
+            raise ValueError("channels is empty: a HAT-Net has at least one stage")
+        for name, length in {
+            "stem_strides": 2,
+            "depths": stages,
+            "kernel_sizes": stages,
+            "expansions": stages,
+            "grid_sizes": stages - 1,
+            "pool_sizes": stages - 1,
+        }.items():
+            value = getattr(self, name)
+            if not isinstance(value, tuple) or len(value) != length:
+                raise ValueError(f"{name}={value!r} must have {length} entries for {stages} stages")
+        for name in (
+            "in_channels", "num_classes", "stem_channels", "stem_strides", "channels", "depths",
+            "kernel_sizes", "expansions", "head_dim", "grid_sizes", "pool_sizes",
+        ):  # fmt: skip
+            value = getattr(self, name)
+            for entry in value if isinstance(value, tuple) else (value,):
+                if not isinstance(entry, int) or isinstance(entry, bool) or entry < 1:
+                    raise ValueError(f"{name}={value!r} must hold whole numbers of at least 1")
+        for kernel_size in self.kernel_sizes:
+            if kernel_size % 2 == 0:
+                raise ValueError(f"kernel_sizes={self.kernel_sizes} must be odd, so that a map keeps its size")
+        for channels in self.channels:
+            if channels % self.head_dim:
+                raise ValueError(
+                    f"head_dim={self.head_dim} does not divide the {channels} channels of a stage "
+                    f"(channels={self.channels}); a stage has channels / head_dim heads"
+                )
+        for name in ("drop_rate", "drop_path_rate", "classifier_drop_rate"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+                raise ValueError(f"{name}={value!r} must be a probability in [0, 1)")
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages from the stem to the classifier, the last one without windows."""
+        first = prod(self.stem_strides)
+        return tuple(
+            Stage(C, L, C // self.head_dim, K, E, G1, G2, stride=first * 2**index)
+            for index, (C, L, K, E, G1, G2) in enumerate(
+                zip(
+                    self.channels,
+                    self.depths,
+                    self.kernel_sizes,
+                    self.expansions,
+                    (*self.grid_sizes, None),
+                    (*self.pool_sizes, None),
+                    strict=True,
+                )
+            )
+        )
+
+    @property
+    def min_image_size(self) -> int:
+        """The smallest height and width in pixels: one whole token of the last stage, 32 for the published variants."""
+        return self.stages[-1].stride
+
+    def layout(self, height: int, width: int) -> tuple[StageLayout, ...]:
+        """What an image of `height` x `width` pixels becomes at each stage.
+
+        Every stride-2 convolution rounds up. Windows and pooling cells are laid from the top left;
+        those that reach over the border are smaller.
+
+        Raises:
+            ValueError: if the image is smaller than `min_image_size`.
+
+        >>> last = HATNetConfig(grid_sizes=(8, 8, 8), pool_sizes=(16, 8, 4)).layout(800, 1333)[0]
+        >>> last.map, last.windows, last.last_window, last.merged, last.last_cell
+        ((200, 334), (25, 42), (8, 6), (13, 21), (8, 14))
+        """
+        if min(height, width) < self.min_image_size:
+            raise ValueError(
+                f"image of {height} x {width} pixels is too small: the last stage of {self.name!r} has one token for "
+                f"{self.min_image_size} x {self.min_image_size} pixels, so both sides must be at least "
+                f"{self.min_image_size}; enlarge or pad the image"
+            )
+        layouts = []
+        for stride in self.stem_strides:
+            height, width = _ceil_div(height, stride), _ceil_div(width, stride)
+        for index, stage in enumerate(self.stages):
+            if index:
+                height, width = _ceil_div(height, 2), _ceil_div(width, 2)
+            window = windows = last_window = merged = last_cell = None
+            if stage.grid_size is not None and stage.pool_size is not None:
+                window = (min(stage.grid_size, height), min(stage.grid_size, width))
+                windows, last_window = _tiles((height, width), window)
+                merged, last_cell = _tiles((height, width), (stage.pool_size, stage.pool_size))
+            layouts.append(StageLayout((height, width), window, windows, last_window, merged, last_cell))
+        return tuple(layouts)
+
+    def drop_path_rates(self) -> tuple[tuple[float, ...], ...]:
+        """Stochastic depth of every block: linear from 0 in the first to `drop_path_rate` in the last."""
+        last = max(sum(self.depths) - 1, 1)
+        rates = [self.drop_path_rate * index / last for index in range(sum(self.depths))]
+        starts = [sum(self.depths[:stage]) for stage in range(len(self.depths))]
+        return tuple(tuple(rates[start : start + depth]) for start, depth in zip(starts, self.depths, strict=True))
+
+
+def _ceil_div(length: int, step: int) -> int:
+    return -(-length // step)
+
+
+def _tiles(sizes: tuple[int, int], tile: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """How many tiles cover a map, and the size of the bottom right one."""
+    counts = (_ceil_div(sizes[0], tile[0]), _ceil_div(sizes[1], tile[1]))
+    return counts, (sizes[0] - (counts[0] - 1) * tile[0], sizes[1] - (counts[1] - 1) * tile[1])
+
+
+# Table 1 of the paper; `micro` is ours, for images of 28 to 64 pixels.
+VARIANTS: dict[str, HATNetConfig] = {
+    config.name: config
+    for config in (
+        HATNetConfig("tiny", channels=(48, 96, 240, 384), depths=(2, 2, 6, 3), head_dim=48),
+        HATNetConfig("small", channels=(64, 128, 320, 512), depths=(2, 3, 8, 3)),
+        HATNetConfig("medium", channels=(64, 128, 320, 512), depths=(3, 6, 18, 3), kernel_sizes=(5, 3, 5, 3)),
+        HATNetConfig("large", channels=(64, 128, 320, 640), depths=(3, 8, 27, 3)),
+        HATNetConfig(
+            "micro",
+            num_classes=10,
+            stem_channels=16,
+            stem_strides=(1, 2),
+            channels=(32, 64, 128),
+            depths=(2, 2, 2),
+            kernel_sizes=(3, 3, 3),
+            expansions=(4, 4, 4),
+            head_dim=32,
+            grid_sizes=(8, 4),
+            pool_sizes=(4, 2),
+        ),
+    )
+}
+
+
+def get_config(name: str, **overrides: object) -> HATNetConfig:
+    """The configuration of a variant, with fields of `HATNetConfig` overridden.
+
+    Raises:
+        ValueError: for an unknown variant (the nearest name is suggested) or values that describe no network.
+        TypeError: for an override that is not a field of `HATNetConfig` (likewise).
+
+    >>> get_config("tiny", num_classes=10).num_classes
+    10
+    """
+    if name not in VARIANTS:
+        raise ValueError(f"unknown variant {name!r}{nearest(name, VARIANTS)}; known: {', '.join(VARIANTS)}")
+    known = [field.name for field in fields(HATNetConfig)]
+    for key in overrides:
+        if key not in known:
+            raise TypeError(f"unknown override {key!r}{nearest(key, known)}; known: {', '.join(known)}")
+    return replace(VARIANTS[name], **overrides)  # type: ignore[arg-type]
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """', did you mean ...?' with the known name closest to `word`, or nothing where none is close."""
+    match = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)
+    return f", did you mean {match[0]!r}?" if match else ""

@@ -1,0 +1,222 @@
+"""HAT-Net: the MLP, the block, the stem, downsampling, and the network of Figure 1."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hatnet.attention import MHSA
+from hatnet.config import HATNetConfig, Stage, get_config
+from hatnet.hierarchical_attention import HMHSA
+from hatnet.layers import ChannelDropout, Conv2d, DropPath, GroupNorm
+from hatnet.trace import Trace, scope
+
+
+class Stem(nn.Module):
+    """The convolution block of Figure 1: two 3x3 convolutions, (B, H, W, 3) -> (B, H / 4, W / 4, C), rounded up."""
+
+    def __init__(self, in_channels: int, hidden: int, channels: int, strides: tuple[int, int]) -> None:
+        super().__init__()
+        self.conv1 = Conv2d(in_channels, hidden, 3, strides[0])
+        self.norm = GroupNorm(hidden)
+        self.conv2 = Conv2d(hidden, channels, 3, strides[1])
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.conv2(F.silu(self.norm(self.conv1(image))))
+
+
+class Downsample(nn.Module):
+    """Between two stages: (B, H, W, C) -> (B, H / 2, W / 2, C'), rounded up."""
+
+    def __init__(self, channels: int, next_channels: int) -> None:
+        super().__init__()
+        self.conv = Conv2d(channels, next_channels, 3, stride=2)
+        self.norm = GroupNorm(next_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x))
+
+
+class MLP(nn.Module):
+    """The MLP of Eq. 4: two matrices with a depthwise convolution between them, where tokens meet their neighbours.
+
+    The paper has no equation for it; the order of its layers is the authors' code's.  # D7
+    """
+
+    def __init__(self, channels: int, expansion: int, kernel_size: int, drop_rate: float = 0.0) -> None:
+        super().__init__()
+        hidden = expansion * channels  # E C
+        self.norm_in = GroupNorm(channels)
+        self.expand = nn.Linear(channels, hidden, bias=False)
+        self.depthwise = Conv2d(hidden, hidden, kernel_size, groups=hidden, bias=False)
+        self.contract = nn.Linear(hidden, channels, bias=False)
+        self.norm_out = GroupNorm(channels)
+        self.drop = ChannelDropout(drop_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, H, W, C)."""
+        x = F.silu(self.expand(self.norm_in(x)))  # (B, H, W, E C)
+        x = F.silu(self.depthwise(x))  # (B, H, W, E C)
+        x = self.contract(self.drop(x))  # (B, H, W, C)
+        return self.drop(self.norm_out(x))
+
+
+class Block(nn.Module):
+    """One transformer block: attention and MLP, each added to what it was given."""
+
+    def __init__(self, stage: Stage, drop_rate: float = 0.0, drop_path_rate: float = 0.0) -> None:
+        super().__init__()
+        if stage.grid_size is None or stage.pool_size is None:
+            self.attention: MHSA | HMHSA = MHSA(stage.channels, stage.heads, drop_rate)
+        else:
+            self.attention = HMHSA(stage.channels, stage.heads, stage.grid_size, stage.pool_size, drop_rate)
+        self.mlp = MLP(stage.channels, stage.expansion, stage.kernel_size, drop_rate)
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
+        """(B, H, W, C) -> (B, H, W, C)."""
+        x = self.drop_path(self.attention(x, scope(trace, "attention"))) + x  #                        Eq. 14, Eq. 3
+        if trace is not None:
+            trace["attended"] = x
+        x = self.drop_path(self.mlp(x)) + x  #                                                         Eq. 4
+        if trace is not None:
+            trace["output"] = x
+        return x
+
+
+class HATStage(nn.Module):
+    """One stage of Figure 1: downsampling, but before the first, then its blocks."""
+
+    def __init__(
+        self, stage: Stage, previous_channels: int | None, drop_rate: float, drop_path_rates: tuple[float, ...]
+    ) -> None:
+        super().__init__()
+        self.downsample = None if previous_channels is None else Downsample(previous_channels, stage.channels)
+        self.blocks = nn.ModuleList(Block(stage, drop_rate, rate) for rate in drop_path_rates)
+
+    def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
+        if self.downsample is not None:
+            x = self.downsample(x)
+            if trace is not None:
+                trace["downsampled"] = x
+        for index, block in enumerate(self.blocks):
+            x = block(x, scope(trace, f"blocks.{index}"))
+        if trace is not None:
+            trace["output"] = x
+        return x
+
+
+class HATNet(nn.Module):
+    """HAT-Net, the network of Figure 1: stem, stages, global average pooling, classifier.
+
+    Build one with `create_model`. `config` says what it is.
+    """
+
+    def __init__(self, config: HATNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.stem = Stem(config.in_channels, config.stem_channels, config.channels[0], config.stem_strides)
+        self.stages = nn.ModuleList(
+            HATStage(stage, previous, config.drop_rate, rates)
+            for stage, previous, rates in zip(
+                config.stages, (None, *config.channels), config.drop_path_rates(), strict=False
+            )
+        )
+        self.drop = nn.Dropout(config.classifier_drop_rate)
+        self.classifier = nn.Linear(config.channels[-1], config.num_classes)
+        self.apply(_initialise)
+
+    def forward(self, image: Tensor, trace: Trace | None = None) -> Tensor:
+        """Classify a batch of images.
+
+        Args:
+            image: (B, C_in, H, W), in the dtype of the parameters unless autocast is on. H and W are at least
+                `config.min_image_size`, 32 for the published variants; any such size is taken.
+            trace: a dictionary that receives every named intermediate, maps as (B, H, W, C).
+
+        Returns:
+            logits, (B, classes).
+
+        Raises:
+            TypeError: for an image of another dtype.
+            ValueError: for another rank, other channels, or an image too small.
+        """
+        x = self.forward_features(image, trace)[-1].mean(dim=(2, 3))  # (B, C)
+        logits = self.classifier(self.drop(x))  # (B, classes)
+        if trace is not None:
+            trace["logits"] = logits
+        return logits
+
+    def forward_features(self, image: Tensor, trace: Trace | None = None) -> list[Tensor]:
+        """The outputs of the stages, for dense tasks; arguments and errors as in `forward`.
+
+        Returns:
+            One map (B, C, H / s, W / s) a stage, rounded up, with strides s = 4, 8, 16, 32 for the published variants
+            (`config.stages[i].stride`).
+        """
+        self._check(image)
+        x = self.stem(image.permute(0, 2, 3, 1))  # (B, H / 4, W / 4, C)
+        if trace is not None:
+            trace["stem"] = x
+        features = []
+        for index, stage in enumerate(self.stages):
+            x = stage(x, scope(trace, f"stages.{index}"))  # (B, H / s, W / s, C)
+            features.append(x.permute(0, 3, 1, 2))
+        return features
+
+    def set_drop_path_rate(self, rate: float) -> None:
+        """Set stochastic depth anew, rising linearly from 0 in the first block to `rate` in the last.
+
+        Raises:
+            ValueError: if `rate` is not in [0, 1).
+        """
+        self.config = dataclasses.replace(self.config, drop_path_rate=rate)
+        blocks = [module for module in self.modules() if isinstance(module, Block)]
+        rates = [rate for rates in self.config.drop_path_rates() for rate in rates]
+        for block, block_rate in zip(blocks, rates, strict=True):
+            block.drop_path.rate = block_rate
+
+    def _check(self, image: Tensor) -> None:
+        """Shapes and dtypes only, so that it costs nothing in a compiled model; values are checked where data enters."""
+        if image.ndim != 4 or image.shape[1] != self.config.in_channels:
+            raise ValueError(f"image must have shape (B, {self.config.in_channels}, H, W), got {tuple(image.shape)}")
+        if min(image.shape[2:]) < self.config.min_image_size:
+            self.config.layout(image.shape[2], image.shape[3])  # raises, and says why
+        dtype = self.stem.conv1.weight.dtype
+        if not image.is_floating_point():
+            raise TypeError(f"image must hold floats, got {image.dtype}; scale and normalise pixel values first")
+        if image.dtype != dtype and not torch.is_autocast_enabled(image.device.type):
+            raise TypeError(
+                f"image is {image.dtype}, the parameters are {dtype}; use image.to({dtype}), model.to({image.dtype}) "
+                f"or torch.autocast"
+            )
+
+
+def _initialise(module: nn.Module) -> None:
+    """Truncated normal weights of standard deviation 0.02 and zero biases, as the authors start training."""
+    if isinstance(module, nn.Linear | nn.Conv2d):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def create_model(name: str, **overrides: object) -> HATNet:
+    """A HAT-Net with fresh weights (`torch.manual_seed` makes them repeatable), in training mode.
+
+    Args:
+        name: `tiny`, `small`, `medium`, `large` (Table 1 of the paper) or `micro` (ours, for images of 28 to 64 pixels).
+        overrides: fields of `HATNetConfig`, such as `num_classes`, `in_channels`, `grid_sizes` (G1), `pool_sizes` (G2)
+            or `drop_path_rate`.
+
+    Raises:
+        ValueError: for an unknown variant or values that describe no network.
+        TypeError: for an unknown override.
+
+    >>> model = create_model("micro", in_channels=1)
+    >>> model(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
+    """
+    return HATNet(get_config(name, **overrides))

@@ -1,0 +1,106 @@
+"""Attention from scratch: Eq. 1-3 of the paper."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from reference.layers import group_norm, linear
+from reference.names import Array, Params, Trace, within
+
+
+def softmax(scores: Array) -> Array:
+    r"""$\operatorname{Softmax}(S)_{nm} = e^{S_{nm}} / \sum_{m'} e^{S_{nm'}}$: each row becomes weights that sum to one.
+
+    Args:
+        scores: (N, M), a row for each query.
+
+    Returns:
+        (N, M).
+
+    >>> softmax(np.log([[1.0, 3.0], [2.0, 2.0]]))
+    array([[0.25, 0.75],
+           [0.5 , 0.5 ]])
+    """
+    e = np.exp(scores - scores.max(axis=-1, keepdims=True))  # the shift cancels, and keeps e^S from overflowing
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def attention_weights(Q: Array, K: Array) -> Array:
+    r"""How much each query takes from each key: $\operatorname{Softmax}(Q K^T / \sqrt{d})$, the left half of Eq. 2.
+
+    Args:
+        Q: (N, d).
+        K: (M, d).
+
+    Returns:
+        (N, M), rows sum to one.
+
+    >>> attention_weights(np.zeros((2, 4)), np.ones((5, 4)))[0]
+    array([0.2, 0.2, 0.2, 0.2, 0.2])
+    """
+    d = Q.shape[-1]
+    return softmax(Q @ K.T / np.sqrt(d))  # Eq. 2
+
+
+def multi_head_attention(Q: Array, K: Array, V: Array, heads: int) -> tuple[Array, Array]:
+    r"""Attention in each head: $A = \operatorname{Softmax}(Q K^T / \sqrt{d})\, V$ (Eq. 2), head by head.
+
+    A head is d = C / heads neighbouring channels; each attends on its own.
+
+    Args:
+        Q: (N, C).
+        K, V: (M, C).
+        heads: number of heads, dividing C.
+
+    Returns:
+        A (N, C), and the weights (heads, N, M).
+
+    Raises:
+        ValueError: if heads does not divide C.
+
+    >>> A, weights = multi_head_attention(np.ones((3, 6)), np.ones((5, 6)), np.ones((5, 6)), heads=2)
+    >>> A.shape, weights.shape
+    ((3, 6), (2, 3, 5))
+    """
+    N, C = Q.shape
+    if C % heads:
+        raise ValueError(f"{heads} heads do not divide {C} channels")
+    d = C // heads
+    A = np.empty((N, C))
+    weights = np.empty((heads, N, len(K)))
+    for head in range(heads):
+        own = slice(head * d, (head + 1) * d)  # the channels of this head
+        weights[head] = attention_weights(Q[:, own], K[:, own])  # (N, M)
+        A[:, own] = weights[head] @ V[:, own]  # (N, d)                                                Eq. 2
+    return A, weights
+
+
+def mhsa(x: Array, params: Params, heads: int, trace: Trace | None = None) -> Array:
+    r"""Multi-head self-attention over all tokens of a map: Eq. 1-3 without the `+ X` of Eq. 3, which is the block's.
+
+    $$Q, K, V = X W^q, X W^k, X W^v \qquad A = \operatorname{Softmax}(Q K^T / \sqrt{d})\, V \qquad A' = A W^p + X$$
+
+    Args:
+        x: X, (H, W, C).
+        params: `norm`, `qkv` (the rows of W^q, W^k, W^v above one another), `projection`.
+        heads: number of heads.
+        trace: records `weights` (heads, HW, HW).
+
+    Returns:
+        (H, W, C).
+
+    >>> C = 6
+    >>> params = {"norm.weight": np.ones(C), "norm.bias": np.zeros(C),
+    ...     "qkv.weight": np.ones((3 * C, C)), "qkv.bias": np.zeros(3 * C),
+    ...     "projection.weight": np.eye(C), "projection.bias": np.zeros(C)}
+    >>> mhsa(np.ones((4, 5, C)), params, heads=2).shape
+    (4, 5, 6)
+    """
+    H, W, C = x.shape
+    X = group_norm(x, **within(params, "norm")).reshape(H * W, C)  # (HW, C)                            D1
+    Q, K, V = np.split(linear(X, **within(params, "qkv")), 3, axis=-1)  # (HW, C) each                 Eq. 1
+    A, weights = multi_head_attention(Q, K, V, heads)  # (HW, C)                                       Eq. 2
+    if trace is not None:
+        trace["weights"] = weights
+    A = A.reshape(H, W, C)  # back to a map                                                            Eq. 3
+    return linear(A, **within(params, "projection"))  # A W^p                                          Eq. 3

@@ -1,0 +1,57 @@
+"""Parameters and traces are flat dictionaries whose keys are paths: `stages.0.blocks.1.attention.norm.weight`.
+
+`within` goes down a path to read parameters, `scope` to write a trace. Neither computes anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[np.float64]
+Params: TypeAlias = Mapping[str, Array]
+
+
+class Trace(Protocol):
+    """What receives the named intermediates of a forward pass; a dictionary is one."""
+
+    def __setitem__(self, name: str, value: Array, /) -> None: ...
+
+
+def within(params: Params, path: str) -> dict[str, Array]:
+    """The parameters below `path`, with the path taken off their names.
+
+    Raises:
+        KeyError: if there is none.
+
+    >>> within({"norm.weight": np.ones(2), "norm.bias": np.zeros(2), "kv.bias": np.ones(4)}, "norm")
+    {'weight': array([1., 1.]), 'bias': array([0., 0.])}
+    """
+    found = {name.removeprefix(f"{path}."): value for name, value in params.items() if name.startswith(f"{path}.")}
+    if not found:
+        raise KeyError(f"no parameter below {path!r}; given: {', '.join(sorted(params)) or 'none'}")
+    return found
+
+
+class _Scope:
+    """Forwards what is written to another trace, under a path."""
+
+    def __init__(self, trace: Trace, path: str) -> None:
+        self.trace, self.path = trace, path
+
+    def __setitem__(self, name: str, value: Array, /) -> None:
+        self.trace[f"{self.path}.{name}"] = value
+
+
+def scope(trace: Trace | None, path: str) -> Trace | None:
+    """Where to record what happens below `path`; None, so nothing, where no trace is asked for.
+
+    >>> trace = {}
+    >>> scope(scope(trace, "stages.0"), "blocks.1")["output"] = np.ones(2)
+    >>> trace
+    {'stages.0.blocks.1.output': array([1., 1.])}
+    """
+    return None if trace is None else _Scope(trace, path)

@@ -1,0 +1,220 @@
+"""HAT-Net: the MLP, the block, the stem, downsampling, and the network of Figure 1."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from reference.attention import mhsa
+from reference.hierarchical_attention import h_mhsa
+from reference.layers import conv2d, depthwise_conv2d, group_norm, linear, silu
+from reference.names import Array, Params, Trace, scope, within
+
+
+class Stage(Protocol):
+    """What `block` needs to know of a stage: a row of Table 1."""
+
+    @property
+    def depth(self) -> int: ...
+    @property
+    def heads(self) -> int: ...
+    @property
+    def grid_size(self) -> int | None: ...
+    @property
+    def pool_size(self) -> int | None: ...
+
+
+class Config(Protocol):
+    """What `hat_net` needs to know of a variant; `hatnet.HATNetConfig` is one."""
+
+    @property
+    def in_channels(self) -> int: ...
+    @property
+    def min_image_size(self) -> int: ...
+    @property
+    def stem_strides(self) -> tuple[int, int]: ...
+    @property
+    def stages(self) -> tuple[Stage, ...]: ...
+
+
+def stem(image: Array, params: Params, strides: tuple[int, int] = (2, 2)) -> Array:
+    """The convolution block of Figure 1: two 3x3 convolutions, by default each of stride 2.
+
+    Args:
+        image: (H, W, C_in).
+        params: `conv1`, `norm`, `conv2`.
+        strides: of the two convolutions.
+
+    Returns:
+        (H / 4, W / 4, C) at the default strides, rounded up.
+
+    >>> params = {"conv1.weight": np.ones((4, 3, 3, 3)), "conv1.bias": np.zeros(4), "norm.weight": np.ones(4),
+    ...     "norm.bias": np.zeros(4), "conv2.weight": np.ones((6, 4, 3, 3)), "conv2.bias": np.zeros(6)}
+    >>> stem(np.ones((33, 40, 3)), params).shape
+    (9, 10, 6)
+    """
+    x = conv2d(image, **within(params, "conv1"), stride=strides[0])  # (H / 2, W / 2, 16)
+    x = silu(group_norm(x, **within(params, "norm")))
+    return conv2d(x, **within(params, "conv2"), stride=strides[1])  # (H / 4, W / 4, C)
+
+
+def downsample(x: Array, params: Params) -> Array:
+    """Between two stages: a 3x3 convolution of stride 2, then normalisation.
+
+    Args:
+        x: (H, W, C).
+        params: `conv`, `norm`.
+
+    Returns:
+        (ceil(H / 2), ceil(W / 2), C'), C' the channels of the next stage.
+
+    >>> params = {"conv.weight": np.ones((8, 6, 3, 3)), "conv.bias": np.zeros(8),
+    ...     "norm.weight": np.ones(8), "norm.bias": np.zeros(8)}
+    >>> downsample(np.ones((9, 10, 6)), params).shape
+    (5, 5, 8)
+    """
+    x = conv2d(x, **within(params, "conv"), stride=2)  # (H / 2, W / 2, C')
+    return group_norm(x, **within(params, "norm"))
+
+
+def mlp(x: Array, params: Params) -> Array:
+    """The MLP of Eq. 4: two matrices with a depthwise convolution between them, where tokens meet their neighbours.
+
+    The paper has no equation for it; the order of its layers is the authors' code's.  # D7
+
+    Args:
+        x: (H, W, C).
+        params: `norm_in`, `expand`, `depthwise`, `contract`, `norm_out`.
+
+    Returns:
+        (H, W, C).
+
+    >>> C, E, K = 6, 4, 3
+    >>> params = {"norm_in.weight": np.ones(C), "norm_in.bias": np.zeros(C), "expand.weight": np.ones((E * C, C)),
+    ...     "depthwise.weight": np.ones((E * C, 1, K, K)), "contract.weight": np.ones((C, E * C)),
+    ...     "norm_out.weight": np.ones(C), "norm_out.bias": np.zeros(C)}
+    >>> mlp(np.ones((4, 5, C)), params).shape
+    (4, 5, 6)
+    """
+    x = group_norm(x, **within(params, "norm_in"))
+    x = silu(linear(x, **within(params, "expand")))  # (H, W, E C)
+    x = silu(depthwise_conv2d(x, **within(params, "depthwise")))  # (H, W, E C)
+    x = linear(x, **within(params, "contract"))  # (H, W, C)
+    return group_norm(x, **within(params, "norm_out"))
+
+
+def block(x: Array, params: Params, stage: Stage, trace: Trace | None = None) -> Array:
+    """One transformer block: attention and MLP, each added to what it was given (Eq. 14 or 3, then Eq. 4).
+
+    Args:
+        x: X, (H, W, C).
+        params: `attention` and `mlp`.
+        stage: its heads, G1 and G2; where these are None, the last stage, attention is plain.
+        trace: records `attended` and `output`, and below `attention.` what the attention records.
+
+    Returns:
+        Y, (H, W, C).
+
+    >>> from hatnet import create_model, to_numpy
+    >>> model = create_model("micro")
+    >>> params = within(to_numpy(model), "stages.0.blocks.1")
+    >>> block(np.ones((9, 11, 32)), params, model.config.stages[0]).shape
+    (9, 11, 32)
+    """
+    attention_params, inner = within(params, "attention"), scope(trace, "attention")
+    if stage.grid_size is None or stage.pool_size is None:
+        attended = mhsa(x, attention_params, stage.heads, inner)
+    else:
+        attended = h_mhsa(x, attention_params, stage.heads, stage.grid_size, stage.pool_size, inner)
+    x = attended + x  #                                                                                Eq. 14, Eq. 3
+    if trace is not None:
+        trace["attended"] = x
+    x = mlp(x, within(params, "mlp")) + x  #                                                           Eq. 4
+    if trace is not None:
+        trace["output"] = x
+    return x
+
+
+def classifier(x: Array, params: Params) -> Array:
+    """Global average pooling and one matrix: the GAP and FC of Figure 1.
+
+    Args:
+        x: (H, W, C).
+        params: `weight`, `bias`.
+
+    Returns:
+        logits, (classes,).
+
+    >>> classifier(np.ones((2, 3, 4)), {"weight": np.ones((5, 4)), "bias": np.zeros(5)})
+    array([4., 4., 4., 4., 4.])
+    """
+    return linear(x.mean(axis=(0, 1)), **params)
+
+
+def hat_net(image: Array, params: Params, config: Config, trace: Trace | None = None) -> Array:
+    """The network of Figure 1, for one image.
+
+    Args:
+        image: (C_in, H, W), floating, H and W at least `config.min_image_size`.
+        params: all parameters by name, such as `hatnet.to_numpy(model)` returns.
+        config: the variant, such as `model.config`.
+        trace: a dictionary that receives every named intermediate, maps as (H, W, C).
+
+    Returns:
+        logits, (classes,).
+
+    Raises:
+        TypeError: if the image is not an array of floats.
+        ValueError: if it has another rank or other channels, is too small, or holds NaN or infinite values.
+
+    >>> from hatnet import create_model, to_numpy
+    >>> model = create_model("micro")
+    >>> hat_net(np.zeros((3, 28, 36)), to_numpy(model), model.config).shape
+    (10,)
+    """
+    x = check_image(image, config).transpose(1, 2, 0)  # (H, W, C_in)
+    x = stem(x, within(params, "stem"), config.stem_strides)  # (H / 4, W / 4, C)
+    if trace is not None:
+        trace["stem"] = x
+    for s, stage in enumerate(config.stages):
+        stage_params, stage_trace = within(params, f"stages.{s}"), scope(trace, f"stages.{s}")
+        if s > 0:
+            x = downsample(x, within(stage_params, "downsample"))  # half the size, the next C
+            if stage_trace is not None:
+                stage_trace["downsampled"] = x
+        for b in range(stage.depth):
+            x = block(x, within(stage_params, f"blocks.{b}"), stage, scope(stage_trace, f"blocks.{b}"))
+        if stage_trace is not None:
+            stage_trace["output"] = x
+    logits = classifier(x, within(params, "classifier"))  # (classes,)
+    if trace is not None:
+        trace["logits"] = logits
+    return logits
+
+
+def check_image(image: Array, config: Config) -> Array:
+    """The image in float64, once it is known to be one that `config` takes.
+
+    Raises:
+        TypeError, ValueError: as `hat_net` says.
+
+    >>> from hatnet import get_config
+    >>> check_image(np.zeros((3, 30, 64)), get_config("tiny"))
+    Traceback (most recent call last):
+    ValueError: image of 30 x 64 pixels is too small: both sides must be at least 32
+    """
+    image = np.asarray(image)
+    if not np.issubdtype(image.dtype, np.floating):
+        raise TypeError(f"image must hold floats, got {image.dtype}; scale and normalise pixel values first")
+    if image.ndim != 3 or image.shape[0] != config.in_channels:
+        raise ValueError(f"image must have shape ({config.in_channels}, H, W), got {image.shape}")
+    if min(image.shape[1:]) < config.min_image_size:
+        raise ValueError(
+            f"image of {image.shape[1]} x {image.shape[2]} pixels is too small: "
+            f"both sides must be at least {config.min_image_size}"
+        )
+    bad = np.count_nonzero(~np.isfinite(image))
+    if bad:
+        raise ValueError(f"image holds {bad} NaN or infinite values of {image.size}")
+    return image.astype(np.float64, copy=False)
