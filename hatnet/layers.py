@@ -16,7 +16,7 @@ class GroupNorm(nn.Module):
 
     $$Y_{bhwc} = \gamma_c\, \frac{X_{bhwc} - \mu_b}{\sqrt{\sigma_b^2 + \epsilon}} + \beta_c$$
 
-    The paper never mentions normalisation; this is what the authors' code does everywhere.  # D1
+    The paper never mentions normalisation; this is what the authors' code does everywhere.
     """
 
     def __init__(self, channels: int, eps: float = 1e-6) -> None:
@@ -26,7 +26,7 @@ class GroupNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        normed = F.layer_norm(x, x.shape[1:], eps=self.eps)  # statistics over H, W and C together
+        normed = F.layer_norm(x, x.shape[1:], eps=self.eps)  # statistics over H, W and C together     D1
         return torch.addcmul(self.bias, normed, self.weight)
 
     def extra_repr(self) -> str:
@@ -62,7 +62,7 @@ class ChannelDropout(nn.Module):
 class DropPath(nn.Module):
     """Stochastic depth: in training, a branch is left out for an image with probability `rate`, and scaled up if not.
 
-    `rate` may be changed at any time, from and to 0 as well (in the authors' code a rate of 0 is for ever).  # D9
+    `rate` may be changed at any time, from and to 0 as well (in the authors' code a rate of 0 is for ever).
     """
 
     def __init__(self, rate: float) -> None:
@@ -70,7 +70,7 @@ class DropPath(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0:
+        if not self.training or self.rate == 0:  # D9
             return x
         keep = 1 - self.rate
         return x * x.new_empty(len(x), 1, 1, 1).bernoulli_(keep) / keep
@@ -80,8 +80,8 @@ class DropPath(nn.Module):
 
 
 def average_pool(x: Tensor, pool_size: int) -> Tensor:
-    """Means over cells of G2 x G2 tokens laid from the top left; cells at the border average what is there.  # D6
+    """Means over cells of G2 x G2 tokens laid from the top left; cells at the border average what is there.
 
     (B, H, W, C) -> (B, ceil(H / G2), ceil(W / G2), C).
     """
-    return F.avg_pool2d(x.permute(0, 3, 1, 2), pool_size, ceil_mode=True).permute(0, 2, 3, 1)
+    return F.avg_pool2d(x.permute(0, 3, 1, 2), pool_size, ceil_mode=True).permute(0, 2, 3, 1)  # D6

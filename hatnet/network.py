@@ -43,7 +43,7 @@ class Downsample(nn.Module):
 class MLP(nn.Module):
     """The MLP of Eq. 4: two matrices with a depthwise convolution between them, where tokens meet their neighbours.
 
-    The paper has no equation for it; the order of its layers is the authors' code's.  # D7
+    The paper has no equation for it; the order of its layers is the authors' code's.
     """
 
     def __init__(self, channels: int, expansion: int, kernel_size: int, drop_rate: float = 0.0) -> None:
@@ -58,7 +58,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
-        x = F.silu(self.expand(self.norm_in(x)))  # (B, H, W, E C)
+        x = F.silu(self.expand(self.norm_in(x)))  # (B, H, W, E C)                                     D7
         x = F.silu(self.depthwise(x))  # (B, H, W, E C)
         x = self.contract(self.drop(x))  # (B, H, W, C)
         return self.drop(self.norm_out(x))
@@ -180,7 +180,7 @@ class HATNet(nn.Module):
             block.drop_path.rate = block_rate
 
     def _check(self, image: Tensor) -> None:
-        """Shapes and dtypes only, so that it costs nothing in a compiled model; values are checked where data enters."""
+        """Shapes and dtypes only, at no cost to a compiled model; values are checked where data enters."""
         if image.ndim != 4 or image.shape[1] != self.config.in_channels:
             raise ValueError(f"image must have shape (B, {self.config.in_channels}, H, W), got {tuple(image.shape)}")
         if min(image.shape[2:]) < self.config.min_image_size:
@@ -207,7 +207,7 @@ def create_model(name: str, **overrides: object) -> HATNet:
     """A HAT-Net with fresh weights (`torch.manual_seed` makes them repeatable), in training mode.
 
     Args:
-        name: `tiny`, `small`, `medium`, `large` (Table 1 of the paper) or `micro` (ours, for images of 28 to 64 pixels).
+        name: `tiny`, `small`, `medium`, `large` (Table 1 of the paper) or `micro` (ours, for images of 28 to 64 pixels)
         overrides: fields of `HATNetConfig`, such as `num_classes`, `in_channels`, `grid_sizes` (G1), `pool_sizes` (G2)
             or `drop_path_rate`.
 

@@ -18,14 +18,14 @@ from reference.names import Array, Params, Trace, within
 def windows(H: int, W: int, G1: int) -> Iterator[tuple[int, int, tuple[slice, slice]]]:
     """The windows of Eq. 6, laid from the top left: row and column of each, and its part of the map.
 
-    Those that reach over the border are smaller: slicing does that by itself.  # D6
+    Those that reach over the border are smaller: slicing does that by itself.
 
     >>> [(row, column, X1[0].start, X1[1].start) for row, column, X1 in windows(3, 5, G1=3)]
     [(0, 0, 0, 0), (0, 1, 0, 3)]
     """
     for row, top in enumerate(range(0, H, G1)):
         for column, left in enumerate(range(0, W, G1)):
-            yield row, column, np.s_[top : top + G1, left : left + G1]
+            yield row, column, np.s_[top : top + G1, left : left + G1]  # D6
 
 
 def local_attention(x: Array, params: Params, heads: int, G1: int, trace: Trace | None = None) -> Array:
@@ -71,7 +71,7 @@ def merge(A1: Array, params: Params, G2: int) -> Array:
 
     Args:
         A1: (H, W, C).
-        params: `merge_norm`; the authors' code normalises the merged tokens.  # D3
+        params: `merge_norm`; the authors' code normalises the merged tokens
         G2: side of a pooling cell, in tokens.
 
     Returns:

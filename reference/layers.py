@@ -84,19 +84,18 @@ def depthwise_conv2d(x: Array, weight: Array) -> Array:
     return y
 
 
-def group_norm(x: Array, weight: Array, bias: Array, eps: float = 1e-6) -> Array:
+def group_norm(x: Array, weight: Array, bias: Array) -> Array:
     r"""Group normalisation with one group: one mean and one variance for the whole map, not one per token.
 
     $$Y_{hwc} = \gamma_c\, \frac{X_{hwc} - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta_c, \qquad
     \mu, \sigma^2 \text{ over all } h, w, c$$
 
-    The paper never mentions normalisation; this is what the authors' code does everywhere.  # D1
+    The paper never mentions normalisation; this is what the authors' code does everywhere.
 
     Args:
         x: (H, W, C).
         weight: gamma, (C,).
         bias: beta, (C,).
-        eps: 1e-6 in the authors' code, not PyTorch's 1e-5.
 
     Returns:
         (H, W, C).
@@ -105,8 +104,9 @@ def group_norm(x: Array, weight: Array, bias: Array, eps: float = 1e-6) -> Array
     >>> abs(y.mean()) < 1e-12, abs(y.std() - 1) < 1e-6
     (np.True_, np.True_)
     """
+    eps = 1e-6  # the authors' value, not PyTorch's 1e-5
     centred = x - x.mean()
-    return centred / np.sqrt(np.mean(centred**2) + eps) * weight + bias
+    return centred / np.sqrt(np.mean(centred**2) + eps) * weight + bias  # D1
 
 
 def silu(x: Array) -> Array:
@@ -120,7 +120,7 @@ def silu(x: Array) -> Array:
 
 
 def average_pool(x: Array, G2: int) -> Array:
-    """Means over cells of G2 x G2 tokens laid from the top left; cells at the border average what is there.  # D6
+    """Means over cells of G2 x G2 tokens laid from the top left; cells at the border average what is there.
 
     Args:
         x: (H, W, C).
@@ -134,7 +134,7 @@ def average_pool(x: Array, G2: int) -> Array:
            [10.5, 12.5, 14. ]])
     """
     H, W, C = x.shape
-    rows, columns = -(-H // G2), -(-W // G2)
+    rows, columns = -(-H // G2), -(-W // G2)  # rounded up                                             D6
     merged = np.empty((rows, columns, C))
     for row in range(rows):
         for column in range(columns):

@@ -81,7 +81,7 @@ def downsample(x: Array, params: Params) -> Array:
 def mlp(x: Array, params: Params) -> Array:
     """The MLP of Eq. 4: two matrices with a depthwise convolution between them, where tokens meet their neighbours.
 
-    The paper has no equation for it; the order of its layers is the authors' code's.  # D7
+    The paper has no equation for it; the order of its layers is the authors' code's.
 
     Args:
         x: (H, W, C).
@@ -97,7 +97,7 @@ def mlp(x: Array, params: Params) -> Array:
     >>> mlp(np.ones((4, 5, C)), params).shape
     (4, 5, 6)
     """
-    x = group_norm(x, **within(params, "norm_in"))
+    x = group_norm(x, **within(params, "norm_in"))  # D7
     x = silu(linear(x, **within(params, "expand")))  # (H, W, E C)
     x = silu(depthwise_conv2d(x, **within(params, "depthwise")))  # (H, W, E C)
     x = linear(x, **within(params, "contract"))  # (H, W, C)
