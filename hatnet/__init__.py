@@ -1,9 +1,24 @@
 """Vision Transformers with Hierarchical Attention (H-MHSA, HAT-Net) in PyTorch."""
 
 from hatnet.attention import MHSA
+from hatnet.checkpoints import CheckpointError, load, save
 from hatnet.config import VARIANTS, HATNetConfig, get_config
 from hatnet.equivalence import to_numpy
 from hatnet.hierarchical_attention import HMHSA
 from hatnet.network import HATNet, create_model
+from hatnet.official import load_official
 
-__all__ = ["HMHSA", "MHSA", "VARIANTS", "HATNet", "HATNetConfig", "create_model", "get_config", "to_numpy"]
+__all__ = [
+    "HMHSA",
+    "MHSA",
+    "VARIANTS",
+    "CheckpointError",
+    "HATNet",
+    "HATNetConfig",
+    "create_model",
+    "get_config",
+    "load",
+    "load_official",
+    "save",
+    "to_numpy",
+]

@@ -5,6 +5,7 @@ The only file that knows both worlds. The tests, `hatnet verify` and `hatnet dem
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -35,6 +36,22 @@ def to_numpy(model: nn.Module) -> dict[str, NDArray[np.float64]]:
     (144, 48)
     """
     return {name: tensor.detach().cpu().double().numpy() for name, tensor in model.state_dict().items()}
+
+
+def randomise(model: nn.Module, seed: int = 0) -> None:
+    """Fill a model with parameters that hide no mistake: fan-in scaled weights, random norms and biases.
+
+    With fresh weights (small, biases 0, norms 1 and 0) branches are tiny and many bugs cost less than rounding in
+    float32. Every parameter is drawn from its name and the seed alone, so it does not depend on the others.
+    """
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = np.random.default_rng([seed, zlib.crc32(name.encode())]).standard_normal(parameter.shape)
+            if parameter.ndim > 1:
+                noise /= np.sqrt(noise[0].size)  # fan-in
+            else:
+                noise = 0.1 * noise + (1 if name.endswith("weight") else 0)
+            parameter.copy_(torch.from_numpy(noise))
 
 
 def relative_error(got: ArrayLike, want: ArrayLike) -> float:

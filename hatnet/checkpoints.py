@@ -1,0 +1,144 @@
+"""Weights in files: safetensors with the configuration inside, written whole or not at all.
+
+Nothing here ever executes what a file says: pickles are read with `weights_only=True`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hatnet.config import HATNetConfig
+from hatnet.network import HATNet
+
+
+class CheckpointError(ValueError):
+    """A file or state dict does not hold what it should; the message lists how."""
+
+
+def save(model: HATNet, path: str | os.PathLike[str]) -> None:
+    """Write weights and configuration to one safetensors file, whole or not at all.
+
+    Raises:
+        OSError: if the file can't be written; an older file at `path` is then still there.
+    """
+    from safetensors.torch import save as to_bytes
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    content = to_bytes(
+        tensors, metadata={"format": "hatnet", "version": "1", "config": json.dumps(asdict(model.config))}
+    )
+    write_whole(Path(path), content)
+
+
+def load(path: str | os.PathLike[str]) -> HATNet:
+    """Load what `save` wrote: the model in evaluation mode, in the file's dtype, on the CPU.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CheckpointError: (a ValueError) if it is truncated or not such a file; what is missing or unexpected is listed.
+    """
+    path = Path(path)
+    tensors, metadata = _read_safetensors(path)
+    if metadata.get("format") != "hatnet":
+        raise CheckpointError(f"{path} was not written by hatnet.save; for the authors' weights use load_official")
+    try:
+        config = HATNetConfig(**json.loads(metadata["config"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} holds a configuration this version does not understand: {error}") from error
+    require_match(tensors, shapes(config), {}, str(path))
+    return assemble(config, tensors)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that there is never half of one: to a neighbour first, then into its place."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_file(path: Path) -> Mapping[str, object]:
+    """What a checkpoint file holds, executing nothing."""
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)[0]
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint file at {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} was not read, because it can't be without executing code inside: {str(error).splitlines()[0]}\n"
+            "Where you trust the file, load it yourself and pass the state dict of tensors."
+        ) from error
+    except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+        raise CheckpointError(f"{path} is truncated or no checkpoint of PyTorch: {error}") from error
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a state dict")
+    return content
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint file at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 no mapping
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is truncated or not a safetensors file: {error}") from error
+
+
+def shapes(config: HATNetConfig) -> dict[str, tuple[int, ...]]:
+    """Our parameter names and shapes, without making a parameter."""
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in HATNet(config).state_dict().items()}
+
+
+def assemble(config: HATNetConfig, tensors: Mapping[str, Tensor]) -> HATNet:
+    """The network around given tensors, without making others first."""
+    with torch.device("meta"):
+        model = HATNet(config)
+    model.load_state_dict(tensors, strict=True, assign=True)
+    return model.eval()
+
+
+def require_match(
+    tensors: Mapping[str, Tensor],
+    expected: Mapping[str, tuple[int, ...]],
+    optional: Mapping[str, tuple[int, ...]],
+    source: str,
+) -> None:
+    """Raise a CheckpointError that lists everything that differs."""
+    allowed = {**optional, **expected}
+    problems = {
+        "missing": [name for name in expected if name not in tensors],
+        "unexpected": [name for name in tensors if name not in allowed],
+        "of another shape": [
+            f"{name} {tuple(tensor.shape)} for {allowed[name]}"
+            for name, tensor in tensors.items()
+            if name in allowed and tuple(tensor.shape) != allowed[name]
+        ],
+        "not floating": [name for name, tensor in tensors.items() if not tensor.is_floating_point()],
+    }
+    if any(problems.values()):
+        lists = (f"{kind} ({len(names)}): {', '.join(names)}" for kind, names in problems.items() if names)
+        raise CheckpointError(f"{source} does not fit.\n" + "\n".join(lists))
