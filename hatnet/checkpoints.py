@@ -58,6 +58,16 @@ def load(path: str | os.PathLike[str]) -> HATNet:
     return assemble(config, tensors)
 
 
+def is_ours(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is one that `save` wrote.
+
+    Raises:
+        FileNotFoundError, CheckpointError: if there is no such file, or it is a truncated one.
+    """
+    path = Path(path)
+    return path.suffix == ".safetensors" and _read_safetensors(path)[1].get("format") == "hatnet"
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that there is never half of one: to a neighbour first, then into its place."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

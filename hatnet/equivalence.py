@@ -5,8 +5,9 @@ The only file that knows both worlds. The tests, `hatnet verify` and `hatnet dem
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,13 +30,13 @@ TOLERANCES: dict[torch.dtype, float] = {
 
 
 def to_numpy(model: nn.Module) -> dict[str, NDArray[np.float64]]:
-    """All parameters of a model (or of one of its layers) by name, in float64: what `reference` takes.
+    """Copies of all parameters of a model (or of one of its layers) by name, in float64: what `reference` takes.
 
     >>> import hatnet
     >>> to_numpy(hatnet.create_model("tiny"))["stages.0.blocks.0.attention.local_qkv.weight"].shape
     (144, 48)
     """
-    return {name: tensor.detach().cpu().double().numpy() for name, tensor in model.state_dict().items()}
+    return {name: tensor.detach().cpu().double().numpy().copy() for name, tensor in model.state_dict().items()}
 
 
 def randomise(model: nn.Module, seed: int = 0) -> None:
@@ -93,6 +94,22 @@ class Agreement:
         parts = self.name.split(".")
         return int(parts[3]) if len(parts) > 3 and parts[2] == "blocks" else None
 
+    @property
+    def what(self) -> str:
+        """Its name within its block or stage: attention.local_weights, downsampled, logits."""
+        parts = self.name.split(".")
+        return ".".join(parts[4:] if self.block is not None else parts[2:] if self.stage is not None else parts)
+
+
+def worst(agreements: Iterable[Agreement]) -> Agreement:
+    """The one with the largest error, NaN being larger than all."""
+    return max(agreements, key=lambda agreement: math.inf if math.isnan(agreement.error) else agreement.error)
+
+
+def first_difference(agreements: Iterable[Agreement], tolerance: float) -> Agreement | None:
+    """The first in the order of computation whose error is above `tolerance` or NaN; None where they all agree."""
+    return next((agreement for agreement in agreements if not agreement.error <= tolerance), None)
+
 
 Progress = Callable[[str], None]
 
@@ -115,7 +132,7 @@ def run_model(model: HATNet, images: Tensor, progress: Progress | None = None) -
     training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
             model(images.to(weight.device, weight.dtype), trace)
     finally:
         model.train(training)

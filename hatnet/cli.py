@@ -1,0 +1,187 @@
+"""The command `hatnet`. Each command is thin: it calls functions that a notebook could call."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import torch
+
+from hatnet.checkpoints import is_ours, load
+from hatnet.config import get_config
+from hatnet.equivalence import (
+    TOLERANCES,
+    Agreement,
+    compare_traces,
+    first_difference,
+    randomise,
+    run_model,
+    run_reference,
+)
+from hatnet.network import HATNet, create_model
+from hatnet.official import load_official
+from hatnet.summary import summarise
+
+try:
+    import tyro
+
+    from hatnet.console import console, print_agreement, print_summary, progress
+except ModuleNotFoundError as error:  # tyro and rich are not in the core install
+    sys.exit(f"the command line needs {error.name}: python -m pip install 'hatnet[cli]'")
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+RANDOM_WEIGHTS = (
+    "The weights are random (fan-in scaled, drawn from a seed): the maps show how hierarchical attention works, "
+    "not what a trained network looks at."
+)
+
+
+def demo(out: Path = Path("hatnet-demo.html"), seed: int = 0) -> None:
+    """Run HAT-Net Tiny in NumPy and in PyTorch on a photo, compare layer by layer, and draw its attention.
+
+    Args:
+        out: where the report goes, one HTML file.
+        seed: of the random weights.
+    """
+    from hatnet.photo import load_photo, normalise
+    from hatnet.report import write_report
+
+    if not out.parent.is_dir():
+        raise ValueError(f"no folder {out.parent} to write {out.name} to")
+    photo = load_photo()
+    console.print(f"HAT-Net Tiny in float64 on a photo of {photo.shape[1]} x {photo.shape[2]} pixels; seconds on a CPU")
+    model = random_model("tiny", torch.float64, seed)
+    agreements, trace, seconds = run_both(model, normalise(photo))
+    print_agreement(agreements, torch.float64, TOLERANCES[torch.float64])
+    write_report(
+        out,
+        photo=photo,
+        config=model.config,
+        agreements=agreements,
+        trace=trace,
+        parameters={row.part: row.parameters for row in summarise(model.config)},
+        facts={
+            "date": date.today().isoformat(),
+            "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
+            "Python, PyTorch": f"{platform.python_version()}, {torch.__version__}",
+            "precision": "float64 on both sides",
+            "seed": str(seed),
+            **{f"time, {name}": f"{value:.2f} s" for name, value in seconds.items()},
+            "photo": "Chelsea the cat, by Stéfan van der Walt, CC0 1.0",
+        },
+        tolerance=TOLERANCES[torch.float64],
+        weights=RANDOM_WEIGHTS,
+    )
+    console.print("The report draws the agreement, attention over the photo, and the model's sizes:")
+    print(out.resolve())  # plainly, so that a long path is not broken
+    if first_difference(agreements, TOLERANCES[torch.float64]):
+        sys.exit(1)
+
+
+def verify(
+    variant: str = "tiny",
+    image: Path | None = None,
+    checkpoint: Path | None = None,
+    device: str = "cpu",
+    dtype: Literal["float64", "float32", "bfloat16"] = "float64",
+    size: int = 224,
+    seed: int = 0,
+) -> None:
+    """Check PyTorch against the float64 reference, layer by layer; exit status 1 where they disagree.
+
+    Args:
+        variant: tiny, small, medium, large or micro; recognised from the checkpoint where there is one.
+        image: an image file; the bundled photo where none is given.
+        checkpoint: weights of ours (.safetensors) or of the authors (.pth); random weights where none is given.
+        device: where PyTorch runs, such as cpu or cuda.
+        dtype: what PyTorch computes in; the reference always uses float64.
+        size: of the square cut from the image, in pixels.
+        seed: of the random weights.
+    """
+    from hatnet.photo import load_photo, normalise
+
+    precision: torch.dtype = getattr(torch, dtype)
+    target = usable_device(device)
+    config = get_config(variant)
+    pixels = normalise(load_photo(image, size))
+    if checkpoint is not None:
+        model = (load(checkpoint) if is_ours(checkpoint) else load_official(checkpoint)).to(precision)
+        config = model.config
+    config.layout(size, size)  # raises where the image is too small
+    if checkpoint is None:
+        model = random_model(variant, precision, seed)
+    console.print(f"HAT-Net {config.name.capitalize()}, PyTorch in {dtype} on {target}")
+    agreements, _, _ = run_both(model.to(target), pixels)
+    print_agreement(agreements, precision, TOLERANCES[precision])
+    if first_difference(agreements, TOLERANCES[precision]):
+        sys.exit(1)
+
+
+def summary(variant: Annotated[str, tyro.conf.Positional], image_size: tuple[int, int] = (224, 224)) -> None:
+    """Print what a variant is, stage by stage.
+
+    Args:
+        variant: tiny, small, medium, large or micro.
+        image_size: height and width in pixels.
+    """
+    print_summary(get_config(variant), *image_size)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"demo": demo, "verify": verify, "summary": summary}
+
+
+def main() -> None:
+    """Entry point of `hatnet`; wrong input ends with a message and exit status 2, not with a traceback."""
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            COMMANDS, prog="hatnet", description="Vision Transformers with Hierarchical Attention."
+        )
+    except (ValueError, TypeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def random_model(variant: str, dtype: torch.dtype, seed: int) -> HATNet:
+    """A variant with the random weights of `randomise`, in evaluation mode."""
+    model = create_model(variant)
+    randomise(model, seed)
+    return model.to(dtype).eval()
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        ValueError: if there is none here.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name!r} can't be used here: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def run_both(
+    model: HATNet, pixels: NDArray[np.float64]
+) -> tuple[list[Agreement], dict[str, NDArray[np.float64]], dict[str, float]]:
+    """Both traces under progress bars: the comparison, the reference's trace, and the seconds each took."""
+    images = torch.from_numpy(pixels)[None].to(next(model.parameters()).dtype)  # both see the same rounded pixels
+    start = time.perf_counter()
+    with progress("PyTorch") as step:
+        got = run_model(model, images, step)
+    middle = time.perf_counter()
+    with progress("NumPy reference", total=len(got)) as step:
+        want = run_reference(model, images[0].double().numpy(), step)
+    seconds = {"PyTorch": middle - start, "NumPy reference": time.perf_counter() - middle}
+    return list(compare_traces(got, [want])), want, seconds

@@ -1,0 +1,106 @@
+"""What the commands print: progress bars and tables, with rich (extra `cli`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from hatnet.config import HATNetConfig
+from hatnet.equivalence import Agreement, first_difference, worst
+from hatnet.summary import published_parameters, summarise
+
+console = Console(highlight=False)
+
+
+@contextmanager
+def progress(description: str, total: int | None = None) -> Iterator[Callable[[str], None]]:
+    """A bar that advances with each call of what it yields; `total` None where the length is not known."""
+    columns = (
+        TextColumn("{task.description:24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bars:
+        task = bars.add_task(description, total=total)
+        yield lambda _: bars.advance(task)
+        done = int(bars.tasks[task].completed)
+        bars.update(task, total=done, completed=done)
+
+
+def print_agreement(agreements: list[Agreement], dtype: torch.dtype, tolerance: float) -> None:
+    """A row a block, with the worst of its intermediates, and a sentence."""
+    table = Table(title="Agreement of PyTorch with the NumPy reference", box=box.SIMPLE_HEAD)
+    for column in ("stage", "block", "shape", "worst intermediate", "difference"):
+        table.add_column(column, justify="left" if column == "worst intermediate" else "right", no_wrap=True)
+    groups: dict[tuple[int | None, int | None, str], list[Agreement]] = {}
+    for agreement in agreements:
+        alone = agreement.what if agreement.block is None else ""  # outside blocks, a row each
+        groups.setdefault((agreement.stage, agreement.block, alone), []).append(agreement)
+    for (stage, block, alone), members in groups.items():
+        if alone == "output":
+            continue  # of a stage: the same array as its last block's
+        row_worst = worst(members)
+        table.add_row(
+            _or_dash(stage),
+            _or_dash(block),
+            _by(members[-1].shape),
+            row_worst.what,
+            f"{row_worst.error:.1e}" if row_worst.error <= tolerance else f"[bold red]{row_worst.error:.1e} ![/]",
+        )
+    console.print(table)
+    name, most, first = str(dtype).removeprefix("torch."), worst(agreements), first_difference(agreements, tolerance)
+    if first is None:
+        console.print(
+            f"[bold green]They agree:[/] all {len(agreements)} intermediates to {most.error:.1e} "
+            f"(limit for {name}: {tolerance:.0e})."
+        )
+    else:
+        console.print(
+            f"[bold red]They differ:[/] first at {first.name} by {first.error:.1e}, most at {most.name} "
+            f"by {most.error:.1e} (limit for {name}: {tolerance:.0e})."
+        )
+    console.print("Differences are relative: max |PyTorch - NumPy| / max |NumPy|.")
+
+
+def print_summary(config: HATNetConfig, height: int, width: int) -> None:
+    """Size, channels, heads, G1, G2, blocks and parameters, a row a part."""
+    table = Table(title=f"HAT-Net {config.name.capitalize()} at {height} x {width} pixels", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in ("part", "map", "C", "heads", "G1", "windows", "G2", "merged", "blocks", "parameters"):
+        table.add_column(column, justify="left" if column == "part" else "right", no_wrap=True)
+    rows = summarise(config, height, width)
+    for row in rows:
+        layout = row.layout
+        table.add_row(
+            row.part,
+            _by(layout.map if layout else None),
+            _or_dash(row.channels),
+            _or_dash(row.heads),
+            _or_dash(row.grid_size),
+            _by(layout.windows if layout else None),
+            _or_dash(row.pool_size),
+            _by(layout.merged if layout else None),
+            _or_dash(row.blocks),
+            f"{row.parameters:,}",
+        )
+    table.add_section()
+    table.add_row("total", *[""] * 8, f"{sum(row.parameters for row in rows):,}")
+    published = published_parameters(config)
+    if published is not None:
+        table.caption = f"{published:,} in the authors' file, which also holds proj_norm, used nowhere"
+    console.print(table)
+
+
+def _by(sizes: tuple[int, ...] | None) -> str:
+    return "-" if sizes is None else "x".join(map(str, sizes))
+
+
+def _or_dash(value: int | None) -> str:
+    return "-" if value is None else str(value)

@@ -1,0 +1,39 @@
+"""The one comparison all equivalence tests use. Its own tests are in test_0_tools.py."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hatnet.equivalence import TOLERANCES, Agreement, first_difference, relative_error
+
+
+def assert_same(got: Tensor, want: NDArray[np.float64], case: object, dtype: torch.dtype = torch.float64) -> None:
+    """`got` of PyTorch is `want` of the reference: same shape, the dtype it should have, within its tolerance.
+
+    Raises AssertionError with the case, which Hypothesis has shrunk, the worst index and both values there.
+    """
+    assert isinstance(got, Tensor), f"got a {type(got).__name__}, not a tensor\n{case}"
+    assert got.dtype == dtype, f"got {got.dtype}, want {dtype}\n{case}"
+    assert want.dtype == np.float64, f"the reference must be float64, it is {want.dtype}\n{case}"
+    assert tuple(got.shape) == want.shape, f"got shape {tuple(got.shape)}, want {want.shape}\n{case}"
+    values = got.detach().cpu().double().numpy()
+    error = relative_error(values, want)
+    if not error <= TOLERANCES[dtype]:  # so that NaN fails
+        worst = np.unravel_index(np.argmax(np.nan_to_num(np.abs(values - want), nan=np.inf)), want.shape)
+        index = tuple(int(i) for i in worst)
+        raise AssertionError(
+            f"relative difference {error:.2e}, limit for {dtype} {TOLERANCES[dtype]:.0e}\n"
+            f"at {index}: got {values[worst]!r}, want {want[worst]!r}\n{case}"
+        )
+
+
+def assert_agree(agreements: list[Agreement], case: object, dtype: torch.dtype = torch.float64) -> None:
+    """Every intermediate of a network agrees; if not, list them up to the first that does not."""
+    first = first_difference(agreements, TOLERANCES[dtype])
+    if first is not None:
+        until = agreements[: agreements.index(first) + 1]
+        lines = [f"  {'[DIFF]' if row is first else '[OK]  '} {row.error:8.1e}  {row.name} {row.shape}" for row in until]
+        raise AssertionError(f"first difference at {first.name}\n" + "\n".join(lines) + f"\n{case}")

@@ -1,0 +1,22 @@
+"""Settings of the whole test run."""
+
+import os
+import platform
+
+import hypothesis
+import numpy
+import torch
+
+# The same examples at every run, so that a red test stays red; `nightly` draws new ones.
+hypothesis.settings.register_profile("default", max_examples=40, deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.register_profile("nightly", max_examples=1000, deadline=None, print_blob=True)
+hypothesis.settings.register_profile(  # for planted bugs: find, don't shrink
+    "planted", parent=hypothesis.settings.get_profile("default"), phases=["explicit", "generate"]
+)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_report_header() -> str:
+    """Say what the run stands on, and what it leaves out."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "none, so CUDA is not tested"
+    return f"torch {torch.__version__}, numpy {numpy.__version__}, {platform.machine()}, GPU: {device}"

@@ -1,0 +1,114 @@
+"""The tools of the other tests can fail."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+
+from hatnet.equivalence import Agreement, compare, compare_traces, first_difference, relative_error, worst
+from tests.cases import MUST_HIT, NETWORK_MUST_HIT, map_cases
+from tests.comparing import assert_agree, assert_same
+
+WANT = np.random.default_rng(0).standard_normal((4, 5))
+
+
+def test_assert_same_accepts_what_is_the_same():
+    assert_same(torch.from_numpy(WANT) * (1 + 1e-15), WANT, "case")
+
+
+@pytest.mark.parametrize(
+    ("got", "message"),
+    [
+        (torch.from_numpy(WANT) + 1e-11, "relative difference"),
+        (torch.randn(4, 5, dtype=torch.float64), "relative difference"),
+        (torch.full((4, 5), torch.nan, dtype=torch.float64), "relative difference nan"),
+        (torch.from_numpy(WANT).where(torch.from_numpy(WANT) < 1, torch.nan), r"got np.float64\(nan\)"),
+        (torch.full((4, 5), torch.inf, dtype=torch.float64), "relative difference inf"),
+        (torch.from_numpy(WANT.T.copy()), r"got shape \(5, 4\), want \(4, 5\)"),
+        (torch.from_numpy(WANT)[:, :1], r"got shape \(4, 1\)"),
+        (torch.from_numpy(WANT).float(), "got torch.float32, want torch.float64"),
+        (WANT, "not a tensor"),
+        (None, "not a tensor"),
+    ],
+)
+def test_assert_same_refuses_anything_else(got, message):
+    with pytest.raises(AssertionError, match=message):
+        assert_same(got, WANT, "case")
+
+
+def test_assert_same_refuses_a_reference_that_is_not_float64():
+    with pytest.raises(AssertionError, match="reference must be float64"):
+        assert_same(torch.from_numpy(WANT), WANT.astype(np.float32), "case")
+
+
+def test_assert_same_names_the_case_and_the_worst_place():
+    got = torch.from_numpy(WANT.copy())
+    got[2, 3] += 1
+    with pytest.raises(AssertionError, match=r"at \(2, 3\).*\n.*the case"):
+        assert_same(got, WANT, "the case")
+
+
+def test_relative_error_refuses_other_shapes_instead_of_broadcasting():
+    with pytest.raises(ValueError, match="shapes differ"):
+        relative_error(np.ones((4, 1)), np.ones((4, 5)))
+
+
+def test_relative_error_of_nan_is_nan_and_of_nothing_zero():
+    assert np.isnan(relative_error([1.0, np.nan], [1.0, 1.0]))
+    assert relative_error([], []) == 0
+    assert relative_error([0.5], [0.0]) == 0.5
+
+
+def test_the_layer_report_names_the_first_difference_and_counts_nan_as_one():
+    rows = [Agreement(name, (2,), error, 1.0) for name, error in [("a", 1e-16), ("b", np.nan), ("c", 0.1)]]
+    assert first_difference(rows, 1e-13) is rows[1]
+    assert worst(rows) is rows[1]
+    with pytest.raises(AssertionError, match=r"first difference at b\n  \[OK\].*a.*\n  \[DIFF\].*b"):
+        assert_agree(rows, "case")
+    assert_agree(rows[:1], "case")
+
+
+def test_a_network_comparison_turns_red_where_one_parameter_differs():
+    case = NETWORK_MUST_HIT[0]
+    model = case.model()
+    agreements = compare(model, case.images())
+    assert_agree(agreements, case)
+    import hatnet.equivalence as equivalence
+
+    params = equivalence.to_numpy(model)
+    params["stages.1.blocks.0.mlp.expand.weight"][0, 0] += 1e-6
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(equivalence, "to_numpy", lambda _: params)
+        assert first_difference(compare(model, case.images()), 1e-13).name == "stages.1.blocks.0.output"
+
+
+def test_traces_with_other_names_or_shapes_are_refused():
+    got = {"stem": torch.zeros(2, 3, 4)}
+    with pytest.raises(ValueError, match="other names: .*'stem'"):
+        list(compare_traces(got, [{"logits": np.zeros((3, 4))}] * 2))
+    with pytest.raises(ValueError, match=r"stem: shape \(3, 4\) against the reference's \(4, 3\)"):
+        list(compare_traces(got, [{"stem": np.zeros((4, 3))}] * 2))
+
+
+def test_the_cases_that_are_always_run_break_every_symmetry():
+    def some(condition):
+        return any(condition(case) for case in MUST_HIT)
+
+    assert all(case.height != case.width for case in MUST_HIT)
+    assert some(lambda case: case.heads == 1)
+    assert some(lambda case: case.heads > 1)
+    assert some(lambda case: case.height % case.grid_size == case.width % case.grid_size == 0 and case.grid_size > 1)
+    assert some(lambda case: case.height % case.grid_size and case.width % case.grid_size)
+    assert some(lambda case: case.height % case.pool_size and case.width % case.pool_size)
+    assert some(lambda case: case.grid_size >= max(case.height, case.width))
+    assert some(lambda case: 2 * case.grid_size <= min(case.height, case.width) and case.grid_size > 1)
+    assert {case.scale for case in MUST_HIT} == {1e-3, 1.0, 30.0}
+    assert some(lambda case: case.batch > 1)
+
+
+@given(case=map_cases)
+def test_drawn_parameters_hide_nothing(case):
+    """Weights of unit gain, biases away from 0, norms away from 1: with fresh ones many bugs go unseen."""
+    layer, params = case.filled(torch.nn.Linear(64, 32))
+    assert 0.8 < params["weight"].std() * 8 < 1.2
+    assert params["bias"].std() > 0.05

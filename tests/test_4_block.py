@@ -1,0 +1,66 @@
+"""MLP and block: PyTorch, batched, is the reference, image by image."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+
+import reference
+from hatnet.config import Stage
+from hatnet.network import MLP, Block
+from tests.cases import MUST_HIT, also, map_cases, stack
+from tests.comparing import assert_same
+
+
+def stage_of(case, hierarchical):
+    """A stage with the case's sizes, with windows or plain."""
+    G1, G2 = (case.grid_size, case.pool_size) if hierarchical else (None, None)
+    return Stage(case.channels, 1, case.heads, case.kernel_size, case.expansion, G1, G2, stride=4)
+
+
+@also(MUST_HIT)
+@given(case=map_cases)
+def test_mlp(case):
+    """Eq. 4, D7: norm, expand, SiLU, depthwise, SiLU, contract, norm."""
+    layer, params = case.filled(MLP(case.channels, case.expansion, case.kernel_size))
+    x = case.maps()
+    assert_same(layer(torch.from_numpy(x)), stack(lambda image: reference.mlp(image, params), x), case)
+
+
+@pytest.mark.parametrize("hierarchical", [True, False], ids=["hierarchical", "plain"])
+@also(MUST_HIT)
+@given(case=map_cases)
+def test_block_adds_attention_and_mlp_to_what_they_were_given(hierarchical, case):
+    """Eq. 14 (Eq. 3 in the last stage), then Eq. 4."""
+    stage = stage_of(case, hierarchical)
+    layer, params = case.filled(Block(stage))
+    x, trace, wants = case.maps(), {}, []
+    got = layer(torch.from_numpy(x), trace)
+
+    def slow(image):
+        wants.append({})
+        return reference.block(image, params, stage, wants[-1])
+
+    want = stack(slow, x)
+    assert_same(trace["attended"], np.stack([want["attended"] for want in wants]), case)
+    assert_same(got, want, case)
+
+
+def test_drop_path_drops_attention_and_mlp_of_an_image_each_by_itself():
+    """Eq. 4, D9: what is dropped is the branch, never the residual."""
+    case = MUST_HIT[0]
+    torch.manual_seed(0)
+    layer, _ = case.filled(Block(stage_of(case, hierarchical=True)))
+    layer.drop_path.rate = 1 - 1e-12
+    x = torch.from_numpy(case.maps())
+    assert torch.equal(layer.train()(x), x)
+    assert not torch.equal(layer.eval()(x), x)
+
+
+def test_channel_dropout_of_attention_and_mlp_is_off_in_evaluation():
+    case = MUST_HIT[0]
+    torch.manual_seed(0)
+    layer, _ = case.filled(Block(stage_of(case, hierarchical=True), drop_rate=0.5))
+    x = torch.from_numpy(case.maps())
+    assert torch.equal(layer(x), layer(x))
+    assert not torch.equal(layer.train()(x), layer(x))
