@@ -1,0 +1,38 @@
+"""Measure how far PyTorch is from the reference in each precision: where `hatnet.equivalence.TOLERANCES` comes from.
+
+`python -m tests.measure_noise [cpu|cuda]` prints, for every dtype, the median and the largest relative difference over all
+intermediates of the five variants at two image sizes and three seeds.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+
+import numpy as np
+import torch
+
+from hatnet import create_model
+from hatnet.equivalence import TOLERANCES, compare, randomise
+
+
+def main(device: str = "cpu") -> None:
+    """Print the table."""
+    errors = defaultdict(list)
+    for variant in ("micro", "tiny", "small", "medium", "large"):
+        for size in ((64, 64), (75, 106)):
+            for seed in range(3):
+                for dtype in TOLERANCES:
+                    model = create_model(variant)
+                    randomise(model, seed)
+                    image = torch.from_numpy(np.random.default_rng(seed).standard_normal((1, 3, *size)))
+                    for row in compare(model.to(device, dtype), image):
+                        errors[dtype].append((row.error, variant, size, seed, row.name))
+        print(variant, "done", file=sys.stderr)
+    for dtype, rows in errors.items():
+        median = np.median([row[0] for row in rows])
+        print(f"{dtype}: median {median:.1e}, largest {max(rows)[0]:.1e} ({max(rows)[1:]}), limit {TOLERANCES[dtype]:.0e}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

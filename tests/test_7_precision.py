@@ -1,0 +1,104 @@
+"""The same cases in lower precision and on CUDA. All limits are in `hatnet.equivalence.TOLERANCES`."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+
+import hatnet.attention
+import hatnet.hierarchical_attention
+import reference
+from hatnet.attention import attention_weights, join_heads, split_heads
+from hatnet.equivalence import TOLERANCES, compare, relative_error
+from hatnet.hierarchical_attention import HMHSA
+from tests.cases import MUST_HIT, NETWORK_MUST_HIT, also, map_cases, stack
+from tests.comparing import assert_agree, assert_same
+
+LOW = [torch.float32, torch.bfloat16]
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+
+
+def in_dtype(case, dtype):
+    """An H-MHSA and maps rounded to `dtype`, and what the reference makes of the very same numbers."""
+    layer = HMHSA(case.channels, case.heads, case.grid_size, case.pool_size)
+    case.filled(layer)
+    layer = layer.to(dtype)
+    x = torch.from_numpy(case.maps()).to(dtype)
+    params = hatnet.to_numpy(layer)
+    want = stack(
+        lambda image: reference.h_mhsa(image, params, case.heads, case.grid_size, case.pool_size), x.double().numpy()
+    )
+    return layer, x, want
+
+
+def plain_multi_head_attention(Q, K, V, heads, mask=None):
+    """Eq. 2 as it is written, each step rounded to the dtype: what the fused kernels must not be worse than."""
+    return join_heads(attention_weights(Q, K, heads, mask) @ split_heads(V, heads))
+
+
+@pytest.mark.parametrize("dtype", LOW, ids=str)
+@also(MUST_HIT)
+@given(case=map_cases)
+def test_h_mhsa_in_low_precision(dtype, case):
+    """Eq. 6-14."""
+    if case.height * case.width * case.channels < 64:
+        return  # statistics over a handful of numbers divide by a near zero deviation, and amplify rounding at will
+    layer, x, want = in_dtype(case, dtype)
+    assert_same(layer(x), want, case, dtype)
+
+
+@pytest.mark.parametrize("dtype", LOW, ids=str)
+@pytest.mark.parametrize("case", NETWORK_MUST_HIT, ids=["partial", "whole"])
+def test_networks_in_low_precision(dtype, case):
+    """Eq. 1-14."""
+    assert_agree(compare(case.model().to(dtype), case.images()), case, dtype)
+
+
+@pytest.mark.parametrize("dtype", LOW, ids=str)
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("size", [(14, 14), (13, 18)], ids=["whole", "partial"])
+def test_the_fast_path_is_at_most_twice_as_far_off_as_the_plain_one(dtype, seed, size, monkeypatch):
+    """Eq. 2: fused kernels against the written formula, both in `dtype`, both against the float64 reference."""
+    case = type(MUST_HIT[0])(2, *size, heads=3, head_dim=16, grid_size=7, pool_size=2, scale=1.0, seed=seed)
+    layer, x, want = in_dtype(case, dtype)
+    fast = layer(x)
+    monkeypatch.setattr(hatnet.hierarchical_attention, "multi_head_attention", plain_multi_head_attention)
+    plain = layer(x)
+
+    def root_mean_square(got):
+        return float(np.sqrt(np.mean((got.detach().double().numpy() - want) ** 2)))
+
+    assert root_mean_square(plain) > 0
+    assert root_mean_square(fast) <= 2 * root_mean_square(plain)
+
+
+def test_autocast_takes_float32_images_and_is_as_near_as_bfloat16():
+    """Eq. 1-14 under torch.autocast."""
+    case = NETWORK_MUST_HIT[0]
+    model, images = case.model(), case.images()
+    want = model(images).detach().numpy()
+    with torch.autocast("cpu", torch.bfloat16):
+        got = model.float()(images.float())
+    assert relative_error(got.detach().float().numpy(), want) < TOLERANCES[torch.bfloat16]
+
+
+@needs_cuda
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+@also(MUST_HIT)
+@settings(max_examples=20)
+@given(case=map_cases)
+def test_h_mhsa_on_cuda(dtype, case):
+    """Eq. 6-14, without TF32."""
+    if dtype != torch.float64 and case.height * case.width * case.channels < 64:
+        return
+    layer, x, want = in_dtype(case, dtype)
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        assert_same(layer.cuda()(x.cuda()), want, case, dtype)
+
+
+@needs_cuda
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+@pytest.mark.parametrize("case", NETWORK_MUST_HIT, ids=["partial", "whole"])
+def test_networks_on_cuda(dtype, case):
+    """Eq. 1-14; `compare` switches TF32 off."""
+    assert_agree(compare(case.model().to("cuda", dtype), case.images()), case, dtype)
