@@ -72,7 +72,12 @@ def print_agreement(agreements: list[Agreement], dtype: torch.dtype, tolerance: 
 
 def print_summary(config: HATNetConfig, height: int, width: int) -> None:
     """Size, channels, heads, G1, G2, blocks and parameters, a row a part."""
-    table = Table(title=f"HAT-Net {config.name.capitalize()} at {height} x {width} pixels", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(
+        title=f"HAT-Net {config.name.capitalize()} at {height} x {width} pixels",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
     for column in ("part", "map", "C", "heads", "G1", "windows", "G2", "merged", "blocks", "parameters"):
         table.add_column(column, justify="left" if column == "part" else "right", no_wrap=True)
     rows = summarise(config, height, width)

@@ -70,7 +70,7 @@ def load_official(checkpoint: str | os.PathLike[str] | Mapping[str, object], **o
     require_match(tensors, authors_shapes(config), unused_shapes(config), description)
     dtype, names = _common_dtype(tensors), authors_names(config)
     return assemble(
-        config, {name: tensors[names[name]].to(dtype).view(shape) for name, shape in shapes(config).items()}
+        config, {name: tensors[names[name]].to(dtype, copy=True).view(shape) for name, shape in shapes(config).items()}
     )
 
 

@@ -35,5 +35,7 @@ def assert_agree(agreements: list[Agreement], case: object, dtype: torch.dtype =
     first = first_difference(agreements, TOLERANCES[dtype])
     if first is not None:
         until = agreements[: agreements.index(first) + 1]
-        lines = [f"  {'[DIFF]' if row is first else '[OK]  '} {row.error:8.1e}  {row.name} {row.shape}" for row in until]
+        lines = [
+            f"  {'[DIFF]' if row is first else '[OK]  '} {row.error:8.1e}  {row.name} {row.shape}" for row in until
+        ]
         raise AssertionError(f"first difference at {first.name}\n" + "\n".join(lines) + f"\n{case}")

@@ -15,7 +15,10 @@ import torch  # noqa: E402
 hypothesis.settings.register_profile("default", max_examples=40, deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.register_profile("nightly", max_examples=1000, deadline=None, print_blob=True)
 hypothesis.settings.register_profile(  # for planted bugs: find, don't shrink
-    "planted", parent=hypothesis.settings.get_profile("default"), phases=["explicit", "generate"]
+    "planted",
+    parent=hypothesis.settings.get_profile("default"),
+    phases=["explicit", "generate"],
+    report_multiple_bugs=False,
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

@@ -1,7 +1,7 @@
 """Measure how far PyTorch is from the reference in each precision: where `hatnet.equivalence.TOLERANCES` comes from.
 
-`python -m tests.measure_noise [cpu|cuda]` prints, for every dtype, the median and the largest relative difference over all
-intermediates of the five variants at two image sizes and three seeds.
+`python -m tests.measure_noise [cpu|cuda]` prints, for every dtype, the median and the largest relative difference
+over all intermediates of the five variants at two image sizes and three seeds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def main(device: str = "cpu") -> None:
         print(variant, "done", file=sys.stderr)
     for dtype, rows in errors.items():
         median = np.median([row[0] for row in rows])
-        print(f"{dtype}: median {median:.1e}, largest {max(rows)[0]:.1e} ({max(rows)[1:]}), limit {TOLERANCES[dtype]:.0e}")
+        print(
+            f"{dtype}: median {median:.1e}, largest {max(rows)[0]:.1e} ({max(rows)[1:]}), limit {TOLERANCES[dtype]:.0e}"
+        )
 
 
 if __name__ == "__main__":

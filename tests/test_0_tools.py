@@ -109,6 +109,6 @@ def test_the_cases_that_are_always_run_break_every_symmetry():
 @given(case=map_cases)
 def test_drawn_parameters_hide_nothing(case):
     """Weights of unit gain, biases away from 0, norms away from 1: with fresh ones many bugs go unseen."""
-    layer, params = case.filled(torch.nn.Linear(64, 32))
+    _, params = case.filled(torch.nn.Linear(64, 32))
     assert 0.8 < params["weight"].std() * 8 < 1.2
     assert params["bias"].std() > 0.05

@@ -90,9 +90,7 @@ def test_global_attention(case):
     x = case.maps()
     merged = x[:, :: case.pool_size, :: case.pool_size] + 1
     got = layer.global_attention(torch.from_numpy(x), torch.from_numpy(merged))
-    want = [
-        reference.global_attention(one, few, params, case.heads) for one, few in zip(x, merged, strict=True)
-    ]
+    want = [reference.global_attention(one, few, params, case.heads) for one, few in zip(x, merged, strict=True)]
     assert_same(got, np.stack(want), case)
 
 
@@ -162,7 +160,7 @@ def test_permuting_windows_permutes_the_local_output(case):
 @given(case=map_cases)
 def test_a_window_as_large_as_the_map_is_plain_attention(case):
     """Eq. 6-8 with G1 >= H, W are Eq. 1-2."""
-    layer, params = layer_of(case, grid_size=max(case.height, case.width))
+    layer, _ = layer_of(case, grid_size=max(case.height, case.width))
     x = case.maps()
     plain = MHSA(case.channels, case.heads).double()
     with torch.no_grad():
