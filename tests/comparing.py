@@ -38,4 +38,7 @@ def assert_agree(agreements: list[Agreement], case: object, dtype: torch.dtype =
         lines = [
             f"  {'[DIFF]' if row is first else '[OK]  '} {row.error:8.1e}  {row.name} {row.shape}" for row in until
         ]
-        raise AssertionError(f"first difference at {first.name}\n" + "\n".join(lines) + f"\n{case}")
+        raise AssertionError(
+            f"first difference at {first.name}\n" + "\n".join(lines) + f"\n{case}\n"
+            "to see it again: from tests.cases import *; case = the above; compare(case.model(), case.images())"
+        )

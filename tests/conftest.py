@@ -12,7 +12,7 @@ import numpy  # noqa: E402
 import torch  # noqa: E402
 
 # The same examples at every run, so that a red test stays red; `nightly` draws new ones.
-hypothesis.settings.register_profile("default", max_examples=40, deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.register_profile("default", max_examples=100, deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.register_profile("nightly", max_examples=1000, deadline=None, print_blob=True)
 hypothesis.settings.register_profile(  # for planted bugs: find, don't shrink
     "planted",

@@ -1,0 +1,65 @@
+"""Time the reference against PyTorch: HAT-Net Tiny at 224 x 224, float64, one image, on this CPU, side by side.
+
+`python -m tests.measure_speed [runs]` prints the median and the range of the ratio NumPy / PyTorch over runs taken in
+turn, with one thread each and with all; the limit we hold ourselves to is 3.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from datetime import date
+
+
+def measure(runs: int) -> dict[str, list[float]]:
+    """Seconds of each implementation, taken in turn after a warm-up."""
+    import numpy as np
+    import torch
+
+    import reference
+    from hatnet import create_model, to_numpy
+    from hatnet.equivalence import randomise
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    model = create_model("tiny")
+    randomise(model)
+    model, params = model.double().eval(), to_numpy(model)
+    image = np.random.default_rng(0).standard_normal((3, 224, 224))
+    seconds: dict[str, list[float]] = {"PyTorch": [], "NumPy": []}
+    for run in range(runs + 1):
+        start = time.perf_counter()
+        with torch.inference_mode():
+            model(torch.from_numpy(image)[None])
+        middle = time.perf_counter()
+        reference.hat_net(image, params, model.config)
+        if run:  # the first one warms up
+            seconds["PyTorch"].append(middle - start)
+            seconds["NumPy"].append(time.perf_counter() - middle)
+    return seconds
+
+
+def main(runs: int = 9) -> None:
+    """Measure in a process for each number of threads, which have to be set before NumPy is imported."""
+    print(f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    for threads in sorted({1, os.cpu_count() or 1}):
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+        code = f"import json; from tests.measure_speed import measure; print(json.dumps(measure({runs})))"
+        result = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        )
+        seconds = json.loads(result.stdout)
+        ratios = [slow / fast for slow, fast in zip(seconds["NumPy"], seconds["PyTorch"], strict=True)]
+        print(
+            f"{threads} threads: NumPy {statistics.median(seconds['NumPy']):.2f} s, "
+            f"PyTorch {statistics.median(seconds['PyTorch']):.2f} s, "
+            f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}, {runs} runs)"
+        )
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
