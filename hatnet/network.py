@@ -20,7 +20,7 @@ class Stem(nn.Module):
 
     def __init__(self, in_channels: int, hidden: int, channels: int, strides: tuple[int, int]) -> None:
         super().__init__()
-        self.conv1 = Conv2d(in_channels, hidden, 3, strides[0])
+        self.conv1 = Conv2d(in_channels, hidden, 3, strides[0])  # D8
         self.norm = GroupNorm(hidden)
         self.conv2 = Conv2d(hidden, channels, 3, strides[1])
 

@@ -17,7 +17,7 @@ hypothesis.settings.register_profile("nightly", max_examples=1000, deadline=None
 hypothesis.settings.register_profile(  # for planted bugs: find, don't shrink
     "planted",
     parent=hypothesis.settings.get_profile("default"),
-    phases=["explicit", "generate"],
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
     report_multiple_bugs=False,
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
