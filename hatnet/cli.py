@@ -135,7 +135,24 @@ def summary(variant: Annotated[str, tyro.conf.Positional], image_size: tuple[int
     print_summary(get_config(variant), *image_size)
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"demo": demo, "verify": verify, "summary": summary}
+def docs(folder: Path = Path("site"), serve: bool = True, port: int = 8000, again: bool = False) -> None:
+    """Build the documentation, tutorials run, and serve it on this machine.
+
+    Args:
+        folder: where the site goes; it is emptied first.
+        serve: whether to serve what was built, until interrupted.
+        port: of the server.
+        again: whether to run every tutorial, changed or not.
+    """
+    from hatnet.site.build import build, checkout
+    from hatnet.site.build import serve as serve_folder
+
+    build(checkout(), folder, again)
+    if serve:
+        serve_folder(folder, port)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"demo": demo, "verify": verify, "summary": summary, "docs": docs}
 
 
 def main() -> None:

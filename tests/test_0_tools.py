@@ -1,5 +1,8 @@
 """The tools of the other tests can fail."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,7 @@ from hypothesis import given
 from hatnet.equivalence import Agreement, compare, compare_traces, first_difference, relative_error, worst
 from tests.cases import MUST_HIT, NETWORK_MUST_HIT, map_cases
 from tests.comparing import assert_agree, assert_same
+from tests.plant_bugs import BUGS, RESULT, ROOT
 
 WANT = np.random.default_rng(0).standard_normal((4, 5))
 
@@ -104,6 +108,20 @@ def test_the_cases_that_are_always_run_break_every_symmetry():
     assert some(lambda case: 2 * case.grid_size <= min(case.height, case.width) and case.grid_size > 1)
     assert {case.scale for case in MUST_HIT} == {1e-3, 1.0, 30.0}
     assert some(lambda case: case.batch > 1)
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=[bug.name for bug in BUGS])
+def test_a_bug_to_plant_has_one_place_in_the_source_and_a_test_that_exists(bug):
+    """They are planted by `python -m tests.plant_bugs`, which takes minutes."""
+    assert (ROOT / bug.file).read_text(encoding="utf-8").count(bug.old) == 1
+    file, name = bug.test.split("::")
+    assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8")
+
+
+def test_the_record_of_planted_bugs_is_of_these_bugs_and_all_were_found():
+    record = json.loads(RESULT.read_text(encoding="utf-8"))
+    assert all(row.pop("found") for row in record)
+    assert record == [dataclasses.asdict(bug) for bug in BUGS]
 
 
 @given(case=map_cases)

@@ -1,0 +1,175 @@
+"""The built site in a real browser: what a reader would notice."""
+
+import json
+import re
+
+import pytest
+
+pytest.importorskip("mkdocstrings", reason="the extra `docs` is not installed: pip install -e '.[docs]'")
+pytest.importorskip("math_core", reason="the extra `docs` is not installed: pip install -e '.[docs]'")
+
+from hatnet.site.excerpts import cut
+from tests.site.conftest import ROOT
+
+TUTORIALS = sorted(path.stem for path in (ROOT / "tutorials").glob("[0-9]*.py"))
+PHONE = 390
+
+
+STICKING_OUT = """() => {
+  const width = document.documentElement.clientWidth;
+  const scrolls = element => ["auto", "scroll"].includes(getComputedStyle(element).overflowX);
+  const boxed = element => !element.matches(".md-content__inner")
+    && (scrolls(element.parentElement) || boxed(element.parentElement));
+  const out = [...document.querySelectorAll(".md-content__inner *")].filter(element => {
+    const {width: w, height: h, left, right} = element.getBoundingClientRect();
+    return w && h && (right > width + 1 || left < -1) && !boxed(element);
+  });
+  if (document.documentElement.scrollWidth > width) out.push(document.documentElement);
+  return out.map(element => element.outerHTML.slice(0, 120));
+}"""
+
+
+def test_every_page_loads_shows_its_formulas_and_overflows_nowhere(open_page, pages):
+    """Without errors and requests to other hosts, which `open_page` watches.
+
+    Formulas have height and the font made for them. Wide tables, formulas and code scroll inside their own boxes.
+    """
+    formulas = 0
+    for path in pages:
+        page = open_page(path, width=1440)
+        assert page.locator("h1").first.inner_text().strip(), path
+        page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
+        heights = page.eval_on_selector_all("math", "all => all.map(math => math.getBoundingClientRect().height)")
+        assert all(height > 6 for height in heights), path
+        assert page.locator(".arithmatex").count() == 0, f"{path}: a formula was not converted"
+        if heights:
+            page.wait_for_function("""document.fonts.check('16px "STIX Two Math"')""")
+        formulas += len(heights)
+        for width in (1440, 1000, PHONE):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert page.evaluate(STICKING_OUT) == [], f"{path} at {width} pixels"
+    assert len(pages) > 10
+    assert formulas > 100
+
+
+def side_by_side_pages(site):
+    return sorted(
+        f"{path.parent.relative_to(site)}/"
+        for path in site.rglob("*.html")
+        if 'class="side-by-side"' in path.read_text(encoding="utf-8")
+    )
+
+
+def test_equation_numpy_and_pytorch_stand_side_by_side(open_page, site):
+    """Three columns on a wide screen; on a phone one after the other."""
+    paths = side_by_side_pages(site)
+    assert len(paths) >= 8
+    for path in paths:
+        page = open_page(path, width=1600)
+        for part in page.locator(".side-by-side").all():
+            words, numpy, pytorch = part.locator("> div").all()
+            assert words.inner_text().strip(), path
+            assert "reference/" in numpy.locator(".live .filename").first.inner_text()
+            assert "hatnet/" in pytorch.locator(".live .filename").first.inner_text()
+            page.set_viewport_size({"width": 1600, "height": 900})
+            left, middle, right = (child.bounding_box() for child in (words, numpy, pytorch))
+            assert left["y"] == middle["y"] == right["y"], path
+            assert left["x"] < middle["x"] < right["x"], path
+            page.set_viewport_size({"width": PHONE, "height": 900})
+            top, middle, bottom = (child.bounding_box() for child in (words, numpy, pytorch))
+            assert top["y"] + top["height"] <= middle["y"], path
+            assert middle["y"] + middle["height"] <= bottom["y"], path
+
+
+def test_search_finds_local_attention(open_page):
+    page = open_page("")
+    page.locator("[data-md-component=search-query]").click()
+    page.keyboard.type("local attention")
+    results = page.locator(".md-search-result__item a")
+    results.first.wait_for()
+    assert any("concepts/2-local" in link.get_attribute("href") for link in results.all()[:5])
+    results.first.click()
+    page.wait_for_url(re.compile(r"local|hierarchical"))
+
+
+def test_the_copy_button_copies_the_live_source(open_page):
+    page = open_page("concepts/4-global/")
+    block = page.locator(".live").first
+    path, line = block.locator(".filename").inner_text().split(":")
+    block.hover()
+    block.locator("button[title]").first.click()
+    page.wait_for_function("navigator.clipboard.readText().then(text => text.length > 0)")
+    copied = page.evaluate("navigator.clipboard.readText()").strip()
+    excerpt = cut(ROOT / path, re.match(r"def (\w+)", copied)[1])
+    assert (copied, int(line)) == (excerpt.source, excerpt.line)
+
+
+CONTRASTS = """selectors => {
+  const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const painted = colours => {  // what these colours look like, one over the other
+    canvas.clearRect(0, 0, 1, 1);
+    for (const colour of colours) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
+    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3).map(value => value / 255);
+  };
+  const luminance = colour => colour
+    .map(value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, value, channel) => sum + value * [0.2126, 0.7152, 0.0722][channel], 0);
+  const background = element => getComputedStyle(element).backgroundColor;
+  const behind = element => element ? [...behind(element.parentElement), background(element)] : [];
+  return Object.fromEntries(selectors.map(selector => {
+    const element = document.querySelector(selector), ground = behind(element);
+    const [low, high] = [luminance(painted(ground)), luminance(painted([...ground, getComputedStyle(element).color]))]
+      .sort((a, b) => a - b);
+    return [selector, (high + 0.05) / (low + 0.05)];
+  }));
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_in_both_schemes(open_page, scheme):
+    """Contrast of at least 4.5, as WCAG asks for."""
+    page = open_page("concepts/2-local/", color_scheme=scheme)
+    body = page.locator("body")
+    assert body.get_attribute("data-md-color-scheme") == {"light": "default", "dark": "slate"}[scheme]
+    contrasts = page.evaluate(
+        CONTRASTS, [".md-typeset p", ".md-typeset p a", ".live code", ".live .c1", ".live .eq b", ".md-header__title"]
+    )
+    assert {selector: ratio for selector, ratio in contrasts.items() if ratio < 4.5} == {}
+
+
+def test_the_scheme_can_be_switched(open_page):
+    page = open_page("")
+    page.locator("label[title='Switch to dark mode']").click()
+    assert page.locator("body").get_attribute("data-md-color-scheme") == "slate"
+
+
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_a_tutorial_shows_its_figures_and_can_be_taken_away(open_page, address, name):
+    page = open_page(f"tutorials/{name}/")
+    page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
+    page.evaluate("document.querySelectorAll('img').forEach(image => image.loading = 'eager')")
+    page.wait_for_function("[...document.images].every(image => image.complete)")
+    figures = page.eval_on_selector_all("img.figure", "all => all.map(image => [image.naturalWidth, image.alt])")
+    assert figures
+    assert all(width > 100 and len(alt) > 20 for width, alt in figures), figures
+    assert page.locator(".output").count() > 3
+    assert page.locator("details.success").count() > 0, "no solution is folded"
+    links = {link.inner_text(): link.get_attribute("href") for link in page.locator(".downloads a").all()}
+    script = page.request.get(f"{address}tutorials/{name}/{links['Script']}")
+    assert script.text() == (ROOT / f"tutorials/{name}.py").read_text()
+    notebook = json.loads(page.request.get(f"{address}tutorials/{name}/{links['Notebook']}").text())
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert len(code) > 5
+    for cell in code:
+        compile("".join(cell["source"]), cell["id"], "exec")
+        assert cell["outputs"] == []
+    assert "??? " not in json.dumps(notebook)
+
+
+def test_print_leaves_nothing_folded_or_cut_off(open_page):
+    page = open_page("concepts/2-local/")
+    page.emulate_media(media="print")
+    wrap = page.locator(".live code").first.evaluate("code => getComputedStyle(code).whiteSpace")
+    assert wrap == "pre-wrap"
+    assert not page.locator(".md-header").is_visible()
