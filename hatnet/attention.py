@@ -11,6 +11,12 @@ from hatnet.layers import ChannelDropout, GroupNorm
 from hatnet.trace import Trace
 
 
+def require_heads(channels: int, heads: int) -> None:
+    """Raise a ValueError unless `heads` heads share `channels` channels out evenly."""
+    if heads < 1 or channels % heads:
+        raise ValueError(f"{heads} heads do not divide {channels} channels; a head has channels / heads of them")
+
+
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """(B, N, C) -> (B, heads, N, d): a head is d = C / heads neighbouring channels. A view."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
@@ -58,10 +64,14 @@ class MHSA(nn.Module):
     """Multi-head self-attention over all tokens of a map (Eq. 1-3), for the last stage.
 
     The `+ X` of Eq. 3 is the block's.
+
+    Raises:
+        ValueError: if `heads` does not divide `channels`.
     """
 
     def __init__(self, channels: int, heads: int, drop_rate: float = 0.0) -> None:
         super().__init__()
+        require_heads(channels, heads)
         self.heads = heads
         self.norm = GroupNorm(channels)  # D1
         self.qkv = nn.Linear(channels, 3 * channels)  # rows: W^q, W^k, W^v                            D4

@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hatnet.attention import attention_weights, multi_head_attention
+from hatnet.attention import attention_weights, multi_head_attention, require_heads
 from hatnet.layers import ChannelDropout, GroupNorm, average_pool
 from hatnet.trace import Trace
 
@@ -56,10 +56,16 @@ class HMHSA(nn.Module):
     """Hierarchical multi-head self-attention, Eq. 6-14 without the last `+ X`, which is the block's.
 
     `grid_size` (G1) and `pool_size` (G2) hold no parameters and may be changed at any time.
+
+    Raises:
+        ValueError: if `heads` does not divide `channels`, or G1 or G2 is below 1.
     """
 
     def __init__(self, channels: int, heads: int, grid_size: int, pool_size: int, drop_rate: float = 0.0) -> None:
         super().__init__()
+        require_heads(channels, heads)
+        if min(grid_size, pool_size) < 1:
+            raise ValueError(f"grid_size={grid_size} and pool_size={pool_size} must be at least 1 token")
         self.heads = heads
         self.grid_size = grid_size  # G1, in tokens
         self.pool_size = pool_size  # G2, in tokens

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import reference
-from hatnet import create_model, get_config, to_numpy
+from hatnet import HMHSA, MHSA, create_model, get_config, to_numpy
 from hatnet.photo import load_photo
 
 MODEL = create_model("micro").eval()
@@ -75,6 +75,11 @@ def test_missing_parameters_are_named():
 def test_heads_must_divide_channels():
     with pytest.raises(ValueError, match="4 heads do not divide 6 channels"):
         reference.multi_head_attention(np.ones((2, 6)), np.ones((2, 6)), np.ones((2, 6)), heads=4)
+    for layer in (lambda: MHSA(6, 4), lambda: HMHSA(6, 4, 2, 2), lambda: MHSA(6, 0)):
+        with pytest.raises(ValueError, match="heads do not divide 6 channels"):
+            layer()
+    with pytest.raises(ValueError, match="grid_size=0 and pool_size=2 must be at least 1"):
+        HMHSA(6, 3, 0, 2)
     with pytest.raises(ValueError, match="head_dim=48 does not divide the 64 channels of a stage"):
         create_model("small", head_dim=48)
 
