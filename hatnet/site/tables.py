@@ -60,7 +60,8 @@ def planted_bugs(record: Path) -> list[str]:
     lines = []
     for bug in json.loads(record.read_text(encoding="utf-8")):
         changes = difflib.ndiff(bug["old"].splitlines(), bug["new"].splitlines())
-        lines += ["", f'??? bug "{bug["name"]}"', "", f'    ```diff title="{bug["file"]}"']
+        kind = "success" if bug["found"] else "failure"
+        lines += ["", f'??? {kind} "{bug["name"]}"', "", f'    ```diff title="{bug["file"]}"']
         lines += [f"    {change}" for change in changes if not change.startswith("?")]
         lines += ["    ```", "", f"    {'Found by' if bug['found'] else 'NOT found by'} `{bug['test']}`", ""]
     return lines
