@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import tempfile
+import re
+import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +19,7 @@ import torch
 from torch import Tensor
 
 from hatnet.config import HATNetConfig
+from hatnet.files import write_whole
 from hatnet.network import HATNet
 
 
@@ -68,38 +71,26 @@ def is_ours(path: str | os.PathLike[str]) -> bool:
     return path.suffix == ".safetensors" and _read_safetensors(path)[1].get("format") == "hatnet"
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that there is never half of one: to a neighbour first, then into its place."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def read_file(path: Path) -> Mapping[str, object]:
     """What a checkpoint file holds, executing nothing."""
     if path.suffix == ".safetensors":
         return _read_safetensors(path)[0]
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint file at {path}")
+    if not (zipfile.is_zipfile(path) or path.read_bytes()[:1] == b"\x80"):  # what torch.save writes, now and long ago
+        raise CheckpointError(f"{path} is truncated or no checkpoint of PyTorch")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of odd pickles, which are refused in a moment
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL (\S+)", str(error))
         raise CheckpointError(
-            f"{path} was not read, because it can't be without executing code inside: {str(error).splitlines()[0]}\n"
-            "Where you trust the file, load it yourself and pass the state dict of tensors."
+            f"{path} holds more than tensors ({found[1] if found else 'Python objects'}), which could execute code "
+            "while it is read, so it was not read. Where you trust the file, load it yourself and pass its state dict "
+            "instead of its path."
         ) from error
     except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
-        raise CheckpointError(f"{path} is truncated or no checkpoint of PyTorch: {error}") from error
+        raise CheckpointError(f"{path} is truncated or no checkpoint of PyTorch") from error
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not a state dict")
     return content
@@ -114,7 +105,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 no mapping
     except SafetensorError as error:
-        raise CheckpointError(f"{path} is truncated or not a safetensors file: {error}") from error
+        hint = "; for the authors' .pth files use load_official" if path.suffix != ".safetensors" else ""
+        raise CheckpointError(f"{path} is truncated or not a safetensors file{hint}") from error
 
 
 def shapes(config: HATNetConfig) -> dict[str, tuple[int, ...]]:

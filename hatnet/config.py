@@ -88,7 +88,8 @@ class HATNetConfig:
             value = getattr(self, name)
             for entry in value if isinstance(value, tuple) else (value,):
                 if not isinstance(entry, int) or isinstance(entry, bool) or entry < 1:
-                    raise ValueError(f"{name}={value!r} must hold whole numbers of at least 1")
+                    kind = "whole numbers" if isinstance(value, tuple) else "a whole number"
+                    raise ValueError(f"{name}={value!r} must be {kind} of at least 1")
         for kernel_size in self.kernel_sizes:
             if kernel_size % 2 == 0:
                 raise ValueError(f"kernel_sizes={self.kernel_sizes} must be odd, so that a map keeps its size")

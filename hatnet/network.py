@@ -181,8 +181,13 @@ class HATNet(nn.Module):
 
     def _check(self, image: Tensor) -> None:
         """Shapes and dtypes only, at no cost to a compiled model; values are checked where data enters."""
+        if not isinstance(image, Tensor):
+            raise TypeError(f"image must be a tensor, got {type(image).__name__}; for an array use torch.from_numpy")
         if image.ndim != 4 or image.shape[1] != self.config.in_channels:
-            raise ValueError(f"image must have shape (B, {self.config.in_channels}, H, W), got {tuple(image.shape)}")
+            raise ValueError(
+                f"image must have shape (B, {self.config.in_channels}, H, W), got {tuple(image.shape)}; "
+                "image[None] makes a batch of one, image.permute(0, 3, 1, 2) puts channels first"
+            )
         if min(image.shape[2:]) < self.config.min_image_size:
             self.config.layout(image.shape[2], image.shape[3])  # raises, and says why
         dtype = self.stem.conv1.weight.dtype

@@ -136,6 +136,11 @@ def _find_network(content: Mapping[str, object], source: str) -> dict[str, Tenso
 
     search(content, "")
     if not found:
+        if "stem.conv1.weight" in seen:
+            raise CheckpointError(
+                f"{source} holds a HAT-Net under this package's own names, not the authors'; use hatnet.load for "
+                "a file of hatnet.save, or load_state_dict"
+            )
         some = ", ".join(sorted(seen)[:5]) or "none"
         raise CheckpointError(f"{source} is not a checkpoint of HAT-Net: none of its {len(seen)} tensors has a known "
                               f"name; the first are {some}")  # fmt: skip

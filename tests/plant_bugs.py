@@ -1,6 +1,6 @@
 """Plant bugs, one at a time, and see that the named test turns red: the test of the tests.
 
-    python -m tests.plant_bugs            # all; writes docs/planted-bugs.json for the site
+    python -m tests.plant_bugs            # all, two minutes; writes docs/planted-bugs.json for the site
     python -m tests.plant_bugs "eps 1e-5" # those whose name holds the words; writes nothing
 
 Each bug is a change of source text, made in a copy of the repository. First every named test runs on an
@@ -313,6 +313,9 @@ def verdict(bug: Bug) -> tuple[bool, str]:
 def main(words: str = "") -> int:
     """Plant the bugs whose name holds `words`; the number that no test saw."""
     bugs = [bug for bug in BUGS if words in bug.name]
+    if not bugs:
+        print(f"no bug's name holds {words!r}; they are: {', '.join(bug.name for bug in BUGS)}")
+        return 1
     survivors = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         tests = sorted({bug.test for bug in bugs})

@@ -9,8 +9,9 @@ import torch
 
 import hatnet
 from hatnet import CheckpointError, create_model, load, load_official, save
-from hatnet.checkpoints import is_ours, write_whole
+from hatnet.checkpoints import is_ours
 from hatnet.equivalence import randomise
+from hatnet.files import write_whole
 from tests.authors import SHAPES, parameter, state_dict
 from tests.comparing import assert_same
 
@@ -101,6 +102,23 @@ def test_a_foreign_checkpoint_is_named_as_such():
         load_official({"epoch": 3})
 
 
+def test_our_own_names_and_the_authors_are_not_confused(tmp_path):
+    model = create_model("micro")
+    with pytest.raises(CheckpointError, match="this package's own names, not the authors'; use hatnet.load"):
+        load_official(model.state_dict())
+    torch.save(model.state_dict(), tmp_path / "model.pth")
+    with pytest.raises(CheckpointError, match="not a safetensors file; for the authors' .pth files use load_official"):
+        load(tmp_path / "model.pth")
+
+
+@pytest.mark.parametrize("content", [b"", b"# A text", b"\x80not a pickle"], ids=["empty", "text", "almost"])
+def test_a_file_that_is_no_checkpoint_is_called_so_without_advice_to_trust_it(tmp_path, content):
+    (tmp_path / "file.pth").write_bytes(content)
+    with pytest.raises(CheckpointError) as error:
+        load_official(tmp_path / "file.pth")
+    assert "weights_only" not in str(error.value)
+
+
 def test_several_networks_in_one_file_are_not_guessed_between(tiny):
     with pytest.raises(CheckpointError, match="several networks"):
         load_official({"teacher": tiny, "student": tiny})
@@ -123,7 +141,7 @@ class Payload:
 
 def test_untrusted_pickles_are_never_executed(tiny, tmp_path):
     torch.save({"model": tiny, "args": Payload(tmp_path / "executed")}, tmp_path / "hostile.pth")
-    with pytest.raises(CheckpointError, match="not read, because it can't be without executing code"):
+    with pytest.raises(CheckpointError, match="holds more than tensors .*mkdir.*was not read. Where you trust"):
         load_official(tmp_path / "hostile.pth")
     assert not (tmp_path / "executed").exists()
     torch.load(tmp_path / "hostile.pth", weights_only=False)  # the control: the payload does work

@@ -16,12 +16,14 @@ PARAMS = to_numpy(MODEL)
     ("image", "error", "message"),
     [
         (torch.zeros(3, 32, 32), ValueError, r"must have shape \(B, 3, H, W\), got \(3, 32, 32\)"),
+        (torch.zeros(1, 32, 32, 3), ValueError, r"got \(1, 32, 32, 3\); .*permute\(0, 3, 1, 2\) puts channels first"),
+        (np.zeros((1, 3, 32, 32)), TypeError, "must be a tensor, got ndarray; for an array use torch.from_numpy"),
         (torch.zeros(1, 1, 32, 32), ValueError, r"must have shape \(B, 3, H, W\), got \(1, 1, 32, 32\)"),
         (torch.zeros(1, 3, 7, 32), ValueError, "7 x 32 pixels is too small.*at least 8; enlarge or pad"),
         (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), TypeError, "must hold floats, got torch.uint8; scale"),
         (torch.zeros(1, 3, 32, 32, dtype=torch.float64), TypeError, r"torch.float64, the parameters are torch.float32"),
     ],
-    ids=["rank", "channels", "size", "integers", "dtype"],
+    ids=["rank", "channels last", "array", "channels", "size", "integers", "dtype"],
 )
 def test_the_model_checks_shapes_and_dtypes(image, error, message):
     with pytest.raises(error, match=message):
@@ -90,15 +92,15 @@ def test_heads_must_divide_channels():
         ("tny", {}, ValueError, "unknown variant 'tny', did you mean 'tiny'.*known: tiny, small, medium, large, micro"),
         ("resnet50", {}, ValueError, "unknown variant 'resnet50'; known"),
         ("tiny", {"num_clases": 3}, TypeError, "unknown override 'num_clases', did you mean 'num_classes'"),
-        ("tiny", {"num_classes": 0}, ValueError, "num_classes=0 must hold whole numbers of at least 1"),
-        ("tiny", {"num_classes": 2.5}, ValueError, "num_classes=2.5 must hold whole numbers"),
+        ("tiny", {"num_classes": 0}, ValueError, "num_classes=0 must be a whole number of at least 1"),
+        ("tiny", {"num_classes": 2.5}, ValueError, "num_classes=2.5 must be a whole number"),
         ("tiny", {"grid_sizes": (8, 8)}, ValueError, r"grid_sizes=\(8, 8\) must have 3 entries for 4 stages"),
         ("tiny", {"grid_sizes": 8}, ValueError, "grid_sizes=8 must have 3 entries"),
         (
             "tiny",
             {"pool_sizes": (8, 0, 2)},
             ValueError,
-            r"pool_sizes=\(8, 0, 2\) must hold whole numbers of at least 1",
+            r"pool_sizes=\(8, 0, 2\) must be whole numbers of at least 1",
         ),
         ("tiny", {"kernel_sizes": (3, 4, 3, 3)}, ValueError, "must be odd"),
         ("tiny", {"channels": ()}, ValueError, "channels is empty"),

@@ -1,5 +1,7 @@
 """The command `hatnet`: the main job, exit status, and errors a person can act on."""
 
+import json
+import socket
 import subprocess
 import sys
 import time
@@ -10,6 +12,8 @@ import torch
 
 import hatnet
 from hatnet.cli import main
+from hatnet.complexity import inference_memory, network, total, training_memory
+from hatnet.config import VARIANTS
 from hatnet.equivalence import randomise
 from tests.authors import state_dict
 
@@ -63,6 +67,10 @@ def test_verify_takes_checkpoints_of_ours_and_of_the_authors(monkeypatch, capsys
     hatnet.save(model, tmp_path / "ours.safetensors")
     status, out, _ = run(monkeypatch, capsys, "verify", "--checkpoint", tmp_path / "ours.safetensors", "--size", 32)
     assert (status, "HAT-Net Micro" in out) == (0, True)
+    status, _, err = run(
+        monkeypatch, capsys, "verify", "--checkpoint", tmp_path / "ours.safetensors", "--variant", "tiny"
+    )
+    assert (status, "holds 'micro', not 'tiny'" in err) == (2, True)
     torch.save({"model": state_dict("tiny")}, tmp_path / "HAT-Net_Tiny.pth")
     status, out, _ = run(monkeypatch, capsys, "verify", "--checkpoint", tmp_path / "HAT-Net_Tiny.pth", "--size", 64)
     assert (status, "HAT-Net Tiny" in out) == (0, True)
@@ -79,14 +87,56 @@ SUMMARY = """
  total                                                           12,650,152
 """
 
+COSTS = """
+ part            MACs without  MACs with  inference  training
+ stem                    27.1       27.1        3.0       3.8
+ stages.0               325.6      393.6       16.9      60.4
+ stages.1               348.6      378.1        9.0      31.5
+ stages.2               965.3    1,020.6        4.1      40.5
+ stages.3               302.8      308.3        2.7       6.7
+ classifier               0.4        0.4          -       0.0
+ total, or most       1,969.7    2,128.1       16.9     142.9
+"""
+
 
 def test_summary_prints_a_row_a_stage(monkeypatch, capsys):
-    """Table 1."""
+    """Tables 1 and 2, within 80 columns."""
     status, out, _ = run(monkeypatch, capsys, "summary", "tiny")
     assert status == 0
-    lines = {line.rstrip() for line in out.splitlines()}
-    assert all(line in lines for line in SUMMARY.strip("\n").splitlines())
+    lines = [line.rstrip() for line in out.splitlines()]
+    for table in (SUMMARY, COSTS):
+        rows = table.strip("\n").splitlines()
+        assert [line for line in lines if line in rows] == rows
+    assert max(map(len, lines)) <= 80
+    assert "Paper, at 224 x 224: 12.7 M parameters, 2.0 G FLOPs" in out
+    assert "Ours, at 224 x 224: 1.97 G MACs without attention, 2.13 G with." in out
     assert "12,655,912 in the authors' file" in out
+
+
+def test_summary_of_the_largest_image_fits_in_80_columns(monkeypatch, capsys):
+    _, out, _ = run(monkeypatch, capsys, "summary", "large", "--image-size", 800, 1333)
+    assert max(len(line.rstrip()) for line in out.splitlines()) <= 80
+    assert "Paper, at 224 x 224: 63.1 M parameters, 11.5 G FLOPs" in out
+
+
+def test_summary_of_our_own_variant_has_no_published_figures(monkeypatch, capsys):
+    _, out, _ = run(monkeypatch, capsys, "summary", "micro")
+    assert "Paper" not in out
+    assert "authors" not in out
+
+
+def test_summary_prints_json_and_nothing_else(monkeypatch, capsys):
+    status, out, err = run(monkeypatch, capsys, "summary", "small", "--image-size", 100, 133, "--json")
+    assert (status, err) == (0, "")
+    printed = json.loads(out)
+    cost = total(network(VARIANTS["small"], 100, 133))
+    assert printed["image_size"] == [100, 133]
+    assert printed["parameters"] == cost.parameters
+    assert printed["macs"] == {"without_attention": cost.projection_macs, "with_attention": cost.total_macs}
+    assert printed["memory"]["inference"] == inference_memory(VARIANTS["small"], 100, 133)
+    assert printed["memory"]["training"] == training_memory(VARIANTS["small"], 100, 133)
+    assert printed["paper_at_224"] == {"parameters_millions": 25.7, "gflops": 4.3}
+    assert [part["part"] for part in printed["parts"]] == ["stem", *(f"stages.{s}" for s in range(4)), "classifier"]
 
 
 def test_summary_shows_what_another_image_size_means(monkeypatch, capsys):
@@ -98,12 +148,19 @@ def test_summary_shows_what_another_image_size_means(monkeypatch, capsys):
     ("arguments", "message"),
     [
         (("summary", "tny"), "unknown variant 'tny', did you mean 'tiny'"),
+        (("summary", "tiny", "--image-size", "224", "31"), "224 x 31 pixels is too small"),
+        (("summary", "tiny", "--image-size", "-5", "224", "--json"), "-5 x 224 pixels is too small"),
         (("verify", "--variant", "huge"), "unknown variant 'huge'"),
         (("verify", "--size", 20), "20 x 20 pixels is too small"),
         (("verify", "--image", "none.jpg"), "no image file at none.jpg"),
         (("verify", "--checkpoint", "none.pth"), "no checkpoint file at none.pth"),
         (("verify", "--device", "abacus"), "device 'abacus' can't be used here"),
-        (("demo", "--out", "no/such/folder/report.html"), "no folder no/such/folder"),
+        (
+            ("demo", "--out", "no/such/folder/report.html"),
+            "no folder no/such/folder to write report.html to; create it",
+        ),
+        (("demo", "--out", "."), ". is a folder; give the report a file name"),
+        (("demo", "--seed", "-1"), "seed=-1 must not be negative"),
     ],
 )
 def test_wrong_input_is_one_line_and_status_2(monkeypatch, capsys, arguments, message):
@@ -112,6 +169,18 @@ def test_wrong_input_is_one_line_and_status_2(monkeypatch, capsys, arguments, me
     assert err.startswith("error: ")
     assert message in err
     assert "Traceback" not in err
+
+
+def test_a_port_that_is_taken_costs_no_build(monkeypatch, capsys):
+    pytest.importorskip("mkdocs", reason="no extra docs")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        status, _, err = run(monkeypatch, capsys, "docs", "--port", port)
+    assert status == 2
+    assert f"port {port} can't be listened to" in err
+    assert "--port" in err
 
 
 @pytest.mark.parametrize("arguments", [("verify", "--dtype", "float8"), ("verify", "--sise", "3"), ("sumary", "tiny")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,6 +18,7 @@ from hatnet.config import Stage
 from hatnet.equivalence import compare_traces, randomise, run_model, run_reference
 from hatnet.photo import load_photo, normalise
 from hatnet.report import CAT, write_report
+from hatnet.report.page import PAPER
 from hatnet.report.colour import colour
 from hatnet.report.query import Box, read_query
 
@@ -112,14 +114,26 @@ def with_error(error: float, index: int) -> list[Any]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_page_stands_alone(tmp_path: Path, case: str) -> None:
-    """No script, nothing loaded from outside, every id once, every `use` has its image; small enough to send."""
+    """No script, nothing loaded from outside, every id once, every `use` has its image; small enough to send.
+
+    The one address in it is a link to the paper.
+    """
     page = report(tmp_path, case)
     assert not {"script", "link", "iframe", "object", "base", "form"} & {tag for tag, _ in page.elements}
-    targets = [value for _, attributes in page.elements for key, value in attributes.items() if key in {"href", "src"}]
+    links = [attributes["href"] for tag, attributes in page.elements if tag == "a"]
+    assert links == [PAPER]
+    targets = [
+        value
+        for tag, attributes in page.elements
+        for key, value in attributes.items()
+        if key in {"href", "src"} and tag != "a"
+    ]
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert sorted(ids, key=str) == ["grey", "photo"]
     assert {str(target).split(",")[0] for target in targets} == {"#photo", "#grey", "data:image/jpeg;base64"}
-    assert not [word for word in ("http://", "https://", "url(", "@import", "//cdn") if word in page.html]
+    assert not [
+        word for word in ("http://", "https://", "url(", "@import", "//cdn") if word in page.html.replace(PAPER, "")
+    ]
     assert len(page.html.encode()) < 1.5e6
 
 
@@ -191,13 +205,11 @@ def test_an_old_report_outlives_a_failure(tmp_path: Path, monkeypatch: pytest.Mo
     path = tmp_path / "report.html"
     path.write_text("old")
 
-    def full_disk(self: Path, text: str, **_: Any) -> int:
-        with self.open("w") as file:
-            file.write(text[:100])
+    def full_disk(_: int) -> None:
         raise OSError("no space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", full_disk)
+        patch.setattr(os, "fsync", full_disk)
         with pytest.raises(OSError, match="no space left"):
             report(tmp_path)
     assert path.read_text() == "old"

@@ -8,8 +8,11 @@
 # holds something like "dark green, with an edge". Whether that is an eye or a leaf stands in the other rows.
 #
 # Attention lets a token fetch what it lacks: its new value is a *weighted average* over all tokens, with weights that
-# are computed from the tokens themselves. You need matrix products and the exponential function, nothing more. At the
-# end you can read `reference/attention.py` (Eq. 1-3 of the paper), and say from Eq. 5 where attention costs too much.
+# are computed from the tokens themselves. You need matrix products and the exponential function, nothing more.
+#
+# The numbers of equations, such as (2), are those of a paper, [*Vision Transformers with Hierarchical
+# Attention*](https://doi.org/10.1007/s11633-024-1393-8). Its network is called HAT-Net. At the end you can read
+# `reference/attention.py` (Eq. 1-3), and say from Eq. 5 where attention costs too much.
 
 # %%
 """Tutorial 1: softmax, scaled dot products, heads, Eq. 1-5 of the paper, and why N^2 hurts."""
@@ -35,7 +38,8 @@ BLUE, ORANGE = "#0072B2", "#D55E00"
 # ## 1. Softmax: from scores to weights
 #
 # Say a token has given three others the scores 1, 2, 3: the higher, the more it wants of them. An average needs
-# weights that are positive and sum to one. Softmax raises $e$ to each score, then divides by the sum:
+# weights that are positive and sum to one. Softmax raises $e$ to each score, then divides by the sum. With $s_m$ for
+# the score of token $m$, and a sum over all tokens $m'$, its weight is
 #
 # $$w_m = \frac{e^{s_m}}{\sum_{m'} e^{s_{m'}}}$$
 
@@ -76,7 +80,7 @@ for T in (0.1, 1, 10):
 #
 # - a **query** $q$ of $d$ numbers: what it looks for;
 # - a **key** $k$ of $d$ numbers: what it can be found by;
-# - a **value** $v$: what it hands over when found.
+# - a **value** $v$, here of $d$ numbers too: what it hands over when found.
 #
 # The score is the dot product $q \cdot k$ divided by $\sqrt d$; part 3 says why. Here are one query and three tokens
 # with $d = 2$. Check every line with a pocket calculator.
@@ -99,14 +103,15 @@ print("their sum        ", weights @ V)
 # The second key fits the query best, so the second token gives most: 0.576 of its value $(0, 10)$. Attention averages,
 # so the result lies among the values, never outside them.
 #
-# ## 3. Why divide by $\sqrt d$?
+# ## 3. Why divide by the square root of d?
 #
 # Let the numbers in queries and keys be independent, with mean 0 and variance 1. The dot product is a sum of $d$
 # products, and each of these has mean 0 and variance 1.
 #
 # ??? question "Predict: the variance of the dot product for d = 64. What does softmax make of such scores?"
 #     Variances of independent terms add up: 64, so a typical score is $\pm 8$. Scores that differ by 8 have weights
-#     that differ by a factor $e^8 \approx 3000$. That is far too cold, and nothing has been learnt yet.
+#     that differ by a factor $e^8 \approx 3000$. That is far too cold: before anything is learnt,
+#     chance has picked one token.
 
 
 # %%
@@ -125,11 +130,11 @@ fig.set_label("Unscaled, the variance of scores grows as d and one key takes nea
 left.loglog(ds, ds, color="0.75", linewidth=6, label="predicted: d")
 left.loglog(ds, raw_variance, "o", color=ORANGE, label=r"measured, $q \cdot k$")
 left.loglog(ds, variance, "s", color=BLUE, label=r"measured, $q \cdot k / \sqrt{d}$")
-left.set(title="Variance of the scores", xlabel="head dimension d", ylabel="variance")
+left.set(title="Variance of the scores", xlabel="d, numbers in a query", ylabel="variance")
 right.semilogx(ds, raw_top, "o-", color=ORANGE, label=r"$q \cdot k$")
 right.semilogx(ds, top, "s-", color=BLUE, label=r"$q \cdot k / \sqrt{d}$")
 right.axhline(1 / 16, color="0.4", linestyle=":", label="all 16 keys alike")
-right.set(title="Largest of 16 weights, mean", xlabel="head dimension d", ylabel="weight", ylim=(0, 1))
+right.set(title="Largest of 16 weights, mean", xlabel="d, numbers in a query", ylabel="weight", ylim=(0, 1))
 for ax in (left, right):
     ax.set_xticks(ds, ds)
     ax.minorticks_off()
@@ -244,7 +249,8 @@ assert np.allclose(by_reference, by_matrices, rtol=0, atol=1e-14)
 # them, each applies Eq. 2 to its own channels, and the results are laid side by side.
 #
 # Six tokens in a row are coloured red, blue, red, blue, red, blue. Channels 1 and 2 say where a token is (a point on a
-# circle, 30 degrees on each time), channels 3 and 4 its colour. Queries, keys and values are the tokens themselves.
+# circle, 30 degrees further each time), channels 3 and 4 its colour. Queries, keys and values are the tokens
+# themselves.
 
 # %%
 angle = np.deg2rad(30 * np.arange(6))
@@ -280,8 +286,9 @@ plt.show()
 #
 # - a map of $H \times W$ tokens is laid out row by row into $N = HW$ tokens;
 # - it is **normalised** first: one mean taken out and one standard deviation divided by, over all tokens and channels
-#   (group norm with one group), then a factor and an offset for each channel. The paper leaves this out, the authors'
-#   code does it: departure **D1**. The code also has a bias, a vector added after each matrix (**D4**);
+#   (group norm with one group), then a factor and an offset for each channel. The paper leaves this out, its authors'
+#   code does it: **D1** in our list of such differences, the page "Paper against code". Their code also has a bias, a
+#   vector added after each matrix (**D4**);
 # - the $+ X$ is done by the **block**, which adds attention's result to what it gave to attention. The block then does
 #   the same with an MLP, a small network for each token and its nearest neighbours: $Y = \operatorname{MLP}(A') + A'$
 #   (Eq. 4).
@@ -317,8 +324,9 @@ print(f"C = {C}, {heads} heads of d = {C // heads}, weights {weights.shape}; PyT
 assert error < TOLERANCES[torch.float64]
 
 # %% [markdown]
-# Now read `reference/attention.py`. You have met every line of it but one kind: `trace` is a dictionary for those who
-# want to see the weights afterwards.
+# Now read `reference/attention.py`; the concept page "Attention" shows it beside the equations. You have met every line
+# of it but one kind: `trace` is a dictionary for those who want to see the weights afterwards. `linear` is
+# `X @ weight.T + bias`, and `group_norm` the normalisation above.
 #
 # ## 8. Attention knows no order
 #
@@ -386,7 +394,7 @@ print(f"B gives {other_ear:.1%} of its weight to the 9 tokens around the other e
 #
 # Count multiply-accumulates, one `sum += a * b` each. A product of an $(n, k)$ with a $(k, m)$ matrix takes $n k m$.
 # Eq. 1 is three products of $(N, C)$ with $(C, C)$. In each of $C / d$ heads, $Q K^T$ takes $N \cdot d \cdot N$, and
-# the product with $V$ as many. With $N = HW$ this is
+# the product with $V$ as many. With $N = HW$ the count $\Omega$ is
 #
 # $$\Omega = 3 H W C^2 + 2 H^2 W^2 C \qquad\text{(5)}$$
 #
@@ -436,8 +444,8 @@ for height, width in ((224, 224), (800, 1333)):
 
 # %% [markdown]
 # At 224 x 224 the first stage has $3136^2$ weights, 39 MB. At a usual size for object detection it has $66800^2$,
-# 17.8 GB, for one image and one block. Fused kernels, such as the one `hatnet` calls, can do without storing them all.
-# The multiply-accumulates remain.
+# 17.8 GB, for one image and one block. A *fused* kernel, such as the one `hatnet` calls, does all of Eq. 2 in one go,
+# part by part, and need not store them all. The multiply-accumulates remain.
 #
 # ??? question "Predict: the photo gets twice as wide and twice as high. How much longer does Eq. 2 take?"
 #     Four times the tokens, so 16 times the work. On small maps the time grows less: fixed costs weigh more there.

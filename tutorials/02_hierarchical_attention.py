@@ -4,14 +4,14 @@
 # **The question.** In tutorial 1 every token looked at every other token. With $N$ tokens that makes $N^2$ weights for
 # each head, and a map of twice the side has sixteen times as many. Can each token see the whole picture without $N^2$?
 #
-# **The idea of the paper.** Look twice. First *near and fine*: every token attends to the tokens of its own window.
-# Then *far and coarse*: the map is averaged into a few cells, and every token attends to all the cells. The paper calls
-# this hierarchical multi-head self-attention, H-MHSA. This tutorial walks through its Eq. 6-15 with
-# `reference/hierarchical_attention.py`, opens the fast module `hatnet.HMHSA`, and then breaks it on purpose, to see a
-# test find the bug.
+# **The idea of the [paper](https://doi.org/10.1007/s11633-024-1393-8).** Look twice. First *near and fine*, the **local
+# step**: every token attends to the tokens of its own window. Then *far and coarse*, the **global step**: the map is
+# averaged into a few cells, and every token attends to all the cells. The paper calls this hierarchical multi-head
+# self-attention, H-MHSA. This tutorial walks through its Eq. 6-15 with `reference/hierarchical_attention.py`, opens the
+# fast module `hatnet.HMHSA`, and then breaks it on purpose, to see a test find the bug.
 #
 # You need tutorial 1: softmax, $Q$, $K$, $V$, heads. Tags such as D2 name places where the paper's text and its
-# authors' code differ, or where we do.
+# authors' code differ, or where we do; the page "Paper against code" lists them.
 
 # %%
 """Tutorial 2: windows, merged tokens, Eq. 6-15 of the paper, the fast module, and a bug found by a drawn case."""
@@ -42,7 +42,7 @@ LIMIT = TOLERANCES[torch.float64]  # 1e-13: what two float64 programs may differ
 # ## Tokens
 #
 # The photo has 224 x 224 pixels. We cut it into 28 x 28 patches of 8 x 8 pixels and shrink each patch to 2 x 2 colours:
-# 12 numbers, so $C = 12$. Nothing is learned there, and you can still see the cat in its tokens. (HAT-Net makes its
+# 12 numbers, so $C = 12$. Nothing is learnt there, and you can still see the cat in its tokens. (HAT-Net makes its
 # tokens with two convolutions instead.) The sizes are those of the network's second transformer stage at this image
 # size (stage 3 in the paper's Table 1, `stages.1` in the code): $H = W = 28$, windows of $G_1 = 7$, cells of $G_2 = 4$.
 #
@@ -138,12 +138,13 @@ cut_and_put_back(odd, g=2)
 #
 # ## Eq. 7: attention inside each window
 #
-# $$Q_1, K_1, V_1 = X_1 W_1^q,\; X_1 W_1^k,\; X_1 W_1^v \qquad
-# A_1 = \operatorname{Softmax}(Q_1 K_1^T / \sqrt{d})\, V_1$$
+# $$Q_1, K_1, V_1 = X_1 W_1^q,\; X_1 W_1^k,\; X_1 W_1^v$$
 #
-# It is tutorial 1's attention, once for each window, with the same matrices for all. By hand first: let
-# $W_1^q = W_1^k = 0$ and $W_1^v = 1$. Then all scores are 0, all weights are equal, and each token becomes the mean of
-# its window.
+# $$A_1 = \operatorname{Softmax}(Q_1 K_1^T / \sqrt{d})\, V_1$$
+#
+# It is tutorial 1's attention, once for each window, with the same matrices for all. $X_1$ are the tokens of one
+# window; the index 1 marks the local step. By hand first, with one channel: let $W_1^q = W_1^k = 0$ and
+# $W_1^v = 1$. Then all scores are 0, all weights are equal, and each token becomes the mean of its window.
 #
 # ??? question "Predict: what do tokens 1, 2, 7, 8 of the 4 x 6 map become? And token 15, the corner of the 3 x 5 map?"
 #     $(1 + 2 + 7 + 8) / 4 = 4.5$, all four. Token 15 is alone in its window and stays 15. If the window had been filled
@@ -171,7 +172,8 @@ assert np.count_nonzero(moved) == G1 * G1
 
 # %% [markdown]
 # Not nearly 0: exactly 0. The blue token's sum has no term with that pixel in it. Stacking more such steps would not
-# help, because the walls stay where they are. (Swin moves its windows from layer to layer for that reason.)
+# help, because the walls stay where they are. (For that reason Swin, another transformer with windows, moves them from
+# layer to layer.)
 #
 # ## Eq. 9: add the map, and normalise (D2)
 #
@@ -229,10 +231,12 @@ assert np.allclose(corner, A1[25:, 25:].mean(axis=(0, 1)))  # 3 x 3 tokens, not 
 # %% [markdown]
 # ## Eq. 11-13: every token asks all merged tokens
 #
-# $$Q_2 = A_1 W_2^q \qquad K_2, V_2 = \hat A_1 W_2^k,\; \hat A_1 W_2^v \qquad
-# A_2 = \operatorname{Softmax}(Q_2 K_2^T / \sqrt{d})\, V_2$$
+# $$Q_2 = A_1 W_2^q \qquad K_2, V_2 = \hat A_1 W_2^k,\; \hat A_1 W_2^v$$
 #
-# The queries stay fine, one for each token. Only keys and values are coarse, so the result is a full map again.
+# $$A_2 = \operatorname{Softmax}(Q_2 K_2^T / \sqrt{d})\, V_2$$
+#
+# The index 2 marks the global step. The queries stay fine, one for each token. Only keys and values are coarse, so the
+# result is a full map again.
 
 # %%
 trace = {}
@@ -312,7 +316,10 @@ assert np.array_equal(np.count_nonzero(influence, axis=(1, 2)), [49, 784])
 #
 # $$\Omega(\text{MHSA}) = 3 HW C^2 + 2 (HW)^2 C \qquad\text{(5)}$$
 #
-# $$\Omega(\text{H-MHSA}) = HWC\,(4C + 2 G_1^2) + 2\,\frac{HW}{G_2^2}\, C\,(C + HW) \qquad\text{(15)}$$
+# $$\begin{aligned}
+# \Omega(\text{H-MHSA}) =\; &HWC\,(4C + 2 G_1^2) \\
+# &+ 2\,\frac{HW}{G_2^2}\, C\,(C + HW) \qquad\text{(15)}
+# \end{aligned}$$
 #
 # Neither counts the output projection $W^p$. We check both formulas against the multiplications that PyTorch counts as
 # it runs the two layers, less $W^p$, at the sizes of HAT-Net-Tiny and, in the last row, of Small.
@@ -349,8 +356,8 @@ for side, channels, d, g1, g2 in [(56, 48, 48, 8, 8), (28, 96, 48, 7, 4), (14, 2
 # %% [markdown]
 # On the large map H-MHSA is far cheaper. On 14 x 14 it costs **more**: the ratio is below 1. There are only 196 tokens,
 # so $(HW)^2$ is small, and what counts is the projections: four and a half against three. It still has only half the
-# attention weights. The paper's $O(\cdot)$ is about large maps. On 7 x 7, in the last stage, the network uses plain
-# attention.
+# attention weights. The paper compares how the costs grow, which is about large maps. On 7 x 7, in the last stage, the
+# network uses plain attention.
 #
 # ## The fast version: `hatnet.HMHSA`
 #
@@ -373,8 +380,9 @@ for name, value in fast.items():
 
 # %% [markdown]
 # The same numbers, up to the rounding of float64. But by another way: no loop over windows. A window is not a stretch
-# of memory, so a reshape alone cuts wrongly. `to_windows` splits both axes, $(\text{rows}, g, \text{columns}, h)$, and
-# swaps the middle two before it joins them again:
+# of memory, so a reshape alone cuts wrongly. `to_windows` splits both axes into windows and what is inside,
+# $(\text{rows}, g, \text{columns}, h)$ for windows of $g \times h$ tokens, and swaps the middle two before it joins
+# them again:
 
 # %%
 as_batch = torch.from_numpy(toy)[None, :, :, None]  # (1, 4, 6, 1)
@@ -401,7 +409,7 @@ assert torch.equal(module.from_windows(module.to_windows(as_batch, (2, 2)), (2, 
 # One photo agrees. Does every map? A *property* is a sentence that holds for all cases: here "the fast path is the slow
 # path, whatever the sizes". [Hypothesis](https://hypothesis.readthedocs.io) draws the cases. We draw sizes and a seed,
 # not the numbers of the map: it is sizes that hide bugs. `randomise` fills the parameters, norms and biases included,
-# so that no branch is tiny.
+# so that no part of the sum is too small for its bugs to show.
 
 # %%
 cases = []  # what has been tried, in order, and how far the two were apart
@@ -434,7 +442,7 @@ print(f"passed: {len(cases)} cases, such as", *cases[30::30], sep="\n")
 # columns. It is one line, it runs, and all shapes are right.
 #
 # ??? question "Predict: on which maps does it go wrong? What is the smallest one?"
-#     Only where there are more rows of windows than columns, or fewer, and where a window is more than one token high
+#     Only where there are not as many rows of windows as columns, and where a window is more than one token high
 #     (if not, the reshape moves nothing). Three tokens above one another are enough, with $G_1 = 2$: two rows of
 #     windows, one column.
 
@@ -475,7 +483,7 @@ assert shrunk["H"] * shrunk["W"] <= 6
 # windows as columns the bug changes nothing. **Would training have found it?** No. Training images are cropped to
 # squares, so every stage has a square map. The loss, the gradients and the accuracy are the same to the last bit. Then
 # the first photo that is not square comes out wrong, without any error. We check that on HAT-Net-Tiny, with fresh
-# weights:
+# weights, by its **logits**, the scores that it gives to 1000 classes:
 
 # %%
 torch.manual_seed(0)
@@ -495,7 +503,7 @@ assert relative_error(logits["bug"][1], logits["right"][1]) > 0.01
 # ## Change one thing
 #
 # Both steps have plain attention as their extreme. With **one window as large as the map**, $G_1 = 28$, the local step
-# is attention over all tokens. With **cells of one token**, $G_2 = 1$, nothing is merged, and the global step is.
+# is attention over all tokens. With **cells of one token**, $G_2 = 1$, nothing is merged, and the global step is that.
 # Neither $G_1$ nor $G_2$ has parameters, so we can just try, with the same matrices, against tutorial 1's functions:
 
 # %%
@@ -541,6 +549,7 @@ exchanged = np.roll(X, 14, axis=1)  # 14 is two windows, so windows move as a wh
 assert np.allclose(reference.local_attention(exchanged, params, heads, 7), np.roll(near, 14, axis=1))
 near_8 = reference.local_attention(X, params, heads, 8)
 assert not np.allclose(reference.local_attention(exchanged, params, heads, 8), np.roll(near_8, 14, axis=1))
+# No: 14 is not a multiple of 8, so other tokens share a window after the exchange.
 
 # %% [markdown]
 # **4. Another bug.** Somebody forgets the mask: `window_mask` always returns `None`. First write down the smallest $H$,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from hatnet.config import HATNetConfig
 from hatnet.equivalence import Agreement
+from hatnet.files import write_whole
 from hatnet.report.chart import agreement_chart, exceeds, severity
 from hatnet.report.maps import Positions, attention_section, query_picture
 from hatnet.report.markup import Markup, element, join, scientific, scroll, times
@@ -19,6 +19,11 @@ from hatnet.report.query import Box
 from hatnet.report.tables import agreement_tables, facts_list, sizes_table
 
 CAT: Positions = {"eye": (0.32, 0.37), "ear": (0.93, 0.13), "background": (0.95, 0.72)}  # of the bundled photo
+PAPER = "https://doi.org/10.1007/s11633-024-1393-8"
+WHAT_IT_IS = (
+    "In HAT-Net every token of an image attends to its neighbours one by one, within a window, and to the whole image "
+    "in a few merged tokens: hierarchical attention, from the paper "
+)
 WHAT_RAN = (
     "The network is written twice: in NumPy from the equations of the paper, to read, and in PyTorch, to use. Both got "
     "this photo and the same weights."
@@ -97,7 +102,11 @@ def write_report(
         ),
         _section("Facts", facts_list({**facts, "weights": weights})),
     ]
-    _write_atomically(path, _page(f"HAT-Net {config.name}: two implementations, one network", body))
+    write_whole(path, _page(f"{_title(config)}: two implementations, one network", body).encode())
+
+
+def _title(config: HATNetConfig) -> str:
+    return f"HAT-Net {config.name.capitalize()}"
 
 
 def _verdict(agreements: Sequence[Agreement], tolerance: float) -> Markup:
@@ -138,10 +147,11 @@ def _header(
         "header",
         element(
             "div",
-            element("p", f"HAT-Net {config.name}", class_="kicker"),
+            element("p", _title(config), class_="kicker"),
             element("h1", "Two implementations, one network"),
             _verdict(agreements, tolerance),
             element("p", WHAT_RAN),
+            element("p", WHAT_IT_IS, element("a", "Vision Transformers with Hierarchical Attention", href=PAPER), "."),
         ),
         element("figure", picture, element("figcaption", f"The photo and the queries below: {listed}")),
     )
@@ -177,13 +187,3 @@ def _page(title: str, body: list[Markup]) -> str:
         Markup("<!doctype html>\n"),
         element("html", element("head", head), element("body", element("main", body)), lang="en"),
     )
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    """Into a file beside `path` first, so that no one ever sees half a report."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -34,7 +34,7 @@ def agreement_tables(agreements: Sequence[Agreement], tolerance: float) -> list[
         [element("td", element("code", agreement.name)), *_cells(agreement, tolerance)[2:]] for agreement in agreements
     ]
     return [
-        _table("Agreement, layer by layer", head, rows),
+        _table("Agreement, layer by layer", head, rows, class_="layers"),
         element(
             "details",
             element("summary", f"All {len(agreements)} intermediates"),

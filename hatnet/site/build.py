@@ -70,12 +70,14 @@ def mkdocs(root: Path, folder: Path, config: str = "mkdocs.yml") -> None:
         raise BuildError("mkdocs build --strict failed")
 
 
-def serve(folder: Path, port: int = 8000) -> None:
-    """Serve a built site on this machine until interrupted."""
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
-        print(f"http://127.0.0.1:{server.server_port}/  (Ctrl+C ends it)", flush=True)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            print()
+def server(folder: Path, port: int = 8000) -> http.server.ThreadingHTTPServer:
+    """A server of a built site for this machine alone, listening but not yet serving.
+
+    Raises:
+        BuildError: if the port is taken.
+    """
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder.resolve()))
+    try:
+        return http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except OSError as error:
+        raise BuildError(f"port {port} can't be listened to ({error.strerror}); choose another with --port") from error
