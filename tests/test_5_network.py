@@ -21,7 +21,7 @@ SMALL = NETWORK_MUST_HIT[0]
 @settings(max_examples=25)
 @given(case=network_cases())
 def test_every_intermediate_of_a_drawn_network_is_the_references(case):
-    """Eq. 1-14, Figure 1, D6: any stages, any image size, traces under the same names in the same order."""
+    """Eq. 1-4, 6-14, Figure 1, D6: any stages, any image size, traces under the same names in the same order."""
     assert_agree(compare(case.model(), case.images()), case)
 
 

@@ -71,7 +71,7 @@ def published(request):
 
 
 def test_logits_are_the_authors(published):
-    """Eq. 1-14 as they run in the authors' code."""
+    """Eq. 1-4, 6-14 as they run in the authors' code."""
     _, _, _, logits, case = published
     assert logits[:, :8].tolist() == [pytest.approx(row, rel=RELATIVE) for row in case["logits_head"]]
     assert logits.mean().item() == pytest.approx(case["logits_mean"], rel=RELATIVE)
@@ -95,7 +95,7 @@ def test_gradients_are_the_authors(published):
 
 
 def test_the_reference_computes_the_authors_logits(published):
-    """Eq. 1-14: the ground truth is checked against the authors' code without PyTorch between them."""
+    """Eq. 1-4, 6-14: the ground truth is checked against the authors' code without PyTorch between them."""
     model, image, _, _, case = published
     logits = reference.hat_net(image[0].detach().numpy(), to_numpy(model), model.config)
     assert logits[:8].tolist() == pytest.approx(case["logits_head"][0], rel=RELATIVE)

@@ -50,7 +50,7 @@ def test_h_mhsa_in_low_precision(dtype, case):
 @pytest.mark.parametrize("dtype", LOW, ids=str)
 @pytest.mark.parametrize("case", NETWORK_MUST_HIT, ids=["partial", "whole"])
 def test_networks_in_low_precision(dtype, case):
-    """Eq. 1-14."""
+    """Eq. 1-4, 6-14."""
     assert_agree(compare(case.model().to(dtype), case.images()), case, dtype)
 
 
@@ -73,7 +73,7 @@ def test_the_fast_path_is_at_most_twice_as_far_off_as_the_plain_one(dtype, seed,
 
 
 def test_autocast_takes_float32_images_and_is_as_near_as_bfloat16():
-    """Eq. 1-14 under torch.autocast."""
+    """Eq. 1-4, 6-14 under torch.autocast."""
     case = NETWORK_MUST_HIT[0]
     model, images = case.model(), case.images()
     want = model(images).detach().numpy()
@@ -100,5 +100,5 @@ def test_h_mhsa_on_cuda(dtype, case):
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
 @pytest.mark.parametrize("case", NETWORK_MUST_HIT, ids=["partial", "whole"])
 def test_networks_on_cuda(dtype, case):
-    """Eq. 1-14; `compare` switches TF32 off."""
+    """Eq. 1-4, 6-14; `compare` switches TF32 off."""
     assert_agree(compare(case.model().to("cuda", dtype), case.images()), case, dtype)

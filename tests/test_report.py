@@ -18,8 +18,8 @@ from hatnet.config import Stage
 from hatnet.equivalence import compare_traces, randomise, run_model, run_reference
 from hatnet.photo import load_photo, normalise
 from hatnet.report import CAT, write_report
-from hatnet.report.page import PAPER
 from hatnet.report.colour import colour
+from hatnet.report.page import PAPER
 from hatnet.report.query import Box, read_query
 
 SLIM = {"channels": (8, 16, 40, 64), "head_dim": 8, "num_classes": 10}  # Tiny's stages and heads, of fewer channels

@@ -1,6 +1,6 @@
 """`@code PATH NAME [NAME ...]` on a line of its own: the live source of these definitions, as highlighted blocks.
 
-Each block carries path and line, and the equation tags of its comments become labels that stay in sight while a long
+Each block carries path and line, and the equation tags of its comments become labels, which stay in sight while a long
 line is scrolled. A name that the file does not define stops the build.
 """
 

@@ -34,11 +34,10 @@ def equations(rows: list[Row]) -> list[str]:
             f"$${equation.latex}$$",
             "",
         ]
-        if equation.exempt:
-            lines += [f"*No line carries it.* {equation.exempt}"]
-        else:
-            lines += _columns(row.reference, row.hatnet)
-            lines += _tests([test.identifier for test in row.tests])
+        if equation.not_in_numpy:
+            lines += [equation.not_in_numpy, ""]
+        lines += _columns(row.reference, row.hatnet)
+        lines += _tests([test.identifier for test in row.tests])
     return lines
 
 

@@ -59,7 +59,8 @@ def make_page(script: Path, folder: Path, root: Path, again: bool = False) -> bo
 
 def inputs_of(script: Path, root: Path) -> str:
     """A hash of everything that a tutorial's page depends on."""
-    patterns = ["reference/*.py", "hatnet/*.py", "hatnet/assets/*.png"]
+    patterns = ["reference/*.py", "hatnet/*.py", "hatnet/complexity/*.py", "hatnet/scaling/*.py", "hatnet/assets/*.png"]
+    patterns += ["docs/data/*.json", "docs/measurements/*.json"]
     patterns += [f"hatnet/site/{module}.py" for module in ("percent", "runner", "notebook", "tutorials")]
     digest = hashlib.sha256(script.read_bytes())
     for path in sorted(path for pattern in patterns for path in root.glob(pattern)):
@@ -109,4 +110,4 @@ def _fence(text: str, language: str) -> str:
 
 def _image(figure: Figure) -> str:
     alt = figure.alt.replace("[", "(").replace("]", ")").replace("\n", " ")
-    return f"![{alt}]({figure.file}){{ .figure loading=lazy }}"
+    return f"![{alt}]({figure.file}){{ .figure }}"
