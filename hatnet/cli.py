@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import date
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +16,7 @@ import torch
 
 from hatnet.checkpoints import is_ours, load
 from hatnet.config import get_config
+from hatnet.device import usable_device
 from hatnet.equivalence import (
     TOLERANCES,
     Agreement,
@@ -26,12 +28,13 @@ from hatnet.equivalence import (
 )
 from hatnet.network import HATNet, create_model
 from hatnet.official import load_official
-from hatnet.summary import summarise
+from hatnet.summary import describe, summarise
 
 try:
     import tyro
 
     from hatnet.console import console, print_agreement, print_summary, progress
+    from hatnet.scaling.command import scaling
 except ModuleNotFoundError as error:  # tyro and rich are not in the core install
     sys.exit(f"the command line needs {error.name}: python -m pip install 'hatnet[cli]'")
 
@@ -55,7 +58,9 @@ def demo(out: Path = Path("hatnet-demo.html"), seed: int = 0) -> None:
     from hatnet.report import write_report
 
     if not out.parent.is_dir():
-        raise ValueError(f"no folder {out.parent} to write {out.name} to")
+        raise ValueError(f"no folder {out.parent} to write {out.name} to; create it first")
+    if out.is_dir():
+        raise ValueError(f"{out} is a folder; give the report a file name, such as {out / 'hatnet-demo.html'}")
     photo = load_photo()
     console.print(f"HAT-Net Tiny in float64 on a photo of {photo.shape[1]} x {photo.shape[2]} pixels; seconds on a CPU")
     model = random_model("tiny", torch.float64, seed)
@@ -87,7 +92,7 @@ def demo(out: Path = Path("hatnet-demo.html"), seed: int = 0) -> None:
 
 
 def verify(
-    variant: str = "tiny",
+    variant: str | None = None,
     image: Path | None = None,
     checkpoint: Path | None = None,
     device: str = "cpu",
@@ -98,7 +103,7 @@ def verify(
     """Check PyTorch against the float64 reference, layer by layer; exit status 1 where they disagree.
 
     Args:
-        variant: tiny, small, medium, large or micro; recognised from the checkpoint where there is one.
+        variant: tiny, small, medium, large or micro; where not given, that of the checkpoint, or tiny.
         image: an image file; the bundled photo where none is given.
         checkpoint: weights of ours (.safetensors) or of the authors (.pth); random weights where none is given.
         device: where PyTorch runs, such as cpu or cuda.
@@ -110,14 +115,16 @@ def verify(
 
     precision: torch.dtype = getattr(torch, dtype)
     target = usable_device(device)
-    config = get_config(variant)
+    config = get_config(variant or "tiny")
     pixels = normalise(load_photo(image, size))
     if checkpoint is not None:
         model = (load(checkpoint) if is_ours(checkpoint) else load_official(checkpoint)).to(precision)
         config = model.config
+        if variant not in (None, config.name):
+            raise ValueError(f"{checkpoint} holds {config.name!r}, not {variant!r}; leave --variant out")
     config.layout(size, size)  # raises where the image is too small
     if checkpoint is None:
-        model = random_model(variant, precision, seed)
+        model = random_model(config.name, precision, seed)
     console.print(f"HAT-Net {config.name.capitalize()}, PyTorch in {dtype} on {target}")
     agreements, _, _ = run_both(model.to(target), pixels)
     print_agreement(agreements, precision, TOLERANCES[precision])
@@ -125,14 +132,21 @@ def verify(
         sys.exit(1)
 
 
-def summary(variant: Annotated[str, tyro.conf.Positional], image_size: tuple[int, int] = (224, 224)) -> None:
-    """Print what a variant is, stage by stage.
+def summary(
+    variant: Annotated[str, tyro.conf.Positional], image_size: tuple[int, int] = (224, 224), json: bool = False
+) -> None:
+    """Print what a variant is and what it costs, stage by stage.
 
     Args:
         variant: tiny, small, medium, large or micro.
         image_size: height and width in pixels.
+        json: print JSON and nothing else.
     """
-    print_summary(get_config(variant), *image_size)
+    config = get_config(variant)
+    if json:
+        print(dumps(describe(config, *image_size), indent=2))
+    else:
+        print_summary(config, *image_size)
 
 
 def docs(folder: Path = Path("site"), serve: bool = True, port: int = 8000, again: bool = False) -> None:
@@ -144,15 +158,24 @@ def docs(folder: Path = Path("site"), serve: bool = True, port: int = 8000, agai
         port: of the server.
         again: whether to run every tutorial, changed or not.
     """
-    from hatnet.site.build import build, checkout
-    from hatnet.site.build import serve as serve_folder
+    from hatnet.site.build import build, checkout, server
 
-    build(checkout(), folder, again)
-    if serve:
-        serve_folder(folder, port)
+    if not serve:
+        build(checkout(), folder, again)
+        return
+    with server(folder, port) as running:  # first, since a port that is taken should not cost a build
+        build(checkout(), folder, again)
+        print(f"http://127.0.0.1:{running.server_port}/  (Ctrl+C ends it)", flush=True)
+        running.serve_forever()
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"demo": demo, "verify": verify, "summary": summary, "docs": docs}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "demo": demo,
+    "verify": verify,
+    "summary": summary,
+    "scaling": scaling,
+    "docs": docs,
+}
 
 
 def main() -> None:
@@ -170,23 +193,11 @@ def main() -> None:
 
 def random_model(variant: str, dtype: torch.dtype, seed: int) -> HATNet:
     """A variant with the random weights of `randomise`, in evaluation mode."""
+    if seed < 0:
+        raise ValueError(f"seed={seed} must not be negative")
     model = create_model(variant)
     randomise(model, seed)
     return model.to(dtype).eval()
-
-
-def usable_device(name: str) -> torch.device:
-    """The device of that name.
-
-    Raises:
-        ValueError: if there is none here.
-    """
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {name!r} can't be used here: {str(error).splitlines()[0]}") from error
-    return device
 
 
 def run_both(

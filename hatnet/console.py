@@ -13,7 +13,7 @@ from rich.table import Table
 
 from hatnet.config import HATNetConfig
 from hatnet.equivalence import Agreement, first_difference, worst
-from hatnet.summary import published_parameters, summarise
+from hatnet.summary import PAPER, Row, macs, peak, published_parameters, summarise
 
 console = Console(highlight=False)
 
@@ -71,16 +71,24 @@ def print_agreement(agreements: list[Agreement], dtype: torch.dtype, tolerance: 
 
 
 def print_summary(config: HATNetConfig, height: int, width: int) -> None:
-    """Size, channels, heads, G1, G2, blocks and parameters, a row a part."""
-    table = Table(
-        title=f"HAT-Net {config.name.capitalize()} at {height} x {width} pixels",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    for column in ("part", "map", "C", "heads", "G1", "windows", "G2", "merged", "blocks", "parameters"):
-        table.add_column(column, justify="left" if column == "part" else "right", no_wrap=True)
+    """Two tables, a row a part: what the network is, and what one image costs; and the published figures."""
     rows = summarise(config, height, width)
+    console.print(_architecture(rows, f"HAT-Net {config.name.capitalize()} at {height} x {width} pixels"))
+    console.print(_costs(rows, "What one image costs: MACs in millions, MB in float32"))
+    console.print("MACs without and with the products of attention, Q K^T and softmax V.")
+    console.print("Inference: the most activations alive at once. Training: all that are kept.")
+    if config.name in PAPER:
+        parameters, flops = PAPER[config.name]
+        without, together = macs(summarise(config))
+        console.print(f"Paper, at 224 x 224: {parameters} M parameters, {flops} G FLOPs (MACs, as it counts).")
+        console.print(f"Ours, at 224 x 224: {without / 1e9:.2f} G MACs without attention, {together / 1e9:.2f} G with.")
+    published = published_parameters(config)
+    if published is not None:
+        console.print(f"{published:,} in the authors' file, which also holds proj_norm, used nowhere.")
+
+
+def _architecture(rows: list[Row], title: str) -> Table:
+    table = _table(title, "part", "map", "C", "heads", "G1", "windows", "G2", "merged", "blocks", "parameters")
     for row in rows:
         layout = row.layout
         table.add_row(
@@ -97,10 +105,38 @@ def print_summary(config: HATNetConfig, height: int, width: int) -> None:
         )
     table.add_section()
     table.add_row("total", *[""] * 8, f"{sum(row.parameters for row in rows):,}")
-    published = published_parameters(config)
-    if published is not None:
-        table.caption = f"{published:,} in the authors' file, which also holds proj_norm, used nowhere"
-    console.print(table)
+    return table
+
+
+def _costs(rows: list[Row], title: str) -> Table:
+    table = _table(title, "part", "MACs without", "MACs with", "inference", "training")
+    for row in rows:
+        table.add_row(
+            row.part,
+            _millions(row.macs),
+            _millions(row.macs + row.attention_macs),
+            "-" if row.live is None else _megabytes(row.live),
+            _megabytes(row.saved),
+        )
+    table.add_section()
+    memory = _megabytes(peak(rows)), _megabytes(sum(row.saved for row in rows))
+    table.add_row("total, or most", *map(_millions, macs(rows)), *memory)
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="left" if column == "part" else "right", no_wrap=True)
+    return table
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:,.1f}"
+
+
+def _megabytes(elements: int) -> str:
+    return f"{elements * 4 / 1e6:,.1f}"
 
 
 def _by(sizes: tuple[int, ...] | None) -> str:

@@ -1,0 +1,238 @@
+/* <cost-sliders>: what attention costs, with sliders. The formulas are those of hatnet.complexity, in the same order
+ * and under the same names; tests/site/test_cost_sliders.py holds the two equal. Every count is a whole number below
+ * 2^53, so that a JavaScript number is exact. Without JavaScript the page shows what stands inside the element. */
+
+const LIMITS = {
+  height: { low: 32, high: 2048, step: 32 }, // step is the slider's; the box beside it takes any whole number
+  width: { low: 32, high: 2048, step: 32 },
+  stride: { choices: [2, 4, 8, 16, 32] },
+  C: { low: 16, high: 640, step: 16 },
+  G1: { low: 1, high: 32, step: 1 },
+  G2: { low: 1, high: 32, step: 1 },
+};
+
+const LABELS = {
+  height: "Image height, pixels",
+  width: "Image width, pixels",
+  stride: "Stride, pixels a token",
+  C: "<var>C</var>, channels",
+  G1: "<var>G</var><sub>1</sub>, side of a window, tokens",
+  G2: "<var>G</var><sub>2</sub>, side of a pooling cell, tokens",
+};
+
+const at224 = { height: 224, width: 224 };
+const dense = { height: 800, width: 1280 };
+const PRESETS = [
+  {
+    title: "Small, classification, 224 × 224",
+    settings: {
+      "stages.0": { ...at224, stride: 4, C: 64, G1: 8, G2: 8 },
+      "stages.1": { ...at224, stride: 8, C: 128, G1: 7, G2: 4 },
+      "stages.2": { ...at224, stride: 16, C: 320, G1: 7, G2: 2 },
+    },
+  },
+  {
+    title: "Small, detection, 800 × 1280",
+    settings: {
+      "stages.0": { ...dense, stride: 4, C: 64, G1: 8, G2: 16 },
+      "stages.1": { ...dense, stride: 8, C: 128, G1: 8, G2: 8 },
+      "stages.2": { ...dense, stride: 16, C: 320, G1: 8, G2: 4 },
+    },
+  },
+];
+
+/** Multiply-accumulates of plain attention: Eq. 5, and W^p, which Eq. 5 leaves out. */
+export function mhsa({ H, W, C }) {
+  const N = H * W;
+  return { "Wq Wk Wv": 3 * N * C ** 2, "Q K^T": N ** 2 * C, "softmax V": N ** 2 * C, Wp: N * C ** 2 };
+}
+
+/** Multiply-accumulates of H-MHSA: Eq. 15, and W^p. Windows and cells at the border may be smaller. */
+export function hMhsa({ H, W, C, G1, G2 }) {
+  const N = H * W;
+  const pairs = squares(H, G1) * squares(W, G1); // queries times keys, over all windows
+  const merged = Math.ceil(H / G2) * Math.ceil(W / G2);
+  return {
+    "W1q W1k W1v": 3 * N * C ** 2,
+    "Q1 K1^T": pairs * C,
+    "softmax V1": pairs * C,
+    W2q: N * C ** 2,
+    "W2k W2v": 2 * merged * C ** 2,
+    "Q2 K2^T": N * merged * C,
+    "softmax V2": N * merged * C,
+    Wp: N * C ** 2,
+  };
+}
+
+/** The squares of the sides of the windows along one axis, summed. */
+function squares(length, G1) {
+  return Math.floor(length / G1) * G1 ** 2 + (length % G1) ** 2;
+}
+
+/** The map of an image, in tokens, and the settings that count. */
+export function map({ height, width, stride, C, G1, G2 }) {
+  return { H: Math.ceil(height / stride), W: Math.ceil(width / stride), C, G1, G2 };
+}
+
+export const sum = (macs) => Object.values(macs).reduce((total, term) => total + term, 0);
+
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const percent = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
+
+const UNITS = [[1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"], [1, ""]];
+
+/** 1,310,000,000 -> "1.31 G". */
+function short(macs) {
+  const [unit, name] = UNITS.find(([unit]) => macs >= unit);
+  return `${(macs / unit).toPrecision(3)} ${name}`.trim();
+}
+
+/** What a term is called on the page: "Q1 K1^T" -> Q₁K₁ᵀ in HTML. */
+function pretty(term) {
+  const letter = (_, name, index, power) =>
+    `<var>${name}</var>${index ? `<sub>${index}</sub>` : ""}${power ? `<sup>${power}</sup>` : ""}`;
+  return term.replace(/\b([QKVW])(\d?)(?:\^?([qkvpT]))?\b/g, letter).replace("softmax", "Softmax ·");
+}
+
+/** "plain", "near", "far" or "both": which colour a term has; matrices are light, products of two maps full. */
+function kind(term) {
+  const step = term === "Wp" ? "both" : term.includes("1") ? "near" : term.includes("2") ? "far" : "plain";
+  return `${step} ${term.startsWith("W") ? "matrix" : "product"}`;
+}
+
+function segments(macs, full) {
+  return Object.entries(macs)
+    .map(([term, count]) => `<i class="${kind(term)}" style="width: ${(100 * count) / full}%"></i>`)
+    .join("");
+}
+
+function rows(name, macs, largest, equation) {
+  const total = sum(macs);
+  const lines = Object.entries(macs).map(
+    ([term, count]) => `<tr data-term="${term}">
+      <th scope="row">${pretty(term)}</th>
+      <td class="bar"><i class="${kind(term)}" style="width: ${(100 * count) / total / largest}%"></i></td>
+      <td>${whole.format(count)}</td><td>${percent.format(count / total)}</td></tr>`,
+  );
+  const sumRow = (name, count) => `<th scope="row" colspan="2">${name}</th><td>${whole.format(count)}</td><td></td>`;
+  return `<tr class="name"><th scope="rowgroup" colspan="2">${name}</th><th scope="col">MACs</th>
+      <th scope="col">share</th></tr>${lines.join("")}
+    <tr class="total">${sumRow("all", total)}</tr>
+    <tr>${sumRow(`without <var>W</var><sup>p</sup>${equation}`, total - macs.Wp)}</tr>`;
+}
+
+const preset = (index, name) => `<button type="button" data-preset="${index} ${name}">${name}</button>`;
+
+function control(name, { low, high, step, choices }) {
+  const label = `<label for="cost-${name}">${LABELS[name]}</label>`;
+  if (choices) {
+    const options = choices.map((choice) => `<option>${choice}</option>`).join("");
+    return `<div class="control">${label}<select id="cost-${name}" name="${name}">${options}</select></div>`;
+  }
+  const exactly = `${LABELS[name].replace(/<[^>]*>/g, "")}, exactly`;
+  return `<div class="control">${label}
+    <input type="range" id="cost-${name}" name="${name}" min="${low}" max="${high}" step="${step}">
+    <input type="number" name="${name}" min="${low}" max="${high}" inputmode="numeric" aria-label="${exactly}"></div>`;
+}
+
+class CostSliders extends HTMLElement {
+  /** Draw the controls once; `show` fills in the rest at every change. */
+  connectedCallback() {
+    if (this.settings) return;
+    this.settings = { ...PRESETS[0].settings["stages.0"] };
+    this.innerHTML = `
+      <div class="settings" role="group" aria-label="Settings">
+        ${PRESETS.map(({ title, settings }, index) => `
+          <div class="presets" role="group" aria-label="${title}"><span>${title}</span>
+            ${Object.keys(settings).map((name) => preset(index, name)).join("")}
+          </div>`).join("")}
+        ${Object.entries(LIMITS).map(([name, limits]) => control(name, limits)).join("")}
+      </div>
+      <p class="finding"></p>
+      <p class="spoken" role="status"></p>
+      <div class="bars" aria-hidden="true"></div>
+      <table class="terms"><caption>Every term, in the order of computation</caption>
+        <tbody class="h-mhsa"></tbody><tbody class="mhsa"></tbody></table>`;
+    this.addEventListener("input", ({ target }) => this.change(target));
+    this.addEventListener("change", () => this.show()); // a number may have been typed that was out of bounds
+    this.addEventListener("click", ({ target }) => {
+      const [index, name] = target.dataset.preset?.split(" ") ?? [];
+      if (!name) return;
+      Object.assign(this.settings, PRESETS[index].settings[name]);
+      this.show();
+    });
+    this.show();
+  }
+
+  /** Take a value over, if it is one, within its limits. */
+  change(source) {
+    const { low, high } = LIMITS[source.name];
+    const value = Math.round(Number(source.value));
+    if (source.value === "" || !Number.isFinite(value)) return;
+    this.settings[source.name] = source.tagName === "SELECT" ? value : Math.min(Math.max(value, low), high);
+    this.show(source);
+  }
+
+  /** Bring everything that is seen up to date, but for the box in which something is being typed. */
+  show(source = null) {
+    const settings = this.settings;
+    for (const input of this.querySelectorAll("input, select")) {
+      if (input !== source) input.value = settings[input.name];
+      if (input.type === "range") input.setAttribute("aria-valuetext", settings[input.name]);
+    }
+    for (const button of this.querySelectorAll("[data-preset]")) {
+      const [index, name] = button.dataset.preset.split(" ");
+      const same = Object.entries(PRESETS[index].settings[name]).every(([key, value]) => settings[key] === value);
+      button.setAttribute("aria-pressed", same);
+    }
+    const sizes = map(settings);
+    const ours = hMhsa(sizes), plain = mhsa(sizes);
+    this.querySelector(".finding").innerHTML = finding(sizes, ours, plain);
+    this.speak();
+    this.querySelector(".bars").innerHTML = bars(ours, plain);
+    const largest = Math.max(...[ours, plain].map((macs) => Math.max(...Object.values(macs)) / sum(macs)));
+    const divides = [sizes.G1, sizes.G2].every((G) => sizes.H % G === 0 && sizes.W % G === 0);
+    this.querySelector(".h-mhsa").innerHTML = rows("H-MHSA", ours, largest, divides ? ": Eq. 15" : "");
+    this.querySelector(".mhsa").innerHTML = rows("Plain attention", plain, largest, ": Eq. 5");
+  }
+
+  /** Screen readers hear the finding once the sliders rest, not at every step. */
+  speak() {
+    clearTimeout(this.resting);
+    this.resting = setTimeout(() => {
+      this.querySelector(".spoken").textContent = this.querySelector(".finding").textContent;
+    }, 600);
+  }
+}
+
+/** What the settings mean, in words. */
+function finding({ H, W, G1, G2 }, ours, plain) {
+  const N = H * W, merged = Math.ceil(H / G2) * Math.ceil(W / G2);
+  const keys = Math.min(G1, H) * Math.min(G1, W) + merged;
+  const without = (sum(plain) - plain.Wp) / (sum(ours) - ours.Wp), all = sum(plain) / sum(ours);
+  const verdict = all > 1 ? "H-MHSA is cheaper" : all < 1 ? "<strong>H-MHSA costs more</strong>" : "They cost the same";
+  return `<b>${verdict}.</b> Plain attention takes <b>${ratio(all)} times</b> as many MACs, or ${ratio(without)} times
+    without <var>W</var><sup>p</sup>, as Eq. 5 and 15 count. The map has ${H} × ${W} tokens. A query has
+    ${whole.format(keys)} keys${H % G1 || W % G1 ? " at most" : ""} (${whole.format(keys - merged)} near,
+    ${whole.format(merged)} far) in place of ${whole.format(N)}.`;
+}
+
+function ratio(value) {
+  if (Math.abs(value - 1) < 0.005 && value !== 1) return value.toFixed(4);
+  return value < 10 ? value.toFixed(2) : value < 100 ? value.toFixed(1) : whole.format(value);
+}
+
+/** Both as one bar each, on one scale. */
+function bars(ours, plain) {
+  const full = Math.max(sum(ours), sum(plain));
+  const line = (name, macs) => `<span>${name}</span><span class="stack">${segments(macs, full)}</span>
+    <span>${short(sum(macs))}</span>`;
+  const entry = (kind, words) => `<span><i class="${kind}"></i><span>${words}</span></span>`;
+  return `${line("H-MHSA", ours)}${line("Plain", plain)}
+    <div class="legend">${entry("near matrix", "near, matrices")}${entry("near product", "near, attention products")}
+    ${entry("far matrix", "far, matrices")}${entry("far product", "far, attention products")}
+    ${entry("plain matrix", "plain, matrices")}${entry("plain product", "plain, attention products")}
+    ${entry("both matrix", "<var>W</var><sup>p</sup>")}</div>`;
+}
+
+customElements.define("cost-sliders", CostSliders);

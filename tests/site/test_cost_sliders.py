@@ -1,0 +1,200 @@
+"""The sliders on the page about cost: they compute what `hatnet.complexity` does, and everybody can use them."""
+
+import random
+from math import isclose
+
+import pytest
+
+pytest.importorskip("mkdocstrings", reason="the extra `docs` is not installed: pip install -e '.[docs]'")
+pytest.importorskip("math_core", reason="the extra `docs` is not installed: pip install -e '.[docs]'")
+
+from hatnet.complexity import equation_5, equation_15, h_mhsa, mhsa, network, total
+from hatnet.config import get_config
+from tests.site.test_pages import CONTRASTS, PHONE, STICKING_OUT
+
+PAGE = "complexity/"
+TIMES = "\N{MULTIPLICATION SIGN}"
+LARGEST = {"height": 2048, "width": 2048, "stride": 2, "C": 640, "G1": 32, "G2": 1}
+SMALLEST = {"height": 32, "width": 32, "stride": 32, "C": 16, "G1": 32, "G2": 32}
+SMALL = {
+    "stages.0": {"height": 224, "width": 224, "stride": 4, "C": 64, "G1": 8, "G2": 8},
+    "stages.1": {"height": 224, "width": 224, "stride": 8, "C": 128, "G1": 7, "G2": 4},
+    "stages.2": {"height": 224, "width": 224, "stride": 16, "C": 320, "G1": 7, "G2": 2},
+}
+
+COMPUTE = """async cases => {
+  const {map, mhsa, hMhsa} = await import(new URL("../js/cost-sliders.js", location));
+  return cases.map(settings => [mhsa(map(settings)), hMhsa(map(settings))]);
+}"""
+
+
+def draw(count):
+    """Settings, most of which divide nothing."""
+    rng = random.Random(0)
+    for _ in range(count):
+        yield {
+            "height": rng.randint(32, 2048),
+            "width": rng.randint(32, 2048),
+            "stride": rng.choice([2, 4, 8, 16, 32]),
+            "C": rng.randint(16, 640),
+            "G1": rng.randint(1, 32),
+            "G2": rng.randint(1, 32),
+        }
+
+
+def sizes(settings):
+    """(H, W, C, G1, G2) of the map."""
+    H, W = (-(-settings[side] // settings["stride"]) for side in ("height", "width"))
+    return H, W, settings["C"], settings["G1"], settings["G2"]
+
+
+def set_to(page, settings):
+    """Type the settings into the boxes."""
+    page.locator("cost-sliders select").select_option(str(settings["stride"]))
+    for name in ("height", "width", "C", "G1", "G2"):
+        page.locator(f"cost-sliders input[type=number][name={name}]").fill(str(settings[name]))
+
+
+def number(text):
+    """1,234 -> 1234."""
+    return int(text.replace(",", ""))
+
+
+def shown(page, module):
+    """What the table says: MACs by term, then their sum, then the sum without W^p."""
+    rows = page.locator(f"cost-sliders .{module} tr:not(.name)").evaluate_all(
+        "rows => rows.map(row => [row.dataset.term, ...[...row.cells].map(cell => cell.innerText)])"
+    )
+    *terms, all_macs, without = rows
+    return {row[0]: number(row[3]) for row in terms}, number(all_macs[2]), number(without[2])
+
+
+def test_the_script_computes_the_same_integers_as_python(open_page):
+    """Eq. 5 and 15 term by term, in the same order: a thousand drawn settings, and the ends of the sliders."""
+    cases = [LARGEST, SMALLEST, *SMALL.values(), *draw(1000)]
+    for settings, (plain, ours) in zip(cases, open_page(PAGE).evaluate(COMPUTE, cases), strict=True):
+        H, W, C, G1, G2 = sizes(settings)
+        assert list(plain.items()) == list(mhsa(H, W, C).macs.items()), settings
+        assert list(ours.items()) == list(h_mhsa(H, W, C, G1, G2).macs.items()), settings
+    assert mhsa(1024, 1024, 640).total_macs < 2**53  # above, a JavaScript number has no room for every integer
+
+
+def test_what_is_shown_follows_the_controls(open_page):
+    """The table has the integers of Python, whatever is set; bars are as wide as the shares."""
+    page = open_page(PAGE)
+    for settings in [LARGEST, SMALLEST, *SMALL.values(), *draw(20)]:
+        set_to(page, settings)
+        H, W, C, G1, G2 = sizes(settings)
+        ours, plain = h_mhsa(H, W, C, G1, G2), mhsa(H, W, C)
+        assert shown(page, "h-mhsa") == (ours.macs, ours.total_macs, ours.total_macs - ours.macs["Wp"]), settings
+        assert shown(page, "mhsa") == (plain.macs, plain.total_macs, equation_5(H, W, C)), settings
+        divides = not any(side % G for side in (H, W) for G in (G1, G2))
+        assert ("Eq. 15" in page.locator("cost-sliders .h-mhsa").inner_text()) == divides
+        if divides:
+            assert shown(page, "h-mhsa")[2] == equation_15(H, W, C, G1, G2)
+        finding = page.locator("cost-sliders .finding").inner_text()
+        assert ("costs more" in finding) == (ours.total_macs > plain.total_macs), settings
+        assert f"{H} {TIMES} {W} tokens" in finding
+    widths = page.locator("cost-sliders .h-mhsa .bar i").evaluate_all(
+        "bars => bars.map(bar => bar.getBoundingClientRect().width)"
+    )
+    for width, macs in zip(widths, ours.macs.values(), strict=True):
+        assert isclose(width / sum(widths), macs / ours.total_macs, abs_tol=0.01)
+
+
+def test_the_stages_are_one_click_away(open_page):
+    """The settings of HAT-Net Small; the one that is on says so."""
+    page = open_page(PAGE)
+    group = page.get_by_role("group", name=f"Small, classification, 224 {TIMES} 224")
+    for name, settings in SMALL.items():
+        group.get_by_role("button", name=name).click()
+        assert shown(page, "h-mhsa")[0] == h_mhsa(*sizes(settings)).macs
+        assert page.locator("cost-sliders [aria-pressed=true]").all_inner_texts() == [name]
+    assert "H-MHSA costs more" in page.locator("cost-sliders .finding").inner_text()
+    for button in page.get_by_role("group", name=f"Small, detection, 800 {TIMES} 1280").get_by_role("button").all():
+        button.click()
+        assert "H-MHSA is cheaper" in page.locator("cost-sliders .finding").inner_text()
+
+
+def test_the_keyboard_is_enough(open_page):
+    """Tab reaches every control, arrows change it, and what was found is said once the sliders rest."""
+    page = open_page(PAGE)
+    page.locator("cost-sliders button").first.focus()
+    reached = []
+    for _ in range(17):
+        reached.append(page.evaluate("document.activeElement.name || document.activeElement.dataset.preset"))
+        page.keyboard.press("Tab")
+    assert reached[:6] == [f"{group} stages.{stage}" for group in (0, 1) for stage in range(3)]
+    assert reached[6:] == ["height", "height", "width", "width", "stride", "C", "C", "G1", "G1", "G2", "G2"]
+
+    page.get_by_role("slider", name="C, channels").focus()
+    for key, value in (("ArrowRight", 80), ("ArrowLeft", 64), ("End", 640), ("Home", 16)):
+        page.keyboard.press(key)
+        assert page.locator("input[type=number][name=C]").input_value() == str(value)
+        assert shown(page, "mhsa")[0] == mhsa(56, 56, value).macs
+    page.get_by_role("combobox", name="Stride, pixels a token").focus()
+    page.keyboard.press("ArrowDown")
+    assert shown(page, "mhsa")[0] == mhsa(28, 28, 16).macs
+    page.get_by_role("button", name="stages.2").first.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('cost-sliders [role=status]').textContent.includes('costs more')")
+    assert page.get_by_role("slider", name="G1, side of a window, tokens").get_attribute("aria-valuetext") == "7"
+
+
+def test_what_is_typed_is_brought_into_the_limits(open_page):
+    """Too large, negative, in parts or nothing at all: the box ends with the value that counts."""
+    page = open_page(PAGE)
+    box = page.locator("input[type=number][name=G2]")
+    for typed, taken in (("99", 32), ("-3", 1), ("2.6", 3), ("", 3), ("12", 12)):
+        box.fill(typed)
+        box.blur()
+        assert box.input_value() == str(taken)
+        assert shown(page, "h-mhsa")[0] == h_mhsa(56, 56, 64, 8, taken).macs
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_sliders_can_be_read_in_both_schemes_and_on_a_phone(open_page, scheme):
+    """Text has a contrast of 4.5 and more, filled bars of 3, as WCAG asks for; nothing sticks out."""
+    page = open_page(PAGE, color_scheme=scheme)
+    texts = ["label", "input[type=number]", "button[aria-pressed=true]", "button[aria-pressed=false]", ".finding",
+             ".bars", ".legend", ".terms th", ".terms td:last-child"]  # fmt: skip
+    contrasts = page.evaluate(CONTRASTS, [f"cost-sliders {text}" for text in texts])
+    assert {selector: ratio for selector, ratio in contrasts.items() if ratio < 4.5} == {}
+    bars = [".near.product", ".far.product", ".plain.product"]
+    # Against what is behind them: the colour of a bar becomes that of its text, and its background goes.
+    page.add_style_tag(content="cost-sliders .product { color: var(--colour); background: none !important }")
+    contrasts = page.evaluate(CONTRASTS, [f"cost-sliders {bar}" for bar in bars])
+    assert {selector: ratio for selector, ratio in contrasts.items() if ratio < 3} == {}
+    for width in (1280, PHONE):  # in this order: Material's search box moves while a page gets wider
+        page.set_viewport_size({"width": width, "height": 900})
+        for settings in (LARGEST, SMALL["stages.2"]):
+            set_to(page, settings)
+            assert page.evaluate(STICKING_OUT) == []
+
+
+def test_without_javascript_there_is_a_table(browser, address):
+    """With the integers of Python."""
+    context = browser.new_context(java_script_enabled=False, viewport={"width": PHONE, "height": 900})
+    page = context.new_page()
+    page.goto(address + PAGE)
+    rows = [row.locator("td").all_inner_texts() for row in page.locator("cost-sliders tbody tr").all()]
+    assert rows == [
+        [name, f"{H} {TIMES} {W}", *map(str, (C, G1, G2))]
+        + [f"{cost.total_macs:,}" for cost in (mhsa(H, W, C), h_mhsa(H, W, C, G1, G2))]
+        for name, (H, W, C, G1, G2) in ((name, sizes(settings)) for name, settings in SMALL.items())
+    ]
+    context.close()
+
+
+def test_the_published_figures_on_the_page_are_those_of_the_formulas(open_page):
+    """Matrices, attention products and all MACs of the four variants at 224 x 224; Eq. 5 and 15 of Small's stages."""
+    page = open_page(PAGE)
+    rows = [row.locator("td").all_inner_texts() for row in page.locator(".published tbody tr").all()]
+    costs = [total(network(get_config(variant), 224, 224)) for variant in ("tiny", "small", "medium", "large")]
+    for row, name in zip(rows, ("projection_macs", "attention_macs", "total_macs"), strict=False):
+        assert row[1:] == [f"{getattr(cost, name):,}" for cost in costs]
+    rows = [row.locator("td").all_inner_texts() for row in page.locator(".losing tbody tr").all()]
+    for row, (name, settings) in zip(rows, SMALL.items(), strict=True):
+        H, W, C, G1, G2 = sizes(settings)
+        plain, ours = equation_5(H, W, C), equation_15(H, W, C, G1, G2)
+        assert row == [name, f"{H} {TIMES} {W}", f"{plain:,}", f"{ours:,}", f"{plain / ours:.2f}"]
