@@ -36,9 +36,10 @@ def alter(path: Path, old: str, new: str) -> None:
 def copy(tmp_path):
     """A copy of what the tags stand in, to be broken."""
     for package in ("reference", "hatnet", "tests"):
-        (tmp_path / package).mkdir()
-        for path in (ROOT / package).glob("*.py"):
-            shutil.copy(path, tmp_path / package)
+        for path in (ROOT / package).rglob("*.py"):
+            place = tmp_path / path.relative_to(ROOT)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, place)
     (tmp_path / "docs").mkdir()
     shutil.copy(ROOT / LEDGER, tmp_path / LEDGER)
     return tmp_path
@@ -58,7 +59,7 @@ def test_code_and_ledger_carry_the_same_tags(copy):
 
 @pytest.mark.parametrize("package", ["reference", "hatnet"])
 def test_an_equation_without_its_tag_is_a_hole(copy, package):
-    for path in (copy / package).glob("*.py"):
+    for path in (copy / package).rglob("*.py"):
         path.write_text(path.read_text().replace("Eq. 9", "the residual"))
     with pytest.raises(TraceabilityError, match=f"Eq. 9 has no tag in {package}/"):
         trace(copy)
