@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,8 +28,14 @@ class CheckpointError(ValueError):
     """A file or state dict does not hold what it should; the message lists how."""
 
 
-def save(model: HATNet, path: str | os.PathLike[str]) -> None:
+def save(model: HATNet, path: str | os.PathLike[str], about: Mapping[str, object] | None = None) -> None:
     """Write weights and configuration to one safetensors file, whole or not at all.
+
+    Args:
+        model: what to write.
+        path: where to.
+        about: what else is to be known of the weights, as JSON can hold it: what they were trained on, and how images
+            are normalised for them. `about` reads it.
 
     Raises:
         OSError: if the file can't be written; an older file at `path` is then still there.
@@ -36,10 +43,22 @@ def save(model: HATNet, path: str | os.PathLike[str]) -> None:
     from safetensors.torch import save as to_bytes
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    content = to_bytes(
-        tensors, metadata={"format": "hatnet", "version": "1", "config": json.dumps(asdict(model.config))}
-    )
-    write_whole(Path(path), content)
+    metadata = {"format": "hatnet", "version": "1", "config": json.dumps(asdict(model.config))}
+    if about:
+        metadata["about"] = json.dumps(about)
+    write_whole(Path(path), to_bytes(tensors, metadata))
+
+
+def about(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What `save` was told about the weights in a file; empty where it was told nothing.
+
+    For weights that were trained here: `data`, `classes`, `mean`, `std` (of pixels in [0, 1]), `image_size`, `recipe`.
+
+    Raises:
+        FileNotFoundError, CheckpointError: if there is no such file, or it is damaged.
+    """
+    found: dict[str, Any] = json.loads(_read_safetensors(Path(path))[1].get("about", "{}"))
+    return found
 
 
 def load(path: str | os.PathLike[str]) -> HATNet:

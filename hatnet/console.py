@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from rich import box
@@ -14,6 +15,9 @@ from rich.table import Table
 from hatnet.config import HATNetConfig
 from hatnet.equivalence import Agreement, first_difference, worst
 from hatnet.summary import PAPER, Row, macs, peak, published_parameters, summarise
+
+if TYPE_CHECKING:
+    from hatnet.training.evaluate import Evaluation
 
 console = Console(highlight=False)
 
@@ -85,6 +89,22 @@ def print_summary(config: HATNetConfig, height: int, width: int) -> None:
     published = published_parameters(config)
     if published is not None:
         console.print(f"{published:,} in the authors' file, which also holds proj_norm, used nowhere.")
+
+
+def print_evaluation(evaluation: Evaluation, classes: tuple[str, ...]) -> None:
+    """A row a class, worst first, with what it is most often taken for."""
+    table = Table(title="Accuracy by class, worst first", box=box.SIMPLE_HEAD)
+    for column in ("class", "images", "right", "most often taken for"):
+        table.add_column(column, justify="right" if column in ("images", "right") else "left")
+    confusion = evaluation.confusion
+    for index in sorted(range(len(classes)), key=lambda index: evaluation.class_accuracy[index])[:30]:
+        wrong = confusion[index].clone()
+        wrong[index] = 0
+        other = f"{classes[int(wrong.argmax())]} ({int(wrong.max())})" if wrong.any() else "-"
+        right = f"{100 * evaluation.class_accuracy[index]:.1f} %"
+        table.add_row(classes[index], str(int(confusion[index].sum())), right, other)
+    console.print(table)
+    console.print(f"[bold]{100 * evaluation.accuracy:.2f} %[/] of {evaluation.images:,} images are classified right.")
 
 
 def _architecture(rows: list[Row], title: str) -> Table:

@@ -46,9 +46,8 @@ class MLP(nn.Module):
     The paper has no equation for it; the order of its layers is the authors' code's.
     """
 
-    def __init__(self, channels: int, expansion: int, kernel_size: int, drop_rate: float = 0.0) -> None:
+    def __init__(self, channels: int, hidden: int, kernel_size: int, drop_rate: float = 0.0) -> None:
         super().__init__()
-        hidden = expansion * channels  # E C
         self.norm_in = GroupNorm(channels)
         self.expand = nn.Linear(channels, hidden, bias=False)
         self.depthwise = Conv2d(hidden, hidden, kernel_size, groups=hidden, bias=False)
@@ -73,7 +72,7 @@ class Block(nn.Module):
             self.attention: MHSA | HMHSA = MHSA(stage.channels, stage.heads, drop_rate)
         else:
             self.attention = HMHSA(stage.channels, stage.heads, stage.grid_size, stage.pool_size, drop_rate)
-        self.mlp = MLP(stage.channels, stage.expansion, stage.kernel_size, drop_rate)
+        self.mlp = MLP(stage.channels, stage.expansion * stage.channels, stage.kernel_size, drop_rate)  # E C wide
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
@@ -208,20 +207,27 @@ def _initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def create_model(name: str, **overrides: object) -> HATNet:
+def create_model(name: str, pretrained: str | None = None, **overrides: object) -> HATNet:
     """A HAT-Net with fresh weights (`torch.manual_seed` makes them repeatable), in training mode.
 
     Args:
         name: `tiny`, `small`, `medium`, `large` (Table 1 of the paper) or `micro` (ours, for images of 28 to 64 pixels)
+        pretrained: weights that come with this package, and then in evaluation mode: `fashion-mnist` for `micro`. They
+            fix the configuration, but for what holds no parameters (`grid_sizes`, `pool_sizes`, the drop rates).
         overrides: fields of `HATNetConfig`, such as `num_classes`, `in_channels`, `grid_sizes` (G1), `pool_sizes` (G2)
             or `drop_path_rate`.
 
     Raises:
-        ValueError: for an unknown variant or values that describe no network.
+        ValueError: for an unknown variant, weights that don't exist, or values that describe no network.
         TypeError: for an unknown override.
 
     >>> model = create_model("micro", in_channels=1)
     >>> model(torch.zeros(2, 1, 28, 28)).shape
     torch.Size([2, 10])
     """
-    return HATNet(get_config(name, **overrides))
+    config = get_config(name, **overrides)
+    if pretrained is None:
+        return HATNet(config)
+    from hatnet.pretrained import load_pretrained  # which makes networks itself
+
+    return load_pretrained(name, pretrained, overrides)

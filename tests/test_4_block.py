@@ -22,7 +22,7 @@ def stage_of(case, hierarchical):
 @given(case=map_cases)
 def test_mlp(case):
     """Eq. 4, D7: norm, expand, SiLU, depthwise, SiLU, contract, norm."""
-    layer, params = case.filled(MLP(case.channels, case.expansion, case.kernel_size))
+    layer, params = case.filled(MLP(case.channels, case.expansion * case.channels, case.kernel_size))
     x = case.maps()
     assert_same(layer(torch.from_numpy(x)), stack(lambda image: reference.mlp(image, params), x), case)
 

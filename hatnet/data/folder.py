@@ -1,0 +1,151 @@
+"""Folders of images, one folder a class, checked before they are trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hatnet.data.images import DataError, Split
+from hatnet.files import write_whole
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})
+
+
+class ImageFolder:
+    """Image files with labels; a file is read when its image is asked for."""
+
+    def __init__(self, paths: Sequence[Path], labels: Tensor) -> None:
+        self.paths = list(paths)
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def image(self, index: int) -> Tensor:
+        """One image, (3, H, W), uint8.
+
+        Raises:
+            DataError: if the file can't be read as an image.
+        """
+        return read_image(self.paths[index])
+
+    def without(self, broken: set[Path]) -> ImageFolder:
+        """The same images but for some files."""
+        kept = [index for index, path in enumerate(self.paths) if path not in broken]
+        return ImageFolder([self.paths[index] for index in kept], self.labels[kept])
+
+
+def open_folder(root: Path) -> Split:
+    """Open `root/train` and `root/val` (or `root/test`), a folder of images for each class in both.
+
+    Raises:
+        DataError: if a folder is missing, the classes of the two differ, or a class has no images.
+    """
+    train = root / "train"
+    test = root / "val" if (root / "val").is_dir() else root / "test"
+    for part in (train, test):
+        if not part.is_dir():
+            raise DataError(
+                f"no folder {part}: {root} must hold train and val (or test), each with a folder of images a class"
+            )
+    classes = _classes(train)
+    different = sorted(set(classes) ^ set(_classes(test)))
+    if different:
+        raise DataError(
+            f"{train} and {test} must have the same class folders; only in one of them ({len(different)}): "
+            + ", ".join(different[:10])
+        )
+    return Split(
+        f"folder:{root}",
+        _images(train, classes),
+        _images(test, classes),
+        classes,
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+    )
+
+
+def read_image(path: Path) -> Tensor:
+    """A file as (3, H, W), uint8, turned upright.
+
+    Raises:
+        DataError: if it can't be read as an image.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as file:
+            pixels = np.array(ImageOps.exif_transpose(file).convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} can't be read as an image: {error}") from error
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def broken_files(
+    images: ImageFolder, cache: Path, workers: int = 8, step: Callable[[str], None] = lambda _: None
+) -> list[Path]:
+    """Decode every image once, and name the files that can't be.
+
+    The answer is kept in the folder `cache` for as long as the files have the same names, sizes and times.
+
+    Args:
+        images: what to look at.
+        cache: where answers are kept.
+        workers: threads that decode.
+        step: called after each file, for a progress bar.
+    """
+    record = cache / f"checked-{_fingerprint(images.paths)}.json"
+    if record.is_file():
+        return [Path(path) for path in json.loads(record.read_text())["broken"]]
+    broken = []
+    with ThreadPoolExecutor(workers) as pool:
+        for path, readable in zip(images.paths, pool.map(_is_readable, images.paths), strict=True):
+            if not readable:
+                broken.append(path)
+            step(path.name)
+    cache.mkdir(parents=True, exist_ok=True)
+    content = {"images": len(images), "broken": [str(path) for path in broken]}
+    write_whole(record, json.dumps(content, indent=2).encode())
+    return broken
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        read_image(path)
+    except DataError:
+        return False
+    return True
+
+
+def _fingerprint(paths: Sequence[Path]) -> str:
+    digest = blake2b(digest_size=8)
+    for path in paths:
+        status = path.stat()
+        digest.update(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _classes(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
+
+
+def _images(folder: Path, classes: Sequence[str]) -> ImageFolder:
+    paths, labels = [], []
+    for label, name in enumerate(classes):
+        found = list(_image_files(folder / name))
+        if not found:
+            raise DataError(f"no images in {folder / name}; known endings: {', '.join(sorted(SUFFIXES))}")
+        paths += found
+        labels += [label] * len(found)
+    return ImageFolder(paths, torch.tensor(labels))
+
+
+def _image_files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES)

@@ -1,0 +1,169 @@
+"""The data sets by name: one function each, from files to a `Split`.
+
+What PyTorch's vision library reads, it reads. CIFAR is an exception: torchvision unpickles it, which
+could execute code, so here its binary version is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hatnet.config import nearest
+from hatnet.data.folder import ImageFolder, open_folder
+from hatnet.data.images import DataError, ImageTensor, Split
+
+EMBEDDED = Path(__file__).parents[1] / "assets" / "fashion-mnist-subset.npz"
+FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+def open_data(name: str, folder: Path = Path("data"), download: bool = False) -> Split:
+    """Open a data set.
+
+    Args:
+        name: one of `SOURCES`, or `folder:PATH` for folders `train` and `val` (or `test`) with a folder of images a
+            class in each, as ImageNet is kept.
+        folder: where data sets are kept.
+        download: whether to fetch what is missing; checksums are compared.
+
+    Raises:
+        DataError: (a ValueError) for an unknown name, and for data that is missing, damaged or inconsistent.
+    """
+    kind, _, path = name.partition(":")
+    if kind == "folder":
+        if not path:
+            raise DataError("folder: needs a path after it, such as folder:data/imagenet")
+        return open_folder(Path(path))
+    if name not in SOURCES:
+        raise DataError(f"unknown data set {name!r}{nearest(name, SOURCES)}; known: {', '.join(SOURCES)}, folder:PATH")
+    source = SOURCES[name]
+    try:
+        return source.open(folder, download)
+    except DataError:
+        raise
+    except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as error:
+        if download:
+            raise DataError(f"{name} could not be fetched into {folder}: {error}") from error
+        raise DataError(
+            f"{name} is not in {folder}, or only half of it ({error}). "
+            f"Add --download to fetch {source.size} from {source.host}, or point --data-dir to where it is."
+        ) from error
+
+
+def fashion_subset(folder: Path, download: bool) -> Split:
+    """The embedded part of Fashion-MNIST: the first 1,200 training and 250 test images of every class."""
+    with np.load(EMBEDDED, allow_pickle=False) as arrays:
+        train, test = (
+            ImageTensor(
+                torch.from_numpy(arrays[f"{part}_images"])[:, None], torch.from_numpy(arrays[f"{part}_labels"]).long()
+            )
+            for part in ("train", "test")
+        )
+    return Split("fashion-subset", train, test, FASHION, mean=(0.2860,), std=(0.3530,))
+
+
+def fashion_mnist(folder: Path, download: bool) -> Split:
+    """The whole of Fashion-MNIST: 60,000 and 10,000 grey images of 28 x 28 pixels (arXiv:1708.07747)."""
+    from torchvision.datasets import FashionMNIST
+
+    parts = []
+    for train, count in ((True, 60_000), (False, 10_000)):
+        part = FashionMNIST(folder, train=train, download=download)
+        if part.data.shape != (count, 28, 28) or len(part.targets) != count:
+            raise DataError(
+                f"Fashion-MNIST in {folder} holds {tuple(part.data.shape)} images and {len(part.targets)} labels, "
+                f"not {count} of 28 x 28: delete {folder / 'FashionMNIST'} and fetch it again with --download"
+            )
+        parts.append(ImageTensor(part.data[:, None], part.targets.long()))
+    train_part, test_part = parts
+    return Split("fashion-mnist", train_part, test_part, FASHION, mean=(0.2860,), std=(0.3530,))
+
+
+def cifar10(folder: Path, download: bool) -> Split:
+    """CIFAR-10: 50,000 and 10,000 colour images of 32 x 32 pixels."""
+    files = _cifar_files(
+        folder, "cifar-10-binary", "c32a1d4ab5d03f1284b67883e8d87530", "cifar-10-batches-bin", download
+    )
+    train = _read_cifar([files / f"data_batch_{number}.bin" for number in range(1, 6)], 10_000, label_bytes=1)
+    test = _read_cifar([files / "test_batch.bin"], 10_000, label_bytes=1)
+    classes = _names(files / "batches.meta.txt")
+    return Split("cifar10", train, test, classes, mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616))
+
+
+def cifar100(folder: Path, download: bool) -> Split:
+    """CIFAR-100, with its 100 fine labels: 50,000 and 10,000 colour images of 32 x 32 pixels."""
+    files = _cifar_files(folder, "cifar-100-binary", "03b5dce01913d631647c71ecec9e9cb8", "cifar-100-binary", download)
+    train = _read_cifar([files / "train.bin"], 50_000, label_bytes=2)
+    test = _read_cifar([files / "test.bin"], 10_000, label_bytes=2)
+    classes = _names(files / "fine_label_names.txt")
+    return Split("cifar100", train, test, classes, mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762))
+
+
+def imagenette(folder: Path, download: bool) -> Split:
+    """Imagenette, ten classes of ImageNet: 9,469 and 3,925 photos, their shorter side 320 pixels."""
+    from torchvision.datasets import Imagenette
+
+    if download and not (folder / "imagenette2-320").is_dir():
+        Imagenette(str(folder), split="train", size="320px", download=True)
+    opened = [Imagenette(str(folder), split=part, size="320px") for part in ("train", "val")]
+    train, test = (
+        ImageFolder([Path(path) for path, _ in part._samples], torch.tensor([label for _, label in part._samples]))
+        for part in opened
+    )
+    return Split("imagenette", train, test, tuple(names[0] for names in opened[0].classes), **IMAGENET)
+
+
+@dataclass(frozen=True)
+class Source:
+    """How a data set is opened, and what fetching it means."""
+
+    open: Callable[[Path, bool], Split]
+    size: str
+    host: str
+
+
+SOURCES = {
+    "fashion-subset": Source(fashion_subset, "nothing", "the package itself"),
+    "fashion-mnist": Source(fashion_mnist, "31 MB", "fashion-mnist.s3-website.eu-central-1.amazonaws.com"),
+    "cifar10": Source(cifar10, "170 MB", "www.cs.toronto.edu"),
+    "cifar100": Source(cifar100, "169 MB", "www.cs.toronto.edu"),
+    "imagenette": Source(imagenette, "340 MB", "s3.amazonaws.com/fast-ai-imageclas"),
+}
+
+
+def _cifar_files(folder: Path, archive: str, md5: str, inside: str, download: bool) -> Path:
+    """Where the binary version is, fetched and unpacked if asked to."""
+    files = folder / inside
+    if download and not files.is_dir():
+        from torchvision.datasets.utils import download_and_extract_archive
+
+        url = f"https://www.cs.toronto.edu/~kriz/{archive}.tar.gz"
+        download_and_extract_archive(url, str(folder), md5=md5)
+    if not files.is_dir():
+        raise FileNotFoundError(f"no folder {files}")
+    return files
+
+
+def _read_cifar(paths: list[Path], count: int, label_bytes: int) -> ImageTensor:
+    """Records of `label_bytes` labels, of which the last is the finest, and 3 x 32 x 32 pixels."""
+    record = label_bytes + 3 * 32 * 32
+    parts = []
+    for path in paths:
+        content = np.fromfile(path, dtype=np.uint8)
+        if len(content) != count * record:
+            raise DataError(
+                f"{path} has {len(content):,} bytes instead of {count * record:,}: it is damaged or half-downloaded; "
+                f"delete {path.parent} and fetch it again with --download"
+            )
+        parts.append(torch.from_numpy(content).view(count, record))
+    records = torch.cat(parts)
+    return ImageTensor(records[:, label_bytes:].reshape(-1, 3, 32, 32), records[:, label_bytes - 1].long())
+
+
+def _names(path: Path) -> tuple[str, ...]:
+    return tuple(path.read_text().split())

@@ -1,0 +1,26 @@
+"""An exponential moving average of the weights, which is what is evaluated and kept."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+
+from hatnet.network import HATNet
+
+
+class WeightAverage:
+    r"""After step t $\bar w \leftarrow \beta_t \bar w + (1 - \beta_t) w$, with $\beta_t = \min(\beta, (1 + t) / (10 + t))$.
+
+    The smaller $\beta_t$ of the first steps lets go of the random weights it starts from.
+    """
+
+    def __init__(self, model: HATNet, decay: float) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, model: HATNet, step: int) -> None:
+        """Take in the weights after `step` steps."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)

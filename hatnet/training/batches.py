@@ -1,0 +1,76 @@
+"""From an order of images to batches on their way to the network."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from hatnet.data import DataError, Images
+from hatnet.data.transforms import Transform
+from hatnet.training.order import Draw
+from hatnet.training.seeds import derive, seed_cpu
+
+Batch = tuple[Tensor, Tensor]  # images (B, C_in, H, W) float32, labels (B,) int64
+
+
+class Augmented(Dataset[tuple[Tensor, Tensor]]):
+    """Images for training. How one is augmented depends on the run's seed and its place in the training alone."""
+
+    def __init__(self, images: Images, transform: Transform, seed: int) -> None:
+        self.images, self.transform, self.seed = images, transform, seed
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        seed_cpu(derive(self.seed, "augment", draw.position))
+        for index in range(draw.index, draw.index + 100):  # a file that has gone bad is replaced by its neighbour
+            try:
+                image = self.images.image(index % len(self.images))
+                return self.transform(image), self.images.labels[index % len(self.images)]
+            except DataError as error:
+                if index == draw.index:
+                    print(f"left out, its neighbour taken: {error}", flush=True)
+        raise DataError("100 images in a row can't be read: the data has gone bad, or its disk is away")
+
+
+class Plain(Dataset[tuple[Tensor, Tensor]]):
+    """Images for testing."""
+
+    def __init__(self, images: Images, transform: Transform) -> None:
+        self.images, self.transform = images, transform
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.transform(self.images.image(index)), self.images.labels[index]
+
+
+def batches_for_training(
+    images: Images, transform: Transform, seed: int, slices: Iterator[list[Draw]], workers: int
+) -> Iterator[Batch]:
+    """The slices of the whole training one after the other, prepared ahead by `workers` processes."""
+    return iter(_load(Augmented(images, transform, seed), slices, workers))
+
+
+def batches_for_testing(
+    images: Images, transform: Transform, rank: int, world: int, batch_size: int, workers: int
+) -> DataLoader[Batch]:
+    """Every `world`-th image from `rank` on: together the processes see each image once."""
+    mine = list(range(rank, len(images), world))
+    batches = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
+    return _load(Plain(images, transform), batches, workers)
+
+
+def _load(dataset: Dataset[tuple[Tensor, Tensor]], batches: object, workers: int) -> DataLoader[Batch]:
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,  # type: ignore[arg-type]
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=workers > 0,
+        worker_init_fn=_leave_interrupts_to_the_first_process,
+    )
+
+
+def _leave_interrupts_to_the_first_process(_: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal

@@ -1,0 +1,206 @@
+"""The commands `hatnet train` and `hatnet evaluate` (extras `cli` and `train`)."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import torch
+import tyro
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from hatnet.console import console, print_evaluation, progress
+from hatnet.data import ImageFolder, Split, open_data
+from hatnet.data.folder import broken_files
+from hatnet.training import loop
+from hatnet.training.examine import examine
+from hatnet.training.processes import World, join
+from hatnet.training.recipes import EXPECT, RECIPES, Recipe
+
+if TYPE_CHECKING:
+    AnyRecipe = Recipe
+else:
+    AnyRecipe = tyro.extras.subcommand_type_from_defaults(RECIPES, EXPECT, prefix_names=False)
+
+
+def train(
+    recipe: Annotated[AnyRecipe, tyro.conf.arg(name="")],
+    out: Path | None = None,
+    resume: bool = False,
+    data_dir: Path = Path("data"),
+    download: bool = False,
+    device: str | None = None,
+    workers: int | None = None,
+    threads: int | None = None,
+    save_every: float = 60.0,
+) -> None:
+    """Train a HAT-Net as a recipe says; every field of the recipe can be changed here.
+
+    Ctrl-C ends it after a few steps, and loses nothing: the same command with --resume goes on. Under torchrun all
+    processes train one model together.
+
+    Args:
+        recipe: what to do.
+        out: folder of the run; runs/DATA-VARIANT where not given.
+        resume: go on from the state in that folder, or start where there is none.
+        data_dir: where data sets are kept.
+        download: fetch the data set if it is not there.
+        device: cpu, cuda, or one GPU such as cuda:1; where not given, the GPU if there is one, else the CPU.
+        workers: processes that prepare images, for each process that trains.
+        threads: of PyTorch on a CPU.
+        save_every: seconds after which the state is saved within an epoch.
+    """
+    folder = out or Path("runs") / f"{Path(recipe.data.removeprefix('folder:')).name}-{recipe.variant}"
+    if threads is not None:
+        torch.set_num_threads(threads)
+    with join(_device(device)) as world:
+        data = _without_broken_files(_opened(recipe.data, data_dir, download, world), data_dir, world)
+        in_memory = not isinstance(data.train, ImageFolder)
+        if workers is None:
+            workers = 0 if in_memory and world.device.type == "cpu" else _processors_each()
+        training = loop.Training(recipe, data, folder, world, resume=resume, workers=workers, save_every=save_every)
+        watch = loop.Watch()
+        if not world.first:
+            with _stoppable(watch):
+                training.run(watch)
+            return
+        precision = str(training.precision).removeprefix("torch.")
+        console.print(
+            f"HAT-Net {recipe.variant.capitalize()} on {data.name}: {len(data.train):,} training and "
+            f"{len(data.test):,} test images; {world.size} x {world.device}, {precision}\n"
+            f"Everything goes to {folder.resolve()}"
+        )
+        if training.step:
+            console.print(f"Going on after step {training.step:,} of {training.order.steps:,}")
+        with _stoppable(watch), _shown(watch, training.step, training.order.steps, recipe.epochs):
+            history = training.run(watch)
+    if training.step < training.order.steps:
+        console.print(f"Stopped after step {training.step:,}; nothing is lost: the same command with --resume goes on.")
+        raise KeyboardInterrupt
+    console.print(
+        f"[bold green]Done:[/] {100 * history[-1]['test_accuracy']:.2f} % of the test images are classified right. "
+        f"[bold]hatnet evaluate {folder}[/] draws which ones."
+    )
+
+
+def evaluate(
+    checkpoint: Annotated[Path, tyro.conf.Positional],
+    data: str | None = None,
+    data_dir: Path = Path("data"),
+    download: bool = False,
+    device: str | None = None,
+    batch_size: int = 128,
+    workers: int = 0,
+    out: Path | None = None,
+) -> None:
+    """Test weights on every test image once: accuracy for each class and the confusion matrix, drawn.
+
+    Args:
+        checkpoint: weights (.safetensors of ours, .pth of the authors), or the folder of a run, for its last weights.
+        data: a data set or folder:PATH; that of the training where not given.
+        data_dir: where data sets are kept.
+        download: fetch the data set if it is not there.
+        device: cpu, cuda, or one GPU such as cuda:1; where not given, the GPU if there is one, else the CPU.
+        batch_size: images at once.
+        workers: processes that prepare images.
+        out: folder for evaluation.json and evaluation.svg; beside the checkpoint where not given.
+    """
+    weights = checkpoint / "last.safetensors" if checkpoint.is_dir() else checkpoint
+    folder = out or weights.parent
+    if not folder.is_dir():
+        raise ValueError(f"no folder {folder} to write to; create it first")
+    with join(_device(device)) as world:
+        with progress("testing") as step:
+            found = examine(
+                weights, world, data=data, data_dir=data_dir, download=download, batch_size=batch_size,
+                workers=workers, step=step,
+            )  # fmt: skip
+        if not world.first:
+            return
+        found.write(folder)
+    print_evaluation(found.evaluation, found.classes)
+    print((folder / "evaluation.svg").resolve())
+
+
+@contextmanager
+def _shown(watch: loop.Watch, done: int, steps: int, epochs: int) -> Iterator[None]:
+    """A progress bar, and a line an epoch."""
+    columns = (
+        BarColumn(bar_width=8),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[facts]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, speed_estimate_period=300) as bars:
+        task = bars.add_task("step", total=steps, completed=done, facts="")
+
+        def report(step: loop.Progress) -> None:
+            facts = f"loss {step.loss:.3f} rate {step.learning_rate:.0e} {step.images_per_second:,.0f} images/s"
+            bars.update(task, completed=step.step, facts=f"{facts} {step.memory_mb / 1000:.1f} GB")
+            if step.evaluation is not None:
+                console.print(
+                    f"epoch {step.epoch + 1:>3} of {epochs}  training loss {step.loss:.4f}  "
+                    f"test loss {step.evaluation.loss:.4f}  test accuracy {100 * step.evaluation.accuracy:.2f} %"
+                )
+
+        watch.report = report
+        yield
+
+
+@contextmanager
+def _stoppable(watch: loop.Watch) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM, as schedulers send) ends training in order, the second one at once."""
+
+    def stop(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        watch.stop = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _opened(name: str, folder: Path, download: bool, world: World) -> Split:
+    """The first process fetches; the others wait for it."""
+    if world.first:
+        data = open_data(name, folder, download)
+        world.wait()
+        return data
+    world.wait()
+    return open_data(name, folder)
+
+
+def _without_broken_files(data: Split, cache: Path, world: World) -> Split:
+    """A data set in files, without those that can't be read; the first process looks and says which."""
+    if not isinstance(data.train, ImageFolder) or not isinstance(data.test, ImageFolder):
+        return data
+    kept = []
+    for part, images in (("training", data.train), ("test", data.test)):
+        if world.first:
+            with progress(f"reading {part} images", len(images)) as step:
+                broken = broken_files(images, cache, step=step)
+            if broken:
+                console.print(f"{len(broken)} of {len(images)} {part} images can't be read and are left out:")
+                console.print("\n".join(f"  {path}" for path in broken[:10]) + ("\n  ..." if len(broken) > 10 else ""))
+        world.wait()
+        kept.append(images.without(set(broken_files(images, cache))))
+    train, test = kept
+    return replace(data, train=train, test=test)
+
+
+def _device(name: str | None) -> str:
+    return name or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _processors_each() -> int:
+    """Processors of this machine for each process on it."""
+    return max(min(8, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))), 1)

@@ -1,0 +1,152 @@
+"""Weights from a file, tested on the images they are for, written down and drawn."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from hatnet.checkpoints import about, is_ours, load
+from hatnet.data import DataError, Split, open_data
+from hatnet.data.transforms import for_testing
+from hatnet.files import write_whole
+from hatnet.official import load_official
+from hatnet.training.batches import batches_for_testing
+from hatnet.training.evaluate import Evaluation, evaluate
+from hatnet.training.processes import World
+from hatnet.training.recipes import RECIPES, from_json
+
+
+@dataclass(frozen=True)
+class Examination:
+    """How weights did on a data set."""
+
+    weights: Path
+    data: str
+    classes: tuple[str, ...]
+    evaluation: Evaluation
+
+    def write(self, folder: Path) -> None:
+        """`evaluation.json` and `evaluation.svg`, each whole or not at all."""
+        found = self.evaluation
+        facts: dict[str, Any] = {
+            "weights": self.weights.name,
+            "data": self.data,
+            "images": found.images,
+            "accuracy": found.accuracy,
+            "loss": found.loss,
+            "class accuracy": dict(zip(self.classes, found.class_accuracy, strict=True)),
+            "confusion (rows true, columns predicted)": found.confusion.tolist(),
+        }
+        write_whole(folder / "evaluation.json", (json.dumps(facts, indent=2) + "\n").encode())
+        draw(self, folder / "evaluation.svg")
+
+
+def examine(
+    weights: Path,
+    world: World,
+    *,
+    data: str | None = None,
+    data_dir: Path = Path("data"),
+    download: bool = False,
+    batch_size: int = 128,
+    workers: int = 0,
+    step: Callable[[str], None] = lambda _: None,
+) -> Examination:
+    """Test weights on every test image once.
+
+    Args:
+        weights: a file of ours, or of the authors.
+        world: the processes that share the images.
+        data: a data set; that of the training where None.
+        data_dir: where data sets are kept.
+        download: whether to fetch what is missing.
+        batch_size: images at once.
+        workers: processes that prepare images.
+        step: called after each batch, for a progress bar.
+
+    Raises:
+        FileNotFoundError, CheckpointError: if the weights can't be read.
+        DataError: if the data is missing or damaged, or has other classes than the weights.
+    """
+    model = load(weights) if is_ours(weights) else load_official(weights)
+    known = about(weights) if is_ours(weights) else {}
+    if data is None and "data" not in known:
+        raise DataError(
+            f"{weights} doesn't say what it was trained on: give --data, such as --data folder:data/imagenet"
+        )
+    split = open_data(data or known["data"], data_dir, download)
+    _require_fit(model.config.num_classes, model.config.in_channels, known, split, weights)
+    recipe = from_json(known["recipe"]) if "recipe" in known else RECIPES["imagenet"]
+    if known:
+        split = _normalised_as(split, known)
+    batches = batches_for_testing(split.test, for_testing(recipe, split), world.rank, world.size, batch_size, workers)
+    model = model.to(world.device).float()
+    return Examination(weights, split.name, split.classes, evaluate(model, _counted(batches, step), world))
+
+
+def draw(found: Examination, path: Path) -> None:
+    """The confusion matrix, and the accuracy of each class (matplotlib, extra `train`)."""
+    from matplotlib.figure import Figure
+
+    parts = (found.evaluation.confusion / found.evaluation.confusion.sum(1, keepdim=True)).numpy()
+    classes, count = found.classes, len(found.classes)
+    labelled = count <= 30
+    side = 5.2 if count <= 12 else 8
+    figure = Figure(figsize=(2 * side, side), layout="constrained", facecolor="white")
+    left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
+    image = left.imshow(100 * parts, cmap="cividis", vmin=0, vmax=100)
+    left.set(title=f"{found.evaluation.images:,} test images of {found.data}", xlabel="predicted", ylabel="true class")
+    figure.colorbar(image, ax=left, label="part of the true class in %", shrink=0.8)
+    if labelled:
+        left.set_xticks(range(count), classes, rotation=45, ha="right")
+        left.set_yticks(range(count), classes)
+    if count <= 12:
+        for row in range(count):
+            for column in range(count):
+                images = int(found.evaluation.confusion[row, column])
+                if images:
+                    colour = "black" if parts[row, column] > 0.5 else "white"
+                    left.text(column, row, str(images), ha="center", va="center", fontsize=7, color=colour)
+    accuracy = [100 * value for value in found.evaluation.class_accuracy]
+    right.barh(range(count), accuracy, color="#0072B2")
+    right.axvline(100 * found.evaluation.accuracy, color="#D55E00", linestyle="--")
+    right.set(
+        title=f"All: {100 * found.evaluation.accuracy:.2f} % (dashed)",
+        xlabel="classified right in %",
+        xlim=(0, 100),
+    )
+    right.set_ylim(count - 0.5, -0.5)
+    right.set_yticks(range(count) if labelled else [], classes if labelled else [])
+    right.spines[["top", "right"]].set_visible(False)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="svg", metadata={"Date": None})
+    write_whole(path, picture.getvalue())
+
+
+def _require_fit(classes: int, channels: int, known: dict[str, Any], data: Split, weights: Path) -> None:
+    if classes != len(data.classes):
+        raise DataError(f"{weights} knows {classes} classes, {data.name} has {len(data.classes)}")
+    if channels != data.channels:
+        raise DataError(f"{weights} takes images of {channels} channels, those of {data.name} have {data.channels}")
+    if "classes" in known and tuple(known["classes"]) != data.classes:
+        raise DataError(
+            f"{weights} was trained on the classes {', '.join(known['classes'][:10])} ..., "
+            f"{data.name} has {', '.join(data.classes[:10])} ..."
+        )
+
+
+def _normalised_as(data: Split, known: dict[str, Any]) -> Split:
+    """Pixels are normalised as in training, whatever data set the images are from."""
+    return Split(data.name, data.train, data.test, data.classes, tuple(known["mean"]), tuple(known["std"]))
+
+
+def _counted(batches: Any, step: Callable[[str], None]) -> Iterator[tuple[Tensor, Tensor]]:
+    for batch in batches:
+        yield batch
+        step("batch")

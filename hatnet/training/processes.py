@@ -1,0 +1,80 @@
+"""One process, or several that train one model together under `torchrun`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+from torch import Tensor, distributed
+
+from hatnet.device import usable_device
+
+
+@dataclass(frozen=True)
+class World:
+    """Who this process is among how many, and what it computes on."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes and prints."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all processes, in place and in all of them."""
+        if self.size > 1:
+            distributed.all_reduce(values)
+        return values
+
+    def any(self, flag: bool) -> bool:
+        """Whether any process says yes."""
+        return bool(self.sum(torch.tensor(float(flag), device=self.device)))
+
+    def of_first(self, number: int) -> int:
+        """The number that the first process has."""
+        return int(self.sum(torch.tensor(number if self.first else 0, device=self.device)))
+
+    def wait(self) -> None:
+        """Go on when all processes are here."""
+        if self.size > 1:
+            distributed.barrier()
+
+
+@contextmanager
+def join(device: str) -> Iterator[World]:
+    """Join the processes that `torchrun` started, or be alone where it did not.
+
+    Args:
+        device: `cpu`, `cuda` (each process of a machine takes its own GPU) or one GPU such as `cuda:1`.
+
+    Raises:
+        ValueError: if the device can't be used, or a machine has fewer GPUs than processes.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield World(0, 1, usable_device(device))
+        return
+    rank, local = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
+    here = int(os.environ["LOCAL_WORLD_SIZE"])
+    if torch.device(device).type == "cuda":
+        if here > torch.cuda.device_count():
+            raise ValueError(
+                f"{here} processes on this machine, but {torch.cuda.device_count()} GPUs: "
+                f"start torchrun with --nproc-per-node {max(torch.cuda.device_count(), 1)} or train with --device cpu"
+            )
+        device = f"cuda:{local}"
+        torch.cuda.set_device(local)
+    target = usable_device(device)
+    patience = timedelta(hours=2)  # the first process may decode a million images while the others wait
+    distributed.init_process_group("nccl" if target.type == "cuda" else "gloo", timeout=patience)
+    try:
+        yield World(rank, size, target)
+    finally:
+        distributed.destroy_process_group()

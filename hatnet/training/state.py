@@ -1,0 +1,93 @@
+"""Everything that a training needs to go on exactly where it was, in one file without a pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hatnet.checkpoints import CheckpointError
+from hatnet.files import write_whole
+from hatnet.training.recipes import Recipe, from_json, to_json
+
+
+@dataclass
+class State:
+    """Where a training is: tensors by name, and the numbers that go with them.
+
+    No state of a random generator is among them: every draw is seeded by what it is for (`hatnet.training.seeds`).
+    """
+
+    step: int  # steps done
+    tensors: dict[str, Tensor]  # model.NAME, average.NAME, optimiser.KEY.NAME
+    history: list[dict[str, float]] = field(default_factory=list)  # a row an epoch
+    running: dict[str, float] = field(default_factory=dict)  # of the epoch that is not over
+    scaler: dict[str, Any] = field(default_factory=dict)  # of float16
+
+
+def save_state(path: Path, state: State, recipe: Recipe) -> None:
+    """Write the file whole or not at all.
+
+    Raises:
+        OSError: if it can't be written, the disk being full for instance; the last good one is then still there.
+    """
+    from safetensors.torch import save
+
+    facts = {"step": state.step, "history": state.history, "running": state.running, "scaler": state.scaler}
+    metadata = {"format": "hatnet training", "recipe": json.dumps(to_json(recipe)), "state": json.dumps(facts)}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
+    write_whole(path, save(tensors, metadata))
+
+
+def load_state(path: Path) -> tuple[State, Recipe]:
+    """What `save_state` wrote.
+
+    Raises:
+        CheckpointError: if the file is damaged, or not such a file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 no mapping
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    if metadata.get("format") != "hatnet training":
+        raise CheckpointError(f"{path} holds no state of a training")
+    return State(tensors=tensors, **json.loads(metadata["state"])), from_json(json.loads(metadata["recipe"]))
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, Tensor]:
+    """The optimiser's state by parameter names; empty before its first step."""
+    return {
+        f"optimiser.{key}.{name}": value
+        for parameter, name in names.items()
+        for key, value in optimiser.state[parameter].items()
+    }
+
+
+def restore_optimiser(
+    optimiser: torch.optim.Optimizer, names: Mapping[nn.Parameter, str], tensors: dict[str, Tensor]
+) -> None:
+    """The inverse of `optimiser_tensors`; what belongs on which device is PyTorch's to know.
+
+    Tensors shaped like a parameter get its memory layout too: fused AdamW walks through memory, not through indices.
+    """
+    entries: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimiser."):
+            _, key, parameter = name.split(".", 2)
+            entries.setdefault(parameter, {})[key] = tensor
+    for parameter, name in names.items():
+        for key, tensor in entries.get(name, {}).items():
+            if tensor.shape == parameter.shape:
+                entries[name][key] = torch.empty_like(parameter, requires_grad=False).copy_(tensor)
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    state = {place: entries[names[parameter]] for place, parameter in enumerate(parameters) if entries}
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

@@ -1,0 +1,519 @@
+"""Training: the same bits after any interruption, the same result for any number of processes, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import resource
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from hatnet.checkpoints import CheckpointError, about, load
+from hatnet.cli import main
+from hatnet.data import ImageTensor
+from hatnet.network import HATNet, create_model
+from hatnet.training import NonFiniteLossError, Training, Watch, World, join
+from hatnet.training.average import WeightAverage
+from hatnet.training.batches import batches_for_testing
+from hatnet.training.evaluate import evaluate
+from hatnet.training.folder import COLUMNS, read_metrics
+from hatnet.training.initial import fan_in
+from hatnet.training.order import Order
+from hatnet.training.recipes import EXPECT, RECIPES, Recipe, from_json, get_recipe, to_json
+from hatnet.training.schedule import learning_rate
+from hatnet.training.state import load_state
+from tests.test_d_data import write_folder
+from tests.training_runs import ALONE, SMALL, kill_at_random, outcome, run, small_data, thin
+
+# --- The order of images ---------------------------------------------------------------------------------------------
+
+orders = st.builds(
+    lambda slices, slice_size, extra, epochs, seed, repeats: Order(
+        slices * slice_size * 2 + extra, slices * slice_size, slice_size, epochs, seed, repeats
+    ),
+    st.sampled_from([1, 2, 4, 6]),
+    st.integers(1, 4),
+    st.integers(0, 5),
+    st.integers(1, 3),
+    st.integers(0, 2**32),
+    st.integers(1, 3),
+)
+
+
+@given(orders, st.data())
+def test_processes_together_draw_what_one_draws_alone(order, data):
+    world = data.draw(st.sampled_from([size for size in (1, 2, 3, 6) if order.slices % size == 0]))
+    alone = list(order.slices_of(0, 1))
+    share = order.share(world)
+    together = [list(order.slices_of(rank, world)) for rank in range(world)]
+    woven = [
+        together[rank][step * share + within]
+        for step in range(order.steps)
+        for rank in range(world)
+        for within in range(share)
+    ]
+    assert woven == alone
+
+
+@given(orders, st.data())
+def test_a_training_that_goes_on_draws_the_rest(order, data):
+    step = data.draw(st.integers(0, order.steps))
+    assert list(order.slices_of(0, 1, step)) == list(order.slices_of(0, 1))[step * order.slices :]
+
+
+@given(orders)
+def test_an_epoch_shows_no_image_more_often_than_it_repeats(order):
+    for number in range(order.epochs):
+        counts = np.bincount(order.epoch(number), minlength=order.images)
+        assert counts.max() <= order.repeats
+        assert counts.sum() == order.images
+
+
+def test_every_epoch_has_its_own_order_and_every_draw_its_own_position():
+    order = Order(40, 8, 4, 3, seed=0)
+    assert order.epoch(0) != order.epoch(1)
+    positions = [draw.position for slice_ in order.slices_of(0, 1) for draw in slice_]
+    assert len(set(positions)) == len(positions) == 3 * 40
+
+
+def test_batches_that_can_not_be_shared_out_are_refused():
+    with pytest.raises(ValueError, match="slice_size=3 must divide batch_size=8"):
+        Order(40, 8, 3, 1, 0)
+    with pytest.raises(ValueError, match="3 processes can't share the 2 slices of a batch evenly: make batch_size=8"):
+        Order(40, 8, 4, 1, 0).share(3)
+    with pytest.raises(ValueError, match="batch_size=64 is more than the 40 images"):
+        Order(40, 64, 4, 1, 0)
+
+
+# --- The schedule and the average ------------------------------------------------------------------------------------
+
+
+@given(st.integers(2, 200), st.data())
+def test_the_rate_rises_in_a_line_and_falls_along_half_a_cosine(steps, data):
+    warmup = data.draw(st.integers(0, steps - 1))
+    rates = [learning_rate(step, steps, warmup, 1.0, 0.1, 0.01) for step in range(steps + 1)]
+    assert np.allclose(rates[:warmup], [0.1 + 0.9 * step / warmup for step in range(warmup)])
+    assert rates[warmup] == 1.0
+    assert math.isclose(rates[-1], 0.01)
+    middle = (rates[warmup] + rates[-1]) / 2
+    half = warmup + (steps - warmup) / 2
+    assert all(rate >= middle - 1e-12 for step, rate in enumerate(rates) if warmup <= step <= half)
+    assert all(earlier >= later for earlier, later in zip(rates[warmup:], rates[warmup + 1 :], strict=False))
+
+
+def test_averaged_weights_follow_their_formula():
+    model = create_model("micro", in_channels=1)
+    average = WeightAverage(model, 0.9)
+    want = model.classifier.weight.detach().double()
+    for step in range(30):
+        with torch.no_grad():
+            model.classifier.weight.add_(torch.randn_like(model.classifier.weight))
+        average.update(model, step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        want = decay * want + (1 - decay) * model.classifier.weight.detach().double()
+    assert torch.allclose(average.model.classifier.weight.double(), want, atol=1e-6)
+
+
+def test_fan_in_weights_keep_the_size_of_what_passes():
+    torch.manual_seed(0)
+    model = create_model("tiny")
+    fan_in(model)
+    for layer in (model.stem.conv2, model.stages[2].blocks[0].mlp.expand, model.stages[1].blocks[0].mlp.depthwise):
+        spread = float(layer.weight.detach().std()) * math.sqrt(layer.weight[0].numel())
+        assert 0.8 < spread < 1.1
+
+
+# --- Evaluation ------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 9), st.integers(1, 5), st.integers(1, 7))
+def test_processes_together_test_every_image_once(images, world, batch_size):
+    seen = []
+    data = ImageTensor(torch.arange(images).view(-1, 1, 1, 1), torch.arange(images))
+    for rank in range(world):
+        for _, labels in batches_for_testing(data, lambda image: image, rank, world, batch_size, 0):
+            assert len(labels) <= batch_size
+            seen += labels.tolist()
+    assert sorted(seen) == list(range(images))
+
+
+def test_evaluation_equals_counting_one_image_at_a_time():
+    torch.manual_seed(0)
+    model = thin(SMALL.config(10, 1)).eval()
+    images, labels = torch.randn(23, 1, 28, 28), torch.randint(0, 10, (23,))
+    found = evaluate(model, [(images[:9], labels[:9]), (images[9:], labels[9:])], ALONE)
+    confusion, losses = torch.zeros(10, 10, dtype=torch.int64), []
+    with torch.no_grad():
+        for image, label in zip(images, labels, strict=True):
+            logits = model(image[None])
+            confusion[label, logits.argmax()] += 1
+            losses.append(float(F.cross_entropy(logits, label[None])))
+    assert torch.equal(found.confusion, confusion)
+    assert math.isclose(found.loss, float(np.mean(losses)), rel_tol=1e-5)
+    assert found.accuracy == float(confusion.diagonal().sum()) / 23
+    assert math.isclose(np.nansum(np.array(found.class_accuracy) * confusion.sum(1).numpy()) / 23, found.accuracy)
+
+
+# --- Interruptions ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """The folder of a training that nobody interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(folder)
+    return folder
+
+
+def test_two_trainings_with_one_seed_are_equal_to_the_last_bit(whole, tmp_path):
+    run(tmp_path)
+    assert outcome(tmp_path) == outcome(whole)
+
+
+def test_another_seed_is_another_training(whole, tmp_path):
+    run(tmp_path, replace(SMALL, seed=4))
+    assert outcome(tmp_path)[0] != outcome(whole)[0]
+
+
+@pytest.mark.parametrize("after", [1, 4, 5, 11])
+def test_a_training_asked_to_stop_goes_on_bit_for_bit(whole, tmp_path, after, monkeypatch):
+    monkeypatch.setattr("hatnet.training.loop.LOOK_EVERY", 1)
+    watch = Watch()
+    watch.report = lambda progress: setattr(watch, "stop", progress.step == after)
+    stopped = run(tmp_path, watch=watch)
+    assert stopped.step == after, "a training that is asked to stop does"
+    run(tmp_path, resume=True)
+    assert outcome(tmp_path) == outcome(whole)
+
+
+def test_a_training_that_is_killed_goes_on_bit_for_bit(whole, tmp_path):
+    """SIGKILL at random times, until it ends by itself; `python -m tests.training_runs 100` kills a hundred."""
+    kills = kill_at_random(tmp_path, np.random.default_rng(1), longest=1.0)
+    assert outcome(tmp_path) == outcome(whole)
+    assert kills >= 1, "a test that never kills can't fail"
+
+
+def test_a_full_disk_leaves_the_last_good_state(whole, tmp_path):
+    """The system refuses files above a size, as a full disk would; then there is room again."""
+    watch = Watch()
+    watch.report = lambda progress: setattr(watch, "stop", progress.evaluation is not None)
+    run(tmp_path, watch=watch)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    child = multiprocessing.get_context("fork").Process(target=_run_with_small_files, args=(tmp_path,))
+    child.start()
+    child.join()
+    assert child.exitcode == 3, "it ends with an OSError"
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()}["state.safetensors"] == before[
+        "state.safetensors"
+    ]
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")], "no half-written files are left"
+    run(tmp_path, resume=True)
+    assert outcome(tmp_path) == outcome(whole)
+
+
+def _run_with_small_files(folder: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    try:
+        run(folder, resume=True)
+    except OSError:
+        os._exit(3)
+
+
+def test_a_state_holds_no_generators_and_no_pickle(whole):
+    state, recipe = load_state(whole / "state.safetensors")
+    assert recipe == SMALL
+    assert {name.split(".")[0] for name in state.tensors} == {"model", "average", "optimiser"}
+    assert state.step == 15
+
+
+# --- Several processes -----------------------------------------------------------------------------------------------
+
+
+def test_slices_one_after_the_other_give_the_gradient_of_the_whole_batch(tmp_path):
+    """Eq. of accumulation: the mean over slices of the mean over their images is the mean over the batch."""
+    plain = replace(
+        SMALL, epochs=1, mixup=0.0, cutmix=0.0, drop_path=0.0, classifier_drop=0.0, warmup_epochs=0.0, ema=0.0
+    )
+    weights = []
+    for slice_size in (16, 8, 2):
+        training = Training(
+            replace(plain, slice_size=slice_size), small_data(), tmp_path / str(slice_size), ALONE, build=thin
+        )
+        training.optimiser = torch.optim.SGD(training.model.parameters(), lr=0.0)  # AdamW would magnify rounding
+        training.take_step()
+        training.learning_rate = lambda step: 1.0  # type: ignore[method-assign]
+        training.take_step()
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in training.model.parameters()]))
+    for other in weights[1:]:
+        assert torch.allclose(weights[0], other, rtol=0, atol=1e-5)
+
+
+def test_two_processes_under_torchrun_train_what_one_trains(tmp_path):
+    """Everything random on, 13 test images: not a multiple of anything."""
+    data = write_folder(tmp_path / "data", images=13, size=(28, 28))
+    (tmp_path / "data" / "val" / "dog" / "12.png").unlink()
+    found = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        command = [
+            sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--standalone", "-m",
+            "hatnet", "train", "fashion-quick", "--data", f"folder:{data}", "--epochs", "2", "--batch-size", "8",
+            "--slice-size", "2", "--mixup", "0.8", "--drop-path", "0.2", "--classifier-drop", "0.2",
+            "--out", str(folder), "--data-dir", str(tmp_path), "--device", "cpu", "--workers", "0",
+        ]  # fmt: skip
+        ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stdout.count("Done:") == 1, "only the first process prints"
+        found.append((load(folder / "last.safetensors"), read_metrics(folder / "metrics.csv")))
+    (one, one_rows), (two, two_rows) = found
+    for (name, parameter), other in zip(one.named_parameters(), two.parameters(), strict=True):
+        assert torch.allclose(parameter, other, rtol=0, atol=1e-3 * float(other.detach().abs().max()) + 1e-6), name
+    for one_row, two_row in zip(one_rows, two_rows, strict=True):
+        assert math.isclose(one_row["train_loss"], two_row["train_loss"], rel_tol=1e-4)
+        assert math.isclose(one_row["test_loss"], two_row["test_loss"], rel_tol=1e-4)
+        assert (25 * two_row["test_accuracy"]) % 1 in (pytest.approx(0), pytest.approx(1)), "25 images, each once"
+
+
+def test_more_processes_than_gpus_is_an_error(monkeypatch):
+    for name, value in {"WORLD_SIZE": 4, "RANK": 0, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 4}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(
+        ValueError, match="4 processes on this machine, but 2 GPUs: start torchrun with --nproc-per-node 2"
+    ):
+        join("cuda").__enter__()
+
+
+# --- Learning, and what is kept of it --------------------------------------------------------------------------------
+
+
+def test_a_thin_network_learns_the_few_images_it_is_shown(tmp_path):
+    recipe = replace(
+        SMALL, epochs=40, warmup_epochs=2, rand_augment=0, erasing=0.0, mixup=0.0, cutmix=0.0, label_smoothing=0.0,
+        crop_padding=0, flip=False, drop_path=0.0, classifier_drop=0.0, lr=1e-2,
+    )  # fmt: skip
+    data = small_data(train=4)
+    data = replace(data, test=data.train)
+    history = Training(recipe, data, tmp_path, ALONE, build=thin).run()
+    assert history[-1]["test_accuracy"] > 0.9
+
+
+def test_a_run_keeps_its_configuration_metrics_curves_and_weights(whole):
+    names = {"run.json", "metrics.csv", "curves.svg", "last.safetensors", "best.safetensors", "state.safetensors"}
+    assert {path.name for path in whole.iterdir()} == names
+    facts = json.loads((whole / "run.json").read_text())
+    assert from_json(facts["recipe"]) == SMALL
+    assert {"date", "data", "network", "precision", "hardware", "versions", "result"} <= facts.keys()
+    rows = read_metrics(whole / "metrics.csv")
+    assert list(rows[0]) == list(COLUMNS)
+    assert facts["result"]["test accuracy of the last epoch"] == rows[-1]["test_accuracy"]
+    assert (whole / "curves.svg").read_text().count("<svg") == 1
+
+
+def test_weights_say_how_they_were_trained(tmp_path):
+    training = Training(replace(SMALL, epochs=1, warmup_epochs=0), small_data(), tmp_path, ALONE)
+    training.run()
+    known = about(tmp_path / "last.safetensors")
+    assert known["data"] == "fashion-subset"
+    assert known["classes"][0] == "t-shirt"
+    assert from_json(known["recipe"]) == training.recipe
+    loaded = load(tmp_path / "last.safetensors")
+    for (name, kept), was in zip(loaded.named_parameters(), training.average.model.parameters(), strict=True):
+        assert torch.equal(kept, was), name
+
+
+def test_a_loss_that_is_not_finite_stops_training_and_says_what_to_do(tmp_path):
+    training = Training(SMALL, small_data(), tmp_path, ALONE, build=thin)
+    with torch.no_grad():
+        training.model.classifier.bias.fill_(float("nan"))
+    with pytest.raises(NonFiniteLossError, match=r"not finite after step 5 .*lower lr than 0.003"):
+        training.run()
+    assert not (tmp_path / "state.safetensors").exists(), "no state is kept that can't be gone on from"
+
+
+def test_bfloat16_trains_on_a_cpu_and_float16_is_refused(tmp_path):
+    history = Training(
+        replace(SMALL, epochs=1, warmup_epochs=0, precision="bfloat16"), small_data(), tmp_path, ALONE, build=thin
+    ).run()
+    assert math.isfinite(history[0]["test_loss"])
+    with pytest.raises(ValueError, match="float16' is for GPUs"):
+        Training(replace(SMALL, precision="float16"), small_data(), tmp_path / "half", ALONE, build=thin)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_every_precision_trains_on_a_gpu(precision, tmp_path):
+    world = World(0, 1, torch.device("cuda"))
+    recipe = replace(SMALL, precision=precision)
+    history = Training(recipe, small_data(), tmp_path, world, build=thin).run()
+    assert math.isfinite(history[-1]["test_loss"])
+
+
+# --- Bad input -------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_with_a_run_is_not_overwritten(whole):
+    before = outcome(whole)
+    with pytest.raises(ValueError, match="holds a run already: give --resume"):
+        run(whole)
+    assert outcome(whole) == before
+
+
+def test_a_state_of_another_recipe_is_refused_with_the_differences(whole):
+    with pytest.raises(
+        CheckpointError, match=r"another recipe.*\nlr: 0.1 here, 0.003 there\nseed: 9 here, 3 there|seed"
+    ):
+        run(whole, replace(SMALL, lr=0.1, seed=9), resume=True)
+
+
+def test_a_damaged_state_is_refused(whole, tmp_path):
+    content = (whole / "state.safetensors").read_bytes()
+    (tmp_path / "state.safetensors").write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointError, match=r"state.safetensors is damaged"):
+        run(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lr": -1.0}, "lr=-1.0 must be from"),
+        ({"epochs": 0}, "epochs=0 must be from 1"),
+        ({"warmup_epochs": 5.0}, "warmup_epochs=5 must be fewer than epochs=3"),
+        ({"slice_size": 3, "batch_size": 6}, "slice_size=3 must be even where images are mixed"),
+        ({"slice_size": 5}, "slice_size=5 must divide batch_size=16"),
+        ({"image_size": 4}, "too small"),
+        ({"variant": "micr"}, "did you mean 'micro'"),
+        ({"label_smoothing": 1.5}, "label_smoothing=1.5 must be from 0 to 1"),
+    ],
+)
+def test_recipes_that_can_not_be_trained_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(SMALL, **changes)
+
+
+def test_recipes_survive_json_and_unknown_keys_name_the_nearest():
+    for recipe in RECIPES.values():
+        assert from_json(json.loads(json.dumps(to_json(recipe)))) == recipe
+    with pytest.raises(ValueError, match="unknown key 'epoch' in a recipe, did you mean 'epochs'"):
+        from_json({"epoch": 3})
+    with pytest.raises(ValueError, match="did you mean 'fashion-quick'"):
+        get_recipe("fashion-quik")
+
+
+def test_every_recipe_says_what_to_expect():
+    assert EXPECT.keys() == RECIPES.keys()
+    assert all(len(words) > 20 for words in EXPECT.values())
+
+
+def test_the_imagenet_recipe_is_the_papers():
+    """Section 4.1 of the paper: AdamW, 128 images on each of 8 GPUs, 1e-3, weight decay 0.05, cosine, 300 epochs."""
+    recipe = get_recipe("imagenet")
+    assert (recipe.epochs, recipe.batch_size, recipe.slice_size, recipe.lr) == (300, 8 * 128, 128, 1e-3)
+    assert (recipe.weight_decay, recipe.label_smoothing, recipe.image_size) == (0.05, 0.1, 224)
+    assert recipe.mixup > 0
+    assert recipe.cutmix > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "fashion-quik"], "unknown recipe 'fashion-quik', did you mean 'fashion-quick'"),
+        (["train", "fashion", "--data-dir", "{tmp}"], "fashion-mnist is not in {tmp}"),
+        (["train", "fashion-quick", "--data", "folder:{tmp}/none"], "no folder {tmp}/none/train"),
+        (["train", "fashion-quick", "--device", "tpu"], "device 'tpu' can't be used here"),
+        (["evaluate", "{tmp}/none.safetensors"], "no checkpoint file at {tmp}/none.safetensors"),
+        (["evaluate", "{tmp}"], "no checkpoint file at {tmp}/last.safetensors"),
+    ],
+)
+def test_the_command_line_says_what_is_wrong_before_it_starts(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["hatnet", *(part.format(tmp=tmp_path) for part in arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert message.format(tmp=tmp_path) in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_evaluation_from_the_command_line_draws_and_writes(whole, tmp_path, monkeypatch, capsys):
+    data = write_folder(tmp_path / "data", images=4, size=(28, 28))
+    torch.manual_seed(0)
+    recipe = replace(SMALL, data=f"folder:{data}", epochs=1, warmup_epochs=0, batch_size=4, slice_size=4)
+    monkeypatch.setattr(sys, "argv", ["hatnet", "evaluate", str(tmp_path / "run")])
+    from hatnet.data import open_data
+
+    Training(recipe, open_data(recipe.data), tmp_path / "run", ALONE).run()
+    main()
+    facts = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert facts["images"] == 8
+    assert np.sum(facts["confusion (rows true, columns predicted)"]) == 8
+    assert (tmp_path / "run" / "evaluation.svg").read_text().count("<svg") == 1
+    assert "of 8 images are classified right" in capsys.readouterr().out
+
+
+def test_evaluation_on_other_classes_is_refused(tmp_path, monkeypatch, capsys):
+    torch.manual_seed(0)
+    Training(replace(SMALL, epochs=1, warmup_epochs=0), small_data(), tmp_path / "run", ALONE).run()
+    data = write_folder(tmp_path / "data", images=2, size=(28, 28))
+    monkeypatch.setattr(sys, "argv", ["hatnet", "evaluate", str(tmp_path / "run"), "--data", f"folder:{data}"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "knows 10 classes" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "evaluation.json").exists()
+
+
+# --- The weights that come with the package --------------------------------------------------------------------------
+
+
+def test_pretrained_weights_are_small_and_say_how_they_were_trained():
+    from hatnet.pretrained import pretrained_file
+
+    path = pretrained_file("micro", "fashion-mnist")
+    assert path.stat().st_size < 3e6
+    assert about(path)["data"] == "fashion-mnist"
+
+
+def test_pretrained_weights_classify_the_embedded_test_images():
+    """The 2,500 are part of the 10,000 that the published figure is of."""
+    from hatnet.data import open_data
+    from hatnet.data.transforms import for_testing
+    from hatnet.pretrained import pretrained_file
+
+    model = create_model("micro", pretrained="fashion-mnist")
+    assert isinstance(model, HATNet)
+    assert not model.training
+    data = open_data("fashion-subset")
+    recipe = from_json(about(pretrained_file("micro", "fashion-mnist"))["recipe"])
+    batches = batches_for_testing(data.test, for_testing(recipe, data), 0, 1, 250, 0)
+    assert (
+        evaluate(model, batches, ALONE).accuracy
+        > about(pretrained_file("micro", "fashion-mnist"))["test_accuracy"] - 0.02
+    )
+
+
+def test_pretrained_weights_take_other_windows_but_no_other_channels():
+    changed = create_model("micro", pretrained="fashion-mnist", grid_sizes=(5, 3))
+    assert changed.config.grid_sizes == (5, 3)
+    with pytest.raises(CheckpointError, match="the weights of micro trained on fashion-mnist"):
+        create_model("micro", pretrained="fashion-mnist", num_classes=7)
+    with pytest.raises(
+        ValueError, match=r"no weights of 'tiny' trained on 'fashion-mnist'; there are: micro on fashion-mnist"
+    ):
+        create_model("tiny", pretrained="fashion-mnist")
+
+
+def test_training_recipe_types_are_frozen():
+    with pytest.raises(AttributeError):
+        SMALL.lr = 1.0  # type: ignore[misc]
+    assert isinstance(SMALL, Recipe)
