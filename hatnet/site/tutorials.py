@@ -18,7 +18,7 @@ from hatnet.site.percent import read_cells
 from hatnet.site.runner import Figure, Outcome, run_script
 
 PAGES = "docs/tutorials"
-LIBRARIES = ("numpy", "torch", "matplotlib", "hypothesis")
+LIBRARIES = ("numpy", "torch", "torchvision", "pillow", "matplotlib", "hypothesis")
 
 
 def make_pages(root: Path, again: bool = False) -> list[Path]:
@@ -59,8 +59,9 @@ def make_page(script: Path, folder: Path, root: Path, again: bool = False) -> bo
 
 def inputs_of(script: Path, root: Path) -> str:
     """A hash of everything that a tutorial's page depends on."""
-    patterns = ["reference/*.py", "hatnet/*.py", "hatnet/complexity/*.py", "hatnet/scaling/*.py", "hatnet/assets/*.png"]
-    patterns += ["docs/data/*.json", "docs/measurements/*.json"]
+    patterns = ["reference/*.py", "hatnet/*.py", "hatnet/assets/*"]
+    patterns += [f"hatnet/{package}/*.py" for package in ("complexity", "scaling", "data", "training", "attention_maps")]
+    patterns += ["docs/data/*.json", "docs/measurements/*.json", "docs/measurements/*/*.*"]
     patterns += [f"hatnet/site/{module}.py" for module in ("percent", "runner", "notebook", "tutorials")]
     digest = hashlib.sha256(script.read_bytes())
     for path in sorted(path for pattern in patterns for path in root.glob(pattern)):
