@@ -1,6 +1,6 @@
 """Plant bugs, one at a time, and see that the named test turns red: the test of the tests.
 
-    python -m tests.plant_bugs            # all, two minutes; writes docs/planted-bugs.json for the site
+    python -m tests.plant_bugs            # all, three minutes; writes docs/planted-bugs.json for the site
     python -m tests.plant_bugs "eps 1e-5" # those whose name holds the words; writes nothing
 
 Each bug is a change of source text, made in a copy of the repository. First every named test runs on an
@@ -43,6 +43,7 @@ TEST_LAYERS, TEST_ATTENTION, TEST_HIERARCHICAL, TEST_BLOCK, TEST_NETWORK = (
     for name in ("test_1_layers", "test_2_attention", "test_3_hierarchical_attention", "test_4_block", "test_5_network")
 )
 WHOLE = TEST_HIERARCHICAL + "test_h_mhsa_batched_and_fused_is_the_reference_image_by_image"
+MAPS, TRAINING = "tests/test_f_attention_maps.py::", "tests/test_d_training.py::"
 
 BUGS = (
     Bug(
@@ -280,6 +281,83 @@ BUGS = (
         "enumerate(self.blocks)",
         "enumerate(self.blocks[: max(1, len(self.blocks) - 1)])",
         TEST_NETWORK + "test_every_parameter_gets_a_gradient",
+    ),
+    Bug(
+        "windows, going back: not transposed",
+        "hatnet/attention_maps/windows.py",
+        ".transpose(-2, -1) @ r",
+        "@ r",
+        MAPS + "test_going_back_through_windows_and_cells_is_a_product_with_their_matrices",
+    ),
+    Bug(
+        "attention through a window and a cell left out of the composed map",
+        "hatnet/attention_maps/composed.py",
+        "brought = through_windows(cells,",
+        "brought = through_windows(maps,",
+        MAPS + "test_the_composed_map_is_the_dense_product_and_its_parts_are_the_parts",
+    ),
+    Bug(
+        "class map: negative gradients counted as positive",
+        "hatnet/attention_maps/relevance.py",
+        "(gradient * weights).clamp(min=0)",
+        "(gradient * weights).abs()",
+        MAPS + "test_numpy_and_pytorch_agree_on_the_class_map",
+    ),
+    Bug(
+        "a training that goes on forgets its optimiser",
+        "hatnet/training/state.py",
+        'if path.startswith("optimiser."):',
+        'if path.startswith("optimizer."):',
+        TRAINING + "test_a_training_asked_to_stop_goes_on_bit_for_bit[10]",
+    ),
+    Bug(
+        "a training that goes on forgets its averaged weights",
+        "hatnet/training/loop.py",
+        '(self.average.model, "average.")',
+        '(self.average.model, "model.")',
+        TRAINING + "test_a_training_asked_to_stop_goes_on_bit_for_bit[10]",
+    ),
+    Bug(
+        "dropout drawn from a generator that runs along",
+        "hatnet/training/loop.py",
+        'torch.manual_seed(derive(self.recipe.seed, "slice", self.step, place))',
+        "_ = place",
+        TRAINING + "test_processes_that_prepare_images_change_no_bit",
+    ),
+    Bug(
+        "the state written in place",
+        "hatnet/training/state.py",
+        "write_whole(path, save(tensors, metadata))",
+        "path.write_bytes(save(tensors, metadata))",
+        TRAINING + "test_a_full_disk_leaves_the_last_good_state",
+    ),
+    Bug(
+        "slices dealt out in turn",
+        "hatnet/training/order.py",
+        "range(rank * share, (rank + 1) * share)",
+        "range(rank, self.slices, world)",
+        TRAINING + "test_processes_together_draw_what_one_draws_alone",
+    ),
+    Bug(
+        "test images that don't go round evenly left out",
+        "hatnet/training/batches.py",
+        "range(rank, len(images), world)",
+        "range(rank, len(images) - len(images) % world, world)",
+        TRAINING + "test_processes_together_test_every_image_once",
+    ),
+    Bug(
+        "an image augmented alike in every epoch",
+        "hatnet/training/batches.py",
+        'derive(self.seed, "augment", draw.position)',
+        'derive(self.seed, "augment", draw.index)',
+        "tests/test_d_data.py::test_augmentation_depends_on_seed_and_position_alone",
+    ),
+    Bug(
+        "the coarse label of CIFAR-100",
+        "hatnet/data/sources.py",
+        "records[:, label_bytes - 1]",
+        "records[:, 0]",
+        "tests/test_d_data.py::test_cifar_labels_lie_before_the_pixels",
     ),
 )  # fmt: skip
 

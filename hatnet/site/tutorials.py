@@ -60,7 +60,8 @@ def make_page(script: Path, folder: Path, root: Path, again: bool = False) -> bo
 def inputs_of(script: Path, root: Path) -> str:
     """A hash of everything that a tutorial's page depends on."""
     patterns = ["reference/*.py", "hatnet/*.py", "hatnet/assets/*"]
-    patterns += [f"hatnet/{package}/*.py" for package in ("complexity", "scaling", "data", "training", "attention_maps")]
+    packages = ("complexity", "scaling", "data", "training", "attention_maps")
+    patterns += [f"hatnet/{package}/*.py" for package in packages]
     patterns += ["docs/data/*.json", "docs/measurements/*.json", "docs/measurements/*/*.*"]
     patterns += [f"hatnet/site/{module}.py" for module in ("percent", "runner", "notebook", "tutorials")]
     digest = hashlib.sha256(script.read_bytes())

@@ -10,9 +10,9 @@ from hatnet.network import HATNet
 
 
 class WeightAverage:
-    r"""After step t $\bar w \leftarrow \beta_t \bar w + (1 - \beta_t) w$, with $\beta_t = \min(\beta, (1 + t) / (10 + t))$.
+    r"""After step t $\bar w \leftarrow \beta_t \bar w + (1 - \beta_t) w$, where $\beta_t$ is `decay`.
 
-    The smaller $\beta_t$ of the first steps lets go of the random weights it starts from.
+    At the start it is less, (1 + t) / (10 + t), which lets go of the random weights that training starts from.
     """
 
     def __init__(self, model: HATNet, decay: float) -> None:

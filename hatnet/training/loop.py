@@ -150,21 +150,21 @@ class Training:
             self.folder.path.mkdir(parents=True, exist_ok=True)
             self.folder.write_facts(facts_of(self.recipe, self.data, self.model.config, self.world, self.precision))
         torch.backends.cudnn.benchmark = True
-        saved = time.monotonic()
-        while self.step < self.order.steps and not watch.stop:
+        saved, stop = time.monotonic(), False
+        while self.step < self.order.steps and not stop:
             start = time.monotonic()
             self.network.train()
             self.take_step()
             end_of_epoch = self.step % self.order.steps_per_epoch == 0
             if end_of_epoch or self.step % LOOK_EVERY == 0:
                 self._require_finite()
-                watch.stop = self.world.any(watch.stop)
+                stop = self.world.any(watch.stop)  # all processes end at one step
             self.seconds += time.monotonic() - start
             if end_of_epoch:
                 watch.report(self.end_epoch())
             elif self.step % LOOK_EVERY == 0:
                 watch.report(self.progress())
-            if self.world.first and (end_of_epoch or watch.stop or time.monotonic() - saved > self.save_every):
+            if self.world.first and (end_of_epoch or stop or time.monotonic() - saved > self.save_every):
                 self.keep()
                 saved = time.monotonic()
         if self.world.first and self.step == self.order.steps:

@@ -80,14 +80,18 @@ def restore_optimiser(
     Tensors shaped like a parameter get its memory layout too: fused AdamW walks through memory, not through indices.
     """
     entries: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimiser."):
-            _, key, parameter = name.split(".", 2)
-            entries.setdefault(parameter, {})[key] = tensor
+    for path, tensor in tensors.items():
+        if path.startswith("optimiser."):
+            _, key, name = path.split(".", 2)
+            entries.setdefault(name, {})[key] = tensor
     for parameter, name in names.items():
         for key, tensor in entries.get(name, {}).items():
             if tensor.shape == parameter.shape:
                 entries[name][key] = torch.empty_like(parameter, requires_grad=False).copy_(tensor)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    state = {place: entries[names[parameter]] for place, parameter in enumerate(parameters) if entries}
+    state = {
+        place: entries[names[parameter]]
+        for place, parameter in enumerate(parameters)
+        if names[parameter] in entries  # none has any before the first step
+    }
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
