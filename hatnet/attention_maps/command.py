@@ -1,0 +1,172 @@
+"""The command `hatnet attention`: from an image to figures and an explorer (extra `cli`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+from hatnet.attention_maps.maps import AttentionMaps, attention_maps, require_memory
+from hatnet.attention_maps.picture import read_picture, to_image
+from hatnet.attention_maps.source import Source, find_source
+from hatnet.attention_maps.subject import KINDS, Subject
+from hatnet.attention_maps.tokens import require, require_place, token_at
+from hatnet.config import nearest
+from hatnet.console import console
+from hatnet.device import usable_device
+from hatnet.photo import CHELSEA
+
+FORMATS = (".png", ".svg", ".html")
+
+
+def attention(
+    image: Annotated[Path | None, tyro.conf.Positional] = None,
+    checkpoint: Path | None = None,
+    pretrained: str | None = None,
+    variant: str | None = None,
+    query: str | None = None,
+    stage: int | None = None,
+    block: int | None = None,
+    head: int | None = None,
+    kind: Literal["all", "local", "global", "composed", "rollout", "class"] = "all",
+    label: str | None = None,
+    size: int | None = None,
+    square: bool = True,
+    out: Path | None = None,
+    memory: float = 2.0,
+    device: str = "cpu",
+    seed: int = 0,
+) -> None:
+    """Draw what a token of an image attends to: a figure (PNG and SVG) and an explorer (one HTML file).
+
+    Stages, blocks and heads are counted from 0.
+
+    Args:
+        image: an image file; the bundled photo where none is given.
+        checkpoint: weights of ours (.safetensors) or of the authors (.pth); random weights where none are given.
+        pretrained: weights that come with the package, by name, such as fashion-mnist.
+        variant: tiny, small, medium, large or micro; where not given, that of the weights, or tiny.
+        query: the pixel X,Y of the image as it is shown, from its top left; its middle where not given.
+        stage: which stage's tokens; the last that has windows where not given.
+        block: of that stage; its last where not given.
+        head: of that block; the mean of all where not given.
+        kind: which map, or all.
+        label: the class of the class map, by number or name; the one that the network answers where not given.
+        size: to which the image's shorter side is resized, in pixels; that of the training where not given.
+        square: whether to cut out the square in the middle, or to keep the whole image.
+        out: where to; a name without suffix gets .png, .svg and .html, one with a suffix is the only file.
+        memory: GiB that attention weights may take; larger images are refused.
+        device: where PyTorch runs, such as cpu or cuda.
+        seed: of the random weights.
+    """
+    files = _files(out or Path(f"{(image or CHELSEA).stem}-attention"), inputs=(image, checkpoint))
+    if not memory > 0:
+        raise ValueError(f"memory={memory!r} must be a number of GiB above 0")
+    target, pixel = usable_device(device), None if query is None else _pixel(query)
+    source = find_source(checkpoint, pretrained, variant, seed)
+    config = source.model.config
+    picture = read_picture(image, config.in_channels, source.image_size if size is None else size, square)
+    height, width = picture.shape[:2]
+    layouts = config.layout(height, width)  # raises where the image is too small
+    stage = max(len(config.stages) - 2, 0) if stage is None else stage
+    require_place(config, layouts, stage)
+    block = config.stages[stage].depth - 1 if block is None else block
+    require_place(config, layouts, stage, block, head)
+    x, y = pixel or (width // 2, height // 2)
+    token = token_at(x, y, (height, width), config.stages[stage].stride)
+    kinds = KINDS if kind == "all" else (kind,)
+    subject = Subject(stage, block, token, head, _class(label, source), kinds)
+    subject.shown(layouts)  # raises where there is nothing to show
+
+    model, limit = source.model.to(target), int(memory * 2**30)
+    pixels = to_image(picture, source.mean, source.std).to(next(model.parameters()))
+    if "class" in kinds:
+        require_memory(config, height, width, 1, pixels.element_size(), limit, gradients=True)
+    maps = attention_maps(model, pixels, limit)
+    console.print(
+        f"HAT-Net {config.name.capitalize()} on {(image or CHELSEA).name}, shown as {width} x {height} pixels; "
+        f"stage {stage}, block {block}, token {token} at pixel {x},{y}"
+    )
+    console.print(source.words)
+    for path in files:
+        if path.suffix == ".html":
+            _explore(path, (image or CHELSEA).name, picture, maps, subject, (x, y), source)
+        else:
+            from hatnet.attention_maps.figure import draw, save
+
+            save(draw(maps, picture, subject, source.words, source.classes), path)
+        print(path.resolve())  # plainly, so that a long path is not broken
+
+
+def _files(out: Path, inputs: Sequence[Path | None]) -> list[Path]:
+    """The files to write, once it is known that they can be."""
+    if not out.parent.is_dir():
+        raise ValueError(f"no folder {out.parent} to write {out.name} to; create it first")
+    if out.is_dir():
+        raise ValueError(f"{out} is a folder; give --out a name in it, such as {out / 'attention'}")
+    files = [out] if out.suffix in FORMATS else [out.with_name(out.name + suffix) for suffix in FORMATS]
+    for path in files:
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder; give --out another name")
+        if any(given is not None and path.resolve() == given.resolve() for given in inputs):
+            raise ValueError(f"{path} would be overwritten by what is made of it; give --out another name")
+    if files[0].suffix != ".html" and find_spec("matplotlib") is None:
+        raise ValueError(
+            "a figure needs matplotlib: python -m pip install 'hatnet[train]'; or write the explorer alone, with "
+            f"--out {out.with_suffix('.html')}"
+        )
+    return files
+
+
+def _pixel(query: str) -> tuple[int, int]:
+    """X,Y in numbers."""
+    parts = query.split(",")
+    try:
+        x, y = (int(part) for part in parts)
+    except ValueError:
+        raise ValueError(f"--query {query!r} must be two whole numbers X,Y in pixels, such as 120,96") from None
+    return x, y
+
+
+def _class(label: str | None, source: Source) -> int | None:
+    """The class that a number or a name stands for."""
+    if label is None:
+        return None
+    if label in source.classes:
+        return source.classes.index(label)
+    if not label.isdecimal():
+        known = f"known: {', '.join(source.classes)}" if source.classes else "no names are known here, give its number"
+        raise ValueError(f"unknown class {label!r}{nearest(label, source.classes)}; {known}")
+    require("class", int(label), source.model.config.num_classes, "the network")
+    return int(label)
+
+
+def _explore(
+    path: Path,
+    name: str,
+    picture: NDArray[np.float64],
+    maps: AttentionMaps,
+    subject: Subject,
+    pixel: tuple[int, int],
+    source: Source,
+) -> None:
+    from hatnet.explorer import Picture, Start, write_explorer
+
+    scores = np.exp(maps.logits - maps.logits.max())
+    probabilities = dict(zip(source.classes, (scores / scores.sum()).tolist(), strict=False))
+    best = sorted(probabilities, key=lambda each: -probabilities[each])[:3]
+    first = subject.shown(maps.layouts)[0]
+    write_explorer(
+        path,
+        Picture(name, picture, maps.weights, {each: probabilities[each] for each in best}),
+        config=maps.config,
+        provenance=source.words,
+        start=Start(
+            pixel, subject.stage, subject.block, subject.head, first if first in ("local", "global") else "composed"
+        ),
+    )

@@ -1,0 +1,75 @@
+"""Tokens, the pixels that they stand for, and whether they exist."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from hatnet.config import HATNetConfig, StageLayout
+
+Token: TypeAlias = tuple[int, int]  # row and column in the map of its stage; its number is row * W + column
+
+
+def token_at(x: int, y: int, image: tuple[int, int], stride: int) -> Token:
+    """The token whose square of `stride` x `stride` pixels holds a pixel.
+
+    Squares are laid from the top left, and divide the image among the tokens. What a token's convolutions see is more
+    than its square; rollout to pixels shows how much.
+
+    Args:
+        x, y: from the left and from the top, counted from 0.
+        image: height and width in pixels.
+        stride: pixels from one token to the next.
+
+    Raises:
+        ValueError: if the pixel is not in the image.
+
+    >>> token_at(x=39, y=0, image=(30, 40), stride=8)
+    (0, 4)
+    """
+    height, width = image
+    if not (0 <= x < width and 0 <= y < height):
+        raise ValueError(
+            f"the query {x},{y} lies outside the image of {width} x {height} pixels: "
+            f"X goes from 0 to {width - 1}, Y from 0 to {height - 1}"
+        )
+    return y // stride, x // stride
+
+
+def require_place(
+    config: HATNetConfig,
+    layouts: Sequence[StageLayout],
+    stage: int,
+    block: int = 0,
+    head: int | None = None,
+    token: Token = (0, 0),
+) -> None:
+    """Raise a ValueError that says what there is, unless a network has this stage, block, head and token.
+
+    Args:
+        config: of the network.
+        layouts: what the size of the image means at each stage.
+        stage, block, head: counted from 0; head None for the mean of all.
+        token: row and column in the stage's map.
+    """
+    require("stage", stage, len(config.stages), "the network")
+    require("block", block, config.stages[stage].depth, f"stage {stage}")
+    if head is not None:
+        require("head", head, config.stages[stage].heads, f"stage {stage}")
+    (row, column), (H, W) = token, layouts[stage].map
+    if not (0 <= row < H and 0 <= column < W):
+        raise ValueError(
+            f"token ({row}, {column}) is not on the map of stage {stage}: "
+            f"rows go from 0 to {H - 1}, columns from 0 to {W - 1}"
+        )
+
+
+def require(what: str, number: int, count: int, where: str) -> None:
+    """Raise a ValueError unless there is such a number.
+
+    >>> require("head", 3, 3, "stage 1")
+    Traceback (most recent call last):
+    ValueError: there is no head 3: stage 1 has 3, counted from 0
+    """
+    if not 0 <= number < count:
+        raise ValueError(f"there is no {what} {number}: {where} has {count}, counted from 0")

@@ -1,0 +1,20 @@
+"""The attention explorer: softmax rows of a network under the pointer, on the site and in one HTML file.
+
+`binary` packs the rows of one or more pictures, `page` puts them into a page that needs nothing outside itself, and
+`attention-explorer.js` is the custom element that unpacks and draws them, in the site too.
+"""
+
+from hatnet.explorer.binary import Picture, Start, decode, encode, stored_numbers
+from hatnet.explorer.page import SCRIPT, look, write_explorer, write_maps
+
+__all__ = [
+    "SCRIPT",
+    "Picture",
+    "Start",
+    "decode",
+    "encode",
+    "look",
+    "stored_numbers",
+    "write_explorer",
+    "write_maps",
+]

@@ -1,0 +1,156 @@
+"""One HTML file with everything in it, and from a model to it in one call."""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hatnet.config import HATNetConfig
+from hatnet.explorer.binary import Picture, Start, encode
+from hatnet.files import write_whole
+
+if TYPE_CHECKING:
+    from hatnet.network import HATNet
+
+SCRIPT = Path(__file__).with_name("attention-explorer.js")  # the one copy; the site's build takes it from here
+STYLE = """
+:root { color-scheme: light dark; --paper: #fcfcfa; --ink: #1d2127; }
+@media (prefers-color-scheme: dark) { :root { --paper: #15181c; --ink: #e6e6e1; } }
+body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
+main { max-width: 1120px; margin: 0 auto; padding: clamp(14px, 3vw, 36px) clamp(12px, 3vw, 28px); }
+h1 { font-size: clamp(22px, 4vw, 32px); font-weight: 600; letter-spacing: -0.015em; margin: 0 0 8px; }
+p { max-width: 72ch; margin: 0 0 14px; }
+"""
+READING = (
+    "In HAT-Net a token attends to the tokens of its own window one by one (local), and to the whole image in merged "
+    "cells (global). Choose a token in the picture on the left, with the pointer or with arrow keys; a click keeps it. "
+    "Then choose one of its weights on the right. Every number is an entry of a softmax row, or made of some that are "
+    "written beside it."
+)
+
+
+def write_explorer(
+    path: Path,
+    pictures: Picture | Sequence[Picture],
+    *,
+    config: HATNetConfig,
+    provenance: str,
+    title: str = "",
+    start: Start | None = None,
+) -> None:
+    """Write an explorer as one HTML file, whole or not at all.
+
+    It asks nobody for anything and its browser is told to refuse it if it did, so it can be sent and opened anywhere.
+
+    Args:
+        path: of the file; one that exists is replaced.
+        pictures: one, or several of one size to choose from.
+        config: of the network.
+        provenance: a sentence that says where the weights come from, such as "Random weights, seed 0."
+        title: of the page.
+        start: what is shown first.
+
+    Raises:
+        ValueError: as `encode` does.
+    """
+    pictures = [pictures] if isinstance(pictures, Picture) else pictures
+    data = encode(pictures, config=config, provenance=provenance, start=start)
+    write_whole(path, _page(title or f"What HAT-Net {config.name.capitalize()} looks at", data).encode())
+
+
+def write_maps(
+    path: Path,
+    model: HATNet,
+    images: NDArray[np.float64],
+    *,
+    names: Sequence[str],
+    provenance: str,
+    classes: Sequence[str] = (),
+    labels: Sequence[int] = (),
+    normalise: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
+    start: Start | None = None,
+) -> None:
+    """Show images to a model and write what it looked at: HTML where `path` ends so, else data for `src`.
+
+    Args:
+        path: `explorer.html`, or `maps.bin` for `<attention-explorer src="maps.bin">`.
+        model: used in evaluation mode.
+        images: (B, C, H, W) in [0, 1].
+        names: of the images.
+        provenance: a sentence that says where the weights come from.
+        classes: the names of the classes; without, no prediction is shown, as there is none worth showing.
+        labels: the true class of each image, where it is known.
+        normalise: from (C, H, W) in [0, 1] to what the model takes; None where it takes that.
+        start: what is shown first.
+    """
+    known: Sequence[int | None] = labels or [None] * len(names)
+    pictures = [
+        look(model, image, name, classes=classes, label=label, normalise=normalise)
+        for image, name, label in zip(images, names, known, strict=True)
+    ]
+    if path.suffix == ".html":
+        write_explorer(path, pictures, config=model.config, provenance=provenance, start=start)
+    else:
+        write_whole(path, encode(pictures, config=model.config, provenance=provenance, start=start))
+
+
+def look(
+    model: HATNet,
+    image: NDArray[np.float64],
+    name: str,
+    *,
+    classes: Sequence[str] = (),
+    label: int | None = None,
+    normalise: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
+) -> Picture:
+    """Show one image (C, H, W) in [0, 1] to a model; arguments as in `write_maps`."""
+    import torch
+
+    from hatnet.attention_maps import attention_maps
+
+    taken = torch.from_numpy(image if normalise is None else normalise(image)).to(next(model.parameters()))
+    maps = attention_maps(model, taken)
+    scores = np.exp(maps.logits - maps.logits.max())
+    probabilities = scores / scores.sum()
+    return Picture(
+        name=name,
+        image=image[0] if len(image) == 1 else image.transpose(1, 2, 0),
+        weights=maps.weights,
+        predictions={classes[index]: float(probabilities[index]) for index in np.argsort(-probabilities)[:3]}
+        if classes
+        else {},
+        label="" if label is None or not classes else classes[label],
+    )
+
+
+def _page(title: str, data: bytes) -> str:
+    script = SCRIPT.read_text(encoding="utf-8")
+    digest = b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
+<style>{STYLE}</style>
+<script type="module">{script}</script>
+</head>
+<body>
+<main>
+<h1>{escape(title)}</h1>
+<p>{READING}</p>
+<attention-explorer><script type="application/gzip;base64">{b64encode(data).decode("ascii")}</script>
+<p>The maps are drawn by JavaScript, which is switched off here.</p></attention-explorer>
+</main>
+</body>
+</html>
+"""

@@ -1,0 +1,413 @@
+"""The attention explorer in a real browser: its numbers are those of Python, and everybody can use it."""
+
+import functools
+import http.server
+import itertools
+import shutil
+import threading
+
+import numpy as np
+import pytest
+
+from hatnet import create_model
+from hatnet.attention_maps import attention_maps
+from hatnet.equivalence import randomise
+from hatnet.explorer import SCRIPT, Start, look, write_explorer, write_maps
+from hatnet.photo import load_photo
+from hatnet.report.colour import colour
+
+PHONE = 390
+TIMES = "\N{MULTIPLICATION SIGN}"
+SIZE = (31, 45)  # at stride 2 a map of 16 x 23: windows of 8 and cells of 4 do not divide it
+TOLERANCE = {"rtol": 2**-10, "atol": 2**-24}  # two weights of 11 bits each are multiplied
+CLASSES = ["cat", "dog", "boot"]
+
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>t</title><link rel="icon" href="data:,">
+<style>:root {{ color-scheme: light dark }} body {{ background: Canvas; margin: 8px }}</style>
+<script type="module" src="attention-explorer.js"></script><body>{}</body></html>"""
+
+NUMBERS = """async cases => {
+  const {read, ways, localRow, globalRow, composedRow, windowTerms} = await import("./attention-explorer.js");
+  const maps = await read(new Uint8Array(await (await fetch("maps.bin")).arrayBuffer()));
+  return cases.map(([picture, stage, block, head, query]) => {
+    const at = [maps.header.stages[stage], maps.weights[picture][stage][block], head, query];
+    const windows = at[0].window !== null, token = query[0] * at[0].map[1] + query[1];
+    const brought = windows && head !== null ? windowTerms(...at, token) : [];
+    return {
+      local: windows ? localRow(...at) : null, global: globalRow(...at), composed: composedRow(maps.header, ...at),
+      ways: ways(...at), brought: brought.reduce((sum, {weight, mean}) => sum + weight * mean, 0),
+    };
+  }).map(found => JSON.parse(JSON.stringify(found, (_, value) => ArrayBuffer.isView(value) ? [...value] : value)));
+}"""
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = create_model("micro", num_classes=len(CLASSES)).double()
+    randomise(model)
+    return model
+
+
+@pytest.fixture(scope="module")
+def images():
+    photo = load_photo(size=max(SIZE))[:, : SIZE[0], : SIZE[1]]
+    return np.stack([photo, photo[:, ::-1, ::-1]])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, model, images):
+    """The script, data, a page that loads them, and the page that needs nothing."""
+    folder = tmp_path_factory.mktemp("explorer")
+    shutil.copy(SCRIPT, folder)
+    facts = {"names": ["upright", "turned"], "provenance": "Random.", "classes": CLASSES, "labels": [0, 0]}
+    write_maps(folder / "maps.bin", model, images, **facts, start=Start(query=(30, 17)))
+    write_maps(folder / "alone.html", model, images, **facts, start=Start(query=(30, 17)))
+    (folder / "no.bin").write_bytes(b"no maps at all")
+    for name, source in (("index", "maps.bin"), ("no", "no.bin")):
+        element = f'<attention-explorer src="{source}"></attention-explorer>'
+        (folder / f"{name}.html").write_text(PAGE.format(element), encoding="utf-8")
+    return folder
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def served(folder):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, directory=folder)) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def open_explorer(browser, served):
+    """Opens pages; at the end the test fails if any of them had an error or asked another host for something."""
+    contexts, foreign, errors = [], [], []
+
+    def open_(address="", width=1000, **settings):
+        context = browser.new_context(viewport={"width": width, "height": 1200}, **settings)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda request: foreign.append(request.url) if outside(request.url) else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+        page.goto(address if "://" in address else served + (address or "index.html"))
+        page.locator('attention-explorer .panels, attention-explorer .state:text("can\'t")').first.wait_for()
+        return page
+
+    def outside(url):
+        return not url.startswith((served, "file:", "data:", "blob:"))
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert not foreign, foreign
+    assert not errors, errors
+
+
+def choose(page, name, value):
+    page.locator(f"input[name={name}][value='{value}']").evaluate("input => input.click()")
+
+
+def canvas(page, which):
+    return page.locator(f".{which} canvas").first
+
+
+def point(page, which, x, y, act="hover"):
+    """Go to a place of a canvas, given in fractions of it."""
+    box = canvas(page, which).bounding_box()
+    getattr(canvas(page, which), act)(position={"x": x * box["width"], "y": y * box["height"]})
+
+
+def query_of(page):
+    """Row and column of the query, as screen readers hear them."""
+    text = canvas(page, "query").get_attribute("aria-valuetext")
+    return tuple(int(number) for number in text.removeprefix("token (").removesuffix(")").split(","))
+
+
+def text(page, selector):
+    return " ".join(page.locator(f"attention-explorer {selector}").first.inner_text().split())
+
+
+def shown(value):
+    """As the explorer writes numbers."""
+    return f"{value:#.3g}"
+
+
+def test_the_script_computes_the_same_numbers_as_python(open_explorer, model, images):
+    """L, G or A, and C, for every stage, block, head and mean, at the corners and inside, on a map nothing divides.
+
+    The terms written out for (G P L)_ij add up to it, and each way sums to one.
+    """
+    maps = [attention_maps(model, torch_of(image)) for image in images]
+    cases = [
+        (picture, index, block, head, query)
+        for picture in range(2)
+        for index, (stage, layout) in enumerate(zip(model.config.stages, maps[0].layouts, strict=True))
+        for block in range(stage.depth)
+        for head in (None, *range(stage.heads))
+        for query in itertools.product((0, layout.map[0] // 2, layout.map[0] - 1), (0, 5, layout.map[1] - 1))
+    ]
+    got = open_explorer().evaluate(NUMBERS, cases)
+    for (picture, stage, block, head, query), found in zip(cases, got, strict=True):
+        seen, at = maps[picture], (stage, block, query, head)
+        np.testing.assert_allclose(found["global"]["values"], seen.global_(*at).ravel(), **TOLERANCE)
+        np.testing.assert_allclose(found["composed"]["values"], seen.composed(*at).ravel(), **TOLERANCE)
+        for way in found["ways"].values():
+            assert sum(way) == pytest.approx(1, rel=2**-10)
+        H, W = seen.layouts[stage].map
+        if seen.layouts[stage].window is None:
+            assert found["local"] is None
+            continue
+        np.testing.assert_allclose(found["ways"]["window"], seen.local(*at).ravel(), **TOLERANCE)
+        top, left, g = found["local"]["top"], found["local"]["left"], found["local"]["rows"]
+        near = np.zeros((H + g, W + g))
+        near[top : top + g, left : left + g] = np.reshape(found["local"]["values"], (g, g))
+        np.testing.assert_allclose(near[:H, :W], seen.local(*at), **TOLERANCE)
+        if head is not None:
+            brought = found["ways"]["windows then cells"][query[0] * W + query[1]]
+            assert found["brought"] == pytest.approx(brought, rel=1e-9)
+
+
+def torch_of(image):
+    import torch
+
+    return torch.from_numpy(image.copy())
+
+
+def test_colours_are_those_of_the_report(open_explorer):
+    """Viridis, from the darkest to the brightest."""
+    shares = [index / 100 for index in range(101)]
+    script = "async shares => { const {colour} = await import('./attention-explorer.js'); return shares.map(colour); }"
+    got = open_explorer().evaluate(script, shares)
+    for share, channels in zip(shares, got, strict=True):
+        want = [int(colour(share)[start : start + 2], 16) for start in (1, 3, 5)]
+        assert np.abs(np.subtract(channels, want)).max() <= 1, share
+
+
+def test_the_pointer_chooses_a_query_and_a_click_keeps_it(open_explorer, model, images):
+    """Over the picture the query follows; away from it, it is the last that was clicked. The numbers follow both."""
+    page, maps = open_explorer(), attention_maps(model, torch_of(images[0]))
+    assert query_of(page) == (8, 15)  # the pixel (30, 17), at 2 pixels a token
+    point(page, "query", 0.01, 0.01)
+    assert query_of(page) == (0, 0)
+    page.locator("attention-explorer .size").hover()
+    assert query_of(page) == (8, 15)
+    point(page, "query", 0.99, 0.5, "click")
+    page.locator("attention-explorer .size").hover()
+    assert query_of(page) == (7, 22)
+
+    row = maps.local(0, 0, (7, 22))
+    assert shown(row.max()) in text(page, ".finding")
+    assert "rank 1 of 56" in text(page, ".finding")  # 8 rows, 7 columns are left of the map
+    place = np.unravel_index(row.argmax(), row.shape)
+    assert f"({place[0]}, {place[1]})" in text(page, ".finding").replace("\u2009", " ")
+
+    point(page, "map", 0.1, 0.1)  # the first token of the window: row 0, column 16
+    assert shown(row[0, 16]) in text(page, ".finding")
+    assert f"rank {1 + (row > row[0, 16]).sum()} of 56" in text(page, ".finding")
+    point(page, "map", 0.99, 0.1)  # beyond the border is no token
+    assert "rank 1 of 56" in text(page, ".finding")
+
+
+def test_every_setting_changes_what_is_shown(open_explorer, model, images):
+    """Picture, stage, block, head and kind; the number and the caption are those of Python; the place is kept."""
+    page = open_explorer()
+    for picture, stage, block, head, kind in [
+        (0, 0, 1, None, "local"),
+        (1, 0, 1, None, "global"),
+        (1, 1, 0, 1, "local"),
+        (1, 1, 1, None, "composed"),
+        (0, 1, 1, 0, "composed"),
+        (0, 2, 0, 3, "global"),
+        (0, 2, 1, None, "composed"),
+    ]:
+        choose(page, "picture", picture)
+        choose(page, "stage", stage)
+        choose(page, "block", block)
+        if model.config.stages[stage].heads > 1:
+            choose(page, "head", "mean" if head is None else head)
+        choose(page, "kind", kind)
+        maps = attention_maps(model, torch_of(images[picture]))
+        query = maps.token_at(30, 17, stage)
+        assert query_of(page) == query
+        row = {"local": maps.local, "global": maps.global_, "composed": maps.composed}[kind](stage, block, query, head)
+        assert shown(row.max()) in text(page, ".finding"), (stage, block, head, kind)
+        assert "1.000" in text(page, ".readout")
+        assert f"the largest {shown(row.max())}" in text(page, ".map figcaption")
+        assert ("upright", "turned")[picture] in text(page, ".query figcaption")
+    assert page.locator(".kinds input[value=local]").is_disabled()  # the last stage has no windows
+    assert "All tokens" in text(page, ".kinds")
+
+
+def test_the_formula_holds_the_numbers_of_every_way(open_explorer, model, images):
+    """Two residuals, window, cells, windows then cells: each as Python has it, and a fifth of their sum."""
+    page, maps = open_explorer(), attention_maps(model, torch_of(images[0]))
+    choose(page, "stage", 1)
+    choose(page, "head", 0)
+    choose(page, "kind", "composed")
+    query = query_of(page)
+    parts = maps.parts(1, 0, query, 0)
+    cells = maps.global_(1, 0, query, 0, over_tokens=True)
+    point(page, "map", 0.02, 0.02)
+    values = {
+        "residual": 0,
+        "window": 5 * parts.window[0, 0],
+        "cells": cells[0, 0],
+        "both": 5 * parts.cells[0, 0] - cells[0, 0],
+    }
+    cellsof = page.locator("attention-explorer .readout table tr").all()
+    found = [row.locator("td").nth(2).inner_text() for row in cellsof]
+    assert [row.locator("td").nth(1).inner_text() for row in cellsof] == [f"{count} {TIMES}" for count in (2, 1, 1, 1)]
+    assert found == [shown(value) if value else "0" for value in values.values()]
+    formula = text(page, ".readout .line")
+    assert shown(maps.composed(1, 0, query, 0)[0, 0]) in formula
+    assert all(number in formula for number in found)
+
+
+def test_the_keyboard_is_enough(open_explorer, model):
+    """Tab reaches every part once; arrows move the query and the key; Escape goes back; what was found is said."""
+    page = open_explorer()
+    choose(page, "stage", 1)
+    page.evaluate("document.activeElement.blur()")
+    reached = []
+    for _ in range(7):
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate(
+                """() => { const now = document.querySelector("attention-explorer").shadowRoot.activeElement;
+                return now && (now.name || now.parentElement.className); }"""
+            )
+        )
+    assert reached == ["picture", "stage", "block", "head", "query", "kind", "map"]
+
+    canvas(page, "query").focus()
+    row, column = query_of(page)
+    for key, step in {"ArrowUp": (-1, 0), "ArrowLeft": (0, -1), "ArrowDown": (1, 0), "ArrowRight": (0, 1)}.items():
+        page.keyboard.press(key)
+        row, column = row + step[0], column + step[1]
+        assert query_of(page) == (row, column), key
+    for _ in range(40):
+        page.keyboard.press("ArrowRight")
+    assert query_of(page) == (row, 11)  # the last column: 12 tokens
+    assert page.locator(".query canvas").evaluate("canvas => getComputedStyle(canvas).outlineStyle") == "solid"
+
+    choose(page, "kind", "global")
+    canvas(page, "map").focus()
+    before = text(page, ".finding")
+    for _ in range(20):
+        page.keyboard.press("ArrowUp")
+        page.keyboard.press("ArrowLeft")
+    assert "cell m = (0, 0)" in text(page, ".finding").replace("\u2009", " ")
+    assert canvas(page, "map").get_attribute("aria-valuetext").startswith("cell (0,")
+    page.wait_for_function(
+        """document.querySelector("attention-explorer").shadowRoot
+        .querySelector("[role=status]").textContent.includes("they sum to 1.000")"""
+    )
+    page.keyboard.press("Escape")
+    assert text(page, ".finding") == before
+
+    page.locator("input[name=kind][value=global]").focus()
+    page.keyboard.press("ArrowDown")
+    assert page.locator("input[name=kind][value=composed]").is_checked()
+
+
+BRIGHTNESS = """(canvas, [x, y]) => {
+  const [r, g, b] = canvas.getContext("2d").getImageData(x * canvas.width, y * canvas.height, 1, 1).data;
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}"""
+
+
+def test_cells_are_drawn_where_they_belong(open_explorer, model, images):
+    """Sharp: two places in a cell look alike; the cell of the largest weight is bright, that of the smallest dark."""
+    page, maps = open_explorer(), attention_maps(model, torch_of(images[0]))
+    choose(page, "kind", "global")
+    row = maps.global_(0, 0, (8, 15))
+    point(page, "map", 0.99, 0.99, "click")  # the outline of the key is out of the way
+
+    def brightness(place, down=0.3, across=0.2):
+        y, x = ((at + inner) * 8 / side for at, inner, side in zip(place, (down, across), SIZE, strict=True))
+        return canvas(page, "map").evaluate(BRIGHTNESS, [x, y])
+
+    highest, lowest = (np.unravel_index(index, row.shape) for index in (row.argmax(), row.argmin()))
+    assert brightness(highest) > brightness(lowest) + 50
+
+
+STICKING_OUT = """() => {
+  const all = [...document.querySelector("attention-explorer").shadowRoot.querySelectorAll("*")];
+  const out = all.filter(element => !element.closest(".line")
+    && element.getBoundingClientRect().right > document.documentElement.clientWidth + 1);
+  if (document.documentElement.scrollWidth > document.documentElement.clientWidth) out.push(document.documentElement);
+  return out.map(element => element.outerHTML.slice(0, 100));
+}"""
+
+
+def test_a_finger_chooses_too(open_explorer):
+    """A tap on the picture keeps the query, a tap on the map the key; nothing sticks out of a narrow screen."""
+    page = open_explorer(width=PHONE, has_touch=True, is_mobile=True)
+    point(page, "query", 0.01, 0.99, "tap")
+    assert query_of(page) == (15, 0)
+    choose(page, "kind", "global")
+    point(page, "map", 0.01, 0.01, "tap")
+    assert "cell m = (0, 0)" in text(page, ".finding").replace("\u2009", " ")
+    choose(page, "stage", 1)
+    choose(page, "kind", "composed")
+    assert page.evaluate(STICKING_OUT) == []
+
+
+CONTRASTS = """() => {
+  const root = document.querySelector("attention-explorer").shadowRoot;
+  const brush = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const painted = colours => {
+    brush.clearRect(0, 0, 1, 1);
+    for (const colour of colours) { brush.fillStyle = colour; brush.fillRect(0, 0, 1, 1); }
+    return [...brush.getImageData(0, 0, 1, 1).data].slice(0, 3).map(value => value / 255)
+      .map(value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
+      .reduce((sum, value, channel) => sum + value * [0.2126, 0.7152, 0.0722][channel], 0);
+  };
+  const above = element => element.parentElement ?? element.getRootNode().host;
+  const behind = element => element ? [...behind(above(element)), getComputedStyle(element).backgroundColor] : [];
+  return Object.fromEntries([".provenance", "legend", ":checked + span", ".kinds small", "figcaption", ".finding",
+    ".size", ".even", ".line math"].map(selector => {
+    const element = root.querySelector(selector), ground = behind(element);
+    const [low, high] = [painted(ground), painted([...ground, getComputedStyle(element).color])].sort((a, b) => a - b);
+    return [selector, (high + 0.05) / (low + 0.05)];
+  }));
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_one_file_works_from_the_disk_in_both_schemes(open_explorer, folder, scheme):
+    """No server and no request; every text has a contrast of at least 4.5, as WCAG asks for."""
+    page = open_explorer((folder / "alone.html").as_uri(), color_scheme=scheme)
+    assert query_of(page) == (8, 15)
+    assert text(page, ".provenance") == "Random."
+    assert "in truth cat" in text(page, ".query figcaption")
+    assert "times as many" in text(page, ".size")
+    ratios = page.evaluate(CONTRASTS)
+    assert {selector: ratio for selector, ratio in ratios.items() if ratio < 4.5} == {}
+
+
+def test_data_that_are_none_are_said_to_be_none(open_explorer):
+    """In words, where the maps would be."""
+    page = open_explorer("no.html")
+    assert "these are not the data of an attention explorer" in text(page, ".state")
+
+
+def test_names_are_text(browser, folder, model, images):
+    """Whatever a picture, a class or a sentence is called."""
+    rude = '<img src=x onerror="document.title=1">'
+    picture = look(model, images[0], rude, classes=[rude] * 3, label=0)
+    write_explorer(folder / "rude.html", [picture, picture], config=model.config, provenance=rude)
+    page = browser.new_page()
+    page.goto((folder / "rude.html").as_uri())
+    page.locator("attention-explorer .panels").wait_for()
+    assert text(page, ".provenance") == rude
+    assert rude in text(page, ".query figcaption")
+    assert page.locator("attention-explorer img").count() == 2  # those to choose from
+    page.close()

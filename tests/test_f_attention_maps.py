@@ -1,0 +1,522 @@
+"""Attention maps: each is a row of the matrix it stands for, and the matrix is what the block does."""
+
+import dataclasses
+from math import ceil
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from torch import nn
+
+import hatnet
+import reference
+import reference.attention_maps as by_hand
+from hatnet.attention_maps import HIERARCHICAL, PLAIN, attention_maps, explicit_attention, token_at
+from hatnet.attention_maps.cells import spread, through_cells
+from hatnet.attention_maps.composed import Head, composed
+from hatnet.attention_maps.relevance import weights_and_gradients
+from hatnet.attention_maps.rollout import through_convolution, through_stem
+from hatnet.attention_maps.windows import local_map, through_windows
+from hatnet.config import HATNetConfig
+from hatnet.equivalence import TOLERANCES, run_model, run_reference
+from hatnet.hierarchical_attention import HMHSA
+from tests.cases import MUST_HIT, NETWORK_MUST_HIT, NetworkCase, also, map_cases, network_cases
+from tests.comparing import assert_same
+
+
+def traced(case):
+    """An H-MHSA's trace for the case's maps, and all that maps are computed from."""
+    layer, _ = case.filled(HMHSA(case.channels, case.heads, case.grid_size, case.pool_size))
+    trace = {}
+    with torch.inference_mode():
+        layer(torch.from_numpy(case.maps()), trace)
+    return trace
+
+
+def heads_of(case, trace):
+    window = min(case.grid_size, case.height), min(case.grid_size, case.width)
+    return [
+        Head(trace["global_weights"][:, head], case.pool_size, trace["local_weights"][:, :, :, head], window)
+        for head in range(case.heads)
+    ]
+
+
+def matrices(case, trace, image, head):
+    """L, G and P of the reference for one image and head."""
+    size = case.height, case.width
+    L = by_hand.local_matrix(trace["local_weights"][image, :, :, head].numpy(), size, case.grid_size)
+    return L, trace["global_weights"][image, head].numpy(), by_hand.pooling_matrix(size, case.pool_size)
+
+
+def random_rows(case, count=3):
+    """Maps of any weights at all, (B, H, W, count)."""
+    shape = (case.batch, case.height, case.width, count)
+    return torch.from_numpy(np.random.default_rng(case.seed).uniform(size=shape))
+
+
+def queries(height, width):
+    """The corners and the middle."""
+    return {(0, 0), (0, width - 1), (height - 1, 0), (height - 1, width - 1), (height // 2, width // 2)}
+
+
+def as_maps(rows, size):
+    """Rows (R, HW) as maps (H, W, R)."""
+    return np.moveaxis(rows.reshape(-1, *size), 0, -1)
+
+
+# One block: windows, cells, and their composition
+
+
+@also(MUST_HIT)
+@given(case=map_cases)
+def test_the_local_map_sums_to_one_and_is_zero_outside_the_window_of_its_query(case):
+    """Eq. 6-8: and within it is the query's softmax row, for every head."""
+    trace = traced(case)
+    size = case.height, case.width
+    for head, one in enumerate(heads_of(case, trace)):
+        for query in queries(*size):
+            found = local_map(one.near, one.window, size, query)
+            assert_same(found.sum(dim=(1, 2)), np.ones(case.batch), case)
+            (inside,) = [
+                (row, column, place)
+                for row, column, place in reference.windows(*size, case.grid_size)
+                if all(part.start <= at < part.stop for part, at in zip(place, query, strict=True))
+            ]
+            row, column, place = inside
+            outside = torch.ones(size, dtype=torch.bool)
+            outside[place] = False
+            assert not found[:, outside].any()
+            m, n = found[0][place].shape
+            number = (query[0] - place[0].start) * one.window[1] + query[1] - place[1].start
+            softmax_row = trace["local_weights"][:, row, column, head, number].unflatten(-1, one.window)
+            assert torch.equal(found[:, place[0], place[1]], softmax_row[:, :m, :n])
+
+
+@also(MUST_HIT)
+@given(case=map_cases)
+def test_spreading_gives_each_token_an_equal_share_of_its_cell(case):
+    """Eq. 10: as merging averages, so G P of the reference; sums stay what they were."""
+    trace, size = traced(case), (case.height, case.width)
+    cells = trace["global_weights"][:, :, 0].unflatten(-1, trace["merged"].shape[1:3])
+    assert torch.allclose(cells.sum(dim=(2, 3)), torch.ones((), dtype=cells.dtype))
+    for head in range(case.heads):
+        found = spread(cells[:, head], size, case.pool_size)
+        want = [
+            (trace["global_weights"][image, head, :1].numpy() @ by_hand.pooling_matrix(size, case.pool_size)).reshape(
+                size
+            )
+            for image in range(case.batch)
+        ]
+        assert_same(found, np.stack(want), case)
+
+
+@also(MUST_HIT)
+@given(case=map_cases)
+def test_going_back_through_windows_and_cells_is_a_product_with_their_matrices(case):
+    """Eq. 6-13: r L and r G P, for any rows r."""
+    trace, size, rows = traced(case), (case.height, case.width), random_rows(case)
+    flat = rows.flatten(1, 2).transpose(1, 2).numpy()  # (B, R, HW)
+    for head, one in enumerate(heads_of(case, trace)):
+        near, far = [], []
+        for image in range(case.batch):
+            L, G, P = matrices(case, trace, image, head)
+            near.append(as_maps(flat[image] @ L, size))
+            far.append(as_maps(flat[image] @ G @ P, size))
+        assert_same(through_windows(rows, one.near, one.window), np.stack(near), case)
+        assert_same(through_cells(rows, one.far, one.pool_size), np.stack(far), case)
+
+
+@also(MUST_HIT)
+@given(case=map_cases)
+def test_the_composed_map_is_the_dense_product_and_its_parts_are_the_parts(case):
+    """Eq. 9-14: [2I + L + G P (I + L)] / 5 of each head, then the mean; rows sum to one, parts to 2/5, 1/5, 2/5."""
+    trace, size = traced(case), (case.height, case.width)
+    I = np.eye(size[0] * size[1])  # noqa: E741 the identity
+    found = composed(torch.from_numpy(I).view(1, *size, -1).expand(case.batch, -1, -1, -1), heads_of(case, trace))
+    for image in range(case.batch):
+        each = [matrices(case, trace, image, head) for head in range(case.heads)]
+        want = (
+            2 / 5 * I,
+            np.mean([L / 5 for L, _, _ in each], axis=0),
+            np.mean([G @ P @ (I + L) / 5 for L, G, P in each], axis=0),
+        )
+        for part, matrix, share in zip(found, want, (2 / 5, 1 / 5, 2 / 5), strict=True):
+            assert_same(part[image], as_maps(matrix, size), case)
+            assert_same(part[image].sum(dim=(0, 1)), np.full(len(I), share), case)
+        whole = np.mean([by_hand.composed_matrix(*one) for one in each], axis=0)
+        assert_same(torch.stack(found).sum(dim=0)[image], as_maps(whole, size), case)
+
+
+def test_shares_sum_to_one_and_count_every_way_once():
+    """Eq. 14 has five ways, two of them residuals; Eq. 3 has two."""
+    assert HIERARCHICAL == (2 / 5, 1 / 5, 1 / 5, 1 / 5)
+    assert PLAIN == (1 / 2, 0, 1 / 2, 0)
+
+
+def linear_values(layer):
+    """Leave the values alone: norms, W^v and W^p the identity, no biases. Queries and keys stay as they are."""
+    identity = torch.eye(layer.projection.weight.shape[0], dtype=torch.float64)
+    with torch.no_grad():
+        for name in ("norm", "local_norm", "merge_norm"):
+            if hasattr(layer, name):
+                setattr(layer, name, nn.Identity())
+        for name in ("local_qkv", "global_kv", "qkv"):
+            if hasattr(layer, name):
+                getattr(layer, name).weight[-len(identity) :] = identity
+                getattr(layer, name).bias[-len(identity) :] = 0
+        layer.projection.weight.copy_(identity)
+        layer.projection.bias.zero_()
+
+
+@also(MUST_HIT)
+@settings(max_examples=25)
+@given(case=map_cases)
+def test_with_linear_values_five_times_the_composed_map_is_the_jacobian(case):
+    """Eq. 6-14 with `+ X`: of each head on its own channels, weights held fixed, by autograd through the real layer."""
+    layer, _ = case.filled(HMHSA(case.channels, case.heads, case.grid_size, case.pool_size))
+    linear_values(layer)
+    x = torch.from_numpy(case.maps()[:1] / case.scale)  # without norms, a scale of 30 saturates every softmax
+    trace, size = {}, (case.height, case.width)
+    layer(x, trace)
+    heads = heads_of(case, {name: value.detach() for name, value in trace.items()})
+    with explicit_attention(frozen=True):
+        jacobian = torch.autograd.functional.jacobian(lambda x: layer(x) + x, x)
+    jacobian = jacobian.reshape(size[0] * size[1], case.channels, size[0] * size[1], case.channels)
+    every = torch.eye(size[0] * size[1], dtype=torch.float64).view(1, *size, -1)
+    for channel in range(case.channels):
+        parts = composed(every, [heads[channel // case.head_dim]])
+        dense = 5 * torch.stack(parts).sum(dim=0)[0].flatten(0, 1).T  # (HW, HW)
+        assert_same(jacobian[:, channel, :, channel], dense.numpy(), case)
+        others = [other for other in range(case.channels) if other != channel]
+        assert not jacobian[:, channel][:, :, others].any()
+
+
+@also(MUST_HIT[:3])
+@settings(max_examples=15)
+@given(case=map_cases)
+def test_with_linear_values_twice_the_composed_map_of_plain_attention_is_the_jacobian(case):
+    """Eq. 1-3 with `+ X`."""
+    layer, _ = case.filled(hatnet.MHSA(case.channels, case.heads))
+    linear_values(layer)
+    x = torch.from_numpy(case.maps()[:1] / case.scale)
+    with explicit_attention(frozen=True) as weights:
+        jacobian = torch.autograd.functional.jacobian(lambda x: layer(x) + x, x)
+    N = case.height * case.width
+    jacobian = jacobian.reshape(N, case.channels, N, case.channels)
+    every = torch.eye(N, dtype=torch.float64).view(1, case.height, case.width, -1)
+    for channel in range(case.channels):
+        head = Head(weights[0][:, channel // case.head_dim])
+        dense = 2 * torch.stack(composed(every, [head])).sum(dim=0)[0].flatten(0, 1).T
+        assert_same(jacobian[:, channel, :, channel], dense.numpy(), case)
+
+
+# Convolutions between stages
+
+
+@also(MUST_HIT)
+@given(case=map_cases)
+def test_going_back_through_a_convolution_is_a_product_with_its_receptive_field(case):
+    """Figure 1: downsampling and the stem, at strides 1 to 3, on maps of odd and even sides; sums stay."""
+    size = case.height, case.width
+    for stride in (1, 2, 3):
+        small = dataclasses.replace(case, height=-(-size[0] // stride), width=-(-size[1] // stride))
+        rows = random_rows(small)
+        for whole in (True, False):
+            matrix = by_hand.receptive_field(size, stride, whole)
+            found = through_convolution(rows, size, stride, whole)
+            assert_same(found, np.stack([as_maps(one.reshape(-1, 3).numpy().T @ matrix, size) for one in rows]), case)
+        found = through_convolution(rows, size, stride)
+        assert_same(found.sum(dim=(1, 2)), rows.sum(dim=(1, 2)).numpy(), case)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_receptive_field_is_where_a_convolution_of_ones_looks(stride):
+    """Figure 1: a 3x3 convolution of the reference answers at exactly these outputs to a single one in its input."""
+    H, W = 5, 6
+    for place in range(H * W):
+        x = np.zeros((H, W, 1))
+        x[np.unravel_index(place, (H, W))] = 1
+        answer = reference.conv2d(x, np.ones((1, 1, 3, 3)), np.zeros(1), stride).ravel()
+        assert np.array_equal(answer > 0, by_hand.receptive_field((H, W), stride)[:, place] > 0)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_convolution_draws_no_grid_over_a_map_that_has_none(stride):
+    """Figure 1: equal weights of outputs stay equal weights of places, away from the border."""
+    size = 14, 13
+    even = torch.ones(1, ceil(14 / stride), ceil(13 / stride), 1, dtype=torch.float64)
+    back = through_convolution(even, size, stride, whole=False)[0, :-1, :-1, 0]  # the last ones are seen less
+    if stride == 1:
+        back = back[1:, 1:]
+    assert_same(back, np.full(back.shape, 1 / stride**2), stride)
+
+
+@pytest.mark.parametrize("strides", [(2, 2), (1, 2), (2, 1), (1, 1)])
+def test_back_to_pixels_is_back_through_both_convolutions_of_the_stem(strides):
+    """Figure 1: on images that the strides do and don't divide."""
+    for size in ((8, 12), (9, 11)):
+        tokens = [ceil(ceil(side / strides[0]) / strides[1]) for side in size]
+        rows = torch.from_numpy(np.random.default_rng(1).uniform(size=(2, *tokens, 3)))
+        want = [as_maps(one.reshape(-1, 3).numpy().T @ by_hand.stem_matrix(size, strides), size) for one in rows]
+        assert_same(through_stem(rows, size, strides), np.stack(want), (size, strides))
+
+
+# The whole network
+
+
+def end_to_end(case):
+    """A model with its images, its maps, and the reference's trace of each image."""
+    model, images = case.model(), case.images()
+    return model, images, attention_maps(model, images), [run_reference(model, image.numpy()) for image in images]
+
+
+@also(NETWORK_MUST_HIT)
+@settings(max_examples=12)
+@given(case=network_cases())
+def test_numpy_and_pytorch_agree_on_every_map_of_a_network(case):
+    """Eq. 1-14: local, global, composed, dense and rollout, of the mean of heads and of the last one."""
+    _, _, maps, traces = end_to_end(case)
+    for s, (stage, layout) in enumerate(zip(case.config.stages, maps.layouts, strict=True)):
+        b, (H, W) = stage.depth - 1, layout.map
+        name = f"stages.{s}.blocks.{b}.attention"
+        query = (H // 2, W - 1)
+        row = query[0] * W + query[1]
+        for head in (None, stage.heads - 1):
+            dense = np.stack([by_hand.block_matrix(trace, stage, name.rpartition(".")[0], head) for trace in traces])
+            assert_same(torch.from_numpy(maps.dense(s, b, head)), dense, case)
+            found = torch.from_numpy(maps.composed(s, b, query, head))
+            assert_same(found, dense[:, row].reshape(-1, H, W), case)
+            assert_same(torch.from_numpy(sum(maps.parts(s, b, query, head))), found.numpy(), case)
+            near, far, P = [], [], np.eye(H * W)
+            for trace in traces:
+                if stage.grid_size is None:
+                    far.append(_head(trace[f"{name}.weights"], head, 0)[row].reshape(H, W))
+                    continue
+                near.append(
+                    by_hand.local_matrix(_head(trace[f"{name}.local_weights"], head, 2), (H, W), stage.grid_size)
+                )
+                far.append(_head(trace[f"{name}.global_weights"], head, 0)[row].reshape(layout.merged))
+                P = by_hand.pooling_matrix((H, W), stage.pool_size)
+            cells = maps.global_(s, b, query, head)
+            assert_same(torch.from_numpy(cells), np.stack(far), case)
+            over = np.stack([(one.ravel() @ P).reshape(H, W) for one in far])
+            assert_same(torch.from_numpy(maps.global_(s, b, query, head, over_tokens=True)), over, case)
+            if near:
+                want = np.stack([one[row].reshape(H, W) for one in near])
+                assert_same(torch.from_numpy(maps.local(s, b, query, head)), want, case)
+        H0, W0 = maps.layouts[0].map
+        rolled = np.stack([by_hand.rollout(trace, case.config, s, b) for trace in traces])
+        assert_same(torch.from_numpy(maps.rollout(s, b, query)), rolled[:, row].reshape(-1, H0, W0), case)
+        assert_same(torch.from_numpy(maps.rollout(s, b)), rolled.mean(axis=1).reshape(-1, H0, W0), case)
+        first = np.stack([by_hand.rollout(trace, case.config, s, 0)[row] for trace in traces])
+        assert_same(torch.from_numpy(maps.rollout(s, 0, query)), first.reshape(-1, H0, W0), case)
+    stem = by_hand.stem_matrix(maps.size, case.config.stem_strides)
+    pixels = torch.from_numpy(maps.rollout(pixels=True))
+    assert_same(pixels, (rolled.mean(axis=1) @ stem).reshape(-1, *maps.size), case)
+    assert_same(pixels.sum(dim=(1, 2)), np.ones(case.batch), case)
+
+
+def test_rollout_starts_from_any_block_of_a_stage():
+    """Eq. 14: from the first, the middle or the last, each goes through the blocks before it alone."""
+    case = dataclasses.replace(TINY, config=dataclasses.replace(TINY.config, depths=(3, 1)))
+    _, _, maps, traces = end_to_end(case)
+    for block in range(3):
+        want = np.stack([by_hand.rollout(trace, case.config, 0, block)[0].reshape(5, 4) for trace in traces])
+        assert_same(torch.from_numpy(maps.rollout(0, block, (0, 0))), want, case)
+
+
+def _head(weights, head, axis):
+    return weights.mean(axis=axis) if head is None else weights.take(head, axis=axis)
+
+
+@also(NETWORK_MUST_HIT)
+@settings(max_examples=10)
+@given(case=network_cases())
+def test_explicit_attention_is_fused_attention_and_its_weights_are_the_traces(case):
+    """Eq. 2: the same logits, and the same weights in the same order, but for rows that only pad a window."""
+    model, images = case.model(), case.images()
+    trace = run_model(model, images)
+    assert_same(_explicit(model, images), trace["logits"].numpy(), case)
+    labels = trace["logits"].argmax(dim=1)
+    for name, (weights, _) in weights_and_gradients(model, images, labels).items():
+        padding = trace[name].sum(dim=-1, keepdim=True) == 0
+        assert_same(weights.masked_fill(padding, 0), trace[name].numpy(), case)
+
+
+def _explicit(model, images):
+    with explicit_attention(), torch.no_grad():
+        return model(images)
+
+
+TINY = NetworkCase(
+    HATNetConfig(
+        channels=(4, 6), depths=(2, 1), kernel_sizes=(3, 3), expansions=(2, 2), head_dim=2, grid_sizes=(3,),
+        pool_sizes=(2,), stem_channels=3, num_classes=3, stem_strides=(1, 2), in_channels=1,
+    ),
+    batch=2, height=9, width=8, scale=1.0, seed=9,
+)  # fmt: skip
+
+
+def test_gradients_of_weights_are_the_references_central_differences(monkeypatch):
+    """Eq. 2: each matrix of weights in turn, nudged in the NumPy reference along a random direction."""
+    model, images = TINY.model(), TINY.images()[:1]
+    found = weights_and_gradients(model, images, torch.tensor([2]))
+    params, direction = hatnet.to_numpy(model), np.random.default_rng(0)
+    attend = reference.hierarchical_attention.multi_head_attention
+    nudge = {}  # which call, along what, how far
+
+    def nudged(Q, K, V, heads):
+        A, weights = attend(Q, K, V, heads)
+        nudge["call"] += 1
+        if nudge["call"] == nudge["at"]:
+            d = V.shape[1] // heads
+            for head in range(heads):
+                along = nudge["along"][head] * nudge["by"]
+                A[:, head * d : (head + 1) * d] += along @ V[:, head * d : (head + 1) * d]
+        return A, weights
+
+    monkeypatch.setattr(reference.hierarchical_attention, "multi_head_attention", nudged)
+    monkeypatch.setattr(reference.attention, "multi_head_attention", nudged)
+    call = 0
+    for name, (_, gradient) in found.items():
+        gradient = gradient[0].numpy()
+        windows = reference.windows(5, 4, 3) if name.endswith("local_weights") else [(0, 0, None)]
+        for row, column, place in windows:
+            call += 1
+            slope = gradient
+            if place is not None:  # without the padding of windows at the border
+                m, n = np.zeros((5, 4))[place].shape
+                slope = gradient[row, column].reshape(-1, 3, 3, 3, 3)[:, :m, :n, :m, :n]
+                slope = slope.reshape(-1, m * n, m * n)
+            along = direction.standard_normal(slope.shape)
+            logits = []
+            for by in (1e-5, -1e-5):
+                nudge.update(call=0, at=call, along=along, by=by)
+                logits.append(reference.hat_net(images[0].numpy(), params, model.config)[2])
+            difference = (logits[0] - logits[1]) / 2e-5
+            # the error of a central difference of step 1e-5 is of the order 1e-10, rounding 1e-16 / 1e-5 more
+            assert difference == pytest.approx((slope * along).sum(), rel=1e-6, abs=1e-9), (name, row, column)
+
+
+@also(NETWORK_MUST_HIT)
+@settings(max_examples=10)
+@given(case=network_cases())
+def test_numpy_and_pytorch_agree_on_the_class_map(case):
+    """Eq. 1-14: the reference composes from dense matrices, given the gradients; none is negative."""
+    model, images, maps, traces = end_to_end(case)
+    label = case.config.num_classes - 1
+    found = maps.class_map(label)
+    gradients = weights_and_gradients(model, images, torch.full((case.batch,), label))
+    for image, trace in enumerate(traces):
+        own = {name: gradient[image].numpy() for name, (_, gradient) in gradients.items()}
+        want = by_hand.class_map(trace, own, case.config).reshape(maps.layouts[0].map)
+        assert want.max() > 0
+        # the reference takes a difference of matrices, whose rounding is that of their size, 1, not of what is left
+        assert np.abs(found[image] - want).max() <= TOLERANCES[torch.float64] * max(1, want.max()), case
+        assert found[image].min() >= 0
+    pixels = torch.from_numpy(maps.class_map(label, pixels=True))
+    want = found.reshape(case.batch, -1) @ by_hand.stem_matrix(maps.size, case.config.stem_strides, whole=False)
+    assert_same(pixels, want.reshape(-1, *maps.size), case)
+
+
+def test_class_maps_of_different_classes_differ_and_of_a_batch_are_each_images_own():
+    model, images = TINY.model(), TINY.images()
+    maps = attention_maps(model, images)
+    first, last = maps.class_map(0), maps.class_map(2)
+    assert np.abs(first - last).max() > 0.01 * last.max()
+    mixed = maps.class_map([0, 2])
+    assert_same(torch.from_numpy(mixed), np.stack([first[0], last[1]]), TINY)
+    predicted = maps.class_map()
+    for image in range(2):
+        alone = attention_maps(model, images[image])
+        assert_same(torch.from_numpy(alone.class_map()), predicted[image], TINY)
+        assert_same(torch.from_numpy(alone.rollout(0, 1, (4, 3))), maps.rollout(0, 1, (4, 3))[image], TINY)
+        assert alone.logits.shape == (3,)
+
+
+def test_maps_leave_the_model_as_it_was_and_keep_only_weights():
+    model, images = TINY.model().train(), TINY.images()
+    maps = attention_maps(model, images[0])
+    maps.class_map(0)
+    assert model.training
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert set(maps.weights) == {name for name in run_model(model, images) if name.endswith("weights")}
+
+
+# Bad input
+
+
+def test_a_pixel_belongs_to_the_token_whose_square_holds_it():
+    maps = attention_maps(TINY.model(), TINY.images()[0])  # 9 x 8 pixels, 2 a token, so 5 x 4 tokens
+    assert [maps.token_at(x, y, stage=0) for x, y in ((0, 0), (7, 0), (0, 8), (3, 5))] == [
+        (0, 0),
+        (0, 3),
+        (4, 0),
+        (2, 1),
+    ]
+    assert maps.token_at(7, 8, stage=1) == (2, 1)
+    for x, y in ((8, 0), (0, 9), (-1, 0)):
+        with pytest.raises(
+            ValueError, match=f"the query {x},{y} lies outside the image of 8 x 9 pixels: X goes from 0 to 7"
+        ):
+            token_at(x, y, (9, 8), 2)
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda maps: maps.local(2, 0, (0, 0)), "there is no stage 2: the network has 2, counted from 0"),
+        (lambda maps: maps.local(0, 2, (0, 0)), "there is no block 2: stage 0 has 2, counted from 0"),
+        (lambda maps: maps.composed(1, -1, (0, 0)), "there is no block -1: stage 1 has 1, counted from 0"),
+        (lambda maps: maps.composed(0, 0, (0, 0), head=2), "there is no head 2: stage 0 has 2, counted from 0"),
+        (lambda maps: maps.dense(0, 0, head=-1), "there is no head -1"),
+        (lambda maps: maps.rollout(-1), "there is no stage -1"),
+        (
+            lambda maps: maps.global_(0, 0, (5, 0)),
+            r"token \(5, 0\) is not on the map of stage 0: rows go from 0 to 4, col",
+        ),
+        (lambda maps: maps.rollout(1, 0, (0, 2)), r"token \(0, 2\) is not on the map of stage 1"),
+        (lambda maps: maps.local(1, 0, (0, 0)), "stage 1 has no windows: its attention is plain"),
+        (lambda maps: maps.class_map(3), "there is no class 3: the network has 3, counted from 0"),
+        (lambda maps: maps.class_map([0, 1]), "2 labels are given for 1 images"),
+    ],
+)
+def test_what_is_not_there_is_refused_with_what_is(ask, message):
+    maps = attention_maps(TINY.model(), TINY.images()[0])
+    with pytest.raises(ValueError, match=message):
+        ask(maps)
+
+
+def test_images_and_matrices_that_take_too_much_memory_are_refused_with_their_size():
+    """Eq. 2, 7, 12: weights grow with N G1^2 + N M, a composed matrix with N^2."""
+    model, image = hatnet.create_model("micro"), torch.zeros(3, 96, 96)
+    with pytest.raises(
+        ValueError, match=r"^the attention weights of 1 image of 96 x 96 pixels take .* stage 0.* 0.0 GiB"
+    ):
+        attention_maps(model, image, limit=10**6)
+    maps = attention_maps(model, image, limit=2 * 10**7)
+    assert maps.composed(0, 0, (0, 0)).shape == (48, 48)
+    with pytest.raises(ValueError, match="gradients of the attention weights of 1 image of 96 x 96"):
+        maps.class_map(0)
+    with pytest.raises(ValueError, match="the composed matrix of 48 x 48 tokens takes 0.1 GiB"):
+        maps.dense(0, 0)
+
+
+def test_maps_come_in_the_models_dtype():
+    """NumPy has no bfloat16, so that comes as float32."""
+    for dtype, name in ((torch.float64, "float64"), (torch.float32, "float32"), (torch.bfloat16, "float32")):
+        maps = attention_maps(TINY.model().to(dtype), TINY.images()[0].to(dtype))
+        results = (maps.logits, maps.local(0, 0, (0, 0)), maps.rollout(pixels=True), maps.class_map(), maps.dense(1, 0))
+        assert {result.dtype.name for result in results} == {name}
+
+
+def test_images_the_network_refuses_are_refused():
+    for image, error, message in (
+        (torch.zeros(3, 4, 4), ValueError, "too small"),
+        (torch.zeros(1, 28, 28), ValueError, "must have shape"),
+        (torch.zeros(28, 28), ValueError, "must have shape"),
+        (torch.zeros(3, 28, 28, dtype=torch.uint8), TypeError, "must hold floats"),
+    ):
+        with pytest.raises(error, match=message):
+            attention_maps(hatnet.create_model("micro"), image)

@@ -1,0 +1,231 @@
+"""The attention explorer's data hold every softmax row, and its page stands alone."""
+
+import base64
+import dataclasses
+import hashlib
+import os
+import re
+from functools import cache
+
+import numpy as np
+import pytest
+
+from hatnet import create_model
+from hatnet.attention_maps import HIERARCHICAL, PLAIN, attention_maps
+from hatnet.complexity import attention_weights, network
+from hatnet.config import get_config
+from hatnet.equivalence import randomise
+from hatnet.explorer import SCRIPT, Picture, Start, decode, encode, look, stored_numbers, write_explorer, write_maps
+from hatnet.explorer.binary import PLAIN_WAYS, WAYS
+from hatnet.photo import load_photo
+
+PLAIN_NETWORK = {
+    "channels": (64,),
+    "depths": (2,),
+    "kernel_sizes": (3,),
+    "expansions": (2,),
+    "grid_sizes": (),
+    "pool_sizes": (),
+}
+CASES = {
+    "micro": ((28, 28), {}),
+    "nothing divides": ((31, 45), {}),
+    "smaller than a window": ((9, 13), {}),
+    "one plain stage": ((12, 15), PLAIN_NETWORK),
+}
+CLASSES = ["ankle boot", "bag", "<coat>"]
+
+
+@cache
+def seen(case):
+    """A network, and two pictures with their maps."""
+    (height, width), overrides = CASES[case]
+    model = create_model("micro", num_classes=3, **overrides).double()
+    randomise(model)
+    photo = load_photo(size=max(height, width))[:, :height, :width]
+    return model, [
+        look(model, photo, "cat", classes=CLASSES, label=2),
+        look(model, photo[:, ::-1, ::-1].copy(), "cat, upside down"),
+    ]
+
+
+def encoded(case="micro", **changed):
+    model, pictures = seen(case)
+    return encode(**{"pictures": pictures, "config": model.config, "provenance": "Random.", **changed})
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_row_comes_back(case):
+    """Local rows of every query in its window, global rows over cells or tokens, in float16: 11 bits of each weight."""
+    model, pictures = seen(case)
+    height, width = CASES[case][0]
+    header, decoded = decode(encoded(case))
+    assert header["image"] == [height, width]
+    for picture, got in zip(pictures, decoded, strict=True):
+        assert sum(weights.size for weights in got.values()) == header["numbers"]
+        layouts = model.config.layout(height, width)
+        for index, (stage, layout) in enumerate(zip(model.config.stages, layouts, strict=True)):
+            for block in range(stage.depth):
+                name = f"stages.{index}.blocks.{block}"
+                traced = f"{name}.attention.{'global_weights' if stage.grid_size else 'weights'}"
+                np.testing.assert_allclose(got[f"{name}.global"], picture.weights[traced], rtol=2**-11, atol=2**-25)
+                if layout.window is None:
+                    assert f"{name}.local" not in got
+                    continue
+                near = picture.weights[f"{name}.attention.local_weights"]
+                (g, h), (H, W) = layout.window, layout.map
+                for row, column in np.ndindex(H, W):
+                    want = near[row // g, column // h, :, row % g * h + column % h]
+                    np.testing.assert_allclose(
+                        got[f"{name}.local"][:, row * W + column], want, rtol=2**-11, atol=2**-25
+                    )
+
+
+def test_what_is_said_of_pictures_comes_back():
+    """Names, classes, the sentence about the weights; the same bytes every time."""
+    header, _ = decode(
+        encoded(provenance="Trained: ≈ 91 % </script>", start=Start(query=(3, 4), stage=1, kind="composed"))
+    )
+    assert header["provenance"] == "Trained: ≈ 91 % </script>"
+    assert header["start"] == {"query": [3, 4], "stage": 1, "block": 0, "head": None, "kind": "composed"}
+    first, second = header["pictures"]
+    assert (first["name"], first["label"], second["label"]) == ("cat", "<coat>", "")
+    assert sorted(first["predictions"]) == sorted(CLASSES)
+    assert list(first["predictions"].values()) == sorted(first["predictions"].values(), reverse=True)
+    assert sum(first["predictions"].values()) == pytest.approx(1)
+    assert second["predictions"] == {}
+    assert first["image"].startswith("data:image/png;base64,")
+    assert encoded() == encoded()
+
+
+@pytest.mark.parametrize("name", ["tiny", "large", "micro"])
+@pytest.mark.parametrize("size", [(224, 224), (75, 101)])
+def test_how_small_it_is(name, size):
+    """At least the weights that attention computes, padding of windows on top; N² where every token saw every other."""
+    config = get_config(name)
+    stored, dense = stored_numbers(config, *size)
+    parts = [part for part in network(config, *size) if part.name.endswith(".attention")]
+    stages = [config.stages[int(part.name.split(".")[1])] for part in parts]
+    computed = sum(attention_weights(p.cost, s.channels, s.heads) for p, s in zip(parts, stages, strict=True))
+    assert stored >= computed
+    if size == (224, 224) and name != "micro":  # windows divide
+        assert stored == computed
+    layouts = config.layout(*size)
+    assert dense == sum(
+        s.depth * s.heads * (layout.map[0] * layout.map[1]) ** 2
+        for s, layout in zip(config.stages, layouts, strict=True)
+    )
+
+
+def test_ways_count_as_in_the_composed_map():
+    """The whole numbers of the explorer's formula are the shares of `AttentionMaps.composed`."""
+    for counts, shares in ((WAYS, HIERARCHICAL), (PLAIN_WAYS, PLAIN)):
+        want = [share for share in shares if share]
+        assert [count / sum(counts.values()) for count in counts.values()] == want
+
+
+def test_a_model_and_images_are_enough(tmp_path):
+    """One call to HTML or to data; the network's dtype is its own business."""
+    model, images = create_model("micro", in_channels=1), np.random.default_rng(0).random((2, 1, 28, 28))
+    for name in ("maps.bin", "maps.html"):
+        write_maps(
+            tmp_path / name, model, images, names=["a", "b"], provenance="Fresh weights.", normalise=lambda x: 2 * x
+        )
+    header, (first, _) = decode((tmp_path / "maps.bin").read_bytes())
+    assert [picture["name"] for picture in header["pictures"]] == ["a", "b"]
+    maps = attention_maps(model, 2 * np_to_torch(images[0]))
+    want = maps.weights["stages.1.blocks.0.attention.global_weights"]
+    np.testing.assert_allclose(first["stages.1.blocks.0.global"], want, rtol=2**-11)
+    data = re.search(r'<script type="application/gzip;base64">(.*?)</script>', (tmp_path / "maps.html").read_text())[1]
+    assert base64.b64decode(data) == (tmp_path / "maps.bin").read_bytes()
+
+
+def np_to_torch(image):
+    import torch
+
+    return torch.from_numpy(image).float()
+
+
+def test_the_page_stands_alone(tmp_path):
+    """One script and its hash, which the policy lets run and nothing else; no address; text is escaped."""
+    model, pictures = seen("micro")
+    path = tmp_path / "explorer.html"
+    write_explorer(path, pictures[0], config=model.config, provenance="Random.", title="<b>cats</b>")
+    html, script = path.read_text(encoding="utf-8"), SCRIPT.read_text(encoding="utf-8")
+    assert html.count(f'<script type="module">{script}</script>') == 1
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in html
+    assert "default-src 'none'" in html
+    assert not [word for word in ("http://", "https://", "@import", "url(", "<link", "<b>cats") if word in html]
+    assert "&lt;b&gt;cats&lt;/b&gt;" in html
+    assert "</script" not in script.lower()
+    assert len(html) < 300_000
+
+
+def test_an_old_page_outlives_a_failure(tmp_path, monkeypatch):
+    """A full disk leaves what was there, and no half page beside it."""
+    model, pictures = seen("micro")
+    path = tmp_path / "explorer.html"
+    path.write_text("old")
+
+    def full_disk(_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        write_explorer(path, pictures, config=model.config, provenance="Random.")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_no_picture_is_refused():
+    """With what was given and what is expected."""
+    _, (picture, _) = seen("micro")
+    name = "stages.1.blocks.0.attention.global_weights"
+    changed = {
+        "at least one picture": [],
+        r"must be \(H, W, 3\) or \(H, W\), got \(3, 28, 28\)": [replaced(image=np.zeros((3, 28, 28)))],
+        r"must be in \[0, 1\]": [replaced(image=picture.image * 255)],
+        r"one size: 'cat' is 28 x 28 pixels, 'cat' 27 x 28": [picture, replaced(image=picture.image[1:])],
+        f"lacks {name}": [replaced(weights={k: v for k, v in picture.weights.items() if k != name})],
+        rf"{name} is \(2, 1, 16\) by token, expected \(2, 49, 16\)": [
+            replaced(weights=with_weights(name, np.s_[:, :1]))
+        ],
+        f"{name} is not finite": [replaced(weights={**picture.weights, name: np.nan * picture.weights[name]})],
+    }
+    for message, pictures in changed.items():
+        with pytest.raises(ValueError, match=message):
+            encoded(pictures=pictures)
+
+
+def replaced(**changes) -> Picture:
+    return dataclasses.replace(seen("micro")[1][0], **changes)
+
+
+def with_weights(name, part):
+    weights = seen("micro")[1][0].weights
+    return {**weights, name: weights[name][part]}
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (Start(stage=3), "stage 3 does not exist: micro has stages 0 to 2"),
+        (Start(stage=1, block=2), "block 2 does not exist: stage 1 has blocks 0 to 1"),
+        (Start(stage=1, head=2), "head 2 does not exist: stage 1 has heads 0 to 1"),
+        (Start(kind="near"), "kind 'near' is unknown: local, global or composed"),
+        (Start(query=(28, 0)), r"query \(28, 0\) \(x, y\) lies outside the image of 28 x 28 pixels"),
+    ],
+)
+def test_a_start_that_is_nowhere_is_refused(start, message):
+    """As everything that is chosen."""
+    with pytest.raises(ValueError, match=message):
+        encoded(start=start)
+
+
+def test_other_bytes_are_refused():
+    """A gzip file of something else."""
+    import gzip
+
+    with pytest.raises(ValueError, match="not the data of an attention explorer: it starts with b'whatever'"):
+        decode(gzip.compress(b"whatever this is"))
