@@ -80,6 +80,15 @@ def test_an_epoch_shows_no_image_more_often_than_it_repeats(order):
         assert counts.sum() == order.images
 
 
+def test_repeated_images_share_a_batch_and_are_never_neighbours():
+    order = Order(1000, 64, 64, 1, seed=0, repeats=3)
+    epoch = order.epoch(0)
+    for start in range(0, 960, 64):
+        batch = epoch[start : start + 64]
+        assert len(set(batch)) in (22, 23), "a third of 64, and one cut off at each end"
+        assert all(one != next_ for one, next_ in zip(batch, batch[1:], strict=False))
+
+
 def test_every_epoch_has_its_own_order_and_every_draw_its_own_position():
     order = Order(40, 8, 4, 3, seed=0)
     assert order.epoch(0) != order.epoch(1)

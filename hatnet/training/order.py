@@ -27,8 +27,8 @@ class Draw:
 class Order:
     """The order of a whole training. Every epoch shuffles anew; what is left over of the last batch is dropped.
 
-    With `repeats` above 1, an epoch shows a part of the images `repeats` times each, augmented differently, near each
-    other (repeated augmentation, arXiv:1901.09335).
+    With `repeats` above 1, an epoch shows a part of the images `repeats` times each, augmented differently, in one batch
+    (repeated augmentation, arXiv:1901.09335), but never side by side: neighbours are what mixup and CutMix mix.
 
     Raises ValueError where the parts don't go into each other.
     """
@@ -65,7 +65,9 @@ class Order:
         """The images of one epoch, in order; the same whoever asks."""
         generator = torch.Generator().manual_seed(derive(self.seed, "order", number))
         order = torch.randperm(self.images, generator=generator)
-        return order.repeat_interleave(self.repeats)[: self.images].tolist()
+        order = order.repeat_interleave(self.repeats)[: self.images]
+        batches = order.split(self.batch_size)
+        return torch.cat([batch[copy :: self.repeats] for batch in batches for copy in range(self.repeats)]).tolist()
 
     def share(self, world: int) -> int:
         """How many slices of a batch each of `world` processes computes.
