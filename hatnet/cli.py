@@ -29,12 +29,17 @@ from hatnet.equivalence import (
 from hatnet.network import HATNet, create_model
 from hatnet.official import load_official
 from hatnet.summary import describe, summarise
+from hatnet.training.loop import NonFiniteLossError
+from hatnet.training.recipes import get_recipe
 
 try:
     import tyro
 
+    from hatnet.ablation.command import ablation
+    from hatnet.attention_maps.command import attention
     from hatnet.console import console, print_agreement, print_summary, progress
     from hatnet.scaling.command import scaling
+    from hatnet.training.command import evaluate, train
 except ModuleNotFoundError as error:  # tyro and rich are not in the core install
     sys.exit(f"the command line needs {error.name}: python -m pip install 'hatnet[cli]'")
 
@@ -173,6 +178,10 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "verify": verify,
     "summary": summary,
+    "train": train,
+    "evaluate": evaluate,
+    "attention": attention,
+    "ablation": ablation,
     "scaling": scaling,
     "docs": docs,
 }
@@ -181,11 +190,22 @@ COMMANDS: dict[str, Callable[..., None]] = {
 def main() -> None:
     """Entry point of `hatnet`; wrong input ends with a message and exit status 2, not with a traceback."""
     try:
+        if sys.argv[1:2] == ["train"] and not "".join(sys.argv[2:3]).startswith("-"):
+            get_recipe("".join(sys.argv[2:3]))  # names the nearest one, where tyro would speak of misplaced options
         tyro.extras.subcommand_cli_from_dict(
-            COMMANDS, prog="hatnet", description="Vision Transformers with Hierarchical Attention."
+            COMMANDS,
+            prog="hatnet",
+            description="Vision Transformers with Hierarchical Attention.",
+            config=(tyro.conf.CascadeSubcommandArgs,),  # options in any order after the last subcommand
         )
     except (ValueError, TypeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except NonFiniteLossError as error:
+        print(f"stopped: {error}", file=sys.stderr)
+        sys.exit(1)
+    except ModuleNotFoundError as error:  # imported where it is used, so that commands without it do without
+        print(f"error: this command needs {error.name}: python -m pip install 'hatnet[train]'", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -10,6 +10,7 @@ import resource
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,7 @@ def test_repeated_images_share_a_batch_and_are_never_neighbours():
     for start in range(0, 960, 64):
         batch = epoch[start : start + 64]
         assert len(set(batch)) in (22, 23), "a third of 64, and one cut off at each end"
-        assert all(one != next_ for one, next_ in zip(batch, batch[1:], strict=False))
+        assert all(one != other for one, other in pairwise(batch))
 
 
 def test_every_epoch_has_its_own_order_and_every_draw_its_own_position():

@@ -6,11 +6,14 @@ import functools
 import http.server
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from hatnet.explorer import SCRIPT
+from hatnet.site.maps import FOLDER, write_site_maps
 from hatnet.site.traceability import check_ledger, trace
 from hatnet.site.tutorials import make_pages
 
@@ -54,6 +57,8 @@ def build(root: Path, folder: Path, again: bool = False) -> None:
     check_ledger(root)
     ran = make_pages(root, again)
     print(f"tutorials: {', '.join(script.name for script in ran) or 'none'} ran, {time.perf_counter() - start:.0f} s")
+    shutil.copyfile(SCRIPT, root / "docs" / "js" / SCRIPT.name)
+    write_site_maps(root / FOLDER)
     mkdocs(root, folder)
 
 

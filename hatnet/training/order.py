@@ -27,8 +27,8 @@ class Draw:
 class Order:
     """The order of a whole training. Every epoch shuffles anew; what is left over of the last batch is dropped.
 
-    With `repeats` above 1, an epoch shows a part of the images `repeats` times each, augmented differently, in one batch
-    (repeated augmentation, arXiv:1901.09335), but never side by side: neighbours are what mixup and CutMix mix.
+    With `repeats` above 1, an epoch shows a part of the images `repeats` times each, augmented differently, in one
+    batch (repeated augmentation, arXiv:1901.09335), but never side by side: neighbours are what mixup and CutMix mix.
 
     Raises ValueError where the parts don't go into each other.
     """
