@@ -38,6 +38,7 @@ try:
     from hatnet.ablation.command import ablation
     from hatnet.attention_maps.command import attention
     from hatnet.console import console, print_agreement, print_summary, progress
+    from hatnet.faithfulness.command import faithfulness
     from hatnet.scaling.command import scaling
     from hatnet.training.command import evaluate, train
 except ModuleNotFoundError as error:  # tyro and rich are not in the core install
@@ -181,6 +182,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
     "evaluate": evaluate,
     "attention": attention,
+    "faithfulness": faithfulness,
     "ablation": ablation,
     "scaling": scaling,
     "docs": docs,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from hatnet.files import write_whole
 
 BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito's, told apart by colour-blind people
@@ -12,8 +14,6 @@ BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito's, told apart by colour-bli
 
 def draw_curves(history: list[dict[str, float]], path: Path) -> None:
     """Two panels: loss of training and test images, accuracy on the test images, with the last value written out."""
-    from matplotlib.figure import Figure
-
     epochs = [row["epoch"] for row in history]
     figure = Figure(figsize=(8, 3.2), layout="constrained", facecolor="white")
     left, right = figure.subplots(1, 2)

@@ -26,7 +26,6 @@ from hatnet.data.transforms import for_testing, for_training, mixing
 from hatnet.network import HATNet
 from hatnet.training.average import WeightAverage
 from hatnet.training.batches import batches_for_testing, batches_for_training
-from hatnet.training.curves import draw_curves
 from hatnet.training.evaluate import Evaluation, evaluate
 from hatnet.training.folder import RunFolder, about_weights, facts_of, memory_mb
 from hatnet.training.initial import fan_in
@@ -94,6 +93,9 @@ class Training:
         save_every: float = 60.0,
         build: Callable[[HATNetConfig], HATNet] = HATNet,
     ) -> None:
+        from hatnet.training.curves import draw_curves  # needs matplotlib, and should say so now
+
+        self.draw_curves = draw_curves
         self.recipe, self.data, self.world, self.folder = recipe, data, world, RunFolder(folder)
         self.order = Order(
             len(data.train), recipe.batch_size, recipe.slice_size, recipe.epochs, recipe.seed, recipe.repeats
@@ -155,15 +157,12 @@ class Training:
             start = time.monotonic()
             self.network.train()
             self.take_step()
+            self.seconds += time.monotonic() - start
             end_of_epoch = self.step % self.order.steps_per_epoch == 0
             if end_of_epoch or self.step % LOOK_EVERY == 0:
                 self._require_finite()
+                watch.report(self.end_epoch() if end_of_epoch else self.progress())
                 stop = self.world.any(watch.stop)  # all processes end at one step
-            self.seconds += time.monotonic() - start
-            if end_of_epoch:
-                watch.report(self.end_epoch())
-            elif self.step % LOOK_EVERY == 0:
-                watch.report(self.progress())
             if self.world.first and (end_of_epoch or stop or time.monotonic() - saved > self.save_every):
                 self.keep()
                 saved = time.monotonic()
@@ -234,7 +233,7 @@ class Training:
             if evaluation.accuracy > best:
                 save(tested, self.folder.best, about)
             self.folder.write_metrics(self.history)
-            draw_curves(self.history, self.folder.curves)
+            self.draw_curves(self.history, self.folder.curves)
         return progress
 
     def progress(self, evaluation: Evaluation | None = None) -> Progress:
