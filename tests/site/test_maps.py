@@ -1,0 +1,78 @@
+"""The data of the site's explorers: they can be read, and say which network they are of."""
+
+import numpy as np
+import pytest
+
+from hatnet.attention_maps import attention_maps
+from hatnet.attention_maps.source import find_source
+from hatnet.data import open_data
+from hatnet.explorer import decode
+from hatnet.site.maps import SHOWN, before_training, first_mistake, write_site_maps
+from hatnet.training import Recipe, Training, join
+
+
+@pytest.fixture(scope="module")
+def source():
+    return find_source(pretrained="fashion-mnist")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("maps") / "generated"
+    write_site_maps(folder)
+    return folder
+
+
+def read(folder, name):
+    return decode((folder / f"attention-{name}.bin").read_bytes())
+
+
+def test_both_networks_are_shown_the_same_images_and_named(folder):
+    """A reader who looks at an untrained network is told so, beside its maps."""
+    (trained, rows), (untrained, other_rows) = read(folder, "trained"), read(folder, "untrained")
+    assert "trained on fashion-mnist" in trained["provenance"]
+    assert "before its training" in untrained["provenance"]
+    assert [picture["name"] for picture in trained["pictures"]] == [*SHOWN, "a mistake"]
+    for ours, theirs in zip(trained["pictures"], untrained["pictures"], strict=True):
+        assert (ours["name"], ours["label"], ours["image"]) == (theirs["name"], theirs["label"], theirs["image"])
+    assert not np.array_equal(rows[0]["stages.0.blocks.1.global"], other_rows[0]["stages.0.blocks.1.global"])
+
+
+def test_the_trained_network_is_right_on_all_images_but_the_mistake(folder):
+    """It is at least nine tenths of the time; were these not, the page would say so wrongly."""
+    header, _ = read(folder, "trained")
+    *right, wrong = [max(picture["predictions"], key=picture["predictions"].get) for picture in header["pictures"]]
+    assert sum(guess == picture["label"] for guess, picture in zip(right, header["pictures"], strict=False)) >= 6
+    assert wrong != header["pictures"][-1]["label"]
+
+
+def test_rows_are_those_of_the_network(folder, source):
+    """Rounded to float16, for the first image."""
+    _, rows = read(folder, "trained")
+    data = open_data("fashion-subset")
+    first = int(np.flatnonzero(data.test.labels.numpy() == data.classes.index(SHOWN[0]))[0])
+    image = (data.test.pixels[first].float() / 255 - source.mean[0]) / source.std[0]
+    weights = attention_maps(source.model, image).weights["stages.0.blocks.1.attention.global_weights"]
+    np.testing.assert_allclose(rows[0]["stages.0.blocks.1.global"], weights, rtol=2**-10, atol=2**-20)
+
+
+def test_the_untrained_network_is_the_one_that_training_starts_from(source, tmp_path):
+    """To the bit, by the recipe that the weights carry; only the images are others, which no weight depends on."""
+    recipe = Recipe(**source.about["recipe"] | {"data": "fashion-subset"})
+    with join("cpu") as world:
+        training = Training(recipe, open_data("fashion-subset"), tmp_path, world)
+    start, ours = training.model.state_dict(), before_training(source).state_dict()
+    assert start.keys() == ours.keys()
+    assert all(np.array_equal(start[name], ours[name]) for name in start)
+
+
+def test_without_a_mistake_there_is_nothing_to_show(source):
+    """`first_mistake` finds the first wrong answer, and says so where there is none."""
+    test = open_data("fashion-subset").test
+    images = test.pixels[:60].double() / 255
+    taken = ((images - source.mean[0]) / source.std[0]).float()
+    answers = source.model(taken).argmax(dim=1)
+    with pytest.raises(ValueError, match="right on all 60 images"):
+        first_mistake(source, images, answers)
+    answers[55] = (answers[55] + 1) % 10
+    assert first_mistake(source, images, answers) == 55

@@ -1,0 +1,347 @@
+"""Faithfulness: the measures are right where the truth is known, and the study is what its record says."""
+
+import sys
+from dataclasses import replace
+from math import sqrt
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+import hatnet
+from hatnet.attention_maps.source import find_source
+from hatnet.data import open_data
+from hatnet.faithfulness import METHODS, Asked, Settings, area, curve, descending, occlusion, read, study, tables, write
+from hatnet.faithfulness.baselines import baseline, blur
+from hatnet.faithfulness.correlation import ranks, spearman
+from hatnet.faithfulness.curves import counts
+from hatnet.faithfulness.grad_cam import Watched, grad_cam
+from hatnet.faithfulness.patches import over_patches, swap
+from hatnet.faithfulness.record import MEASURES
+from hatnet.faithfulness.statistics import BETTER, gain, interval, told_apart
+from hatnet.faithfulness.study import pieces, untrained
+
+PAGE = Path(__file__).parents[1] / "docs" / "faithfulness.md"
+KEPT = Path(__file__).parents[1] / "docs" / "measurements" / "faithfulness.json"
+
+# A toy whose truth is known: patches of 2 x 2 pixels on 6 x 6; the answer adds up what each shown patch is worth.
+PATCH, SIDE, PATCHES = 2, 6, 9
+worths = st.lists(st.integers(-9, 9), min_size=PATCHES, max_size=PATCHES)
+orders = st.permutations(range(PATCHES))
+
+
+def toy(worth):
+    """(answer, baseline, image): the image is one everywhere, the baseline zero."""
+    values = torch.tensor(worth, dtype=torch.float64)
+    ends = torch.zeros(1, 1, SIDE, SIDE, dtype=torch.float64), torch.ones(1, 1, SIDE, SIDE, dtype=torch.float64)
+    return (lambda images: over_patches(images[:, 0], PATCH) @ values), *ends
+
+
+def inserted(worth, order):
+    answer, empty, whole = toy(worth)
+    return float(area(curve(answer, empty, whole, torch.tensor([list(order)]), PATCH, PATCHES), PATCHES))
+
+
+def deleted(worth, order):
+    answer, empty, whole = toy(worth)
+    return float(area(curve(answer, whole, empty, torch.tensor([list(order)]), PATCH, PATCHES), PATCHES))
+
+
+@given(worths, orders)
+def test_no_order_has_a_larger_insertion_or_a_smaller_deletion_than_that_by_contribution(worth, order):
+    """Where patches add up, the order by what each adds is optimal for both curves."""
+    (perfect,) = descending(torch.tensor([worth], dtype=torch.float64), torch.Generator()).tolist()
+    assert inserted(worth, order) <= inserted(worth, perfect) + 1e-9
+    assert deleted(worth, order) >= deleted(worth, perfect) - 1e-9
+
+
+@given(worths, orders)
+def test_an_order_and_its_reverse_average_to_chance(worth, order):
+    """Chance is the mean of both ends: so is the mean over all orders, since they come in such pairs."""
+    pair = inserted(worth, order) + inserted(worth, order[::-1])
+    assert pair / 2 == pytest.approx(sum(worth) / 2, abs=1e-9)
+
+
+def test_random_maps_score_at_chance_on_the_toy():
+    """Within four standard errors of half of what the whole image is worth."""
+    generator, worth = torch.Generator().manual_seed(0), [9, -3, 0, 2, 7, -9, 1, 4, 5]
+    found = [inserted(worth, descending(torch.rand(1, PATCHES, generator=generator), generator)[0]) for _ in range(400)]
+    assert abs(np.mean(found) - sum(worth) / 2) < 4 * np.std(found) / sqrt(len(found))
+
+
+@given(worths, orders)
+def test_deletion_is_insertion_of_the_reverse_order_read_backwards(worth, order):
+    """Taking patches out from the first on shows the images that appear when they come in from the last on."""
+    answer, empty, whole = toy(worth)
+    away = curve(answer, whole, empty, torch.tensor([list(order)]), PATCH, PATCHES)
+    back = curve(answer, empty, whole, torch.tensor([list(order[::-1])]), PATCH, PATCHES)
+    assert torch.allclose(away, back.flip(1), atol=1e-12)
+
+
+@given(worths)
+def test_occlusion_of_the_toy_is_what_each_patch_is_worth(worth):
+    answer, empty, whole = toy(worth)
+    assert occlusion(answer, whole, empty, PATCH)[0].tolist() == pytest.approx(worth, abs=1e-9)
+
+
+@given(worths)
+def test_gradient_times_input_finds_the_worth_of_every_patch_of_a_linear_network(worth):
+    """So it has the optimal curves there, and a correlation of 1 with occlusion."""
+    answer, empty, whole = toy(worth)
+    network = lambda images: answer(images)[:, None]  # noqa: E731
+    asked = Asked(network, whole, torch.tensor([0]), empty, torch.Generator())
+    found = over_patches(METHODS["gradient-input"].draw(asked), PATCH)[0] * PATCH**2
+    assert found.tolist() == pytest.approx(worth, abs=1e-9)
+    assert spearman(worth, worth) == (1 if len(set(worth)) > 1 else 0)
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=9), st.integers(8, 50))
+def test_the_area_is_the_sum_of_trapezoids_and_within_the_curve(points, patches):
+    at = [count / patches for count in counts(patches, len(points) - 1)]
+    steps = zip(at, at[1:], points, points[1:], strict=False)
+    want = sum((right - left) * (a + b) / 2 for left, right, a, b in steps)
+    found = float(area(torch.tensor([points], dtype=torch.float64), patches))
+    assert found == pytest.approx(want, abs=1e-12)
+    assert min(points) - 1e-9 <= found <= max(points) + 1e-9
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 5), st.integers(0, 2**31))
+def test_swapping_takes_the_chosen_patches_and_nothing_else(height, width, patch, seed):
+    """Partial patches at the border included; over_patches reads them back."""
+    generator = torch.Generator().manual_seed(seed)
+    rows, columns = -(-height // patch), -(-width // patch)
+    wanted = torch.rand(2, rows * columns, generator=generator) < 0.5
+    begin, end = torch.zeros(2, 3, height, width), torch.ones(2, 3, height, width)
+    found = swap(begin, end, wanted, patch)
+    for row in range(height):
+        for column in range(width):
+            number = row // patch * columns + column // patch
+            assert torch.equal(found[:, :, row, column], wanted[:, number, None].float().expand(-1, 3))
+    assert torch.allclose(over_patches(found[:, 0], patch), wanted.float())
+
+
+@given(st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=2, max_size=12), st.integers(0, 2**31))
+def test_an_order_descends_and_holds_every_patch_once(scores, seed):
+    (order,) = descending(torch.tensor([scores]), torch.Generator().manual_seed(seed)).tolist()
+    assert sorted(order) == list(range(len(scores)))
+    assert [scores[at] for at in order] == sorted(scores, reverse=True)
+
+
+def test_which_of_equal_patches_comes_first_is_drawn():
+    """A flat map must not gain from the order in which patches are numbered."""
+    firsts = descending(torch.zeros(500, PATCHES), torch.Generator().manual_seed(0))[:, 0]
+    assert firsts.bincount(minlength=PATCHES).min() > 500 / PATCHES / 2
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "want"),
+    [
+        ([1, 2, 3, 4, 5], [5, 6, 7, 8, 7], 0.8207826816681233),  # scipy.stats.spearmanr's own example
+        ([1, 2, 3], [3, 2, 1], -1),
+        ([1, 2, 3, 4], [1, 3, 2, 4], 0.8),  # 1 - 6 * (1 + 1) / (4 * 15)
+        ([1, 1, 2, 2], [1, 2, 1, 2], 0),
+        ([0, 0, 0], [1, 2, 3], 0),  # a flat map ranks nothing
+    ],
+)
+def test_spearman_has_known_values(one, other, want):
+    assert spearman(one, other) == pytest.approx(want, abs=1e-12)
+
+
+@given(st.lists(st.integers(-20, 20), min_size=2, max_size=20))
+def test_ranks_share_and_survive_what_keeps_the_order(values):
+    found = ranks(values)
+    assert found.sum() == pytest.approx(len(values) * (len(values) + 1) / 2)
+    assert np.array_equal(found, ranks([value**3 for value in values]))
+    assert -1 <= spearman(values, values[::-1]) <= 1
+
+
+@given(st.floats(0.3, 4), st.floats(-2, 2))
+def test_a_blur_keeps_one_colour_and_lowers_contrast(width, colour):
+    flat = torch.full((1, 2, 9, 11), colour)
+    assert torch.allclose(blur(flat, width), flat, atol=1e-5)
+    noise = torch.randn(1, 1, 15, 15, generator=torch.Generator().manual_seed(0))
+    assert blur(noise, width).std() < noise.std()
+
+
+def test_black_is_black_and_the_mean_is_the_mean():
+    images = torch.randn(2, 3, 4, 5)
+    mean, std = (0.5, 0.4, 0.3), (0.1, 0.2, 0.3)
+    pixels = [
+        baseline(name, images, mean, std, 1.0) * torch.tensor(std)[:, None, None] + torch.tensor(mean)[:, None, None]
+        for name in ("black", "mean")
+    ]
+    assert torch.allclose(pixels[0], torch.zeros(()), atol=1e-6)
+    assert torch.allclose(pixels[1], torch.tensor(mean)[:, None, None].expand(2, 3, 4, 5), atol=1e-6)
+
+
+# --- Maps of the network ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def asked():
+    """Three images for a network with weights as training begins with."""
+    model = untrained(hatnet.create_model("micro"), seed=3)
+    images = torch.randn(3, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    return Asked(model, images, torch.tensor([1, 7, 4]), torch.zeros_like(images), torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_grad_cam_of_the_library_is_its_formula(asked, stage):
+    """ReLU(sum_k mean_ij(dz_c / dA_kij) A_k), and the network with the stage watched is the network."""
+    pytest.importorskip("captum")
+    network = Watched(asked.model, stage)
+    assert torch.allclose(network(asked.images), asked.model(asked.images), atol=1e-6)
+    kept = []
+    network.output.register_forward_hook(lambda module, inputs, output: kept.append(output))
+    chosen = network(asked.images).gather(1, asked.labels[:, None])
+    (slopes,) = torch.autograd.grad(chosen.sum(), kept)
+    want = F.relu((slopes.mean(dim=(2, 3), keepdim=True) * kept[0]).sum(dim=1))
+    assert torch.allclose(grad_cam(asked.model, asked.images, asked.labels, stage), want, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_map_covers_the_image_is_finite_and_the_image_s_own(asked, method):
+    """A batch is as its images one by one: no map may depend on what else is in the batch."""
+    if method.startswith("grad-cam"):
+        pytest.importorskip("captum")
+    found = METHODS[method].draw(asked)
+    assert found.shape == (3, 28, 28)
+    assert torch.isfinite(found).all()
+    assert method in ("gradient-input", "brightness") or (found >= 0).all()
+    if method != "random":
+        alone = Asked(asked.model, asked.images[1:2], asked.labels[1:2], asked.covered[1:2], asked.generator)
+        assert torch.allclose(METHODS[method].draw(alone)[0], found[1], atol=1e-5 * float(found.abs().max()))
+
+
+def test_rollout_and_the_last_attention_share_out_one_whole(asked):
+    for method in ("rollout", "last-attention"):
+        assert METHODS[method].draw(asked).sum(dim=(1, 2)).tolist() == pytest.approx([1, 1, 1], abs=1e-4)
+
+
+# --- The study and its record ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def found():
+    """The whole study, as small as it can be."""
+    names = ("rollout", "gradient", "brightness", "random")
+    small = Settings(images=10, methods=names, baselines=("mean",), patch=14, steps=2)
+    calls = []
+    record = study(small, find_source(pretrained="fashion-mnist"), open_data("fashion-subset"), calls.append)
+    assert len(calls) == pieces(small)
+    return record
+
+
+def test_scores_are_in_their_ranges_and_there_is_one_an_image(found):
+    assert len(found.scores) == 1 + 4 + 2
+    for score in found.scores:
+        for measure, low in (("insertion", 0), ("deletion", 0), ("occlusion", -1), ("size", -1)):
+            values = getattr(score, measure)
+            assert len(values) == 10
+            assert all(low <= value <= 1 for value in values)
+        assert score.insertion_curve[0] == score.deletion_curve[-1]
+        assert score.insertion_curve[-1] == score.deletion_curve[0]
+        assert score.insertion_curve[-1][0] == pytest.approx(found.probability, abs=1e-4)
+    assert found.score("mean", "occlusion").occlusion == [1] * 10
+    assert {one.method for one in found.likenesses} == {"rollout", "gradient"}
+    assert found.likeness("brightness") is None
+
+
+def test_the_same_seed_finds_the_same(found):
+    again = study(found.settings, find_source(pretrained="fashion-mnist"), open_data("fashion-subset"))
+    assert again.scores == found.scores
+
+
+def test_a_record_is_read_as_it_was_written(found, tmp_path):
+    write(found, tmp_path / "record.json")
+    assert read(tmp_path / "record.json") == found
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"kind": "hatnet faithfulness", "version": 1}'])
+def test_something_else_is_not_taken_for_a_record(tmp_path, content):
+    (tmp_path / "record.json").write_text(content)
+    with pytest.raises(ValueError, match="record of hatnet faithfulness"):
+        read(tmp_path / "record.json")
+
+
+def test_an_interval_and_a_gain_by_hand(found):
+    """Deletion is better where it is lower; 3 values have t = 4.30 with 2 degrees of freedom."""
+    assert interval([1.0, 2.0, 3.0]).margin == pytest.approx(4.30 / sqrt(3))
+    one = replace(found.scores[0], deletion=[0.1, 0.2, 0.3], insertion=[0.5, 0.5, 0.5])
+    other = replace(one, deletion=[0.4, 0.5, 0.6])
+    assert gain(one, other, "deletion").mean == pytest.approx(0.3)
+    assert told_apart(one, one) == dict.fromkeys(MEASURES, 0)
+    assert set(BETTER) == set(MEASURES)
+
+
+def test_figures_and_tables_are_made_of_the_record_alone(found, tmp_path):
+    pytest.importorskip("matplotlib")
+    from hatnet.faithfulness.draw import draw_curves, draw_scores, save
+
+    for draw in (draw_curves, draw_scores):
+        for name in ("a.svg", "b.svg"):
+            save(draw(found), tmp_path / name)
+        assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert "rollout" in tables.page(found)
+
+
+@pytest.mark.skipif(not KEPT.is_file(), reason="no study is kept")
+def test_the_kept_tables_and_figures_are_those_of_the_kept_record(tmp_path):
+    """And the page includes them, so its numbers can't part from the record."""
+    from hatnet.faithfulness.draw import draw_scores, save
+
+    record = read(KEPT)
+    assert KEPT.with_suffix(".txt").read_text(encoding="utf-8") == tables.page(record)
+    save(draw_scores(record), tmp_path / "scores.svg")
+    assert (tmp_path / "scores.svg").read_text() == (KEPT.parent / "faithfulness-scores.svg").read_text()
+    page = PAGE.read_text(encoding="utf-8")
+    for name in ("faithfulness.txt", "faithfulness-scores.svg", "faithfulness-curves.svg"):
+        assert f"measurements/{name}" in page
+
+
+# --- Bad input -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--methods", "rolout"], "unknown method 'rolout', did you mean 'rollout'?"),
+        (["--methods", "rollout", "rollout"], "none twice"),
+        (["--baselines", "blurr"], "unknown baseline 'blurr', did you mean 'blur'?"),
+        (["--images", "1"], "images=1 must be a whole number from 2 to 100000"),
+        (["--images", "15"], "images=15 must be a multiple of the 10 classes, at most 2500"),
+        (["--patch", "0"], "patch=0 must be a whole number from 1"),
+        (["--steps", "0"], "steps=0 must be a whole number from 1"),
+        (["--checkpoint", "missing.safetensors"], "no checkpoint file at missing.safetensors"),
+        (["--data", "fashion-subst"], "did you mean 'fashion-subset'?"),
+        (["--out", "nowhere/study"], "no folder nowhere"),
+        (["--record", "missing.json"], "no record at missing.json"),
+        (["--page"], "give it with --record"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_done(arguments, words, tmp_path, monkeypatch, capsys):
+    from hatnet.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["hatnet", "faithfulness", *arguments])
+    monkeypatch.setattr("hatnet.faithfulness.command.study", lambda *_: pytest.fail("work began"))
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 2
+    assert words in capsys.readouterr().err.replace("\n", " ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_the_library_grad_cam_is_refused_with_what_to_do(monkeypatch):
+    monkeypatch.setattr("hatnet.faithfulness.grad_cam.find_spec", lambda _: None)
+    with pytest.raises(ValueError, match="pip install captum; or leave grad-cam"):
+        study(Settings(images=10), find_source(pretrained="fashion-mnist"), open_data("fashion-subset"))
+
+
+def test_a_network_of_other_images_is_refused():
+    with pytest.raises(ValueError, match="takes 3 channels, the images of fashion-subset have 1"):
+        study(Settings(images=10), find_source(variant="micro"), open_data("fashion-subset"))
