@@ -8,8 +8,8 @@
 #
 # **Predict before you read on**, and write four answers down. They come in parts 2, 6 and 7.
 #
-# 1. A block adds four things up: the input, what the window gave, what the merged cells gave, and the input again. If
-#    each counts the same, how much of a token's map is the token itself, at least?
+# 1. There are five ways from a block's input to a token of its output: two residuals, the window, the merged cells, and
+#    what windows had brought to those cells. If each counts the same, how much of a token's map is itself, at least?
 # 2. A trained network gets $G_2 = 1$ instead of 4, so its global map becomes 16 times as fine. On how many of 250
 #    images does it change its answer?
 # 3. In the same network we make *all* attention even: every key gets the same weight, everywhere. On how many?
@@ -19,6 +19,7 @@
 """Tutorial 6: from one softmax row to a map over pixels, on random and on trained weights, and what it does not say."""
 
 import copy
+import itertools
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -63,9 +64,9 @@ assert np.allclose(row, [0.610, 0.225, 0.083, 0.083], atol=5e-4)
 #
 # ## 2. One block: five ways to a token
 #
-# Still four tokens in a row, now with windows of $G_1 = 2$ and cells of $G_2 = 2$. The rows of all windows fill a matrix
-# $L$, zero outside the windows. The rows over the two merged cells fill $G$. Merging averages (Eq. 10), which is a matrix
-# too, $P$. So $G P$ shares each cell's weight out equally among its tokens.
+# Still four tokens in a row, now with windows of $G_1 = 2$ and cells of $G_2 = 2$. The rows of all windows fill a
+# matrix $L$, zero outside the windows. The rows over the two merged cells fill $G$. Merging averages (Eq. 10), which
+# is a matrix too, $P$. So $G P$ shares each cell's weight out equally among its tokens.
 
 # %%
 L = np.array([[3 / 4, 1 / 4, 0, 0], [1 / 2, 1 / 2, 0, 0], [0, 0, 1 / 2, 1 / 2], [0, 0, 1 / 2, 1 / 2]])
@@ -81,14 +82,14 @@ print("P:", *P, "row 0 of G P:", (G @ P)[0], sep="\n")
 # - Eq. 10-13: the merged tokens give $A_2 = G P A_1 = G P (I + L) X$.
 # - Eq. 14: the block gives $A_1 + A_2 + X$.
 #
-# Multiply it out and there are five ways from $X$ to the output, each a matrix whose rows sum to one. If each counts the
-# same, we divide by five:
+# Multiply it out and there are five ways from $X$ to the output, each a matrix whose rows sum to one. If each counts
+# the same, we divide by five:
 #
 # $$C = \tfrac{1}{5} \left[\, 2I + L + G P + G P L \,\right]$$
 #
-# That answers question 1: two of the five ways are residuals, so at least **two fifths** of a token's map are the token
-# itself. Row 0 by hand: $2I$ gives $(2, 0, 0, 0)$, $L$ gives $(0.75, 0.25, 0, 0)$, $G P$ gives $(0.1, 0.1, 0.4, 0.4)$, and
-# $G P L$, which takes the row of $G P$ through the windows, gives $(0.125, 0.075, 0.4, 0.4)$.
+# That answers question 1: two of the five ways are residuals, so at least **two fifths** of a token's map are the
+# token itself. Row 0 by hand: $2I$ gives $(2, 0, 0, 0)$, $L$ gives $(0.75, 0.25, 0, 0)$, $G P$ gives $(0.1, 0.1, 0.4,
+# 0.4)$, and $G P L$, which takes the row of $G P$ through the windows, gives $(0.125, 0.075, 0.4, 0.4)$.
 
 # %%
 C = by_hand.composed_matrix(L, G, P)
@@ -119,15 +120,15 @@ print(moved)
 assert np.allclose(moved, 5 * C)
 
 # %% [markdown]
-# So the map is exact about one thing: which inputs reach an output, and how much, **if values passed unchanged**. In the
-# network they don't. Norms, $W^v$ and $W^p$ scale and turn them, and the map leaves that out.
+# So the map is exact about one thing: which inputs reach an output, and how much, **if values passed unchanged**. In
+# the network they don't. Norms, $W^v$ and $W^p$ scale and turn them, and the map leaves that out.
 #
 # ## 3. The fast form, on a photo
 #
 # Forming $L$, $G P$ and $C$ whole would undo what hierarchical attention saves. `hatnet.attention_maps` keeps the
 # softmax rows of one forward pass and multiplies one row at a time. HAT-Net Tiny, the bundled photo, and as a query the
 # token at the cat's right eye. **The weights are random here**: what you see is how the maps are made, not what a
-# trained network looks at.
+# trained network looks at. Colours run from zero, dark, to the largest weight of each map, bright.
 
 # %%
 
@@ -163,7 +164,7 @@ photo = load_photo()
 tiny = hatnet.create_model("tiny")
 randomise(tiny, seed=0)
 eye = attention_maps(tiny, torch.from_numpy(normalise(photo)).float())
-token = eye.token_at(x=92, y=88, stage=1)
+token = eye.token_at(x=76, y=84, stage=1)
 near, far = eye.local(1, 1, token, head=0), eye.global_(1, 1, token, head=0)
 shares = eye.composed(1, 1, token, head=0)
 print(f"token {token}: local {near.shape}, {np.count_nonzero(near)} of them not zero; global {far.shape}")
@@ -186,7 +187,7 @@ over(axes[3], cat, "composed; itself is off the scale", shares, 8, marks, larges
 plt.show()
 
 stored, dense = stored_numbers(tiny.config, 224, 224)
-print(f"softmax weights of the whole network: {stored:,}; were all attention plain: {dense:,}, {dense / stored:.0f} times")
+print(f"softmax weights of the network: {stored:,}; were all attention plain: {dense:,}, {dense / stored:.0f} times")
 
 # %% [markdown]
 # Global maps are drawn as cells because that is what they are. To blur them into a smooth cloud would show detail that
@@ -228,16 +229,17 @@ rows = [np.linalg.matrix_power(C, blocks)[0] for blocks in (1, 2, 4, 8)]
 for blocks, row in zip((1, 2, 4, 8), rows, strict=True):
     print(f"{blocks} blocks: token 0 takes {row}")
 assert np.allclose(rows[1], C[0] @ C)
-assert all(a[0] > b[0] for a, b in zip(rows, rows[1:], strict=False))  # less and less is the token's own
+assert all(a[0] > b[0] for a, b in itertools.pairwise(rows))  # less and less is the token's own
 
 # %% [markdown]
-# Each block mixes, so with depth every row comes closer to the same one. That is a property of multiplying matrices with
-# positive rows: **it would happen with any weights.** A map that spreads with depth is no discovery about a network.
+# Each block mixes, so with depth every row comes closer to the same one. That is a property of multiplying matrices
+# with positive rows: **it would happen with any weights.** A map that spreads with depth is no discovery about a
+# network.
 #
-# Between stages a 3x3 convolution of stride 2 makes larger tokens. It counts with where it looks, with shares 1/4, 1/2,
-# 1/4 along each axis. (Equal shares would draw a grid over every map: with stride 2, some tokens are seen by two outputs
-# and others by one.) MLPs count as if they left everything in place. Now one pixel of a boot, after each of the six
-# blocks of the trained network:
+# Between stages a 3x3 convolution of stride 2 makes larger tokens. It counts with where it looks, with shares 1/4,
+# 1/2, 1/4 along each axis. (Equal shares would draw a grid over every map: with stride 2, some tokens are seen by two
+# outputs and others by one.) MLPs count as if they left everything in place. Now one pixel of a boot, after each of
+# the six blocks of the trained network:
 
 # %%
 boot = next(i for i in range(250) if classes[labels[i]] == "ankle boot")
@@ -254,10 +256,10 @@ def effective(map_):
 
 figure, axes = plt.subplots(1, 7, figsize=(14, 2.6), layout="constrained")
 figure.set_label(
-    "A boot with a query token, and six maps of what reached it, one for each block. The first is a spot in its window; "
+    "A boot with a query token, and six maps of what reached it, one for each block. The first lies in its window; "
     "each following one is wider, and the last two cover most of the picture."
 )
-over(axes[0], shown[boot], "a token of the shaft", outlines=box(trained.config, 0, look.token_at(x, y, 0)))
+over(axes[0], shown[boot], "a token of the boot", outlines=box(trained.config, 0, look.token_at(x, y, 0)))
 for ax, (stage, b) in zip(axes[1:], depths, strict=True):
     spread = look.rollout(stage, b, look.token_at(x, y, stage))
     over(ax, shown[boot], f"stage {stage}, block {b}: {effective(spread):.0f} of 196", spread, 2,
@@ -265,9 +267,9 @@ for ax, (stage, b) in zip(axes[1:], depths, strict=True):
 plt.show()
 
 # %% [markdown]
-# The numbers above the maps are an *effective number of tokens*, $e$ to the map's entropy. We take it for all 250 images,
-# before and after training. The network before training is no other one: its seed is known, so here are the very weights
-# that training began with.
+# The numbers above the maps are an *effective number of tokens*, $e$ to the map's entropy. We take it for all 250
+# images, before and after training. The network before training is no other one: its seed is known, so here are the
+# very weights that training began with.
 
 # %%
 recipe = source.about["recipe"]
@@ -278,8 +280,7 @@ if recipe["initial_weights"] == "fan-in":
 
 looks = {"before training": attention_maps(untrained, images), "trained": attention_maps(trained, images)}
 wide = {
-    name: [effective(one.rollout(s, b, one.token_at(x, y, s))).mean() for s, b in depths]
-    for name, one in looks.items()
+    name: [effective(one.rollout(s, b, one.token_at(x, y, s))).mean() for s, b in depths] for name, one in looks.items()
 }
 
 
@@ -303,7 +304,7 @@ even = {
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
 figure.set_label(
-    "Left: the effective number of stem tokens in a rollout against depth, for the trained network and for the same one "
+    "Left: the effective number of stem tokens in a rollout against depth, for the trained network and the same one "
     "before training. Both rise from block to block. Right: how even softmax rows are. Before training nearly all "
     "global rows are even; trained ones are much less even, local ones in stage 1 most of all."
 )
@@ -322,9 +323,9 @@ for name, values in wide.items():
     print(f"{name:16s} effective tokens:", np.round(values, 1))
 
 # %% [markdown]
-# Read both together. The **rollouts** of the two networks differ little: residuals and products decide what they look like.
-# The **rows** differ a lot: training made them choose. If you want to know what a network has learned to look at, look at
-# rows first, block by block and head by head, and at the product last.
+# Read both together. How far **rollouts** spread is the same for both networks: residuals and products decide it, not
+# what was learned. The **rows** differ a lot: training made them choose. If you want to know what a network has
+# learned to look at, look at rows first, block by block and head by head, and at the product last.
 #
 # ## 5. For a class
 #
@@ -334,7 +335,8 @@ for name, values in wide.items():
 # give is taken away.
 
 # %%
-some = [next(i for i in range(250) if classes[labels[i]] == name) for name in ("trouser", "sandal", "bag", "ankle boot")]
+garments = ("trouser", "sandal", "bag", "ankle boot")
+some = [next(i for i in range(250) if classes[labels[i]] == name) for name in garments]
 logits = torch.from_numpy(looks["trained"].logits)
 first, second = logits.topk(2, dim=1).indices.T.tolist()
 class_maps = {
@@ -346,9 +348,9 @@ rolled = {name: one.rollout() for name, one in looks.items()}
 
 figure, axes = plt.subplots(len(some), 6, figsize=(12.5, 8.6), layout="constrained")
 figure.set_label(
-    "Four test images, each with five maps: rollout before and after training, which is broad and follows the cells "
-    "more than the garment; class maps for the network's answer and for its second choice, which differ little in "
-    "where they are bright; and the class map before training, which follows the garment just as well."
+    "Four test images, each with five maps. Rollouts before and after training are broad, with single bright tokens. "
+    "Class maps for the network's answer and for its second choice are bright in places of the garment, many of them "
+    "the same. The class map before training is bright on the garment too."
 )
 for line, i in zip(axes, some, strict=True):
     over(line[0], shown[i], f"{classes[labels[i]]}: answer {classes[first[i]]}")
@@ -356,7 +358,8 @@ for line, i in zip(axes, some, strict=True):
     over(line[2], shown[i], "rollout, trained", rolled["trained"][i], 2)
     for ax, (name, all_maps) in zip(line[3:], class_maps.items(), strict=True):
         said = {"answer": f"for {classes[first[i]]}", "second choice": f"for {classes[second[i]]}"}.get(name, name)
-        over(ax, shown[i], f"class map: {said}", all_maps[i], 2, largest=np.quantile(all_maps[i], 0.99), colours="cividis")
+        most = np.quantile(all_maps[i], 0.99)
+        over(ax, shown[i], f"class map: {said}", all_maps[i], 2, largest=most, colours="cividis")
 plt.show()
 
 
@@ -372,15 +375,15 @@ print(f"class maps of answer and second choice: correlation {second_like_first:.
 print(f"class map against the garment: trained {pretty['answer']:.2f}, before training {pretty['before training']:.2f}")
 
 # %% [markdown]
-# Two warnings, in numbers. The maps for the answer and for the *wrong* second choice are much alike. And the network that
-# has learned **nothing** has maps that follow the garment too: the garment is where the pixels are bright, so it is
-# where anything at all happens. A map that looks right is no proof that a network works. Compare it with the untrained
-# one before you believe it.
+# Two warnings, in numbers. The maps for the answer and for the *wrong* second choice have much in common. And the
+# network that has learned **nothing** has maps that follow the garment too: the garment is where the pixels are
+# bright, so it is where anything at all happens. A map that looks right is no proof that a network works. Compare it
+# with the untrained one before you believe it.
 #
 # ## 6. What $G_1$ and $G_2$ do to the picture
 #
-# Neither has parameters, so the trained network runs with others too. The same weights, image and token, the second block
-# of stage 0 (14 x 14 tokens):
+# Neither has parameters, so the trained network runs with others too. The same weights, image and token, the second
+# block of stage 0 (14 x 14 tokens):
 
 # %%
 
@@ -393,7 +396,7 @@ def other(G1, G2):
 
 def answers(model):
     """The class of each of the 250 images."""
-    with torch.inference_mode():
+    with torch.no_grad():
         return model(images).argmax(dim=1)
 
 
@@ -414,27 +417,30 @@ for ax, g in zip(axes[0], (2, 4, 7, 14), strict=True):
 for ax, g in zip(axes[1], (1, 2, 4, 7), strict=True):
     model = other(G1, g)
     same[f"G2 = {g}"] = int((answers(model) == trained_answers).sum())
-    over(ax, shown[boot], f"$G_2$ = {g}: {same[f'G2 = {g}']} of 250 answers stay",
-         attention_maps(model, images[boot]).global_(0, 1, token), 2 * g, box(model.config, 0, token, window=False))  # fmt: skip
+    cells = attention_maps(model, images[boot]).global_(0, 1, token)
+    title = f"$G_2$ = {g}: {same[f'G2 = {g}']} of 250 answers stay"
+    over(ax, shown[boot], title, cells, 2 * g, box(model.config, 0, token, window=False))
 plt.show()
-print(f"trained with G1 = {G1}, G2 = {G2};", ", ".join(f"{name}: {count} stay" for name, count in same.items()))
+print(f"trained with G1 = {G1}, G2 = {G2}; of 250 answers stay:")
+print("  ".join(f"{name}: {count}" for name, count in same.items()))
 
 # %% [markdown]
-# That is question 2. The sharpness of a global map is a setting, not something the network found out. You can change the
-# picture completely, and the answers hardly notice.
+# That is question 2. The sharpness of a global map is a setting, not something the network found out. You can change
+# the picture from fine to coarse, and the answers hardly notice.
 #
-# **The border.** 14 is not a multiple of 4, so the last cells hold fewer tokens. Let all attention be even, and share the
-# weight of each cell out among its tokens:
+# **The border.** 14 is not a multiple of 4, so the last cells hold fewer tokens. Let all attention be even, and share
+# the weight of each cell out among its tokens:
 #
 # ??? question "Predict: 14 x 14 tokens, $G_2 = 4$. How much brighter is a token in the corner cell than one inside?"
-#     All 16 cells get 1/16. Inside, a cell has 16 tokens: 1/256 each. The corner has 2 x 2: 1/64 each, **four times** as
-#     much, although nothing prefers it.
+#     All 16 cells get 1/16. Inside, a cell has 16 tokens: 1/256 each. The corner has 2 x 2: 1/64 each, **four times**
+#     as much, although nothing prefers it.
 
 # %%
 each_cell = np.full((1, 16), 1 / 16)
 each_token = (each_cell @ by_hand.pooling_matrix((14, 14), G2=4)).reshape(14, 14)
-print(f"inside 1/{1 / each_token[0, 0]:.0f}, at the edge 1/{1 / each_token[0, -1]:.0f}, corner 1/{1 / each_token[-1, -1]:.0f}")
-assert np.isclose(each_token[-1, -1] / each_token[0, 0], 4)
+inside, edge, corner = each_token[0, 0], each_token[0, -1], each_token[-1, -1]
+print(f"inside 1/{1 / inside:.0f}, at the edge 1/{1 / edge:.0f}, in the corner 1/{1 / corner:.0f}")
+assert np.isclose(corner / inside, 4)
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(6, 3), layout="constrained")
 figure.set_label(
@@ -446,15 +452,15 @@ over(right, shown[boot], "even, as tokens", each_token, 2)
 plt.show()
 
 # %% [markdown]
-# It is true all the same: a token in a small cell *does* reach the query with more of its value. But it is geometry, not
-# choice. Draw cells where you mean cells.
+# It is true all the same: a token in a small cell *does* reach the query with more of its value. But it is geometry,
+# not choice. Draw cells where you mean cells.
 #
 # ## 7. When the map lies
 #
 # ### A weight on nothing
 #
-# Back to rows. The output is weights times values, and the row shows the weights alone. Two tokens, weights 0.9 and 0.1,
-# values 0 and 10:
+# Back to rows. The output is weights times values, and the row shows the weights alone. Two tokens, weights 0.9 and
+# 0.1, values 0 and 10:
 
 # %%
 weights, values = np.array([0.9, 0.1]), np.array([0.0, 10.0])
@@ -466,15 +472,15 @@ for any_weights in ([0.9, 0.1], [0.5, 0.5], [0.0, 1.0]):
     assert np.isclose(np.array(any_weights) @ np.array([3.0, 3.0]), 3)  # equal values: the row does not matter at all
 
 # %% [markdown]
-# A network can do that too. We set the values of global attention to zero in one block of the trained network. The block
-# now takes *nothing* from the cells, and its map of the cells is the same to the last bit:
+# A network can do that too. We set the values of global attention to zero in one block of the trained network. The
+# block now takes *nothing* from the cells, and its map of the cells is the same to the last bit:
 
 # %%
 silent = copy.deepcopy(trained)
 attention = silent.stages[0].blocks[1].attention
 with torch.no_grad():
-    attention.global_kv.weight[attention.channels :] = 0  # the values' half
-    attention.global_kv.bias[attention.channels :] = 0
+    for parameter in attention.global_kv.parameters():
+        parameter[len(parameter) // 2 :] = 0  # the values' half
 muted, traced = attention_maps(silent, images[boot]), {}
 with torch.inference_mode():
     silent(images[boot : boot + 1], traced)
@@ -513,20 +519,21 @@ for name, model in (("trained", trained), ("all rows even", even_model), ("no at
     print(f"{name:14s} right on {int((found == labels).sum())} of 250, the trained network's answer on {kept[name]}")
 
 # %% [markdown]
-# That is question 3, and the most important number of this page. On these small images the *choice* that the maps show
-# decides few answers: most of the work is done elsewhere, in convolutions and MLPs. Explaining them by attention
-# explains the wrong part. (On a larger network and larger images it may be otherwise. Do the same two lines there.)
+# That is question 3, and the most important number of this page. In this network the *choice* that the maps show
+# decides few answers. Most of the work is done elsewhere, in convolutions and MLPs, and a map of attention can't show
+# it. (In a larger network, on larger images, it may be otherwise: it takes the same two lines to find out.)
 #
 # ### Another answer, the same map
 #
-# Question 4. One step along the sign of the gradient, two hundredths of the range from black to white, and some answers change.
-# How much do maps change, next to how much they differ between two images?
+# Question 4. One step along the sign of the gradient, two hundredths of the range from black to white, and some
+# answers change. How much do maps change, next to how much they differ between two images?
 
 # %%
 some_images = images[::2].clone().requires_grad_()
 loss = F.cross_entropy(trained(some_images), trained_answers[::2])
 (slope,) = torch.autograd.grad(loss, some_images)
-attacked = attention_maps(trained, some_images.detach() + 0.02 / source.std[0] * slope.sign())
+changed = some_images.detach() + 0.02 / source.std[0] * slope.sign()
+attacked = attention_maps(trained, changed)
 flipped = np.flatnonzero(attacked.logits.argmax(axis=1) != trained_answers[::2].numpy())
 
 
@@ -548,12 +555,12 @@ figure.set_label(
     "The same garment twice, hardly different to the eye, with another answer below each. Beside each its rollout map: "
     "the two maps look the same."
 )
-changed = (attacked._images[one, 0].numpy() * source.std[0] + source.mean[0]).clip(0, 1)
+after_step = (changed[one, 0].numpy() * source.std[0] + source.mean[0]).clip(0, 1)
 top = max(before[one].max(), after[one].max())
 over(axes[0], shown[2 * one], f"answer: {classes[trained_answers[2 * one]]}")
 over(axes[1], shown[2 * one], "its rollout", before[one], 2, largest=top)
-over(axes[2], changed, f"after one small step: {now}")
-over(axes[3], changed, "its rollout", after[one], 2, largest=top)
+over(axes[2], after_step, f"after one small step: {now}")
+over(axes[3], after_step, "its rollout", after[one], 2, largest=top)
 plt.show()
 
 # %% [markdown]
@@ -568,8 +575,8 @@ assert np.allclose(ways[0], np.array([1.875, 0.325, 0.4, 0.4]) / 3)
 assert np.allclose(ways.sum(axis=1), 1)
 
 # %% [markdown]
-# **2. The border, evened out.** What do you have to multiply the map over tokens with, so that even attention looks even
-# for any $G_2$? What is it that you then draw?
+# **2. The border, evened out.** What do you have to multiply the map over tokens with, so that even attention looks
+# even for any $G_2$? What is it that you then draw?
 
 # %% solution
 for g in (2, 3, 4, 5):
@@ -581,8 +588,8 @@ for g in (2, 3, 4, 5):
     assert np.allclose(drawn, 1 / cells)  # the weight of the cell: the picture drawn as cells
 
 # %% [markdown]
-# **3. Heads.** Is the composed map of the mean of two heads' weights the mean of their composed maps? Look at the formula
-# before you compute. Where do the two differ?
+# **3. Heads.** Is the composed map of the mean of two heads' weights the mean of their composed maps? Look at the
+# formula before you compute. Where do the two differ?
 
 # %% solution
 name, size = "stages.1.blocks.0.attention", (7, 7)
@@ -599,7 +606,7 @@ assert np.allclose(map_of_means - mean_of_maps, crossed / 5)  # and the differen
 # %% [markdown]
 # ## The claims, checked once more
 #
-# None depends on the exact weights: they hold for any network that has learned its task.
+# They are chosen so that another training of the same network would pass them too.
 
 # %%
 assert stored * 10 < dense  # hierarchical attention has few weights to look at
