@@ -317,8 +317,8 @@ def test_more_processes_than_gpus_is_an_error(monkeypatch):
 
 def test_a_thin_network_learns_the_few_images_it_is_shown(tmp_path):
     recipe = replace(
-        SMALL, epochs=30, warmup_epochs=1, batch_size=8, rand_augment=0, erasing=0.0, mixup=0.0, cutmix=0.0, label_smoothing=0.0,
-        crop_padding=0, flip=False, drop_path=0.0, classifier_drop=0.0, lr=1e-2,
+        SMALL, epochs=30, warmup_epochs=1, batch_size=8, rand_augment=0, erasing=0.0, mixup=0.0, cutmix=0.0,
+        label_smoothing=0.0, crop_padding=0, flip=False, drop_path=0.0, classifier_drop=0.0, lr=1e-2,
     )  # fmt: skip
     data = small_data(train=4)
     training = Training(recipe, replace(data, test=data.train), tmp_path, ALONE, build=thin)

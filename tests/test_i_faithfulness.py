@@ -303,6 +303,42 @@ def test_the_kept_tables_and_figures_are_those_of_the_kept_record(tmp_path):
         assert f"measurements/{name}" in page
 
 
+@pytest.mark.skipif(not KEPT.is_file(), reason="no study is kept")
+def test_what_the_page_concludes_holds_in_the_kept_record():
+    """Of `Which map deserves trust`: where this fails, other weights have made other sentences true."""
+    record = read(KEPT)
+    maps = [name for name, method in METHODS.items() if method.kind != "control"]
+    for baseline in record.settings.baselines:
+        of = {name: record.score(baseline, name) for name in (*METHODS, "occlusion")}
+        apart = {name: told_apart(of[name], of["random"]) for name in maps}
+        beats_both = [name for name in maps if apart[name]["insertion"] == apart[name]["deletion"] == 1]
+        assert beats_both == ["class-map"]
+        against_image = told_apart(of["class-map"], of["brightness"])
+        assert against_image["insertion"] == against_image["deletion"] == 1
+        assert abs(interval(of["class-map"].occlusion).mean) < 0.15
+        best = max(maps, key=lambda name: interval(of[name].occlusion).mean)  # noqa: B023
+        assert best == "gradient-input"
+        assert apart["gradient-input"]["deletion"] == 1
+        best = max(maps, key=lambda name: interval(of[name].size).mean)  # noqa: B023
+        assert best == "gradient"
+        for name in ("rollout", "last-attention"):
+            assert apart[name]["deletion"] == 0
+        assert apart["grad-cam"]["insertion"] < 1
+        assert apart["grad-cam"]["deletion"] < 1
+        assert apart["gradient"]["deletion"] < 1
+        assert told_apart(of["rollout"], of["brightness"])["insertion"] < 1
+    first = record.settings.baselines[0]
+    gains = {
+        name: [
+            gain(record.score(first, name), record.score(first, name, "untrained"), way)
+            for way in ("insertion", "deletion")
+        ]
+        for name in ("class-map", "rollout")
+    }
+    assert all(one.sign == 1 for one in gains["class-map"])
+    assert all(a.mean > b.mean for a, b in zip(gains["class-map"], gains["rollout"], strict=True))
+
+
 # --- Bad input -------------------------------------------------------------------------------------------------------
 
 
