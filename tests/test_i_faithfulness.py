@@ -308,18 +308,18 @@ def test_what_the_page_concludes_holds_in_the_kept_record():
     """Of `Which map deserves trust`: where this fails, other weights have made other sentences true."""
     record = read(KEPT)
     maps = [name for name, method in METHODS.items() if method.kind != "control"]
-    for baseline in record.settings.baselines:
-        of = {name: record.score(baseline, name) for name in (*METHODS, "occlusion")}
+    for over in record.settings.baselines:
+        of = {name: record.score(over, name) for name in (*METHODS, "occlusion")}
         apart = {name: told_apart(of[name], of["random"]) for name in maps}
         beats_both = [name for name in maps if apart[name]["insertion"] == apart[name]["deletion"] == 1]
         assert beats_both == ["class-map"]
         against_image = told_apart(of["class-map"], of["brightness"])
         assert against_image["insertion"] == against_image["deletion"] == 1
         assert abs(interval(of["class-map"].occlusion).mean) < 0.15
-        best = max(maps, key=lambda name: interval(of[name].occlusion).mean)  # noqa: B023
+        best = max(maps, key=lambda name: interval(of[name].occlusion).mean)
         assert best == "gradient-input"
         assert apart["gradient-input"]["deletion"] == 1
-        best = max(maps, key=lambda name: interval(of[name].size).mean)  # noqa: B023
+        best = max(maps, key=lambda name: interval(of[name].size).mean)
         assert best == "gradient"
         for name in ("rollout", "last-attention"):
             assert apart[name]["deletion"] == 0

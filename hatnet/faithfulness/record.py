@@ -1,0 +1,149 @@
+"""What a study of faithfulness found, as data: one JSON file with every image's scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hatnet.faithfulness.baselines import check_baselines
+from hatnet.faithfulness.methods import METHODS, check_methods
+from hatnet.files import write_whole
+
+KIND, VERSION = "hatnet faithfulness", 1
+MEASURES = ("insertion", "deletion", "occlusion", "size")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to study, and how. Raises ValueError, naming the domain, for anything outside it."""
+
+    data: str = "fashion-subset"
+    images: int = 120  # of the test part, equally many of each class
+    methods: tuple[str, ...] = tuple(METHODS)
+    baselines: tuple[str, ...] = ("blur", "mean")
+    patch: int = 4  # side in pixels
+    steps: int = 7  # of a curve
+    blur: float = 4.0  # standard deviation in pixels
+    random_maps: int = 2  # for each image
+    seed: int = 0  # of untrained weights, random maps, and the order of equal scores
+
+    def __post_init__(self) -> None:
+        check_methods(self.methods)
+        check_baselines(self.baselines)
+        for name, low, high in (
+            ("images", 2, 100_000), ("patch", 1, 1024), ("steps", 1, 1000), ("random_maps", 1, 100),
+            ("seed", 0, 2**32 - 1),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+                raise ValueError(f"{name}={value!r} must be a whole number from {low} to {high}")
+        if not 0 < self.blur <= 100:
+            raise ValueError(f"blur={self.blur!r} must be a number of pixels above 0, at most 100")
+
+
+@dataclass(frozen=True)
+class Score:
+    """How one kind of map did, a value an image."""
+
+    baseline: str
+    method: str  # or "occlusion": patches in the order of what covering each does
+    weights: str  # that the map was drawn from, "trained" or "untrained"; the scores are always the trained network's
+    insertion: list[float]  # area under the curve of the class's probability
+    deletion: list[float]
+    occlusion: list[float]  # Spearman's correlation with the fall of the logit
+    size: list[float]  # with the absolute change of the logit
+    insertion_curve: list[list[float]]  # [mean, standard error] at each point
+    deletion_curve: list[list[float]]
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Spearman's correlation of the map of the trained network with that of an untrained one, a value an image."""
+
+    method: str
+    values: list[float]
+
+
+@dataclass(frozen=True)
+class End:
+    """What the network makes of a baseline alone."""
+
+    baseline: str
+    probability: float  # of the class that is explained, mean
+    answer: str  # its most frequent answer to baselines
+    part: float  # of baselines so answered
+
+
+@dataclass
+class Record:
+    """Everything that one run found."""
+
+    date: str
+    machine: dict[str, str | int]
+    seconds: float  # of the processor
+    settings: Settings
+    weights: dict[str, Any]  # what is known of them
+    patches: int  # of an image
+    right: float  # part of the images that is classified right
+    probability: float  # of the class that is explained, the one that the network answers: mean
+    ends: list[End] = field(default_factory=list)
+    scores: list[Score] = field(default_factory=list)
+    likenesses: list[Likeness] = field(default_factory=list)
+
+    def score(self, baseline: str, method: str, weights: str = "trained") -> Score | None:
+        """One kind of map, or None where it was not studied."""
+        wanted = (baseline, method, weights)
+        return next((score for score in self.scores if (score.baseline, score.method, score.weights) == wanted), None)
+
+    def likeness(self, method: str) -> list[float] | None:
+        """Of one kind of map, or None where it knows no network."""
+        return next((one.values for one in self.likenesses if one.method == method), None)
+
+
+def rounded(values: Sequence[float]) -> list[float]:
+    """To four places, which is finer than any spread here."""
+    return [round(float(value), 4) for value in values]
+
+
+def write(record: Record, path: Path) -> None:
+    """Write a record whole or not at all; a score a line."""
+    head = {"kind": KIND, "version": VERSION} | {
+        name: asdict(value) if isinstance(value, Settings) else value
+        for name, value in vars(record).items()
+        if name not in ("ends", "scores", "likenesses")
+    }
+    text = json.dumps(head, indent=1)[:-2]
+    for name in ("ends", "scores", "likenesses"):
+        lines = ",\n  ".join(json.dumps(asdict(entry)) for entry in getattr(record, name))
+        text += f',\n "{name}": [' + (f"\n  {lines}\n ]" if lines else "]")
+    write_whole(path, (text + "\n}\n").encode())
+
+
+def read(path: Path) -> Record:
+    """Read a record.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is something else.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no record at {path}")
+    try:
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no record of hatnet faithfulness: {error}") from error
+    if not isinstance(data, dict) or (data.pop("kind", None), data.pop("version", None)) != (KIND, VERSION):
+        raise ValueError(f"{path} is no record of hatnet faithfulness, version {VERSION}")
+    try:
+        settings: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in data["settings"].items()
+        }
+        data["settings"] = Settings(**settings)
+        for name, kind in (("ends", End), ("scores", Score), ("likenesses", Likeness)):
+            data[name] = [kind(**entry) for entry in data[name]]
+        return Record(**data)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no whole record of hatnet faithfulness: {error}") from error

@@ -1,0 +1,222 @@
+"""The study: maps of many test images, and what the trained network answers when they are put to the test."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hatnet.attention_maps.source import Source
+from hatnet.data import Split
+from hatnet.data.images import DataError, balanced
+from hatnet.faithfulness.baselines import baseline
+from hatnet.faithfulness.correlation import spearman
+from hatnet.faithfulness.curves import area, curve, descending
+from hatnet.faithfulness.grad_cam import require_captum
+from hatnet.faithfulness.methods import METHODS, Asked
+from hatnet.faithfulness.occlusion import occlusion
+from hatnet.faithfulness.patches import over_patches
+from hatnet.faithfulness.record import End, Likeness, Record, Score, Settings, rounded
+from hatnet.network import HATNet
+from hatnet.scaling.measurement import cpu_model
+from hatnet.training.initial import fan_in
+
+BATCH = 50  # images at once
+
+Step = Callable[[str], None]
+
+
+def study(settings: Settings, source: Source, data: Split, step: Step = lambda _: None) -> Record:
+    """Draw the maps of test images and score each by the trained network.
+
+    Args:
+        settings: what to compare, and how.
+        source: the trained network.
+        data: whose test part is used.
+        step: called after each piece of work with its name.
+
+    Raises:
+        ValueError: if data and network don't fit, or Captum is asked for and missing.
+    """
+    start = time.process_time()
+    check(settings, source, data)
+    trained, new = source.model.eval(), untrained(source.model, settings.seed)
+    images, labels = chosen(settings, data)
+    with torch.inference_mode():
+        probabilities = torch.cat([trained(batch).softmax(dim=1) for batch in images.split(BATCH)])
+    answers = probabilities.argmax(dim=1)
+    record = Record(
+        datetime.now(UTC).isoformat(timespec="seconds"), machine(), 0.0, settings,
+        {name: source.about[name] for name in ("data", "epoch", "test_accuracy") if name in source.about},
+        patches=over_patches(images[:1, 0], settings.patch).shape[1],
+        right=round(float((answers == labels).float().mean()), 4),
+        probability=round(float(probabilities.amax(dim=1).mean()), 4),
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(settings.seed)
+    for number, name in enumerate(settings.baselines):
+        covered = baseline(name, images, data.mean, data.std, settings.blur)
+        trial = Trial(settings, name, trained, images, answers, covered, generator)
+        record.ends.append(trial.end(data.classes))
+        record.scores.append(trial.score("occlusion", "trained", [trial.falls]))
+        step(f"{name}: occlusion")
+        for method in settings.methods:
+            maps = [trial.maps(method, trained) for _ in range(settings.random_maps if method == "random" else 1)]
+            record.scores.append(trial.score(method, "trained", maps))
+            step(f"{name}: {method}")
+            if number == 0 and METHODS[method].needs_network:  # with one baseline, since it takes as long again
+                other = trial.maps(method, new)
+                record.scores.append(trial.score(method, "untrained", [other]))
+                record.likenesses.append(Likeness(method, rounded(correlations(maps[0], other))))
+                step(f"{name}: {method}, untrained")
+    record.seconds = round(time.process_time() - start, 1)
+    return record
+
+
+def pieces(settings: Settings) -> int:
+    """How often `study` calls `step`."""
+    again = sum(METHODS[method].needs_network for method in settings.methods)
+    return len(settings.baselines) * (1 + len(settings.methods)) + again
+
+
+def check(settings: Settings, source: Source, data: Split) -> None:
+    """Raise a ValueError where the study can't be made."""
+    config = source.model.config
+    if config.in_channels != data.channels:
+        raise ValueError(
+            f"the network takes {config.in_channels} channels, the images of {data.name} have {data.channels}"
+        )
+    if config.num_classes != len(data.classes):
+        raise ValueError(f"the network knows {config.num_classes} classes, {data.name} has {len(data.classes)}")
+    if settings.images % len(data.classes) or settings.images > len(data.test):
+        raise ValueError(
+            f"images={settings.images} must be a multiple of the {len(data.classes)} classes, at most {len(data.test)}"
+        )
+    if any(method.startswith("grad-cam") for method in settings.methods):
+        require_captum()
+
+
+def chosen(settings: Settings, data: Split) -> tuple[Tensor, Tensor]:
+    """The first test images of every class, normalised, and their labels."""
+    indices = balanced(data.test.labels, settings.images // len(data.classes))
+    pixels = torch.stack([data.test.image(int(index)) for index in indices]).float() / 255
+    if len(indices) != settings.images:
+        raise DataError(f"{data.name} has too few test images of some class for {settings.images} in all")
+    mean, std = (torch.tensor(values)[:, None, None] for values in (data.mean, data.std))
+    return (pixels - mean) / std, data.test.labels[indices]
+
+
+def untrained(model: HATNet, seed: int) -> HATNet:
+    """The same network with the weights that training starts from."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        new = HATNet(model.config)
+        fan_in(new)
+    return new.eval()
+
+
+class Trial:
+    """One baseline, and the trained network that answers to images in which it takes the place of patches."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        model: HATNet,
+        images: Tensor,
+        labels: Tensor,
+        covered: Tensor,
+        generator: torch.Generator,
+    ) -> None:
+        self.settings, self.name, self.model, self.generator = settings, name, model, generator
+        self.images, self.labels, self.covered = images, labels, covered
+        self.whole, self.empty = self.probability(images), self.probability(covered)
+
+    def maps(self, method: str, network: HATNet) -> Tensor:
+        """The maps of a network for the labels, over patches: (B, P)."""
+        found = []
+        for images, labels, covered in zip(
+            *(part.split(BATCH) for part in (self.images, self.labels, self.covered)), strict=True
+        ):
+            maps = METHODS[method].draw(Asked(network, images, labels, covered, self.generator))
+            found.append(over_patches(maps.detach(), self.settings.patch))
+        return torch.cat(found)
+
+    @cached_property
+    def falls(self) -> Tensor:
+        """Of the labels' logits, for each patch that is covered: (B, P)."""
+        return occlusion(self.logit, self.images, self.covered, self.settings.patch)
+
+    def score(self, method: str, weights: str, draws: list[Tensor]) -> Score:
+        """Every measure of maps (B, P); of several draws the mean for each image."""
+        inserted, deleted = (self._curves(draws, way) for way in ("insertion", "deletion"))
+        patches = self.falls.shape[1]
+        return Score(
+            self.name, method, weights,
+            rounded(area(inserted, patches).tolist()), rounded(area(deleted, patches).tolist()),
+            rounded(np.mean([correlations(draw, self.falls) for draw in draws], axis=0)),
+            rounded(np.mean([correlations(draw, self.falls.abs()) for draw in draws], axis=0)),
+            points(inserted), points(deleted),
+        )  # fmt: skip
+
+    def end(self, classes: tuple[str, ...]) -> End:
+        """What the baseline alone is taken for."""
+        counted = self._logits(self.covered).argmax(dim=1).bincount(minlength=len(classes))
+        probability, part = rounded([float(self.empty.mean()), int(counted.max()) / len(self.images)])
+        return End(self.name, probability, classes[int(counted.argmax())], part)
+
+    def logit(self, images: Tensor) -> Tensor:
+        """Of the labels, (B,)."""
+        return self._logits(images).gather(1, self.labels[:, None])[:, 0]
+
+    def probability(self, images: Tensor) -> Tensor:
+        """Of the labels, (B,)."""
+        return self._logits(images).softmax(dim=1).gather(1, self.labels[:, None])[:, 0]
+
+    def _logits(self, images: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return torch.cat([self.model(batch) for batch in images.split(BATCH)])
+
+    def _curves(self, draws: list[Tensor], way: str) -> Tensor:
+        begin, end, ends = self.covered, self.images, (self.empty, self.whole)
+        if way == "deletion":
+            begin, end, ends = end, begin, (self.whole, self.empty)
+        found = [
+            curve(
+                self.probability, begin, end, descending(draw, self.generator), self.settings.patch,
+                self.settings.steps, ends,
+            )
+            for draw in draws
+        ]  # fmt: skip
+        return torch.stack(found).mean(dim=0)
+
+
+def correlations(one: Tensor, other: Tensor) -> list[float]:
+    """Of each row of one with that of the other."""
+    return [spearman(a, b) for a, b in zip(one.numpy(), other.numpy(), strict=True)]
+
+
+def points(curves: Tensor) -> list[list[float]]:
+    """Mean and standard error over images at each point: (B, n) -> n pairs."""
+    errors = curves.std(dim=0) / len(curves) ** 0.5
+    return [rounded(pair) for pair in zip(curves.mean(dim=0).tolist(), errors.tolist(), strict=True)]
+
+
+def machine() -> dict[str, str | int]:
+    """What was computed on; no names of hosts or people."""
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": cpu_model(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "captum": version("captum") if find_spec("captum") else "none",
+    }
