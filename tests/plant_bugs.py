@@ -318,6 +318,13 @@ BUGS = (
         TRAINING + "test_a_training_asked_to_stop_goes_on_bit_for_bit[10]",
     ),
     Bug(
+        "trained weights to start from left in their file",
+        "hatnet/training/loop.py",
+        "not start_from(self.model, Path(recipe.weights))",
+        "Path(recipe.weights).exists()",
+        TRAINING + "test_a_training_can_start_from_trained_weights",
+    ),
+    Bug(
         "dropout drawn from a generator that runs along",
         "hatnet/training/loop.py",
         'torch.manual_seed(derive(self.recipe.seed, "slice", self.step, place))',

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from hatnet.checkpoints import CheckpointError, about, load
+from hatnet.checkpoints import CheckpointError, about, load, save
 from hatnet.cli import main
 from hatnet.data import ImageTensor
 from hatnet.network import HATNet, create_model
@@ -351,6 +351,56 @@ def test_weights_say_how_they_were_trained(tmp_path):
         assert torch.equal(kept, was), name
 
 
+# --- From trained weights --------------------------------------------------------------------------------------------
+
+
+def start(folder: Path, recipe: Recipe, weights: Path) -> Training:
+    return Training(replace(recipe, weights=str(weights)), small_data(), folder, ALONE, build=thin)
+
+
+def test_a_training_can_start_from_trained_weights(whole, tmp_path):
+    training = start(tmp_path, SMALL, whole / "last.safetensors")
+    assert not training.fresh_classifier
+    for name, tensor in load(whole / "last.safetensors").state_dict().items():
+        assert torch.equal(training.model.state_dict()[name], tensor), name
+        assert torch.equal(training.average.model.state_dict()[name], tensor), name
+
+
+def test_trained_weights_of_other_classes_lend_all_but_their_classifier(tmp_path):
+    torch.manual_seed(0)
+    other = thin(SMALL.config(7, 1))
+    save(other, tmp_path / "seven.safetensors")
+    training = start(tmp_path, SMALL, tmp_path / "seven.safetensors")
+    assert training.fresh_classifier
+    mine = training.model.state_dict()
+    for name, tensor in other.state_dict().items():
+        assert name.startswith("classifier") or torch.equal(mine[name], tensor), name
+    assert mine["classifier.weight"].shape == (10, 16)
+
+
+def test_a_training_from_trained_weights_goes_on_without_their_file(whole, tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes((whole / "last.safetensors").read_bytes())
+    recipe = replace(SMALL, weights=str(weights))
+    run(tmp_path / "left alone", recipe)
+    watch = Watch()
+    watch.report = lambda _: setattr(watch, "stop", True)
+    run(tmp_path / "stopped", recipe, watch=watch)
+    weights.unlink()
+    run(tmp_path / "stopped", recipe, resume=True)
+    assert outcome(tmp_path / "stopped") == outcome(tmp_path / "left alone")
+
+
+def test_weights_that_do_not_fit_are_refused_before_anything_is_written(tmp_path):
+    weights = tmp_path / "micro.safetensors"
+    save(create_model("micro", in_channels=1), weights)
+    with pytest.raises(CheckpointError, match=r"micro.safetensors does not fit(.|\n)*of another shape"):
+        start(tmp_path / "run", SMALL, weights)
+    with pytest.raises(FileNotFoundError, match=r"no weights to start from at .*none.safetensors: train them first"):
+        start(tmp_path / "run", SMALL, tmp_path / "none.safetensors")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_loss_that_is_not_finite_stops_training_and_says_what_to_do(tmp_path):
     training = Training(SMALL, small_data(), tmp_path, ALONE, build=thin)
     with torch.no_grad():
@@ -456,6 +506,7 @@ def test_the_imagenet_recipe_is_the_papers():
         (["train", "fashion-quik"], "unknown recipe 'fashion-quik', did you mean 'fashion-quick'"),
         (["train", "fashion", "--data-dir", "{tmp}"], "fashion-mnist is not in {tmp}"),
         (["train", "fashion-quick", "--data", "folder:{tmp}/none"], "no folder {tmp}/none/train"),
+        (["train", "fashion-quick", "--weights", "{tmp}/none.safetensors"], "no weights to start from at {tmp}/none"),
         (["train", "fashion-quick", "--device", "tpu"], "device 'tpu' can't be used here"),
         (["evaluate", "{tmp}/none.safetensors"], "no checkpoint file at {tmp}/none.safetensors"),
         (["evaluate", "{tmp}"], "no checkpoint file at {tmp}/last.safetensors"),

@@ -46,7 +46,7 @@ def train(
 
     Args:
         recipe: what to do.
-        out: folder of the run; runs/DATA-VARIANT where not given.
+        out: folder of the run; where not given runs/DATA-VARIANT, with -tuned behind it where it starts from weights.
         resume: go on from the state in that folder, or start where there is none.
         data_dir: where data sets are kept.
         download: fetch the data set if it is not there.
@@ -55,7 +55,8 @@ def train(
         threads: of PyTorch on a CPU.
         save_every: seconds after which the state is saved within an epoch.
     """
-    folder = out or Path("runs") / f"{Path(recipe.data.removeprefix('folder:')).name}-{recipe.variant}"
+    tuned = "" if recipe.weights is None else "-tuned"
+    folder = out or Path("runs") / f"{Path(recipe.data.removeprefix('folder:')).name}-{recipe.variant}{tuned}"
     if threads is not None:
         torch.set_num_threads(threads)
     with join(_device(device)) as world:
@@ -77,6 +78,9 @@ def train(
         )
         if training.step:
             console.print(f"Going on after step {training.step:,} of {training.order.steps:,}")
+        elif recipe.weights is not None:
+            fresh = f", with a fresh classifier for {len(data.classes)} classes" if training.fresh_classifier else ""
+            console.print(f"Starting from {recipe.weights}{fresh}")
         with _stoppable(watch), _shown(watch, training.step, training.order.steps, recipe.epochs):
             history = training.run(watch)
     if training.step < training.order.steps:

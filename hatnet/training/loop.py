@@ -28,7 +28,7 @@ from hatnet.training.average import WeightAverage
 from hatnet.training.batches import batches_for_testing, batches_for_training
 from hatnet.training.evaluate import Evaluation, evaluate
 from hatnet.training.folder import RunFolder, about_weights, facts_of, memory_mb
-from hatnet.training.initial import fan_in
+from hatnet.training.initial import fan_in, start_from
 from hatnet.training.order import Order
 from hatnet.training.processes import World
 from hatnet.training.recipes import Recipe, differences
@@ -78,7 +78,8 @@ class Training:
         save_every: seconds after which the state is saved within an epoch; after an epoch it always is.
         build: makes the network of a configuration; an ablation changes it.
 
-    Raises ValueError where recipe, data, folder and processes don't go together, before anything is written.
+    Raises ValueError where recipe, data, folder, weights and processes don't go together, and FileNotFoundError where
+    there are no weights to start from, before anything is written.
     """
 
     def __init__(
@@ -109,6 +110,9 @@ class Training:
         self.model = build(recipe.config(len(data.classes), data.channels))
         if recipe.initial_weights == "fan-in":
             fan_in(self.model)
+        self.fresh_classifier = True
+        if recipe.weights is not None and state is None:
+            self.fresh_classifier = not start_from(self.model, Path(recipe.weights))
         self.model = self.model.to(world.device).to(memory_format=torch.channels_last)
         self.average = WeightAverage(self.model, recipe.ema)
         self.names = {parameter: name for name, parameter in self.model.named_parameters()}

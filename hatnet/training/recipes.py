@@ -43,6 +43,7 @@ class Recipe:
     classifier_drop: float = 0.0
 
     initial_weights: Literal["authors", "fan-in"] = "authors"  # normal 0.02, or 1 / sqrt(fan-in)
+    weights: str | None = None  # a file of trained weights to start from in their place
     grid_sizes: tuple[int, ...] | None = None  # G1, where not the variant's
     pool_sizes: tuple[int, ...] | None = None  # G2, likewise
 
