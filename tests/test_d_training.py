@@ -10,6 +10,7 @@ import resource
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -408,6 +409,14 @@ def test_a_loss_that_is_not_finite_stops_training_and_says_what_to_do(tmp_path):
     with pytest.raises(NonFiniteLossError, match=r"not finite after step 5 .*lower lr than 0.003"):
         training.run()
     assert not (tmp_path / "state.safetensors").exists(), "no state is kept that can't be gone on from"
+
+
+def test_a_compiled_training_is_the_same_training(whole, tmp_path, monkeypatch):
+    """As far as tracing goes; what the default backend makes of the graph is held to the reference elsewhere."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    training = run(tmp_path, replace(SMALL, compile=True))
+    assert training.network is not training.model
+    assert outcome(tmp_path) == outcome(whole)
 
 
 def test_bfloat16_trains_on_a_cpu_and_float16_is_refused(tmp_path):
