@@ -30,7 +30,7 @@ from hatnet.training.average import WeightAverage
 from hatnet.training.batches import batches_for_testing
 from hatnet.training.evaluate import evaluate
 from hatnet.training.folder import COLUMNS, read_metrics
-from hatnet.training.initial import fan_in
+from hatnet.training.initial import fan_in, first_recipe
 from hatnet.training.order import Order
 from hatnet.training.recipes import EXPECT, RECIPES, Recipe, from_json, get_recipe, to_json
 from hatnet.training.schedule import learning_rate
@@ -390,6 +390,10 @@ def test_a_training_from_trained_weights_goes_on_without_their_file(whole, tmp_p
     weights.unlink()
     run(tmp_path / "stopped", recipe, resume=True)
     assert outcome(tmp_path / "stopped") == outcome(tmp_path / "left alone")
+    known = about(tmp_path / "stopped" / "last.safetensors")
+    assert known["started_from"] == about(whole / "last.safetensors")
+    assert first_recipe(known) == SMALL
+    assert json.loads((tmp_path / "stopped" / "run.json").read_text())["started_from"] == known["started_from"]
 
 
 def test_weights_that_do_not_fit_are_refused_before_anything_is_written(tmp_path):

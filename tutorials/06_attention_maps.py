@@ -36,8 +36,7 @@ from hatnet.data.images import balanced
 from hatnet.equivalence import TOLERANCES, randomise, relative_error
 from hatnet.explorer import stored_numbers
 from hatnet.photo import load_photo, normalise
-from hatnet.training.initial import fan_in
-from hatnet.training.seeds import derive
+from hatnet.training.initial import first_recipe, fresh
 
 torch.set_num_threads(1)
 np.set_printoptions(precision=3, suppress=True, linewidth=110)
@@ -272,12 +271,7 @@ plt.show()
 # very weights that training began with.
 
 # %%
-recipe = source.about["recipe"]
-torch.manual_seed(derive(recipe["seed"], "weights"))
-untrained = hatnet.HATNet(trained.config).eval()
-if recipe["initial_weights"] == "fan-in":
-    fan_in(untrained)
-
+untrained = fresh(first_recipe(source.about), trained.config).eval()
 looks = {"before training": attention_maps(untrained, images), "trained": attention_maps(trained, images)}
 wide = {
     name: [effective(one.rollout(s, b, one.token_at(x, y, s))).mean() for s, b in depths] for name, one in looks.items()

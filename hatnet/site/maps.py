@@ -13,8 +13,7 @@ from hatnet.attention_maps.source import Source, find_source
 from hatnet.data import ImageTensor, open_data
 from hatnet.explorer import Start, write_maps
 from hatnet.network import HATNet
-from hatnet.training.initial import fan_in
-from hatnet.training.seeds import derive
+from hatnet.training.initial import first_recipe, fresh
 
 FOLDER = "docs/data/generated"
 SHOWN = ("t-shirt", "trouser", "dress", "shirt", "sneaker", "bag", "ankle boot")  # the first test image of each
@@ -38,7 +37,8 @@ def write_site_maps(folder: Path) -> None:
     def normalise(image: NDArray[np.float64]) -> NDArray[np.float64]:
         return (image - source.mean[0]) / source.std[0]
 
-    before = f"The same network before its training: the random weights (seed {_seed(source)}) that it began with."
+    seed = first_recipe(source.about).seed
+    before = f"The same network before its training: the random weights (seed {seed}) that it began with."
     folder.mkdir(parents=True, exist_ok=True)
     for name, model, words in (
         ("trained", source.model, source.words),
@@ -53,11 +53,7 @@ def write_site_maps(folder: Path) -> None:
 def before_training(source: Source) -> HATNet:
     """The network with the weights that its training began with, which its seed tells."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(_seed(source), "weights"))
-        model = HATNet(source.model.config)
-        if source.about["recipe"]["initial_weights"] == "fan-in":
-            fan_in(model)
-    return model.eval()
+        return fresh(first_recipe(source.about), source.model.config).eval()
 
 
 def first_mistake(source: Source, images: Tensor, labels: Tensor) -> int:
@@ -77,7 +73,3 @@ def first_mistake(source: Source, images: Tensor, labels: Tensor) -> int:
         if len(wrong):
             return start + int(wrong[0])
     raise ValueError(f"the network is right on all {len(images)} images, so there is no mistake to show")
-
-
-def _seed(source: Source) -> int:
-    return int(source.about["recipe"]["seed"])

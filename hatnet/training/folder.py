@@ -71,8 +71,8 @@ class RunFolder:
         self.write_facts(facts)
 
 
-def about_weights(recipe: Recipe, data: Split, epoch: int, accuracy: float) -> dict[str, Any]:
-    """What a checkpoint says of its weights."""
+def about_weights(recipe: Recipe, data: Split, epoch: int, accuracy: float, origin: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says of its weights, and of those that they started from."""
     return {
         "data": data.name,
         "classes": data.classes,
@@ -82,6 +82,7 @@ def about_weights(recipe: Recipe, data: Split, epoch: int, accuracy: float) -> d
         "epoch": epoch,
         "test_accuracy": accuracy,
         "recipe": to_json(recipe),
+        **_started_from(origin),
     }
 
 
@@ -103,7 +104,9 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
-def facts_of(recipe: Recipe, data: Split, config: HATNetConfig, world: World, precision: torch.dtype) -> dict[str, Any]:
+def facts_of(
+    recipe: Recipe, data: Split, config: HATNetConfig, world: World, precision: torch.dtype, origin: dict[str, Any]
+) -> dict[str, Any]:
     """The recipe, versions and hardware of a run."""
     import safetensors
     import torchvision
@@ -112,6 +115,7 @@ def facts_of(recipe: Recipe, data: Split, config: HATNetConfig, world: World, pr
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "recipe": to_json(recipe),
+        **_started_from(origin),
         "data": {"name": data.name, "training images": len(data.train), "test images": len(data.test)},
         "network": config.__dict__,
         "precision": str(precision).removeprefix("torch."),
@@ -128,6 +132,10 @@ def facts_of(recipe: Recipe, data: Split, config: HATNetConfig, world: World, pr
             "system": f"{platform.system()} {platform.machine()}",
         },
     }
+
+
+def _started_from(origin: dict[str, Any]) -> dict[str, Any]:
+    return {"started_from": origin} if origin else {}
 
 
 def _processor() -> str:

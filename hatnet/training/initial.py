@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from math import sqrt
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import nn
 
-from hatnet.checkpoints import is_ours, load, require_match
+from hatnet.checkpoints import about, is_ours, load, require_match
+from hatnet.config import HATNetConfig
 from hatnet.network import HATNet
 from hatnet.official import load_official
+from hatnet.training.recipes import Recipe, from_json
+from hatnet.training.seeds import derive
+
+
+def fresh(recipe: Recipe, config: HATNetConfig, build: Callable[[HATNetConfig], HATNet] = HATNet) -> HATNet:
+    """A network with the random weights that a recipe's seed gives, the same at every call."""
+    torch.manual_seed(derive(recipe.seed, "weights"))
+    model = build(config)
+    if recipe.initial_weights == "fan-in":
+        fan_in(model)
+    return model
 
 
 def fan_in(model: HATNet) -> None:
@@ -44,3 +59,22 @@ def start_from(model: HATNet, path: Path) -> bool:
     require_match(trained, {name: tuple(tensor.shape) for name, tensor in fresh.items()}, {}, str(path))
     model.load_state_dict(trained)
     return same_classes
+
+
+def origin_of(path: Path) -> dict[str, Any]:
+    """What is known of weights to start from: `hatnet.checkpoints.about`, and for those without it the file's name."""
+    return (about(path) if is_ours(path) else {}) or {"file": path.name}
+
+
+def first_recipe(known: Mapping[str, Any]) -> Recipe:
+    """The recipe that began with fresh weights, for trained ones that may have started from others.
+
+    Args:
+        known: `hatnet.checkpoints.about` of weights that were trained here.
+
+    Raises:
+        KeyError: if the first weights were not trained here.
+    """
+    while "started_from" in known:
+        known = known["started_from"]
+    return from_json(known["recipe"])

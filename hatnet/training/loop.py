@@ -28,7 +28,7 @@ from hatnet.training.average import WeightAverage
 from hatnet.training.batches import batches_for_testing, batches_for_training
 from hatnet.training.evaluate import Evaluation, evaluate
 from hatnet.training.folder import RunFolder, about_weights, facts_of, memory_mb
-from hatnet.training.initial import fan_in, start_from
+from hatnet.training.initial import fresh, origin_of, start_from
 from hatnet.training.order import Order
 from hatnet.training.processes import World
 from hatnet.training.recipes import Recipe, differences
@@ -106,13 +106,11 @@ class Training:
         self.precision = _precision(recipe, world.device)
         state = self._state_to_go_on_from(resume)
 
-        torch.manual_seed(derive(recipe.seed, "weights"))
-        self.model = build(recipe.config(len(data.classes), data.channels))
-        if recipe.initial_weights == "fan-in":
-            fan_in(self.model)
-        self.fresh_classifier = True
+        self.model = fresh(recipe, recipe.config(len(data.classes), data.channels), build)
+        self.fresh_classifier, self.origin = True, {} if state is None else state.origin
         if recipe.weights is not None and state is None:
             self.fresh_classifier = not start_from(self.model, Path(recipe.weights))
+            self.origin = origin_of(Path(recipe.weights))
         self.model = self.model.to(world.device).to(memory_format=torch.channels_last)
         self.average = WeightAverage(self.model, recipe.ema)
         self.names = {parameter: name for name, parameter in self.model.named_parameters()}
@@ -154,7 +152,9 @@ class Training:
         watch = watch or Watch()
         if self.world.first:
             self.folder.path.mkdir(parents=True, exist_ok=True)
-            self.folder.write_facts(facts_of(self.recipe, self.data, self.model.config, self.world, self.precision))
+            self.folder.write_facts(
+                facts_of(self.recipe, self.data, self.model.config, self.world, self.precision, self.origin)
+            )
         torch.backends.cudnn.benchmark = True
         saved, stop = time.monotonic(), False
         while self.step < self.order.steps and not stop:
@@ -232,7 +232,7 @@ class Training:
         self.loss_sum.zero_()
         self.seconds = 0.0
         if self.world.first:
-            about = about_weights(self.recipe, self.data, epoch=progress.epoch + 1, accuracy=evaluation.accuracy)
+            about = about_weights(self.recipe, self.data, progress.epoch + 1, evaluation.accuracy, self.origin)
             save(tested, self.folder.last, about)
             if evaluation.accuracy > best:
                 save(tested, self.folder.best, about)
@@ -264,7 +264,7 @@ class Training:
             **optimiser_tensors(self.optimiser, self.names),
         }
         running = {"loss_sum": float(self.loss_sum), "seconds": self.seconds}
-        state = State(self.step, tensors, self.history, running, self.scaler.state_dict())
+        state = State(self.step, tensors, self.history, running, self.scaler.state_dict(), self.origin)
         save_state(self.folder.state, state, self.recipe)
 
     def _restore(self, state: State) -> None:

@@ -28,6 +28,7 @@ class State:
     history: list[dict[str, float]] = field(default_factory=list)  # a row an epoch
     running: dict[str, float] = field(default_factory=dict)  # of the epoch that is not over
     scaler: dict[str, Any] = field(default_factory=dict)  # of float16
+    origin: dict[str, Any] = field(default_factory=dict)  # what is known of weights that the training started from
 
 
 def save_state(path: Path, state: State, recipe: Recipe) -> None:
@@ -38,7 +39,7 @@ def save_state(path: Path, state: State, recipe: Recipe) -> None:
     """
     from safetensors.torch import save
 
-    facts = {"step": state.step, "history": state.history, "running": state.running, "scaler": state.scaler}
+    facts = {key: value for key, value in vars(state).items() if key != "tensors"}
     metadata = {"format": "hatnet training", "recipe": json.dumps(to_json(recipe)), "state": json.dumps(facts)}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
     write_whole(path, save(tensors, metadata))
