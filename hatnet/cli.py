@@ -203,6 +203,11 @@ def main() -> None:
     except (ValueError, TypeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except MemoryError as error:
+        print(
+            f"error: not enough memory{f': {error}' if str(error) else ''}; smaller images take less", file=sys.stderr
+        )
+        sys.exit(2)
     except NonFiniteLossError as error:
         print(f"stopped: {error}", file=sys.stderr)
         sys.exit(1)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 CHELSEA = Path(__file__).parent / "assets" / "chelsea.png"  # 451 x 300 pixels, CC0
+
+ORIENTATION = 0x0112  # of EXIF
 
 # ImageNet's channel statistics, of pixels in [0, 1]; the authors' checkpoints expect them taken out.
 MEAN = np.array([0.485, 0.456, 0.406])
@@ -31,24 +39,70 @@ def load_photo(path: str | Path | None = None, size: int = 224) -> NDArray[np.fl
     >>> load_photo(size=32).shape
     (3, 32, 32)
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     if size < 1:
         raise ValueError(f"size={size} must be at least 1 pixel")
-    path = CHELSEA if path is None else Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no image file at {path}")
-    try:
-        with Image.open(path) as file:
-            photo = ImageOps.exif_transpose(file).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} can't be read as an image: {error}") from error
+    photo = open_image(CHELSEA if path is None else Path(path), "RGB")
     scale = size / min(photo.size)
     width, height = (max(size, round(side * scale)) for side in photo.size)
     photo = photo.resize((width, height), Image.Resampling.BICUBIC)
     left, top = (width - size) // 2, (height - size) // 2
     photo = photo.crop((left, top, left + size, top + size))
     return np.asarray(photo, dtype=np.float64).transpose(2, 0, 1) / 255
+
+
+def open_image(path: Path, mode: Literal["RGB", "L"]) -> Image.Image:
+    """An image file turned upright, with 8 bits a channel: in colour (RGB) or in grey (L).
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not an image that can be read, or its pixels have no known white.
+    """
+    from PIL import ImageOps
+
+    with _opened(path) as file:
+        return _in_8_bits(ImageOps.exif_transpose(file)).convert(mode)
+
+
+def size_of_image(path: Path) -> tuple[int, int]:
+    """Height and width of an image file when turned upright, found without decoding it; raises as `open_image` does.
+
+    >>> size_of_image(CHELSEA)
+    (300, 451)
+    """
+    with _opened(path) as file:
+        lies_on_its_side = file.getexif().get(ORIENTATION, 1) >= 5
+        width, height = file.size[::-1] if lies_on_its_side else file.size
+    return height, width
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    from PIL import Image
+
+    if not path.is_file():
+        raise FileNotFoundError(f"no image file at {path}")
+    try:
+        with Image.open(path) as file:
+            yield file
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} can't be read as an image: {error}") from error
+
+
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits brought to 8, where Pillow would cut it off at 255 and show white."""
+    from PIL import Image
+
+    if image.mode[0] not in "IF":
+        return image
+    pixels = np.asarray(image)
+    if image.mode == "F" or pixels.min() < 0 or pixels.max() > 65535:
+        raise ValueError(
+            f"its pixels (mode {image.mode}) go from {pixels.min():g} to {pixels.max():g}, and which of them is white is "
+            "not known; save it with 8 or 16 bits a channel"
+        )
+    return Image.fromarray((pixels / 257).round().astype(np.uint8))
 
 
 def normalise(pixels: NDArray[np.float64]) -> NDArray[np.float64]:

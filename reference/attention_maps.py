@@ -7,7 +7,8 @@ a row sums to one. What follows one after the other is then a product of matrice
 - `pooling_matrix`, P: the merging of Eq. 10. With the global weights G, the product G P shares each cell's weight out
   equally among its tokens.
 - `composed_matrix`: all ways through a block together.
-- `rollout`: through all blocks and stages, back to the stem; `stem_matrix` goes on to pixels.
+- `rollout`: through all blocks and stages, back to the stem; `stem_matrix` goes on to pixels, and `to_shares` makes a
+  row sum to one again.
 - `class_map`: the same, with weights that speak for a class.
 """
 
@@ -138,29 +139,29 @@ def _head_matrix(trace: Mapping[str, Array], stage: Stage, block: str, head: int
     return composed_matrix(L, trace[f"{block}.attention.global_weights"][head], pooling_matrix(size, stage.pool_size))
 
 
-def receptive_field(size: tuple[int, int], stride: int, whole: bool = True) -> Array:
-    """A 3x3 convolution as a matrix: where an output looks, whatever its weights.
+def receptive_field(size: tuple[int, int], stride: int) -> Array:
+    """A 3x3 convolution as a matrix: where outputs look, whatever its weights.
 
-    Along each axis with shares 1/4, 1/2, 1/4 at stride 2, where two outputs see the outer places, and 1/3 each
-    otherwise. So all places within a map count the same.
+    A place takes from the outputs that look at it, along each axis in proportion 1, 2, 1 at stride 2, where two outputs
+    see the outer places, and alike otherwise. Every place takes as much as every other, so columns have the same sum,
+    and an even row stays even; rows sum to one only on average, as an output at the border stands for fewer or more
+    places than others.
 
     Args:
         size: of the map it is given, (H, W).
         stride: s.
-        whole: whether what an output at the border sees outside the map is shared among the places within; else it is
-            lost, and the row sums to less than one.
 
     Returns:
-        (ceil(H / s) ceil(W / s), HW).
+        (ceil(H / s) ceil(W / s), HW); columns are zero where no output looks, which happens at strides above 2.
 
-    >>> receptive_field((1, 5), stride=2).round(2)
-    array([[0.67, 0.33, 0.  , 0.  , 0.  ],
-           [0.  , 0.25, 0.5 , 0.25, 0.  ],
-           [0.  , 0.  , 0.  , 0.33, 0.67]])
+    >>> receptive_field((1, 6), stride=2)
+    array([[0.5 , 0.25, 0.  , 0.  , 0.  , 0.  ],
+           [0.  , 0.25, 0.5 , 0.25, 0.  , 0.  ],
+           [0.  , 0.  , 0.  , 0.25, 0.5 , 0.5 ]])
     """
     H, W = size
     rows, columns = -(-H // stride), -(-W // stride)
-    shares = np.array([1, 2, 1]) / 4 if stride == 2 else np.ones(3) / 3
+    shares = [1, 2, 1] if stride == 2 else [1, 1, 1]
     looks = np.zeros((rows, columns, H, W))
     for row in range(rows):
         for column in range(columns):
@@ -169,11 +170,12 @@ def receptive_field(size: tuple[int, int], stride: int, whole: bool = True) -> A
                     y, x = row * stride + i - 1, column * stride + j - 1
                     if 0 <= y < H and 0 <= x < W:
                         looks[row, column, y, x] = shares[i] * shares[j]
-    matrix = looks.reshape(rows * columns, H * W)
-    return matrix / matrix.sum(axis=1, keepdims=True) if whole else matrix
+    by_all = looks.sum(axis=(0, 1))  # (H, W)
+    every_place_alike = looks / np.where(by_all > 0, by_all, 1) * (rows * columns) / (H * W)
+    return every_place_alike.reshape(rows * columns, H * W)
 
 
-def stem_matrix(size: tuple[int, int], strides: tuple[int, int], whole: bool = True) -> Array:
+def stem_matrix(size: tuple[int, int], strides: tuple[int, int]) -> Array:
     """The two convolutions of the stem: from tokens of the first stage to pixels of an image of `size`.
 
     >>> stem_matrix((8, 8), strides=(2, 2)).shape
@@ -181,7 +183,17 @@ def stem_matrix(size: tuple[int, int], strides: tuple[int, int], whole: bool = T
     """
     H, W = size
     hidden = (-(-H // strides[0]), -(-W // strides[0]))
-    return receptive_field(hidden, strides[1], whole) @ receptive_field(size, strides[0], whole)
+    return receptive_field(hidden, strides[1]) @ receptive_field(size, strides[0])
+
+
+def to_shares(maps: Array) -> Array:
+    """Rows, or means of rows, each divided by its sum.
+
+    >>> to_shares(np.array([[1.0, 3.0], [0.0, 2.0]]))
+    array([[0.25, 0.75],
+           [0.  , 1.  ]])
+    """
+    return maps / maps.sum(axis=-1, keepdims=True)
 
 
 def rollout(trace: Mapping[str, Array], config: Config, stage: int, block: int) -> Array:
@@ -197,7 +209,8 @@ def rollout(trace: Mapping[str, Array], config: Config, stage: int, block: int) 
         stage, block: the block to start from, counted from 0.
 
     Returns:
-        (HW of that stage, HW of the stem), rows sum to one.
+        (HW of that stage, HW of the stem). Rows sum to one but for downsampling; `to_shares` divides one by its sum,
+        or the mean of all, which is what the classifier is given.
     """
     R = np.eye(trace["stem"].shape[0] * trace["stem"].shape[1])
     for s in range(stage + 1):
@@ -230,8 +243,7 @@ def class_map(trace: Mapping[str, Array], gradients: Mapping[str, Array], config
 
     Each block counts with $I + (\bar L + \bar G P + \bar G P \bar L) / 2$, where the two residuals together carry
     one, and each plain block with $I + \bar A$. The mean of the rows of their product, since the classifier is given
-    the mean of all tokens, less the same with all relevances zero. What convolutions see outside a map is lost: were
-    it shared among the places within, the border would always look relevant.
+    the mean of all tokens, less the same with all relevances zero.
 
     Args:
         trace: of `hat_net`.
@@ -244,7 +256,7 @@ def class_map(trace: Mapping[str, Array], gradients: Mapping[str, Array], config
     R = residuals = np.eye(trace["stem"].shape[0] * trace["stem"].shape[1])
     for s, stage in enumerate(config.stages):
         if s > 0:
-            down = receptive_field(_size(trace[f"stages.{s - 1}.output"]), stride=2, whole=False)
+            down = receptive_field(_size(trace[f"stages.{s - 1}.output"]), stride=2)
             R, residuals = down @ R, down @ residuals
         for b in range(stage.depth):
             R = R + _gained(trace, gradients, stage, f"stages.{s}.blocks.{b}") @ R

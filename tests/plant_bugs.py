@@ -304,6 +304,13 @@ BUGS = (
         MAPS + "test_numpy_and_pytorch_agree_on_the_class_map",
     ),
     Bug(
+        "rollout: every output alike, where every place should be",
+        "hatnet/attention_maps/rollout.py",
+        "/ by_all.masked_fill(by_all == 0, 1)",
+        "/ by_all.mean()",
+        MAPS + "test_a_convolution_draws_nothing_into_an_even_map",
+    ),
+    Bug(
         "a training that goes on forgets its optimiser",
         "hatnet/training/state.py",
         'if path.startswith("optimiser."):',

@@ -217,17 +217,14 @@ def test_with_linear_values_twice_the_composed_map_of_plain_attention_is_the_jac
 @also(MUST_HIT)
 @given(case=map_cases)
 def test_going_back_through_a_convolution_is_a_product_with_its_receptive_field(case):
-    """Figure 1: downsampling and the stem, at strides 1 to 3, on maps of odd and even sides; sums stay."""
+    """Figure 1: downsampling and the stem, at strides 1 to 3, on maps of odd and even sides."""
     size = case.height, case.width
     for stride in (1, 2, 3):
         small = dataclasses.replace(case, height=-(-size[0] // stride), width=-(-size[1] // stride))
         rows = random_rows(small)
-        for whole in (True, False):
-            matrix = by_hand.receptive_field(size, stride, whole)
-            found = through_convolution(rows, size, stride, whole)
-            assert_same(found, np.stack([as_maps(one.reshape(-1, 3).numpy().T @ matrix, size) for one in rows]), case)
+        matrix = by_hand.receptive_field(size, stride)
         found = through_convolution(rows, size, stride)
-        assert_same(found.sum(dim=(1, 2)), rows.sum(dim=(1, 2)).numpy(), case)
+        assert_same(found, np.stack([as_maps(one.reshape(-1, 3).numpy().T @ matrix, size) for one in rows]), case)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -241,15 +238,15 @@ def test_a_receptive_field_is_where_a_convolution_of_ones_looks(stride):
         assert np.array_equal(answer > 0, by_hand.receptive_field((H, W), stride)[:, place] > 0)
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-def test_a_convolution_draws_no_grid_over_a_map_that_has_none(stride):
-    """Figure 1: equal weights of outputs stay equal weights of places, away from the border."""
-    size = 14, 13
-    even = torch.ones(1, ceil(14 / stride), ceil(13 / stride), 1, dtype=torch.float64)
-    back = through_convolution(even, size, stride, whole=False)[0, :-1, :-1, 0]  # the last ones are seen less
-    if stride == 1:
-        back = back[1:, 1:]
-    assert_same(back, np.full(back.shape, 1 / stride**2), stride)
+@also(MUST_HIT)
+@given(case=map_cases)
+def test_a_convolution_draws_nothing_into_an_even_map(case):
+    """Figure 1: no grid and no border, at strides 1 and 2, on maps of odd and even sides."""
+    for stride in (1, 2):
+        h, w = -(-case.height // stride), -(-case.width // stride)
+        even = torch.full((1, h, w, 1), 1 / (h * w), dtype=torch.float64)
+        back = through_convolution(even, (case.height, case.width), stride)
+        assert_same(back, np.full(back.shape, 1 / (case.height * case.width)), case)
 
 
 @pytest.mark.parametrize("strides", [(2, 2), (1, 2), (2, 1), (1, 1)])
@@ -307,13 +304,14 @@ def test_numpy_and_pytorch_agree_on_every_map_of_a_network(case):
                 assert_same(torch.from_numpy(maps.local(s, b, query, head)), want, case)
         H0, W0 = maps.layouts[0].map
         rolled = np.stack([by_hand.rollout(trace, case.config, s, b) for trace in traces])
-        assert_same(torch.from_numpy(maps.rollout(s, b, query)), rolled[:, row].reshape(-1, H0, W0), case)
-        assert_same(torch.from_numpy(maps.rollout(s, b)), rolled.mean(axis=1).reshape(-1, H0, W0), case)
-        first = np.stack([by_hand.rollout(trace, case.config, s, 0)[row] for trace in traces])
+        one, mean = (by_hand.to_shares(rows).reshape(-1, H0, W0) for rows in (rolled[:, row], rolled.mean(axis=1)))
+        assert_same(torch.from_numpy(maps.rollout(s, b, query)), one, case)
+        assert_same(torch.from_numpy(maps.rollout(s, b)), mean, case)
+        first = by_hand.to_shares(np.stack([by_hand.rollout(trace, case.config, s, 0)[row] for trace in traces]))
         assert_same(torch.from_numpy(maps.rollout(s, 0, query)), first.reshape(-1, H0, W0), case)
     stem = by_hand.stem_matrix(maps.size, case.config.stem_strides)
     pixels = torch.from_numpy(maps.rollout(pixels=True))
-    assert_same(pixels, (rolled.mean(axis=1) @ stem).reshape(-1, *maps.size), case)
+    assert_same(pixels, by_hand.to_shares(rolled.mean(axis=1) @ stem).reshape(-1, *maps.size), case)
     assert_same(pixels.sum(dim=(1, 2)), np.ones(case.batch), case)
 
 
@@ -416,7 +414,7 @@ def test_numpy_and_pytorch_agree_on_the_class_map(case):
         assert np.abs(found[image] - want).max() <= TOLERANCES[torch.float64] * max(1, want.max()), case
         assert found[image].min() >= 0
     pixels = torch.from_numpy(maps.class_map(label, pixels=True))
-    want = found.reshape(case.batch, -1) @ by_hand.stem_matrix(maps.size, case.config.stem_strides, whole=False)
+    want = found.reshape(case.batch, -1) @ by_hand.stem_matrix(maps.size, case.config.stem_strides)
     assert_same(pixels, want.reshape(-1, *maps.size), case)
 
 

@@ -20,6 +20,7 @@ from hatnet.faithfulness.baselines import baseline, blur
 from hatnet.faithfulness.correlation import ranks, spearman
 from hatnet.faithfulness.curves import counts
 from hatnet.faithfulness.grad_cam import Watched, grad_cam
+from hatnet.faithfulness.methods import to_pixels
 from hatnet.faithfulness.patches import over_patches, swap
 from hatnet.faithfulness.record import MEASURES
 from hatnet.faithfulness.statistics import BETTER, gain, interval, told_apart
@@ -217,9 +218,16 @@ def test_every_map_covers_the_image_is_finite_and_the_image_s_own(asked, method)
         assert torch.allclose(METHODS[method].draw(alone)[0], found[1], atol=1e-5 * float(found.abs().max()))
 
 
-def test_rollout_and_the_last_attention_share_out_one_whole(asked):
-    for method in ("rollout", "last-attention"):
-        assert METHODS[method].draw(asked).sum(dim=(1, 2)).tolist() == pytest.approx([1, 1, 1], abs=1e-4)
+def test_rollout_shares_out_one_whole(asked):
+    assert METHODS["rollout"].draw(asked).sum(dim=(1, 2)).tolist() == pytest.approx([1, 1, 1], abs=1e-4)
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_the_way_to_pixels_prefers_none(asked, stage):
+    """Else a map that says nothing would have an order, and be scored for it."""
+    H, W = asked.model.config.layout(28, 28)[stage].map
+    pixels = to_pixels(asked, torch.ones(3, H * W), stage)
+    assert torch.allclose(pixels, pixels[0, 0, 0].expand(3, 28, 28), rtol=1e-5)
 
 
 # --- The study and its record ----------------------------------------------------------------------------------------

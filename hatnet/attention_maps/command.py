@@ -12,7 +12,7 @@ import tyro
 from numpy.typing import NDArray
 
 from hatnet.attention_maps.maps import AttentionMaps, attention_maps, require_memory
-from hatnet.attention_maps.picture import read_picture, to_image
+from hatnet.attention_maps.picture import read_picture, shown_size, to_image
 from hatnet.attention_maps.source import Source, find_source
 from hatnet.attention_maps.subject import KINDS, Subject
 from hatnet.attention_maps.tokens import require, require_place, token_at
@@ -70,8 +70,8 @@ def attention(
     target, pixel = usable_device(device), None if query is None else _pixel(query)
     source = find_source(checkpoint, pretrained, variant, seed)
     config = source.model.config
-    picture = read_picture(image, config.in_channels, source.image_size if size is None else size, square)
-    height, width = picture.shape[:2]
+    size = source.image_size if size is None else size
+    height, width = shown_size(image, size, square)
     layouts = config.layout(height, width)  # raises where the image is too small
     stage = max(len(config.stages) - 2, 0) if stage is None else stage
     require_place(config, layouts, stage)
@@ -82,17 +82,22 @@ def attention(
     kinds = KINDS if kind == "all" else (kind,)
     subject = Subject(stage, block, token, head, _class(label, source), kinds)
     subject.shown(layouts)  # raises where there is nothing to show
+    if head is not None and kind in ("rollout", "class"):
+        raise ValueError(f"--kind {kind} is of all heads together, so --head {head} can't be shown; leave it out")
 
     model, limit = source.model.to(target), int(memory * 2**30)
-    pixels = to_image(picture, source.mean, source.std).to(next(model.parameters()))
-    if "class" in kinds:
-        require_memory(config, height, width, 1, pixels.element_size(), limit, gradients=True)
+    weight = next(model.parameters())
+    require_memory(config, height, width, 1, weight.element_size(), limit, gradients="class" in kinds)
+    picture = read_picture(image, config.in_channels, size, square)
+    pixels = to_image(picture, source.mean, source.std).to(weight)
     maps = attention_maps(model, pixels, limit)
     console.print(
         f"HAT-Net {config.name.capitalize()} on {(image or CHELSEA).name}, shown as {width} x {height} pixels; "
         f"stage {stage}, block {block}, token {token} at pixel {x},{y}"
     )
     console.print(source.words)
+    if checkpoint is None and pretrained is None:
+        console.print("Give --checkpoint FILE, or --pretrained fashion-mnist, for maps of a trained network.")
     for path in files:
         if path.suffix == ".html":
             _explore(path, (image or CHELSEA).name, picture, maps, subject, (x, y), source)

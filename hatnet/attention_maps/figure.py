@@ -25,11 +25,13 @@ from numpy.typing import NDArray
 
 from hatnet.attention_maps.maps import AttentionMaps
 from hatnet.attention_maps.subject import Subject
+from hatnet.config import Stage
 from hatnet.files import write_whole
 
 COLOURS = "viridis"
 OPACITY = 0.78  # of the cells over the grey image; the colour bars lie on grey with the same
 GREY = 0.62  # of the image below them, on average
+OF_A_HEAD = {"local", "global", "composed"}  # kinds of maps that each head has its own of
 SIDE = 2.4  # of a panel, in inches
 WINDOW = "#E69F00"  # of Okabe and Ito, as is
 QUERY = "#D55E00"
@@ -92,7 +94,9 @@ def save(figure: Figure, path: Path) -> None:
     """Write a figure as the file's suffix says, whole or not at all; the same figure gives the same bytes."""
     kind, buffer = path.suffix.removeprefix("."), io.BytesIO()
     with matplotlib.rc_context(STYLE):
-        metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {}
+        metadata: dict[str, Any] = {"Title": figure.get_suptitle(), "Description": figure.get_label()}
+        if kind == "svg":
+            metadata["Date"] = None
         figure.savefig(buffer, format=kind, dpi=200, facecolor="white", metadata=metadata)
     write_whole(path, buffer.getvalue())
 
@@ -218,12 +222,15 @@ def _title(maps: AttentionMaps, subject: Subject) -> str:
     name, stage = f"HAT-Net {maps.config.name.capitalize()}", maps.config.stages[subject.stage]
     if set(subject.kinds) == {"class"}:
         return f"{name}: what speaks for a class"
-    heads = f"mean of {stage.heads} heads" if subject.head is None else f"head {subject.head}"
     row, column = subject.query
-    return (
-        f"{name}: what token ({row}, {column}) takes, stage {subject.stage}, block {subject.block}, "
-        f"{heads if stage.heads > 1 else 'its one head'}"
-    )
+    title = f"{name}: what token ({row}, {column}) takes, stage {subject.stage}, block {subject.block}"
+    return f"{title}, {_heads(stage, subject)}" if set(subject.kinds) <= OF_A_HEAD else title
+
+
+def _heads(stage: Stage, subject: Subject) -> str:
+    if stage.heads == 1:
+        return "its one head"
+    return f"mean of {stage.heads} heads" if subject.head is None else f"head {subject.head}"
 
 
 def _words(maps: AttentionMaps, subject: Subject, weights: str, letters: int) -> str:
@@ -232,13 +239,14 @@ def _words(maps: AttentionMaps, subject: Subject, weights: str, letters: int) ->
     sizes = f"G1 = {stage.grid_size}, G2 = {stage.pool_size}" if stage.grid_size else "plain attention"
     notes = {
         "composed": "Composed: every way through the block counts the same, residuals too.",
-        "rollout": "Rollout: the product of the blocks, with MLPs counted as residuals.",
-        "class": "Relevance: attention times its gradient where positive, rolled out.",
+        "rollout": "Rollout: the product of the blocks, of all heads, with MLPs counted as residuals.",
+        "class": "Relevance: attention times its gradient where positive, of all heads, rolled out.",
     }
     lines = [
         weights,
         f"Image of {maps.size[1]} x {maps.size[0]} pixels. Stage {subject.stage}, counted from 0: {H} x {W} tokens of "
         f"{stage.stride} x {stage.stride} pixels, {sizes}.",
+        f"Local, global and composed: {_heads(stage, subject)}." if set(subject.kinds) > OF_A_HEAD else "",
         " ".join([notes[kind] for kind in subject.kinds if kind in notes]),
         "Where a bar ends in a point, some cells are beyond it." if set(subject.kinds) & set(notes) else "",
     ]

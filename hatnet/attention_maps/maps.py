@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,7 +38,7 @@ def attention_maps(model: HATNet, image: Tensor, limit: int = 2 * GIB) -> Attent
 
     Raises:
         TypeError, ValueError: for an image that the network does not take.
-        ValueError: if the weights would take more than `limit`.
+        ValueError: if the weights would take more than `limit`, or what the network makes of the image is not finite.
 
     >>> import hatnet
     >>> maps = attention_maps(hatnet.create_model("micro"), torch.zeros(3, 28, 36))
@@ -51,6 +51,11 @@ def attention_maps(model: HATNet, image: Tensor, limit: int = 2 * GIB) -> Attent
     trace = _WeightsOnly()
     with _as_tested(model), torch.inference_mode():
         model(images, trace)
+    for name, values in trace.items():
+        if not torch.isfinite(values).all():
+            raise ValueError(
+                f"{name} is not finite for this image; are all of its pixels, and of the network's weights?"
+            )
     return AttentionMaps(model, images, trace, limit, batched=image.ndim == 4)
 
 
@@ -198,9 +203,9 @@ class AttentionMaps:
                 maps = through_convolution(maps, self.layouts[s - 1].map, stride=2)
         if pixels:
             maps = through_stem(maps, self.size, self.config.stem_strides)
-        return self._array(maps[..., 0])
+        return self._array((maps / maps.sum(dim=(1, 2), keepdim=True))[..., 0])
 
-    def class_map(self, label: int | Sequence[int] | None = None, pixels: bool = False) -> Array:
+    def class_map(self, label: int | Iterable[int] | None = None, pixels: bool = False) -> Array:
         """What speaks for a class: gradient-weighted attention rolled out; not negative, its sum has no meaning.
 
         The first time a class is asked for, the network runs once more, with gradients.
@@ -230,7 +235,7 @@ class AttentionMaps:
                 carried = carried.through_downsampling(self.layouts[s - 1].map)
         maps = carried.added
         if pixels:
-            maps = through_stem(maps, self.size, self.config.stem_strides, whole=False)
+            maps = through_stem(maps, self.size, self.config.stem_strides)
         return self._array(maps[..., 0])
 
     def _parts(self, stage: int, block: int, query: Token, head: int | None) -> Parts[Tensor]:
@@ -268,10 +273,10 @@ class AttentionMaps:
     def _check(self, stage: int, block: int, query: Token, head: int | None) -> None:
         require_place(self.config, self.layouts, stage, block, head, query)
 
-    def _labels(self, label: int | Sequence[int] | None) -> tuple[int, ...]:
+    def _labels(self, label: int | Iterable[int] | None) -> tuple[int, ...]:
         if label is None:
             return tuple(self._logits.argmax(dim=1).tolist())
-        labels = tuple(label) if isinstance(label, Sequence) else (label,) * len(self._images)
+        labels = tuple(int(one) for one in label) if isinstance(label, Iterable) else (int(label),) * len(self._images)
         if len(labels) != len(self._images):
             raise ValueError(f"{len(labels)} labels are given for {len(self._images)} images")
         for one in labels:

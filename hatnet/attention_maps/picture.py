@@ -10,7 +10,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hatnet.photo import CHELSEA
+from hatnet.photo import CHELSEA, open_image, size_of_image
+
+
+def shown_size(path: Path | None, size: int, square: bool) -> tuple[int, int]:
+    """Height and width that `read_picture` will give, found without decoding the file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it can't be read as an image, or `size` is not positive.
+
+    >>> shown_size(None, size=30, square=False)
+    (30, 45)
+    """
+    if size < 1:
+        raise ValueError(f"size={size} must be at least 1 pixel")
+    height, width = size_of_image(path or CHELSEA)
+    return (size, size) if square else _resized(height, width, size)
 
 
 def read_picture(path: Path | None, channels: int, size: int, square: bool) -> NDArray[np.float64]:
@@ -32,28 +48,26 @@ def read_picture(path: Path | None, channels: int, size: int, square: bool) -> N
     >>> read_picture(None, channels=1, size=30, square=False).shape
     (30, 45)
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
-    path = path or CHELSEA
     if channels not in (1, 3):
         raise ValueError(f"the network takes {channels} channels; an image file gives 1 (grey) or 3 (colour)")
     if size < 1:
         raise ValueError(f"size={size} must be at least 1 pixel")
-    if not path.is_file():
-        raise FileNotFoundError(f"no image file at {path}")
-    try:
-        with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file).convert("RGB" if channels == 3 else "L")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} can't be read as an image: {error}") from error
-    scale = size / min(image.size)
-    width, height = (max(size, round(side * scale)) for side in image.size)
+    image = open_image(path or CHELSEA, "RGB" if channels == 3 else "L")
+    height, width = _resized(image.height, image.width, size)
     if (width, height) != image.size:  # pixels that fit are left alone
         image = image.resize((width, height), Image.Resampling.BICUBIC)
     if square:
         left, top = (width - size) // 2, (height - size) // 2
         image = image.crop((left, top, left + size, top + size))
     return np.asarray(image, dtype=np.float64) / 255
+
+
+def _resized(height: int, width: int, size: int) -> tuple[int, int]:
+    """With the shorter side `size` pixels long."""
+    scale = size / min(height, width)
+    return max(size, round(height * scale)), max(size, round(width * scale))
 
 
 def to_image(picture: NDArray[np.float64], mean: Sequence[float], std: Sequence[float]) -> Tensor:

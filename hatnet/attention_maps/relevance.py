@@ -8,7 +8,7 @@ $$\bar W = \frac{1}{\text{heads}} \sum_{\text{heads}} \max\left(\frac{\partial y
 A weight counts where raising it would raise y. Blocks and stages are composed as in rollout, with relevances for
 weights, and residuals that together carry one: a block counts with $I + (\bar L + \bar G P + \bar G P \bar L) / 2$,
 a plain one with $I + \bar A$. Relevances are no shares: rows don't sum to one. What residuals alone carry, the same for
-every class, is left out; and what convolutions see outside a map is lost, or the border would always look relevant.
+every class, is left out.
 """
 
 from __future__ import annotations
@@ -80,5 +80,5 @@ class Carried:
 
     def through_downsampling(self, size: tuple[int, int]) -> Carried:
         """From one stage to the one before it, whose maps have `size`."""
-        alone, added = (through_convolution(maps, size, stride=2, whole=False) for maps in (self.alone, self.added))
+        alone, added = (through_convolution(maps, size, stride=2) for maps in (self.alone, self.added))
         return Carried(alone, added)

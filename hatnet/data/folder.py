@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hatnet.data.images import DataError, Split
 from hatnet.files import write_whole
+from hatnet.photo import open_image
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})
 
@@ -78,13 +79,10 @@ def read_image(path: Path) -> Tensor:
     Raises:
         DataError: if it can't be read as an image.
     """
-    from PIL import Image, ImageOps
-
     try:
-        with Image.open(path) as file:
-            pixels = np.array(ImageOps.exif_transpose(file).convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} can't be read as an image: {error}") from error
+        pixels = np.array(open_image(path, "RGB"))
+    except (FileNotFoundError, ValueError) as error:
+        raise DataError(str(error)) from error
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 

@@ -63,6 +63,8 @@ def faithfulness(
                 _files(kept, out, again=True)
             _show(kept)
         return
+    if threads < 1:
+        raise ValueError(f"threads={threads} must be at least 1")
     settings = Settings(
         data=data, images=images, methods=methods, baselines=baselines, patch=patch, steps=steps, seed=seed
     )

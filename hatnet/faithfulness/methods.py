@@ -60,7 +60,7 @@ def last_attention(asked: Asked) -> Tensor:
     last = len(asked.model.config.stages) - 1
     block = asked.model.config.stages[last].depth - 1
     weights = torch.from_numpy(asked.attention.weights[f"stages.{last}.blocks.{block}.attention.weights"])
-    return _to_pixels(asked, weights.mean(dim=(1, 2)), last)  # (B, heads, HW, HW) -> (B, HW)
+    return to_pixels(asked, weights.mean(dim=(1, 2)), last)  # (B, heads, HW, HW) -> (B, HW)
 
 
 def gradient(asked: Asked) -> Tensor:
@@ -94,11 +94,11 @@ def chance(asked: Asked) -> Tensor:
 
 
 def _cam(asked: Asked, stage: int) -> Tensor:
-    return _to_pixels(asked, grad_cam(asked.model, asked.images, asked.labels, stage).flatten(1), stage)
+    return to_pixels(asked, grad_cam(asked.model, asked.images, asked.labels, stage).flatten(1), stage)
 
 
-def _to_pixels(asked: Asked, maps: Tensor, stage: int) -> Tensor:
-    """Maps of a stage's tokens (B, HW), taken back through the convolutions by where they look."""
+def to_pixels(asked: Asked, maps: Tensor, stage: int) -> Tensor:
+    """Maps of a stage's tokens (B, HW), taken back through the convolutions by where they look; an even one stays even."""
     config, layouts = asked.model.config, asked.model.config.layout(*asked.size)
     placed = maps.view(len(maps), *layouts[stage].map, 1)
     for layout in reversed(layouts[:stage]):

@@ -58,6 +58,8 @@ def train(
     tuned = "" if recipe.weights is None else "-tuned"
     folder = out or Path("runs") / f"{Path(recipe.data.removeprefix('folder:')).name}-{recipe.variant}{tuned}"
     if threads is not None:
+        if threads < 1:
+            raise ValueError(f"threads={threads} must be at least 1")
         torch.set_num_threads(threads)
     with join(_device(device)) as world:
         data = _without_broken_files(_opened(recipe.data, data_dir, download, world), data_dir, world)
