@@ -99,8 +99,8 @@ def _in_8_bits(image: Image.Image) -> Image.Image:
     pixels = np.asarray(image)
     if image.mode == "F" or pixels.min() < 0 or pixels.max() > 65535:
         raise ValueError(
-            f"its pixels (mode {image.mode}) go from {pixels.min():g} to {pixels.max():g}, and which of them is white is "
-            "not known; save it with 8 or 16 bits a channel"
+            f"its pixels (mode {image.mode}) go from {pixels.min():g} to {pixels.max():g}, and which is white is not "
+            "known; save it with 8 or 16 bits a channel"
         )
     return Image.fromarray((pixels / 257).round().astype(np.uint8))
 

@@ -204,6 +204,7 @@ WHY = {
     "drop_path": "the last block is left out for 1 image in 10, the first never",
     "classifier_drop": "the authors have 0.2, for 1000 classes",
     "initial_weights": "normal with deviation 0.02",
+    "weights": "None: no trained ones; a file to start from in their place, as in part 8",
     "grid_sizes": "None: the variant's 8, 7, 7",
     "pool_sizes": "None: the variant's 8, 4, 2",
     "precision": "auto: bfloat16 for matrices on a GPU that has it, float32 for norms, sums and weights",
@@ -355,17 +356,9 @@ torch.save(
 )
 
 
-def from_imagenet(config: hatnet.HATNetConfig) -> hatnet.HATNet:
-    """A network for other classes, with the authors' weights in all but its classifier."""
-    model = hatnet.HATNet(config)
-    new = {name: weight for name, weight in model.state_dict().items() if name.startswith("classifier.")}
-    model.load_state_dict(hatnet.load_official(CHECKPOINT).state_dict() | new)
-    return model
-
-
-fine = replace(toy, lr=5e-5, mixup=0.0, cutmix=0.0, ema=0.0)  # a suggestion, not measured
+fine = replace(toy, weights=str(CHECKPOINT), lr=5e-5, mixup=0.0, cutmix=0.0, ema=0.0)  # a suggestion, not measured
 with join("cpu") as world:
-    tuned = Training(fine, clean, ROOT.parent / "fine", world, build=from_imagenet)
+    tuned = Training(fine, clean, ROOT.parent / "fine", world)
     start = {name: weight.clone() for name, weight in tuned.model.state_dict().items()}
     tuned.run(Watch(report))
 
@@ -374,9 +367,11 @@ kept = [name for name, weight in start.items() if name not in changed and torch.
 print(f"{len(kept)} tensors start from the file, new are {', '.join(changed)}")
 
 # %% [markdown]
-# Two warnings. First, `initial_weights="fan-in"` would draw all of them anew *after* `build`; the recipe for
-# fine-tuning must say `"authors"`, as `imagenette` does. Second, **don't judge fine-tuning on Imagenette**. Its photos
-# *are* ImageNet's, and most of its test photos come from ImageNet's training part:
+# On the command line that is `--weights HAT-Net_Tiny.pth`. Weights of other classes lend all but their classifier; what
+# else does not fit is listed, before anything starts.
+#
+# A warning: **don't judge fine-tuning on Imagenette**. Its photos *are* ImageNet's, and most of its test photos come
+# from ImageNet's training part:
 
 # %%
 tests, classes, imagenet_tests_a_class = 3_925, 10, 50

@@ -31,10 +31,11 @@ def through_convolution(maps: Tensor, size: tuple[int, int], stride: int) -> Ten
     """Rows over what comes out of a 3x3 convolution, taken back to its input.
 
     A place takes from the outputs that look at it: along each axis in proportion 1, 2, 1 at stride 2, where two outputs
-    see the outer ones, and alike otherwise. Every place takes as much as every other, so that an even map stays even, at
-    the border too. (Did every *output* give as much as every other, the corner of a photo would come out of HAT-Net Tiny
-    18 times too bright and the opposite one a thousand times too dark: the first output of a row has 1.5 places, the last
-    2.5.) So sums stay only nearly, and `AttentionMaps.rollout` divides by the sum in the end.
+    see the outer ones, and alike otherwise. Every place takes as much as every other, so that an even map stays even,
+    at the border too. (If every *output* gave as much as every other, an even map of HAT-Net Tiny's last stage would
+    end 18 times too bright in one corner of a photo and a thousand times too dark in the opposite one: the first output
+    of a row has 1.5 places, the last 2.5.) So sums stay only nearly, and `AttentionMaps.rollout` divides by the sum in
+    the end.
 
     Args:
         maps: (B, ceil(H / s), ceil(W / s), R).

@@ -98,7 +98,7 @@ def _cam(asked: Asked, stage: int) -> Tensor:
 
 
 def to_pixels(asked: Asked, maps: Tensor, stage: int) -> Tensor:
-    """Maps of a stage's tokens (B, HW), taken back through the convolutions by where they look; an even one stays even."""
+    """Maps of a stage's tokens (B, HW), taken back through the convolutions by where they look; even ones stay even."""
     config, layouts = asked.model.config, asked.model.config.layout(*asked.size)
     placed = maps.view(len(maps), *layouts[stage].map, 1)
     for layout in reversed(layouts[:stage]):
