@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+REMAINS = ".part."  # in the names of files that are being written
+
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that there is never half of one: to a neighbour first, then into its place.
@@ -13,7 +15,7 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         OSError: if it can't be written; an older file at `path` is then still there.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}{REMAINS}")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -26,3 +28,15 @@ def write_whole(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+    if os.name == "posix":  # the new name is on the disk only when the folder is
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def remove_remains(folder: Path) -> None:
+    """Remove what a kill in the middle of `write_whole` left in a folder that nobody else writes to."""
+    for path in folder.glob(f".*{REMAINS}*"):
+        path.unlink(missing_ok=True)

@@ -7,8 +7,10 @@ import math
 import multiprocessing
 import os
 import resource
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -220,6 +222,21 @@ def test_a_training_that_is_killed_goes_on_bit_for_bit(whole, tmp_path):
     assert kills >= 1, "a test that never kills can't fail"
 
 
+def test_a_scheduler_that_ends_all_processes_of_a_training_ends_it_in_order(tmp_path):
+    """SIGTERM to the whole group, those that prepare images too."""
+    command = [sys.executable, "-m", "hatnet", "train", "fashion-quick", "--workers", "1", "--out", str(tmp_path)]
+    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, start_new_session=True) as child:
+        while not (tmp_path / "run.json").exists():
+            assert child.poll() is None
+            time.sleep(0.1)
+        time.sleep(2)
+        os.killpg(child.pid, signal.SIGTERM)
+        said, _ = child.communicate(timeout=60)
+    assert child.returncode == 130, said
+    assert "nothing is lost" in said
+    assert load_state(tmp_path / "state.safetensors")[0].step > 0
+
+
 def test_a_full_disk_leaves_the_last_good_state(whole, tmp_path):
     """The system refuses files above a size, as a full disk would; then there is room again."""
     run(tmp_path, watch=Watch(stop=True))
@@ -410,9 +427,20 @@ def test_a_loss_that_is_not_finite_stops_training_and_says_what_to_do(tmp_path):
     training = Training(SMALL, small_data(), tmp_path, ALONE, build=thin)
     with torch.no_grad():
         training.model.classifier.bias.fill_(float("nan"))
-    with pytest.raises(NonFiniteLossError, match=r"not finite after step 5 .*lower lr than 0.003"):
+    with pytest.raises(NonFiniteLossError, match=r"not finite at step 1 .*lower lr than 0.003"):
         training.run()
     assert not (tmp_path / "state.safetensors").exists(), "no state is kept that can't be gone on from"
+
+
+def test_weights_that_the_last_step_spoilt_are_not_kept(whole, tmp_path):
+    """The loss before that step is still finite; so is the state of the epoch before, and it goes on."""
+    training = Training(SMALL, small_data(), tmp_path, ALONE, build=thin)
+    training.model.classifier.weight.register_hook(lambda slope: slope * (torch.inf if training.step == 9 else 1))
+    with pytest.raises(NonFiniteLossError, match="not finite at step 10"):
+        training.run()
+    assert load_state(tmp_path / "state.safetensors")[0].step == 5
+    run(tmp_path, resume=True)
+    assert outcome(tmp_path) == outcome(whole)
 
 
 def test_a_compiled_training_is_the_same_training(whole, tmp_path, monkeypatch):
@@ -452,10 +480,26 @@ def test_a_folder_with_a_run_is_not_overwritten(whole):
 
 
 def test_a_state_of_another_recipe_is_refused_with_the_differences(whole):
-    with pytest.raises(
-        CheckpointError, match=r"another recipe.*\nlr: 0.1 here, 0.003 there\nseed: 9 here, 3 there|seed"
-    ):
+    with pytest.raises(CheckpointError, match=r"another recipe.*\nseed: 9 here, 3 there\nlr: 0.1 here, 0.003 there"):
         run(whole, replace(SMALL, lr=0.1, seed=9), resume=True)
+
+
+def test_a_state_of_other_data_is_refused_with_the_differences(whole):
+    with pytest.raises(CheckpointError, match=r"of other data(.|\n)*training images: 70 here, 80 there"):
+        Training(SMALL, small_data(train=7), whole, ALONE, resume=True, build=thin)
+
+
+def test_a_run_that_goes_on_says_when_it_did_and_clears_up_after_a_kill(tmp_path):
+    run(tmp_path, watch=Watch(stop=True))
+    begun = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / ".state.safetensors.part.x1").write_bytes(b"half")
+    run(tmp_path, resume=True)
+    facts = json.loads((tmp_path / "run.json").read_text())
+    assert facts["date"] == begun["date"]
+    assert [again["after step"] for again in facts["started again"]] == [1]
+    assert not list(tmp_path.glob(".*"))
+    run(tmp_path, resume=True)  # there is nothing left to do
+    assert json.loads((tmp_path / "run.json").read_text()) == facts
 
 
 def test_a_damaged_state_is_refused(whole, tmp_path):

@@ -446,7 +446,8 @@ assert all(equal)
 
 # %% [markdown]
 # Two things are proved at once: the loop of part 6 is *the same computation* as the library's, and a killed run loses
-# nothing but the seconds since its last save. Our tests kill real processes a hundred times at random moments.
+# nothing but the seconds since its last save. Our tests kill a real process at random moments; by hand we did so a
+# hundred times.
 #
 # "In every bit" holds on one machine with one number of threads. Another number of threads or a GPU adds the same
 # numbers in another order, and then the last digits differ, and after many steps the first ones too.

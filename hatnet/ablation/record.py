@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hatnet.ablation.arms import ARMS, check_arms
 from hatnet.ablation.matching import Fitted, fit
@@ -48,7 +48,7 @@ class Settings:
     clip: float = 1.0
     ema: float = 0.98
     flip: bool = True
-    initial_weights: str = "fan-in"
+    initial_weights: Literal["authors", "fan-in"] = "fan-in"
 
     def __post_init__(self) -> None:
         if self.data not in DATA:
@@ -67,7 +67,7 @@ class Settings:
             data=self.data, variant="micro", image_size=self.images.size, epochs=self.epochs, seed=seed,
             batch_size=self.batch_size, slice_size=self.batch_size, lr=self.lr, warmup_epochs=self.warmup_epochs,
             weight_decay=self.weight_decay, clip=self.clip, ema=self.ema, crop_padding=0, flip=self.flip,
-            initial_weights="fan-in",
+            initial_weights=self.initial_weights,
         )  # fmt: skip
 
     def fit(self, arm: str) -> Fitted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Protocol
 
 import torch
@@ -76,6 +77,19 @@ class Split:
     def channels(self) -> int:
         """C_in: 1 for grey images, 3 for colour."""
         return len(self.mean)
+
+
+def fingerprint(data: Split) -> dict[str, int | str]:
+    """What a training that goes on must find as it left it: how many images, of which classes, in which order."""
+    digest = blake2b("\n".join(data.classes).encode(), digest_size=8)
+    for images in (data.train, data.test):
+        digest.update(images.labels.numpy().tobytes())
+    return {
+        "training images": len(data.train),
+        "test images": len(data.test),
+        "classes": len(data.classes),
+        "names and labels": digest.hexdigest(),
+    }
 
 
 def balanced(labels: Tensor, per_class: int) -> Tensor:

@@ -68,9 +68,11 @@ def _load(dataset: Dataset[tuple[Tensor, Tensor]], batches: object, workers: int
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
-        worker_init_fn=_leave_interrupts_to_the_first_process,
+        worker_init_fn=_leave_signals_to_the_training,
     )
 
 
-def _leave_interrupts_to_the_first_process(_: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
+def _leave_signals_to_the_training(_: int) -> None:
+    """Ctrl-C reaches all processes of a terminal, and a scheduler's SIGTERM all of a job; it ends them in order."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

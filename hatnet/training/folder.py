@@ -15,7 +15,7 @@ import torch
 
 from hatnet.config import HATNetConfig
 from hatnet.data import Split
-from hatnet.files import write_whole
+from hatnet.files import remove_remains, write_whole
 from hatnet.training.processes import World
 from hatnet.training.recipes import Recipe, to_json
 
@@ -56,6 +56,19 @@ class RunFolder:
         """What was run on what, and what came out."""
         write_whole(self.facts, (json.dumps(facts, indent=2) + "\n").encode())
 
+    def begin(self, step: int, facts: dict[str, Any]) -> None:
+        """Write the facts; where the run goes on after some steps, add to those of its first start.
+
+        What a kill left half-written goes.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        remove_remains(self.path)
+        if step and self.facts.is_file():
+            again = {"after step": step} | {key: facts[key] for key in ("date", "hardware", "versions")}
+            first = json.loads(self.facts.read_text())
+            facts = first | {"started again": [*first.get("started again", []), again]}
+        self.write_facts(facts)
+
     def finish(self, history: list[dict[str, float]]) -> None:
         """Add to the facts what came out."""
         facts = json.loads(self.facts.read_text())
@@ -65,7 +78,11 @@ class RunFolder:
             "best test accuracy (chosen by looking at the test images)": best["test_accuracy"],
             "epoch of the best": best["epoch"],
             "seconds of training": round(sum(row["seconds"] for row in history), 1),
-            "images per second": round(sum(row["images_per_second"] for row in history) / len(history), 1),
+            "images per second": round(
+                sum(row["images_per_second"] * row["seconds"] for row in history)
+                / sum(row["seconds"] for row in history),
+                1,
+            ),
             "memory in MB": max(row["memory_mb"] for row in history),
         }
         self.write_facts(facts)

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 
 import torch
@@ -21,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hatnet.checkpoints import CheckpointError, save
 from hatnet.config import HATNetConfig
-from hatnet.data import Split
+from hatnet.data import Split, fingerprint
 from hatnet.data.transforms import for_testing, for_training, mixing
 from hatnet.network import HATNet
 from hatnet.training.average import WeightAverage
@@ -150,24 +149,28 @@ class Training:
             OSError: if the folder can't be written; the last good state is then still there.
         """
         watch = watch or Watch()
-        if self.world.first:
-            self.folder.path.mkdir(parents=True, exist_ok=True)
-            self.folder.write_facts(
-                facts_of(self.recipe, self.data, self.model.config, self.world, self.precision, self.origin)
+        if self.world.first and self.step < self.order.steps:
+            self.folder.begin(
+                self.step,
+                facts_of(self.recipe, self.data, self.model.config, self.world, self.precision, self.origin),
             )
         torch.backends.cudnn.benchmark = True
-        saved, stop = time.monotonic(), False
+        first, saved, stop = self.step, time.monotonic(), False
         while self.step < self.order.steps and not stop:
             start = time.monotonic()
             self.network.train()
             self.take_step()
-            self.seconds += time.monotonic() - start
             end_of_epoch = self.step % self.order.steps_per_epoch == 0
-            if end_of_epoch or self.step % LOOK_EVERY == 0:
-                self._require_finite()
+            look = end_of_epoch or self.step % LOOK_EVERY == 0 or self.step == first + 1
+            save = self.world.first and (end_of_epoch or start - saved > self.save_every)
+            if look or save:
+                self._require_finite(weights=end_of_epoch or save)  # which waits for a GPU, and the clock with it
+            self.seconds += time.monotonic() - start
+            if look:
                 watch.report(self.end_epoch() if end_of_epoch else self.progress())
+            if look or self.world.size == 1:
                 stop = self.world.any(watch.stop)  # all processes end at one step
-            if self.world.first and (end_of_epoch or stop or time.monotonic() - saved > self.save_every):
+            if save or (self.world.first and stop):
                 self.keep()
                 saved = time.monotonic()
         if self.world.first and self.step == self.order.steps:
@@ -257,14 +260,16 @@ class Training:
 
     def keep(self) -> None:
         """Save what is needed to go on from here."""
-        self._require_finite()
+        self._require_finite(weights=True)
         tensors = {
             **{f"model.{name}": tensor for name, tensor in self.model.state_dict().items()},
             **{f"average.{name}": tensor for name, tensor in self.average.model.state_dict().items()},
             **optimiser_tensors(self.optimiser, self.names),
         }
         running = {"loss_sum": float(self.loss_sum), "seconds": self.seconds}
-        state = State(self.step, tensors, self.history, running, self.scaler.state_dict(), self.origin)
+        state = State(
+            self.step, tensors, self.history, running, self.scaler.state_dict(), self.origin, fingerprint(self.data)
+        )
         save_state(self.folder.state, state, self.recipe)
 
     def _restore(self, state: State) -> None:
@@ -291,14 +296,27 @@ class Training:
         different = differences(self.recipe, recipe)
         if different:
             raise CheckpointError(f"{path} is of another recipe, so it can't be gone on from:\n" + "\n".join(different))
+        own = fingerprint(self.data)
+        different = [f"{key}: {own[key]} here, {other} there" for key, other in state.data.items() if own[key] != other]
+        if different:
+            raise CheckpointError(
+                f"{path} is of other data, so it can't be gone on from. Images that have gone or gone bad since must be "
+                "put back first.\n" + "\n".join(different)
+            )
         return state
 
-    def _require_finite(self) -> None:
-        if not isfinite(float(self.loss_sum)):
+    def _require_finite(self, weights: bool = False) -> None:
+        sums = [self.loss_sum]
+        if weights:  # the last step may have spoilt them, which only the next loss would tell
+            sums += [parameter.detach().sum().double() for parameter in self.model.parameters()]
+        if not torch.stack(sums).isfinite().all():
             rate, precision = self.learning_rate(self.step - 1), str(self.precision).removeprefix("torch.")
+            kept = (
+                f"The last good state: {self.folder.state}" if self.folder.state.exists() else "No state is kept yet."
+            )
             raise NonFiniteLossError(
-                f"the loss is not finite after step {self.step} (learning rate {rate:.2g}, {precision}). Try a lower "
-                f"lr than {self.recipe.lr:g}, a longer warm-up, or clip=1. The last good state: {self.folder.state}"
+                f"the loss is not finite at step {self.step} (learning rate {rate:.2g}, {precision}). Try a lower "
+                f"lr than {self.recipe.lr:g}, a longer warm-up, or clip=1. {kept}"
             )
 
     def _exchange_gradients(self, after: bool) -> AbstractContextManager[None]:

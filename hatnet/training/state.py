@@ -29,6 +29,7 @@ class State:
     running: dict[str, float] = field(default_factory=dict)  # of the epoch that is not over
     scaler: dict[str, Any] = field(default_factory=dict)  # of float16
     origin: dict[str, Any] = field(default_factory=dict)  # what is known of weights that the training started from
+    data: dict[str, Any] = field(default_factory=dict)  # which images and labels: `hatnet.data.fingerprint`
 
 
 def save_state(path: Path, state: State, recipe: Recipe) -> None:
