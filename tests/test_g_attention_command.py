@@ -15,7 +15,7 @@ from PIL import Image
 import hatnet
 from hatnet.attention_maps import attention_maps
 from hatnet.attention_maps.figure import COLOURS, GREY, OPACITY, draw, save
-from hatnet.attention_maps.picture import read_picture, to_image
+from hatnet.attention_maps.picture import read_picture, shown_size, to_image
 from hatnet.attention_maps.source import find_source
 from hatnet.attention_maps.subject import KINDS, Subject
 from hatnet.cli import main
@@ -106,6 +106,52 @@ def test_what_training_noted_decides_how_pixels_are_normalised(tmp_path):
     colour = read_picture(None, channels=3, size=64, square=True)
     assert np.array_equal(colour.transpose(2, 0, 1), load_photo(size=64))
     assert np.allclose(to_image(colour, random.mean, random.std), normalise(load_photo(size=64)), atol=1e-15)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grey_of_16_bits_is_as_bright_as_the_same_in_8(tmp_path, channels):
+    eight = np.random.default_rng(2).integers(0, 256, (28, 28), dtype=np.uint8)
+    Image.fromarray(eight).save(tmp_path / "8.png")
+    Image.fromarray(eight.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    want, found = (read_picture(tmp_path / f"{bits}.png", channels, 28, square=True) for bits in (8, 16))
+    assert np.array_equal(want, found)
+
+
+def test_pixels_whose_white_is_not_known_are_refused(tmp_path):
+    Image.fromarray(np.linspace(-1, 1, 784, dtype=np.float32).reshape(28, 28)).save(tmp_path / "map.tiff")
+    with pytest.raises(ValueError, match=r"map.tiff can't be read as an image: its pixels \(mode F\) go from -1 to 1"):
+        read_picture(tmp_path / "map.tiff", 1, 28, square=True)
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(1, (20, 30)), (6, (30, 20))])
+def test_the_size_is_known_before_the_image_is_read(tmp_path, orientation, size):
+    photo = Image.new("RGB", (30, 20))
+    photo.getexif()[0x0112] = orientation
+    photo.save(tmp_path / "photo.jpg", exif=photo.getexif())
+    assert shown_size(tmp_path / "photo.jpg", 20, square=False) == size
+    assert read_picture(tmp_path / "photo.jpg", 3, 20, square=False).shape[:2] == size
+
+
+def test_weights_that_are_not_finite_are_named_and_nothing_is_drawn(run, tmp_path):
+    model = hatnet.create_model("micro")
+    with torch.no_grad():
+        model.stages[1].blocks[0].attention.local_qkv.weight.fill_(torch.nan)
+    hatnet.save(model, tmp_path / "nan.safetensors")
+    status, _, err = run("--checkpoint", tmp_path / "nan.safetensors", "--out", "nan.png")
+    assert status == 2
+    assert "stages.1.blocks.0.attention.local_weights is not finite for this image" in err
+    assert not (tmp_path / "nan.png").exists()
+
+
+def test_a_title_names_a_head_only_where_all_maps_below_are_that_heads():
+    model = hatnet.create_model("micro").eval()
+    picture = read_picture(None, channels=3, size=28, square=True)
+    maps = attention_maps(model, to_image(picture, (0.5,) * 3, (0.5,) * 3).float())
+    titles = {
+        kinds: draw(maps, picture, Subject(1, 0, (3, 4), 1, kinds=kinds), "Random.").get_suptitle()
+        for kinds in (("local",), ("global", "composed"), ("rollout",), KINDS)
+    }
+    assert ["head 1" in title for title in titles.values()] == [True, True, False, False]
 
 
 def test_a_whole_image_keeps_its_shape_and_is_drawn_in_it(run, tmp_path):
@@ -203,6 +249,8 @@ def test_what_is_drawn_is_the_map(tmp_path):
         (["--size", 0], "size=0 must be at least 1 pixel"),
         (["--size", 600, "--memory", 0.5, "--kind", "local"], "GiB, most of them in stage 0, but the limit is 0.5 GiB"),
         (["--size", 300, "--memory", 0.5], "gradients of the attention weights of 1 image of 300 x 300 pixels take"),
+        (["--size", 30000, "--kind", "local"], "GiB, most of them in stage 0"),
+        (["--kind", "rollout", "--head", 0], "--kind rollout is of all heads together, so --head 0 can't be shown"),
         (["--memory", 0], "memory=0.0 must be a number of GiB above 0"),
         (["--out", "nowhere/x"], "no folder nowhere to write x to; create it first"),
         (["--out", "."], ". is a folder; give --out a name in it, such as attention"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 import hatnet
-from hatnet.attention_maps.source import find_source
+from hatnet.attention_maps.source import Source, find_source
 from hatnet.data import open_data
 from hatnet.faithfulness import METHODS, Asked, Settings, area, curve, descending, occlusion, read, study, tables, write
 from hatnet.faithfulness.baselines import baseline, blur
@@ -185,7 +185,7 @@ def test_black_is_black_and_the_mean_is_the_mean():
 @pytest.fixture(scope="module")
 def asked():
     """Three images for a network with weights as training begins with."""
-    model = untrained(hatnet.create_model("micro"), seed=3)
+    model = untrained(Source(hatnet.create_model("micro"), "random weights"), seed=3)
     images = torch.randn(3, 3, 28, 28, generator=torch.Generator().manual_seed(0))
     return Asked(model, images, torch.tensor([1, 7, 4]), torch.zeros_like(images), torch.Generator().manual_seed(0))
 

@@ -36,7 +36,7 @@ from hatnet.data.images import balanced
 from hatnet.equivalence import TOLERANCES, randomise, relative_error
 from hatnet.explorer import stored_numbers
 from hatnet.photo import load_photo, normalise
-from hatnet.training.initial import first_recipe, fresh
+from hatnet.training.initial import before_training
 
 torch.set_num_threads(1)
 np.set_printoptions(precision=3, suppress=True, linewidth=110)
@@ -255,8 +255,8 @@ def effective(map_):
 
 figure, axes = plt.subplots(1, 7, figsize=(14, 2.6), layout="constrained")
 figure.set_label(
-    "A boot with a query token, and six maps of what reached it, one for each block. The first lies in its window; "
-    "each following one is wider, and the last two cover most of the picture."
+    "A boot with a query token, and six maps of what reached it, one for each block. The first is strongest in "
+    "its window; each following one is wider, and the last two cover most of the picture."
 )
 over(axes[0], shown[boot], "a token of the boot", outlines=box(trained.config, 0, look.token_at(x, y, 0)))
 for ax, (stage, b) in zip(axes[1:], depths, strict=True):
@@ -271,7 +271,7 @@ plt.show()
 # very weights that training began with.
 
 # %%
-untrained = fresh(first_recipe(source.about), trained.config).eval()
+untrained = before_training(source.about, trained.config)
 looks = {"before training": attention_maps(untrained, images), "trained": attention_maps(trained, images)}
 wide = {
     name: [effective(one.rollout(s, b, one.token_at(x, y, s))).mean() for s, b in depths] for name, one in looks.items()

@@ -27,7 +27,7 @@ from hatnet.faithfulness.patches import over_patches
 from hatnet.faithfulness.record import End, Likeness, Record, Score, Settings, rounded
 from hatnet.network import HATNet
 from hatnet.scaling.measurement import cpu_model
-from hatnet.training.initial import fan_in
+from hatnet.training.initial import before_training, fan_in
 
 BATCH = 50  # images at once
 
@@ -48,7 +48,7 @@ def study(settings: Settings, source: Source, data: Split, step: Step = lambda _
     """
     start = time.process_time()
     check(settings, source, data)
-    trained, new = source.model.eval(), untrained(source.model, settings.seed)
+    trained, new = source.model.eval(), untrained(source, settings.seed)
     images, labels = chosen(settings, data)
     with torch.inference_mode():
         probabilities = torch.cat([trained(batch).softmax(dim=1) for batch in images.split(BATCH)])
@@ -113,13 +113,21 @@ def chosen(settings: Settings, data: Split) -> tuple[Tensor, Tensor]:
     return (pixels - mean) / std, data.test.labels[indices]
 
 
-def untrained(model: HATNet, seed: int) -> HATNet:
-    """The same network with the weights that training starts from."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        new = HATNet(model.config)
-        fan_in(new)
-    return new.eval()
+def untrained(source: Source, seed: int) -> HATNet:
+    """The network before its training; where its first weights aren't known, others that training could start from.
+
+    Args:
+        source: the trained network.
+        seed: of those others.
+    """
+    try:
+        return before_training(source.about, source.model.config)
+    except ValueError:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            new = HATNet(source.model.config)
+            fan_in(new)
+        return new.eval()
 
 
 class Trial:

@@ -12,8 +12,7 @@ from torch import Tensor
 from hatnet.attention_maps.source import Source, find_source
 from hatnet.data import ImageTensor, open_data
 from hatnet.explorer import Start, write_maps
-from hatnet.network import HATNet
-from hatnet.training.initial import first_recipe, fresh
+from hatnet.training.initial import before_training, first_recipe
 
 FOLDER = "docs/data/generated"
 SHOWN = ("t-shirt", "trouser", "dress", "shirt", "sneaker", "bag", "ankle boot")  # the first test image of each
@@ -42,18 +41,12 @@ def write_site_maps(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, model, words in (
         ("trained", source.model, source.words),
-        ("untrained", before_training(source), before),
+        ("untrained", before_training(source.about, source.model.config), before),
     ):
         write_maps(
             folder / f"attention-{name}.bin", model, images[chosen].numpy(), names=names, provenance=words,
             classes=source.classes, labels=labels[chosen].tolist(), normalise=normalise, start=START,
         )  # fmt: skip
-
-
-def before_training(source: Source) -> HATNet:
-    """The network with the weights that its training began with, which its seed tells."""
-    with torch.random.fork_rng(devices=[]):
-        return fresh(first_recipe(source.about), source.model.config).eval()
 
 
 def first_mistake(source: Source, images: Tensor, labels: Tensor) -> int:

@@ -70,11 +70,27 @@ def first_recipe(known: Mapping[str, Any]) -> Recipe:
     """The recipe that began with fresh weights, for trained ones that may have started from others.
 
     Args:
-        known: `hatnet.checkpoints.about` of weights that were trained here.
+        known: `hatnet.checkpoints.about` of weights.
 
     Raises:
-        KeyError: if the first weights were not trained here.
+        ValueError: if the first weights were not trained here.
     """
     while "started_from" in known:
         known = known["started_from"]
+    if "recipe" not in known:
+        raise ValueError(f"the weights don't say how they were first trained, only {', '.join(known) or 'nothing'}")
     return from_json(known["recipe"])
+
+
+def before_training(known: Mapping[str, Any], config: HATNetConfig) -> HATNet:
+    """The network with the very weights that its training began with, which its seed tells; in evaluation mode.
+
+    Args:
+        known: `hatnet.checkpoints.about` of the trained weights.
+        config: of the network.
+
+    Raises:
+        ValueError: if the first weights were not trained here.
+    """
+    with torch.random.fork_rng():
+        return fresh(first_recipe(known), config).eval()

@@ -300,8 +300,8 @@ class Training:
         different = [f"{key}: {own[key]} here, {other} there" for key, other in state.data.items() if own[key] != other]
         if different:
             raise CheckpointError(
-                f"{path} is of other data, so it can't be gone on from. Images that have gone or gone bad since must be "
-                "put back first.\n" + "\n".join(different)
+                f"{path} is of other data, so it can't be gone on from; images that have gone must be put back first.\n"
+                + "\n".join(different)
             )
         return state
 

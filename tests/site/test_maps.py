@@ -1,5 +1,7 @@
 """The data of the site's explorers: they can be read, and say which network they are of."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,8 +9,9 @@ from hatnet.attention_maps import attention_maps
 from hatnet.attention_maps.source import find_source
 from hatnet.data import open_data
 from hatnet.explorer import decode
-from hatnet.site.maps import SHOWN, before_training, first_mistake, write_site_maps
-from hatnet.training import Recipe, Training, join
+from hatnet.site.maps import SHOWN, first_mistake, write_site_maps
+from hatnet.training import Training, join
+from hatnet.training.initial import before_training, first_recipe
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +61,10 @@ def test_rows_are_those_of_the_network(folder, source):
 
 def test_the_untrained_network_is_the_one_that_training_starts_from(source, tmp_path):
     """To the bit, by the recipe that the weights carry; only the images are others, which no weight depends on."""
-    recipe = Recipe(**source.about["recipe"] | {"data": "fashion-subset"})
+    recipe = replace(first_recipe(source.about), data="fashion-subset")
     with join("cpu") as world:
         training = Training(recipe, open_data("fashion-subset"), tmp_path, world)
-    start, ours = training.model.state_dict(), before_training(source).state_dict()
+    start, ours = training.model.state_dict(), before_training(source.about, source.model.config).state_dict()
     assert start.keys() == ours.keys()
     assert all(np.array_equal(start[name], ours[name]) for name in start)
 
