@@ -4,9 +4,9 @@ The same small network with other attention in the place of H-MHSA, at equal par
 way with several seeds. The command is `hatnet ablation`.
 """
 
-from hatnet.ablation.arms import ARMS, Arm
+from hatnet.ablation.arms import ARMS, MATCHED, Arm
 from hatnet.ablation.matching import Fitted, fit
 from hatnet.ablation.network import build
 from hatnet.ablation.record import Record, Settings, read, write
 
-__all__ = ["ARMS", "Arm", "Fitted", "Record", "Settings", "build", "fit", "read", "write"]
+__all__ = ["ARMS", "MATCHED", "Arm", "Fitted", "Record", "Settings", "build", "fit", "read", "write"]

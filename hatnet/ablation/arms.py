@@ -53,6 +53,7 @@ class Arm:
     kind: str  # of `KINDS`
     grid_sizes: tuple[int, ...] = CONFIG.grid_sizes  # G1, where the kind has windows
     pool_sizes: tuple[int, ...] = CONFIG.pool_sizes  # G2, where it merges; R for PVT
+    own_cost: bool = False  # whether the MLPs stay as they are, and the cost is what it comes to
 
     def config(self, classes: int = 10, channels: int = 1) -> HATNetConfig:
         """The small HAT-Net with this arm's G1 and G2."""
@@ -120,8 +121,14 @@ ARMS: dict[str, Arm] = {
         Arm("large-windows", "H-MHSA, G1 = 14, 7", "h-mhsa", grid_sizes=(14, 7)),
         Arm("fine-cells", "H-MHSA, G2 = 2, 1", "h-mhsa", pool_sizes=(2, 1)),
         Arm("coarse-cells", "H-MHSA, G2 = 7, 4", "h-mhsa", pool_sizes=(7, 4)),
+        # Table 6 itself asks so: nothing else changes, and each has the cost that it has.
+        Arm("small-windows-own", "G1 = 4, 2, own cost", "h-mhsa", grid_sizes=(4, 2), own_cost=True),
+        Arm("large-windows-own", "G1 = 14, 7, own cost", "h-mhsa", grid_sizes=(14, 7), own_cost=True),
+        Arm("fine-cells-own", "G2 = 2, 1, own cost", "h-mhsa", pool_sizes=(2, 1), own_cost=True),
+        Arm("coarse-cells-own", "G2 = 7, 4, own cost", "h-mhsa", pool_sizes=(7, 4), own_cost=True),
     )
 }
+MATCHED = tuple(name for name, arm in ARMS.items() if not arm.own_cost)
 
 
 def check_arms(names: Sequence[str]) -> None:

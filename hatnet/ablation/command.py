@@ -13,7 +13,7 @@ import torch
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from hatnet.ablation import tables
-from hatnet.ablation.arms import ARMS, check_arms
+from hatnet.ablation.arms import MATCHED, check_arms
 from hatnet.ablation.measurement import Ablation, trainer
 from hatnet.ablation.record import DATA, Record, Settings, read
 from hatnet.console import console
@@ -27,7 +27,7 @@ def ablation(
     data: str = "fashion-subset",
     seeds: int = 3,
     epochs: int | None = None,
-    arms: tuple[str, ...] = tuple(ARMS),
+    arms: tuple[str, ...] = MATCHED,
     out: Path | None = None,
     data_dir: Path = Path("data"),
     download: bool = False,
@@ -47,7 +47,7 @@ def ablation(
         seeds: how many; 0, 1, 2 and so on.
         epochs: of one training; as the data set asks for where not given.
         arms: h-mhsa, local, global, mhsa, pvt, none, and h-mhsa with small-windows, large-windows, fine-cells or
-            coarse-cells.
+            coarse-cells; the last four also with -own behind them, for MLPs as they are and their own cost.
         out: folder for the record, the runs, the tables and the figure; runs/ablation-DATA where not given.
         data_dir: where data sets are kept.
         download: fetch the data set if it is not there.

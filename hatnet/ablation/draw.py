@@ -30,20 +30,26 @@ LOOKS = {
     "fine-cells": ("#E69F00", "d"),
     "coarse-cells": ("#E69F00", "D"),
 }
+LOOKS |= {f"{name}-own": look for name, look in LOOKS.items() if f"{name}-own" in ARMS}
 
 
 def draw_record(record: Record) -> Figure:
-    """Accuracy by arm, every seed a mark; and mean accuracy against the time of a training step."""
+    """Accuracy by arm, every seed a mark; and against the time of a step, and MACs where they differ."""
+    own = any(ARMS[arm].own_cost for arm in record.arms)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10.5, 4.4), layout="constrained")
+        figure = Figure(figsize=(13, 3.6) if own else (10.5, 4.4), layout="constrained")
         figure.set_label(
             "Left: test accuracy of each kind of attention, a mark for every seed and a line for the mean. "
-            "Right: the mean accuracies against the time of a training step, in that of H-MHSA."
+            f"Right: the mean accuracies against {'MACs and ' if own else ''}the time of a training step, in that of "
+            "H-MHSA."
         )
-        left, right = figure.subplots(1, 2, width_ratios=(1.45, 1))
+        left, *middle, right = figure.subplots(1, 3 if own else 2, width_ratios=(1.45, 1, 1) if own else (1.45, 1))
         _draw_arms(left, record)
+        for axes in middle:
+            _draw_macs(axes, record)
         _draw_times(right, record)
-        figure.suptitle(f"Equal parameters, equal MACs; on {record.settings.images.words}", fontsize=9)
+        words = "Equal MLPs, each at its own cost" if own else "Equal parameters, equal MACs"
+        figure.suptitle(f"{words}; on {record.settings.images.words}", fontsize=9)
     return figure
 
 
@@ -80,26 +86,39 @@ def _draw_arms(axes: Axes, record: Record) -> None:
         axes.legend(fontsize=7, loc="best", framealpha=0.9)
 
 
+def _draw_macs(axes: Axes, record: Record) -> None:
+    for arm in record.arms:
+        _mark(axes, record, arm, record.network(arm).macs / 1e6)
+    axes.set_xlabel("MACs of one image in millions")
+    axes.set_ylabel("test accuracy in %, mean and range")
+    axes.set_title("Marked as on the left, against MACs", fontsize=9)
+
+
+def _mark(axes: Axes, record: Record, arm: str, x: float, spread: Sequence[Sequence[float]] | None = None) -> None:
+    """The mean of an arm, with the range of its seeds, and of `x` where it has one."""
+    (colour, marker), found = LOOKS[arm], _percent(record, arm)
+    mean = fmean(found)
+    axes.errorbar(
+        [x], [mean], xerr=spread, yerr=[[mean - min(found)], [max(found) - mean]], fmt=marker, color=colour,
+        markersize=6, elinewidth=1,
+    )  # fmt: skip
+
+
 def _draw_times(axes: Axes, record: Record) -> None:
     step = next((times for times in record.times if times.what == "step"), None)
     for arm in record.arms:
         ratio = relative_time(step, arm) if step is not None else None
         if ratio is None:
             continue
-        colour, marker = LOOKS[arm]
-        spread = [[ratio.median - ratio.low], [ratio.high - ratio.median]]
-        axes.errorbar(
-            [ratio.median], [fmean(_percent(record, arm))], xerr=spread, fmt=marker, color=colour, markersize=6,
-            elinewidth=1,
-        )  # fmt: skip
+        _mark(axes, record, arm, ratio.median, [[ratio.median - ratio.low], [ratio.high - ratio.median]])
     if step is None:
         axes.text(0.5, 0.5, "not timed yet", ha="center", transform=axes.transAxes)
         return
     axes.axvline(1, color=LOOKS[BASE][0], linestyle="--", linewidth=1)
     clock = "processor time" if step.clock == "cpu" else "time"
     axes.set_xlabel(f"{clock} of a training step, in that of H-MHSA")
-    axes.set_ylabel("mean test accuracy in %")
-    axes.set_title("Means, marked as on the left, against time", fontsize=9)
+    axes.set_ylabel("test accuracy in %, mean and range")
+    axes.set_title("Marked as on the left, against time", fontsize=9)
 
 
 def _percent(record: Record, arm: str) -> Sequence[float]:

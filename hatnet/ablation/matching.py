@@ -40,7 +40,7 @@ class Fitted:
 
 
 def fit(arm: Arm, image_size: int = 28, classes: int = 10, channels: int = 1) -> Fitted:
-    """Choose the widths of an arm.
+    """Choose the widths of an arm; those of the H-MHSA network where it has its own cost.
 
     Raises:
         ValueError: if no widths match both parameters and MACs.
@@ -50,6 +50,8 @@ def fit(arm: Arm, image_size: int = 28, classes: int = 10, channels: int = 1) ->
     """
     base_config, config = ARMS[BASE].config(classes, channels), arm.config(classes, channels)
     base = tuple(stage.expansion * stage.channels for stage in base_config.stages)
+    if arm.own_cost:
+        return Fitted(arm, config, image_size, base)
     target = Fitted(ARMS[BASE], base_config, image_size, base).cost
     best: tuple[float, tuple[int, ...]] | None = None
     for widths, cost in _candidates(arm, config, image_size, base, target):

@@ -29,7 +29,9 @@ def networks(record: Record) -> Grid:
             )
         )
     columns = ("attention", "MLP widths\nby stage", "parameters", "MACs in\nmillions", "in products\nof attention")
-    return Grid("What is held equal: parameters and MACs of one image", columns, tuple(rows))
+    own = any(ARMS[network.arm].own_cost for network in record.networks)
+    title = "MLPs as they are, and what it costs" if own else "What is held equal: parameters and MACs"
+    return Grid(f"{title} of one image", columns, tuple(rows))
 
 
 def results(record: Record) -> Grid:
