@@ -41,7 +41,7 @@ def train(
 ) -> None:
     """Train a HAT-Net as a recipe says; every field of the recipe can be changed here.
 
-    Ctrl-C ends it after a few steps, and loses nothing: the same command with --resume goes on. Under torchrun all
+    Ctrl-C ends it within a few steps, and loses nothing: the same command with --resume goes on. Under torchrun all
     processes train one model together.
 
     Args:
