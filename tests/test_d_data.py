@@ -187,6 +187,29 @@ def test_broken_files_are_named_and_the_answer_is_kept(tmp_path):
     assert kept.labels.tolist() == [0, 0, 1, 1]
 
 
+def test_broken_files_are_left_out_however_their_folder_is_spelled(tmp_path, monkeypatch):
+    folder = write_folder(tmp_path / "photos")
+    (folder / "train" / "cat" / "1.png").write_text("not an image")
+    monkeypatch.chdir(tmp_path)
+    relative, absolute = (open_data(f"folder:{name}").train for name in ("photos", folder))
+    assert broken_files(relative, tmp_path / "kept") == [relative.paths[1]]
+    broken = broken_files(absolute, tmp_path / "kept", step=lambda _: pytest.fail("looked again"))
+    assert broken == [absolute.paths[1]]
+    assert len(absolute.without(set(broken))) == 5
+
+
+def test_a_link_that_leads_nowhere_is_a_broken_file(tmp_path):
+    folder = write_folder(tmp_path / "photos")
+    link, loop = folder / "train" / "cat" / "a.png", folder / "train" / "dog" / "loop.png"
+    link.symlink_to(tmp_path / "away.png")
+    loop.symlink_to(loop)
+    images = open_data(f"folder:{folder}").train
+    for _ in range(2):
+        assert broken_files(images, tmp_path / "kept") == [link, loop]
+    Image.new("RGB", (8, 8)).save(tmp_path / "away.png")
+    assert broken_files(images, tmp_path / "kept") == [loop], "it leads somewhere now"
+
+
 def test_a_file_that_goes_bad_during_training_is_replaced_by_its_neighbour(tmp_path, capsys):
     data = open_data(f"folder:{write_folder(tmp_path)}")
     data.train.paths[2].unlink()
