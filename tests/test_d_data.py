@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -78,8 +79,16 @@ def test_missing_data_says_how_to_get_it(name, tmp_path):
 def test_half_downloaded_fashion_mnist_is_refused(tmp_path):
     raw = write_fashion(tmp_path)
     file = raw / "train-images-idx3-ubyte"
-    file.write_bytes(file.read_bytes()[:1_000_000])
-    with pytest.raises(DataError, match="only half of it"):
+    whole = file.read_bytes()
+    for cut in (1_000_000, 10, 0):
+        file.write_bytes(whole[:cut])
+        for download in (False, True):  # which fetches nothing, since the file is there
+            with pytest.raises(
+                DataError, match="half-downloaded .*delete .*FashionMNIST and fetch it again with --dow"
+            ):
+                open_data("fashion-mnist", tmp_path, download)
+    file.unlink()
+    with pytest.raises(DataError, match="only half of it .*Add --download"):
         open_data("fashion-mnist", tmp_path)
 
 
@@ -128,6 +137,54 @@ def test_half_downloaded_cifar_is_named(tmp_path):
         file.truncate(1234)
     with pytest.raises(DataError, match=r"data_batch_3.bin has 1,234 bytes instead of 30,730,000"):
         open_data("cifar10", tmp_path)
+
+
+@pytest.mark.parametrize("download", [False, True])
+@pytest.mark.parametrize("name", ["data_batch_4.bin", "test_batch.bin", "batches.meta.txt"])
+def test_cifar_without_one_of_its_files_is_to_be_fetched_again(name, download, tmp_path):
+    inside = write_cifar(tmp_path, fine=False)
+    (inside / name).unlink()
+    with pytest.raises(DataError, match=f"{name} .*: delete {inside} and fetch it again with --download"):
+        open_data("cifar10", tmp_path, download)
+
+
+def write_imagenette(root, monkeypatch):
+    """Three training photos and two test photos of each of two classes, and that is all there is."""
+    monkeypatch.setattr("hatnet.data.sources.IMAGENETTE", {"train": 6, "val": 4})
+    for part, count in (("train", 3), ("val", 2)):
+        for name in ("n01440764", "n02102040"):
+            folder = root / "imagenette2-320" / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                Image.new("RGB", (40, 30)).save(folder / f"{number}.JPEG", "JPEG")
+    return root / "imagenette2-320"
+
+
+def test_imagenette_is_read_from_its_folders(tmp_path, monkeypatch):
+    write_imagenette(tmp_path, monkeypatch)
+    data = open_data("imagenette", tmp_path)
+    assert data.classes == ("tench", "English springer")
+    assert data.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert data.test.image(3).shape == (3, 30, 40)
+
+
+@pytest.mark.parametrize("download", [False, True])
+@pytest.mark.parametrize(
+    ("lost", "message"),
+    [
+        ("train/n01440764/2.JPEG", r"\(train has 5 of 6 photos\)"),
+        ("val/n02102040", r"\(val lacks the class folder n02102040; val has 2 of 4 photos\)"),
+        ("val", r"\(val lacks the class folders n01440764, n02102040; val has 0 of 4 photos\)"),
+    ],
+)
+def test_half_of_imagenette_is_refused(lost, message, download, tmp_path, monkeypatch):
+    root = write_imagenette(tmp_path, monkeypatch)
+    if (root / lost).is_dir():
+        shutil.rmtree(root / lost)
+    else:
+        (root / lost).unlink()
+    with pytest.raises(DataError, match=f"{message}: delete {root} and fetch it again with --download"):
+        open_data("imagenette", tmp_path, download)
 
 
 def test_cifar_labels_lie_before_the_pixels(tmp_path):
