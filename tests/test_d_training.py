@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from hatnet.checkpoints import CheckpointError, about, load, save
 from hatnet.cli import main
-from hatnet.data import ImageTensor
+from hatnet.data import ImageFolder, ImageTensor, Split, open_data
 from hatnet.network import HATNet, create_model
 from hatnet.training import NonFiniteLossError, Training, Watch, World, join
 from hatnet.training.average import WeightAverage
@@ -513,9 +513,46 @@ def test_the_imagenet_recipe_is_the_papers():
     assert recipe.cutmix > 0
 
 
+def photos(folder: Path, sizes: tuple[tuple[int, int], tuple[int, int]]) -> Split:
+    """Training and test photos in folders, with the width and height of each part."""
+    for part, size in zip(("train", "val"), sizes, strict=True):
+        write_folder(folder, images=8, size=size, parts=(part,))
+    return open_data(f"folder:{folder}")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        (None, r"the images of fashion-subset have 28 x 28 pixels, image_size=32: give --crop-padding None"),
+        (((40, 30), (40, 30)), r"train/cat/0.png has 30 x 40 pixels, image_size=32: give --crop-padding None"),
+        (((32, 32), (64, 64)), r"val/cat/0.png has 64 x 64 pixels, image_size=32: give --crop-padding None"),
+    ],
+)
+def test_images_of_another_size_are_refused_before_anything_is_written(sizes, message, tmp_path):
+    data = small_data() if sizes is None else photos(tmp_path / "photos", sizes)
+    with pytest.raises(ValueError, match=message):
+        Training(replace(SMALL, image_size=32), data, tmp_path / "run", ALONE, build=thin)
+    assert not (tmp_path / "run").exists()
+    resized = replace(SMALL, image_size=32, crop_padding=None)
+    images, _ = next(Training(resized, data, tmp_path / "run", ALONE, build=thin).batches)
+    assert images.shape[2:] == (32, 32)
+
+
+def test_files_of_the_size_of_the_recipe_are_taken_as_they_are(tmp_path):
+    data = photos(tmp_path / "photos", ((28, 28), (28, 28)))
+    assert isinstance(data.test, ImageFolder)
+    data.test.paths[0].write_text("not an image")  # what can't be read has no size
+    training = Training(SMALL, data, tmp_path / "run", ALONE, build=thin)
+    assert next(iter(training.batches))[0].shape[2:] == (28, 28)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ["train", "fashion-quick", "--image-size", "32"],
+            "the images of fashion-subset have 28 x 28 pixels, image_size=32: give --crop-padding None",
+        ),
         (["train", "fashion-quik"], "unknown recipe 'fashion-quik', did you mean 'fashion-quick'"),
         (["train", "fashion", "--data-dir", "{tmp}"], "fashion-mnist is not in {tmp}"),
         (["train", "fashion-quick", "--data", "folder:{tmp}/none"], "no folder {tmp}/none/train"),
@@ -540,8 +577,6 @@ def test_evaluation_from_the_command_line_draws_and_writes(whole, tmp_path, monk
     torch.manual_seed(0)
     recipe = replace(SMALL, data=f"folder:{data}", epochs=1, warmup_epochs=0, batch_size=4, slice_size=4)
     monkeypatch.setattr(sys, "argv", ["hatnet", "evaluate", str(tmp_path / "run")])
-    from hatnet.data import open_data
-
     Training(recipe, open_data(recipe.data), tmp_path / "run", ALONE).run()
     main()
     facts = json.loads((tmp_path / "run" / "evaluation.json").read_text())
@@ -575,7 +610,6 @@ def test_pretrained_weights_are_small_and_say_how_they_were_trained():
 
 def test_pretrained_weights_classify_the_embedded_test_images():
     """The 2,500 are part of the 10,000 that the published figure is of."""
-    from hatnet.data import open_data
     from hatnet.data.transforms import for_testing
     from hatnet.pretrained import pretrained_file
 
