@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
+import json
+import re
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +14,14 @@ import torch
 from PIL import Image
 
 from hatnet.config import get_config
-from hatnet.data import DataError, ImageFolder, ImageTensor, Split, open_data
+from hatnet.data import SOURCES, DataError, ImageFolder, ImageTensor, Split, open_data
 from hatnet.data.folder import broken_files
 from hatnet.data.sources import _read_cifar
 from hatnet.data.transforms import for_testing, for_training, mixing
 from hatnet.training.batches import Augmented
+from hatnet.training.opening import open_together, without_broken_files
 from hatnet.training.order import Draw
+from hatnet.training.processes import World
 from hatnet.training.recipes import get_recipe
 
 
@@ -267,6 +272,35 @@ def test_a_link_that_leads_nowhere_is_a_broken_file(tmp_path):
     assert broken_files(images, tmp_path / "kept") == [loop], "it leads somewhere now"
 
 
+def test_the_first_ten_broken_files_are_printed_and_the_file_that_lists_all(tmp_path, capsys):
+    data = open_data(f"folder:{write_folder(tmp_path / 'photos', images=7)}")
+    for path in data.train.paths[:12]:
+        path.write_text("not an image")
+    kept = without_broken_files(data, tmp_path / "kept", World(0, 1, torch.device("cpu")))
+    assert (len(kept.train), len(kept.test)) == (2, 14)
+    printed = capsys.readouterr().out
+    assert "12 of 14 training images can't be read and are left out:" in printed
+    assert str(data.train.paths[9]) in printed
+    assert str(data.train.paths[10]) not in printed
+    answer = Path(re.search(r"\.\.\. and 2 more; (.*) lists all", printed)[1])
+    assert json.loads(answer.read_text())["files"] == [str(path) for path in data.train.paths[:12]]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_first_process_alone_fetches_and_the_others_wait_for_it(rank, tmp_path, monkeypatch):
+    did = []
+    source = replace(SOURCES["fashion-subset"], open=lambda _, download: did.append(download) or small_split())
+    monkeypatch.setitem(SOURCES, "fashion-subset", source)
+    monkeypatch.setattr(World, "wait", lambda _: did.append("wait"))
+    open_together("fashion-subset", tmp_path, True, World(rank, 2, torch.device("cpu")))
+    assert did == ([True, "wait"] if rank == 0 else ["wait", False])
+
+
+def small_split():
+    one = ImageTensor(torch.zeros(1, 1, 28, 28, dtype=torch.uint8), torch.zeros(1, dtype=torch.long))
+    return Split("one", one, one, ("a",), (0.5,), (0.5,))
+
+
 def test_a_file_that_goes_bad_during_training_is_replaced_by_its_neighbour(tmp_path, capsys):
     data = open_data(f"folder:{write_folder(tmp_path)}")
     data.train.paths[2].unlink()
@@ -280,7 +314,7 @@ def test_a_file_that_goes_bad_during_training_is_replaced_by_its_neighbour(tmp_p
 
 def test_augmentation_depends_on_seed_and_position_alone():
     data = open_data("fashion-subset")
-    recipe = dataclasses.replace(get_recipe("cifar10"), image_size=28)
+    recipe = replace(get_recipe("cifar10"), image_size=28)
     images = Augmented(data.train, for_training(recipe, data), seed=1)
     first, _ = images[Draw(5, 17)]
     images[Draw(6, 18)]
@@ -302,7 +336,7 @@ def test_tested_pixels_have_the_mean_and_variance_of_the_data_taken_out():
 
 def test_photos_of_any_size_become_squares(tmp_path):
     data = open_data(f"folder:{write_folder(tmp_path, size=(53, 31))}")
-    recipe = dataclasses.replace(get_recipe("imagenet"), image_size=32)
+    recipe = replace(get_recipe("imagenet"), image_size=32)
     for transform in (for_training(recipe, data), for_testing(recipe, data)):
         assert transform(data.train.image(0)).shape == (3, 32, 32)
 
