@@ -211,8 +211,8 @@ def main() -> None:
     except torch.OutOfMemoryError as error:
         cause, _, _ = str(error).partition("\n")
         print(
-            f"error: {cause}\nHalve --slice-size (train: the step's gradient stays what it "
-            "was) or --batch-size (evaluate); then try a smaller --image-size, or --device cpu",
+            f"error: {cause}\nHalve --slice-size (train: the step's gradient stays what it was) or --batch-size "
+            "(evaluate). Then try smaller images, or --device cpu",
             file=sys.stderr,
         )
         sys.exit(2)
