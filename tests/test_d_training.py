@@ -29,7 +29,8 @@ from hatnet.network import HATNet, create_model
 from hatnet.training import NonFiniteLossError, Training, Watch, World, join
 from hatnet.training.average import WeightAverage
 from hatnet.training.batches import batches_for_testing
-from hatnet.training.evaluate import evaluate
+from hatnet.training.evaluate import Evaluation, evaluate
+from hatnet.training.examine import Examination
 from hatnet.training.folder import COLUMNS, read_metrics
 from hatnet.training.initial import fan_in, first_recipe
 from hatnet.training.order import Order
@@ -652,6 +653,13 @@ def test_evaluation_leaves_broken_images_out_and_does_not_look_at_those_for_trai
     assert "of 7 images are classified right" in printed
     assert str(data.train.paths[2]) not in printed
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["images"] == 7
+
+
+def test_a_class_of_which_no_test_image_can_be_read_has_no_accuracy(tmp_path):
+    confusion = torch.tensor([[3, 1], [0, 0]])
+    Examination(Path("x.safetensors"), "photos", ("cat", "dog"), Evaluation(confusion, 0.5)).write(tmp_path)
+    facts = json.loads((tmp_path / "evaluation.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert facts["class accuracy"] == {"cat": 0.75, "dog": None}
 
 
 def test_evaluation_of_images_of_another_size_is_refused(tmp_path, monkeypatch, capsys):

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,10 @@ class Examination:
             "images": found.images,
             "accuracy": found.accuracy,
             "loss": found.loss,
-            "class accuracy": dict(zip(self.classes, found.class_accuracy, strict=True)),
+            "class accuracy": {
+                name: None if isnan(accuracy) else accuracy  # JSON knows no nan
+                for name, accuracy in zip(self.classes, found.class_accuracy, strict=True)
+            },
             "confusion (rows true, columns predicted)": found.confusion.tolist(),
         }
         write_whole(folder / "evaluation.json", (json.dumps(facts, indent=2) + "\n").encode())
