@@ -208,6 +208,14 @@ def main() -> None:
             f"error: not enough memory{f': {error}' if str(error) else ''}; smaller images take less", file=sys.stderr
         )
         sys.exit(2)
+    except torch.OutOfMemoryError as error:
+        cause, _, _ = str(error).partition("\n")
+        print(
+            f"error: {cause}\nHalve --slice-size (train: the step's gradient stays what it was) or --batch-size "
+            "(evaluate). Then try smaller images, or --device cpu",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     except NonFiniteLossError as error:
         print(f"stopped: {error}", file=sys.stderr)
         sys.exit(1)

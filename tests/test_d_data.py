@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,12 +14,14 @@ import torch
 from PIL import Image
 
 from hatnet.config import get_config
-from hatnet.data import DataError, ImageFolder, ImageTensor, Split, open_data
+from hatnet.data import SOURCES, DataError, ImageFolder, ImageTensor, Split, open_data
 from hatnet.data.folder import broken_files
 from hatnet.data.sources import _read_cifar
 from hatnet.data.transforms import for_testing, for_training, mixing
 from hatnet.training.batches import Augmented
+from hatnet.training.opening import open_together, without_broken_files
 from hatnet.training.order import Draw
+from hatnet.training.processes import World
 from hatnet.training.recipes import get_recipe
 
 
@@ -78,8 +84,16 @@ def test_missing_data_says_how_to_get_it(name, tmp_path):
 def test_half_downloaded_fashion_mnist_is_refused(tmp_path):
     raw = write_fashion(tmp_path)
     file = raw / "train-images-idx3-ubyte"
-    file.write_bytes(file.read_bytes()[:1_000_000])
-    with pytest.raises(DataError, match="only half of it"):
+    whole = file.read_bytes()
+    for cut in (1_000_000, 10, 0):
+        file.write_bytes(whole[:cut])
+        for download in (False, True):  # which fetches nothing, since the file is there
+            with pytest.raises(
+                DataError, match="half-downloaded .*delete .*FashionMNIST and fetch it again with --dow"
+            ):
+                open_data("fashion-mnist", tmp_path, download)
+    file.unlink()
+    with pytest.raises(DataError, match="only half of it .*Add --download"):
         open_data("fashion-mnist", tmp_path)
 
 
@@ -128,6 +142,54 @@ def test_half_downloaded_cifar_is_named(tmp_path):
         file.truncate(1234)
     with pytest.raises(DataError, match=r"data_batch_3.bin has 1,234 bytes instead of 30,730,000"):
         open_data("cifar10", tmp_path)
+
+
+@pytest.mark.parametrize("download", [False, True])
+@pytest.mark.parametrize("name", ["data_batch_4.bin", "test_batch.bin", "batches.meta.txt"])
+def test_cifar_without_one_of_its_files_is_to_be_fetched_again(name, download, tmp_path):
+    inside = write_cifar(tmp_path, fine=False)
+    (inside / name).unlink()
+    with pytest.raises(DataError, match=f"{name} .*: delete {inside} and fetch it again with --download"):
+        open_data("cifar10", tmp_path, download)
+
+
+def write_imagenette(root, monkeypatch):
+    """Three training photos and two test photos of each of two classes, and that is all there is."""
+    monkeypatch.setattr("hatnet.data.sources.IMAGENETTE", {"train": 6, "val": 4})
+    for part, count in (("train", 3), ("val", 2)):
+        for name in ("n01440764", "n02102040"):
+            folder = root / "imagenette2-320" / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                Image.new("RGB", (40, 30)).save(folder / f"{number}.JPEG", "JPEG")
+    return root / "imagenette2-320"
+
+
+def test_imagenette_is_read_from_its_folders(tmp_path, monkeypatch):
+    write_imagenette(tmp_path, monkeypatch)
+    data = open_data("imagenette", tmp_path)
+    assert data.classes == ("tench", "English springer")
+    assert data.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert data.test.image(3).shape == (3, 30, 40)
+
+
+@pytest.mark.parametrize("download", [False, True])
+@pytest.mark.parametrize(
+    ("lost", "message"),
+    [
+        ("train/n01440764/2.JPEG", r"\(train has 5 of 6 photos\)"),
+        ("val/n02102040", r"\(val lacks the class folder n02102040; val has 2 of 4 photos\)"),
+        ("val", r"\(val lacks the class folders n01440764, n02102040; val has 0 of 4 photos\)"),
+    ],
+)
+def test_half_of_imagenette_is_refused(lost, message, download, tmp_path, monkeypatch):
+    root = write_imagenette(tmp_path, monkeypatch)
+    if (root / lost).is_dir():
+        shutil.rmtree(root / lost)
+    else:
+        (root / lost).unlink()
+    with pytest.raises(DataError, match=f"{message}: delete {root} and fetch it again with --download"):
+        open_data("imagenette", tmp_path, download)
 
 
 def test_cifar_labels_lie_before_the_pixels(tmp_path):
@@ -187,6 +249,58 @@ def test_broken_files_are_named_and_the_answer_is_kept(tmp_path):
     assert kept.labels.tolist() == [0, 0, 1, 1]
 
 
+def test_broken_files_are_left_out_however_their_folder_is_spelled(tmp_path, monkeypatch):
+    folder = write_folder(tmp_path / "photos")
+    (folder / "train" / "cat" / "1.png").write_text("not an image")
+    monkeypatch.chdir(tmp_path)
+    relative, absolute = (open_data(f"folder:{name}").train for name in ("photos", folder))
+    assert broken_files(relative, tmp_path / "kept") == [relative.paths[1]]
+    broken = broken_files(absolute, tmp_path / "kept", step=lambda _: pytest.fail("looked again"))
+    assert broken == [absolute.paths[1]]
+    assert len(absolute.without(set(broken))) == 5
+
+
+def test_a_link_that_leads_nowhere_is_a_broken_file(tmp_path):
+    folder = write_folder(tmp_path / "photos")
+    link, loop = folder / "train" / "cat" / "a.png", folder / "train" / "dog" / "loop.png"
+    link.symlink_to(tmp_path / "away.png")
+    loop.symlink_to(loop)
+    images = open_data(f"folder:{folder}").train
+    for _ in range(2):
+        assert broken_files(images, tmp_path / "kept") == [link, loop]
+    Image.new("RGB", (8, 8)).save(tmp_path / "away.png")
+    assert broken_files(images, tmp_path / "kept") == [loop], "it leads somewhere now"
+
+
+def test_the_first_ten_broken_files_are_printed_and_the_file_that_lists_all(tmp_path, capsys):
+    data = open_data(f"folder:{write_folder(tmp_path / 'photos', images=7)}")
+    for path in data.train.paths[:12]:
+        path.write_text("not an image")
+    kept = without_broken_files(data, tmp_path / "kept", World(0, 1, torch.device("cpu")))
+    assert (len(kept.train), len(kept.test)) == (2, 14)
+    printed = capsys.readouterr().out
+    assert "12 of 14 training images can't be read and are left out:" in printed
+    assert str(data.train.paths[9]) in printed
+    assert str(data.train.paths[10]) not in printed
+    answer = Path(re.search(r"\.\.\. and 2 more; (.*) lists all", printed)[1])
+    assert json.loads(answer.read_text())["files"] == [str(path) for path in data.train.paths[:12]]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_first_process_alone_fetches_and_the_others_wait_for_it(rank, tmp_path, monkeypatch):
+    did = []
+    source = replace(SOURCES["fashion-subset"], open=lambda _, download: did.append(download) or small_split())
+    monkeypatch.setitem(SOURCES, "fashion-subset", source)
+    monkeypatch.setattr(World, "wait", lambda _: did.append("wait"))
+    open_together("fashion-subset", tmp_path, True, World(rank, 2, torch.device("cpu")))
+    assert did == ([True, "wait"] if rank == 0 else ["wait", False])
+
+
+def small_split():
+    one = ImageTensor(torch.zeros(1, 1, 28, 28, dtype=torch.uint8), torch.zeros(1, dtype=torch.long))
+    return Split("one", one, one, ("a",), (0.5,), (0.5,))
+
+
 def test_a_file_that_goes_bad_during_training_is_replaced_by_its_neighbour(tmp_path, capsys):
     data = open_data(f"folder:{write_folder(tmp_path)}")
     data.train.paths[2].unlink()
@@ -200,7 +314,7 @@ def test_a_file_that_goes_bad_during_training_is_replaced_by_its_neighbour(tmp_p
 
 def test_augmentation_depends_on_seed_and_position_alone():
     data = open_data("fashion-subset")
-    recipe = dataclasses.replace(get_recipe("cifar10"), image_size=28)
+    recipe = replace(get_recipe("cifar10"), image_size=28)
     images = Augmented(data.train, for_training(recipe, data), seed=1)
     first, _ = images[Draw(5, 17)]
     images[Draw(6, 18)]
@@ -222,7 +336,7 @@ def test_tested_pixels_have_the_mean_and_variance_of_the_data_taken_out():
 
 def test_photos_of_any_size_become_squares(tmp_path):
     data = open_data(f"folder:{write_folder(tmp_path, size=(53, 31))}")
-    recipe = dataclasses.replace(get_recipe("imagenet"), image_size=32)
+    recipe = replace(get_recipe("imagenet"), image_size=32)
     for transform in (for_training(recipe, data), for_testing(recipe, data)):
         assert transform(data.train.image(0)).shape == (3, 32, 32)
 

@@ -25,12 +25,14 @@ from torch.nn import functional as F
 
 from hatnet.checkpoints import CheckpointError, about, load, save
 from hatnet.cli import main
-from hatnet.data import ImageTensor
+from hatnet.data import DataError, ImageFolder, ImageTensor, Split, open_data
+from hatnet.data.transforms import for_testing
 from hatnet.network import HATNet, create_model
 from hatnet.training import NonFiniteLossError, Training, Watch, World, join
 from hatnet.training.average import WeightAverage
 from hatnet.training.batches import batches_for_testing
-from hatnet.training.evaluate import evaluate
+from hatnet.training.evaluate import Evaluation, evaluate
+from hatnet.training.examine import Examination
 from hatnet.training.folder import COLUMNS, read_metrics
 from hatnet.training.initial import fan_in, first_recipe
 from hatnet.training.order import Order
@@ -159,6 +161,37 @@ def test_processes_together_test_every_image_once(images, world, batch_size):
             assert len(labels) <= batch_size
             seen += labels.tolist()
     assert sorted(seen) == list(range(images))
+
+
+def test_a_test_image_that_goes_bad_is_left_out_and_the_others_are_seen_once(tmp_path, capsys):
+    data = open_data(f"folder:{write_folder(tmp_path, images=5, size=(28, 28))}")
+    bad = [data.test.paths[index] for index in (0, 2, 4)]  # of process 0 of 2 a whole batch and half of another
+    batches = [batches_for_testing(data.test, for_testing(SMALL, data), rank, 2, 2, 0) for rank in (0, 1)]
+    for path in bad:
+        path.unlink()
+    seen = [sum(len(labels) for _, labels in part) for part in batches]
+    assert seen == [2, 5]
+    printed = capsys.readouterr().out
+    assert all(printed.count(f"left out of the test: no image file at {path}") == 1 for path in bad)
+
+
+def test_a_test_of_which_no_image_can_be_read_says_so(tmp_path):
+    data = open_data(f"folder:{write_folder(tmp_path, size=(28, 28))}")
+    for path in data.test.paths:
+        path.unlink()
+    batches = batches_for_testing(data.test, for_testing(SMALL, data), 0, 1, 4, 0)
+    with pytest.raises(DataError, match="not one test image can be read: the data has gone bad, or its disk is away"):
+        evaluate(thin(SMALL.config(2, 3)), batches, ALONE)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_test_image_that_goes_bad_during_training_does_not_end_it(workers, tmp_path):
+    data = open_data(f"folder:{write_folder(tmp_path / 'data', images=8, size=(28, 28))}")
+    training = Training(replace(SMALL, epochs=2), data, tmp_path / "run", ALONE, build=thin, workers=workers)
+    data.test.paths[3].unlink()
+    rows = training.run()
+    assert len(rows) == 2
+    assert all(15 * row["test_accuracy"] % 1 == pytest.approx(0, abs=1e-9) for row in rows), "15 images are counted"
 
 
 def test_evaluation_equals_counting_one_image_at_a_time():
@@ -557,15 +590,54 @@ def test_the_imagenet_recipe_is_the_papers():
     assert recipe.cutmix > 0
 
 
+def photos(folder: Path, sizes: tuple[tuple[int, int], tuple[int, int]]) -> Split:
+    """Training and test photos in folders, with the width and height of each part."""
+    for part, size in zip(("train", "val"), sizes, strict=True):
+        write_folder(folder, images=8, size=size, parts=(part,))
+    return open_data(f"folder:{folder}")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        (None, r"the images of fashion-subset have 28 x 28 pixels, image_size=32: give --crop-padding None"),
+        (((40, 30), (40, 30)), r"train/cat/0.png has 30 x 40 pixels, image_size=32: give --crop-padding None"),
+        (((32, 32), (64, 64)), r"val/cat/0.png has 64 x 64 pixels, image_size=32: give --crop-padding None"),
+    ],
+)
+def test_images_of_another_size_are_refused_before_anything_is_written(sizes, message, tmp_path):
+    data = small_data() if sizes is None else photos(tmp_path / "photos", sizes)
+    with pytest.raises(ValueError, match=message):
+        Training(replace(SMALL, image_size=32), data, tmp_path / "run", ALONE, build=thin)
+    assert not (tmp_path / "run").exists()
+    resized = replace(SMALL, image_size=32, crop_padding=None)
+    images, _ = next(Training(resized, data, tmp_path / "run", ALONE, build=thin).batches)
+    assert images.shape[2:] == (32, 32)
+
+
+def test_files_of_the_size_of_the_recipe_are_taken_as_they_are(tmp_path):
+    data = photos(tmp_path / "photos", ((28, 28), (28, 28)))
+    assert isinstance(data.test, ImageFolder)
+    data.test.paths[0].write_text("not an image")  # what can't be read has no size
+    training = Training(SMALL, data, tmp_path / "run", ALONE, build=thin)
+    assert next(iter(training.batches))[0].shape[2:] == (28, 28)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ["train", "fashion-quick", "--image-size", "32"],
+            "the images of fashion-subset have 28 x 28 pixels, image_size=32: give --crop-padding None",
+        ),
         (["train", "fashion-quik"], "unknown recipe 'fashion-quik', did you mean 'fashion-quick'"),
         (["train", "fashion", "--data-dir", "{tmp}"], "fashion-mnist is not in {tmp}"),
         (["train", "fashion-quick", "--data", "folder:{tmp}/none"], "no folder {tmp}/none/train"),
         (["train", "fashion-quick", "--weights", "{tmp}/none.safetensors"], "no weights to start from at {tmp}/none"),
         (["train", "fashion-quick", "--device", "tpu"], "device 'tpu' can't be used here"),
         (["evaluate", "{tmp}/none.safetensors"], "no checkpoint file at {tmp}/none.safetensors"),
+        (["evaluate", "{tmp}/none.safetensors", "--batch-size", "-1"], "batch_size=-1 must be at least 1"),
+        (["evaluate", "{tmp}/none.safetensors", "--batch-size", "0"], "batch_size=0 must be at least 1"),
         (["evaluate", "{tmp}"], "no checkpoint file at {tmp}/last.safetensors"),
     ],
 )
@@ -579,13 +651,27 @@ def test_the_command_line_says_what_is_wrong_before_it_starts(arguments, message
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_gpu_without_enough_memory_is_an_error_with_advice(monkeypatch, capsys):
+    def fill(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore of it")
+
+    monkeypatch.setattr("hatnet.training.command.examine", fill)
+    monkeypatch.setattr(sys, "argv", ["hatnet", "evaluate", str(Path(__file__)), "--device", "cpu"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: CUDA out of memory. Tried to allocate 2 GiB.\nHalve --slice-size (train")
+    assert "--batch-size (evaluate)" in error
+
+
 def test_evaluation_from_the_command_line_draws_and_writes(whole, tmp_path, monkeypatch, capsys):
     data = write_folder(tmp_path / "data", images=4, size=(28, 28))
     torch.manual_seed(0)
     recipe = replace(SMALL, data=f"folder:{data}", epochs=1, warmup_epochs=0, batch_size=4, slice_size=4)
-    monkeypatch.setattr(sys, "argv", ["hatnet", "evaluate", str(tmp_path / "run")])
-    from hatnet.data import open_data
-
+    monkeypatch.setattr(
+        sys, "argv", ["hatnet", "evaluate", str(tmp_path / "run"), "--data-dir", str(tmp_path / "kept")]
+    )
     Training(recipe, open_data(recipe.data), tmp_path / "run", ALONE).run()
     main()
     facts = json.loads((tmp_path / "run" / "evaluation.json").read_text())
@@ -593,6 +679,43 @@ def test_evaluation_from_the_command_line_draws_and_writes(whole, tmp_path, monk
     assert np.sum(facts["confusion (rows true, columns predicted)"]) == 8
     assert (tmp_path / "run" / "evaluation.svg").read_text().count("<svg") == 1
     assert "of 8 images are classified right" in capsys.readouterr().out
+
+
+def test_evaluation_leaves_broken_images_out_and_does_not_look_at_those_for_training(tmp_path, monkeypatch, capsys):
+    data = open_data(f"folder:{write_folder(tmp_path / 'photos', images=4, size=(28, 28))}")
+    torch.manual_seed(0)
+    recipe = replace(SMALL, data=data.name, epochs=1, warmup_epochs=0, batch_size=4, slice_size=4)
+    Training(recipe, data, tmp_path / "run", ALONE).run()
+    for path in (data.test.paths[5], data.train.paths[2]):
+        path.write_text("not an image")
+    monkeypatch.setattr(
+        sys, "argv", ["hatnet", "evaluate", str(tmp_path / "run"), "--data-dir", str(tmp_path / "kept")]
+    )
+    main()
+    printed = capsys.readouterr().out
+    assert f"1 of 8 test images can't be read and are left out:\n  {data.test.paths[5]}" in printed
+    assert "of 7 images are classified right" in printed
+    assert str(data.train.paths[2]) not in printed
+    assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["images"] == 7
+
+
+def test_a_class_of_which_no_test_image_can_be_read_has_no_accuracy(tmp_path):
+    confusion = torch.tensor([[3, 1], [0, 0]])
+    Examination(Path("x.safetensors"), "photos", ("cat", "dog"), Evaluation(confusion, 0.5)).write(tmp_path)
+    facts = json.loads((tmp_path / "evaluation.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert facts["class accuracy"] == {"cat": 0.75, "dog": None}
+
+
+def test_evaluation_of_images_of_another_size_is_refused(tmp_path, monkeypatch, capsys):
+    torch.manual_seed(0)
+    data = photos(tmp_path / "photos", ((28, 28), (28, 28)))
+    Training(replace(SMALL, epochs=1, warmup_epochs=0), data, tmp_path / "run", ALONE).run()
+    photos(tmp_path / "others", ((28, 28), (40, 28)))
+    arguments = ["--data", f"folder:{tmp_path / 'others'}", "--data-dir", str(tmp_path / "kept")]
+    monkeypatch.setattr(sys, "argv", ["hatnet", "evaluate", str(tmp_path / "run"), *arguments])
+    with pytest.raises(SystemExit):
+        main()
+    assert "cat/0.png has 28 x 40 pixels, image_size=28: the test takes images as they are" in capsys.readouterr().err
 
 
 def test_evaluation_on_other_classes_is_refused(tmp_path, monkeypatch, capsys):
@@ -619,8 +742,6 @@ def test_pretrained_weights_are_small_and_say_how_they_were_trained():
 
 def test_pretrained_weights_classify_the_embedded_test_images():
     """The 2,500 are part of the 10,000 that the published figure is of."""
-    from hatnet.data import open_data
-    from hatnet.data.transforms import for_testing
     from hatnet.pretrained import pretrained_file
 
     model = create_model("micro", pretrained="fashion-mnist")

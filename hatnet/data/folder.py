@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
@@ -81,7 +82,7 @@ def read_image(path: Path) -> Tensor:
     """
     try:
         pixels = np.array(open_image(path, "RGB"))
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(str(error)) from error
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
@@ -91,7 +92,8 @@ def broken_files(
 ) -> list[Path]:
     """Decode every image once, and name the files that can't be.
 
-    The answer is kept in the folder `cache` for as long as the files have the same names, sizes and times.
+    The answer is kept in the folder `cache`, in the file `answer_file`, for as long as the files have the same names,
+    sizes and times. It counts for every way to spell the folder that they are in.
 
     Args:
         images: what to look at.
@@ -99,19 +101,26 @@ def broken_files(
         workers: threads that decode.
         step: called after each file, for a progress bar.
     """
-    record = cache / f"checked-{_fingerprint(images.paths)}.json"
+    record = answer_file(images, cache)
     if record.is_file():
-        return [Path(path) for path in json.loads(record.read_text())["broken"]]
+        return [images.paths[index] for index in json.loads(record.read_text())["broken"]]
     broken = []
     with ThreadPoolExecutor(workers) as pool:
-        for path, readable in zip(images.paths, pool.map(_is_readable, images.paths), strict=True):
+        for index, readable in enumerate(pool.map(_is_readable, images.paths)):
             if not readable:
-                broken.append(path)
-            step(path.name)
+                broken.append(index)
+            step(images.paths[index].name)
     cache.mkdir(parents=True, exist_ok=True)
-    content = {"images": len(images), "broken": [str(path) for path in broken]}
+    paths = [images.paths[index] for index in broken]
+    # Places are read again, since another run may spell the paths in another way; paths are for people.
+    content = {"images": len(images), "broken": broken, "files": [str(path) for path in paths]}
     write_whole(record, json.dumps(content, indent=2).encode())
-    return broken
+    return paths
+
+
+def answer_file(images: ImageFolder, cache: Path) -> Path:
+    """Where `broken_files` keeps its answer about these files: JSON, with every broken file."""
+    return cache / f"broken-files-{_fingerprint(images.paths)}.json"
 
 
 def _is_readable(path: Path) -> bool:
@@ -125,8 +134,12 @@ def _is_readable(path: Path) -> bool:
 def _fingerprint(paths: Sequence[Path]) -> str:
     digest = blake2b(digest_size=8)
     for path in paths:
-        status = path.stat()
-        digest.update(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode())
+        try:
+            status = path.stat()
+            size, time = status.st_size, status.st_mtime_ns
+        except OSError:  # a link that leads nowhere: a broken file like others
+            size, time = -1, 0
+        digest.update(f"{os.path.realpath(path)} {size} {time}\n".encode())
     return digest.hexdigest()
 
 

@@ -19,6 +19,9 @@ from hatnet.data.images import DataError, ImageTensor, Split
 
 EMBEDDED = Path(__file__).parents[1] / "assets" / "fashion-mnist-subset.npz"
 FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+IMAGENETTE = {"train": 9_469, "val": 3_925}  # photos
+# What libraries raise where a file is missing or not what it should be.
+UNREADABLE = (RuntimeError, OSError, ValueError, TypeError, AssertionError, EOFError, LookupError)
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
@@ -46,7 +49,7 @@ def open_data(name: str, folder: Path = Path("data"), download: bool = False) ->
         return source.open(folder, download)
     except DataError:
         raise
-    except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as error:
+    except UNREADABLE as error:
         if download:
             raise DataError(f"{name} could not be fetched into {folder}: {error}") from error
         raise DataError(
@@ -72,12 +75,22 @@ def fashion_mnist(folder: Path, download: bool) -> Split:
     from torchvision.datasets import FashionMNIST
 
     parts = []
+    inside = folder / "FashionMNIST"
     for train, count in ((True, 60_000), (False, 10_000)):
-        part = FashionMNIST(folder, train=train, download=download)
+        complete = all((inside / "raw" / Path(name).stem).is_file() for name, _ in FashionMNIST.resources)
+        try:
+            part = FashionMNIST(folder, train=train, download=download)
+        except UNREADABLE as error:
+            if not complete:
+                raise
+            # torchvision never fetches a file again that is there, so --download alone would not help
+            raise DataError(
+                f"Fashion-MNIST in {inside} is damaged or half-downloaded ({error}): {_fetch_again(inside)}"
+            ) from error
         if part.data.shape != (count, 28, 28) or len(part.targets) != count:
             raise DataError(
                 f"Fashion-MNIST in {folder} holds {tuple(part.data.shape)} images and {len(part.targets)} labels, "
-                f"not {count} of 28 x 28: delete {folder / 'FashionMNIST'} and fetch it again with --download"
+                f"not {count} of 28 x 28: {_fetch_again(inside)}"
             )
         parts.append(ImageTensor(part.data[:, None], part.targets.long()))
     train_part, test_part = parts
@@ -91,7 +104,7 @@ def cifar10(folder: Path, download: bool) -> Split:
     )
     train = _read_cifar([files / f"data_batch_{number}.bin" for number in range(1, 6)], 10_000, label_bytes=1)
     test = _read_cifar([files / "test_batch.bin"], 10_000, label_bytes=1)
-    classes = _names(files / "batches.meta.txt")
+    classes = _names(files / "batches.meta.txt", 10)
     return Split("cifar10", train, test, classes, mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616))
 
 
@@ -100,7 +113,7 @@ def cifar100(folder: Path, download: bool) -> Split:
     files = _cifar_files(folder, "cifar-100-binary", "03b5dce01913d631647c71ecec9e9cb8", "cifar-100-binary", download)
     train = _read_cifar([files / "train.bin"], 50_000, label_bytes=2)
     test = _read_cifar([files / "test.bin"], 10_000, label_bytes=2)
-    classes = _names(files / "fine_label_names.txt")
+    classes = _names(files / "fine_label_names.txt", 100)
     return Split("cifar100", train, test, classes, mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762))
 
 
@@ -108,8 +121,11 @@ def imagenette(folder: Path, download: bool) -> Split:
     """Imagenette, ten classes of ImageNet: 9,469 and 3,925 photos, their shorter side 320 pixels."""
     from torchvision.datasets import Imagenette
 
-    if download and not (folder / "imagenette2-320").is_dir():
+    root = folder / "imagenette2-320"
+    if download and not root.is_dir():
         Imagenette(str(folder), split="train", size="320px", download=True)
+    if root.is_dir():
+        _require_all_photos(root, IMAGENETTE)
     opened = [Imagenette(str(folder), split=part, size="320px") for part in ("train", "val")]
     train, test = (
         ImageFolder([Path(path) for path, _ in part._samples], torch.tensor([label for _, label in part._samples]))
@@ -154,16 +170,45 @@ def _read_cifar(paths: list[Path], count: int, label_bytes: int) -> ImageTensor:
     record = label_bytes + 3 * 32 * 32
     parts = []
     for path in paths:
+        if not path.is_file():
+            raise DataError(f"{path} is missing: {_fetch_again(path.parent)}")
         content = np.fromfile(path, dtype=np.uint8)
         if len(content) != count * record:
             raise DataError(
                 f"{path} has {len(content):,} bytes instead of {count * record:,}: it is damaged or half-downloaded; "
-                f"delete {path.parent} and fetch it again with --download"
+                f"{_fetch_again(path.parent)}"
             )
         parts.append(torch.from_numpy(content).view(count, record))
     records = torch.cat(parts)
     return ImageTensor(records[:, label_bytes:].reshape(-1, 3, 32, 32), records[:, label_bytes - 1].long())
 
 
-def _names(path: Path) -> tuple[str, ...]:
-    return tuple(path.read_text().split())
+def _names(path: Path, count: int) -> tuple[str, ...]:
+    names = tuple(path.read_text().split()) if path.is_file() else ()
+    if len(names) != count:
+        raise DataError(f"{path} holds {len(names)} names of classes, not {count}: {_fetch_again(path.parent)}")
+    return names
+
+
+def _require_all_photos(root: Path, counts: dict[str, int]) -> None:
+    """torchvision asks for no more than the folder `root`, which is there after half of a download too."""
+    found = {
+        part: {folder.name: _photos(folder) for folder in (root / part).glob("*") if folder.is_dir()} for part in counts
+    }
+    lacks = []
+    for part, count in counts.items():
+        classes = sorted(set().union(*found.values()) - found[part].keys())
+        if classes:
+            lacks.append(f"{part} lacks the class folder{'s' * (len(classes) > 1)} {', '.join(classes)}")
+        if sum(found[part].values()) != count:
+            lacks.append(f"{part} has {sum(found[part].values()):,} of {count:,} photos")
+    if lacks:
+        raise DataError(f"Imagenette in {root} is not whole ({'; '.join(lacks)}): {_fetch_again(root)}")
+
+
+def _photos(folder: Path) -> int:
+    return sum(path.suffix.lower() == ".jpeg" for path in folder.iterdir())
+
+
+def _fetch_again(folder: Path) -> str:
+    return f"delete {folder} and fetch it again with --download"

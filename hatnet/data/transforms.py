@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from hatnet.data.images import Split
+from hatnet.data.folder import ImageFolder
+from hatnet.data.images import DataError, Images, ImageTensor, Split
+from hatnet.photo import size_of_image
 
 if TYPE_CHECKING:
     from hatnet.training.recipes import Recipe
@@ -49,6 +51,38 @@ def for_testing(recipe: Recipe, data: Split) -> Transform:
     return v2.Compose([*steps, *_normalised(data)])
 
 
+def require_fit(recipe: Recipe, data: Split) -> None:
+    """Images that are taken as they are must have the size that the recipe says, in both parts.
+
+    Raises:
+        DataError: naming the first size that is another.
+    """
+    if recipe.crop_padding is None:  # any size is resized
+        return
+    advice = f"give --crop-padding None to resize them (crop_padding={recipe.crop_padding} takes them as they are)"
+    for images in (data.train, data.test):
+        require_side(images, data.name, recipe.image_size, advice)
+
+
+def require_side(images: Images, name: str, side: int, advice: str) -> None:
+    """Every image must be `side` pixels high and wide.
+
+    Of files only the headers are read, and those that can't be read are passed over.
+
+    Args:
+        images: of the data set `name`.
+        name: for the message.
+        side: in pixels, as the recipe's `image_size`.
+        advice: for the message: what to do.
+
+    Raises:
+        DataError: naming the first size that is another.
+    """
+    for what, height, width in _sizes(images, name):
+        if (height, width) != (side, side):
+            raise DataError(f"{what} {height} x {width} pixels, image_size={side}: {advice}")
+
+
 def mixing(recipe: Recipe, classes: int) -> Mixing | None:
     """Mixup, CutMix, or for each slice one of them; labels become a distribution over the classes. None for neither.
 
@@ -62,6 +96,19 @@ def mixing(recipe: Recipe, classes: int) -> Mixing | None:
     if recipe.cutmix:
         mixes.append(v2.CutMix(alpha=recipe.cutmix, num_classes=classes))
     return v2.RandomChoice(mixes) if mixes else None
+
+
+def _sizes(images: Images, name: str) -> Iterator[tuple[str, int, int]]:
+    """Heights and widths, each after the words that name the images."""
+    if isinstance(images, ImageTensor):
+        yield (f"the images of {name} have", *images.pixels.shape[-2:])
+    if isinstance(images, ImageFolder):
+        for path in images.paths:
+            try:
+                size = size_of_image(path)
+            except (OSError, ValueError):
+                continue
+            yield (f"{path} has", *size)
 
 
 def _normalised(data: Split) -> list[torch.nn.Module]:

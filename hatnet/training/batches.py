@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from hatnet.data import DataError, Images
 from hatnet.data.transforms import Transform
@@ -35,41 +37,66 @@ class Augmented(Dataset[tuple[Tensor, Tensor]]):
         raise DataError("100 images in a row can't be read: the data has gone bad, or its disk is away")
 
 
-class Plain(Dataset[tuple[Tensor, Tensor]]):
-    """Images for testing."""
+class Plain(Dataset[tuple[Tensor, Tensor] | None]):
+    """Images for testing. None for a file that has gone bad: its neighbour in its place would be counted twice."""
 
     def __init__(self, images: Images, transform: Transform) -> None:
         self.images, self.transform = images, transform
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.transform(self.images.image(index)), self.images.labels[index]
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor] | None:
+        try:
+            image = self.images.image(index)
+        except DataError as error:
+            print(f"left out of the test: {error}", flush=True)
+            return None
+        return self.transform(image), self.images.labels[index]
+
+
+@dataclass(frozen=True)
+class ReadableBatches:
+    """The batches of a loader, again and again, without those of which no image could be read."""
+
+    loader: DataLoader[Batch | None]
+
+    def __iter__(self) -> Iterator[Batch]:
+        return (batch for batch in self.loader if batch is not None)
 
 
 def batches_for_training(
     images: Images, transform: Transform, seed: int, slices: Iterator[list[Draw]], workers: int
 ) -> Iterator[Batch]:
     """The slices of the whole training one after the other, prepared ahead by `workers` processes."""
-    return iter(_load(Augmented(images, transform, seed), slices, workers))
+    loader: DataLoader[Batch] = _load(Augmented(images, transform, seed), slices, workers)
+    return iter(loader)
 
 
 def batches_for_testing(
     images: Images, transform: Transform, rank: int, world: int, batch_size: int, workers: int
-) -> DataLoader[Batch]:
-    """Every `world`-th image from `rank` on: together the processes see each image once."""
+) -> ReadableBatches:
+    """Every `world`-th image from `rank` on: together the processes see each image once.
+
+    An image that can't be read is left out, and a line printed about it.
+    """
     mine = list(range(rank, len(images), world))
     batches = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
-    return _load(Plain(images, transform), batches, workers)
+    return ReadableBatches(_load(Plain(images, transform), batches, workers))
 
 
-def _load(dataset: Dataset[tuple[Tensor, Tensor]], batches: object, workers: int) -> DataLoader[Batch]:
+def _load(dataset: Dataset[Any], batches: object, workers: int) -> DataLoader[Any]:
     return DataLoader(
         dataset,
         batch_sampler=batches,  # type: ignore[arg-type]
+        collate_fn=_collate_readable,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
         worker_init_fn=_leave_signals_to_the_training,
     )
+
+
+def _collate_readable(images: Sequence[tuple[Tensor, Tensor] | None]) -> Batch | None:
+    readable = [pair for pair in images if pair is not None]
+    return tuple(default_collate(readable)) if readable else None
 
 
 def _leave_signals_to_the_training(_: int) -> None:

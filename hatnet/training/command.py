@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,11 +14,11 @@ import tyro
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from hatnet.console import console, print_evaluation, progress
-from hatnet.data import ImageFolder, Split, open_data
-from hatnet.data.folder import broken_files
+from hatnet.data import ImageFolder
 from hatnet.training import loop
 from hatnet.training.examine import examine
-from hatnet.training.processes import World, join
+from hatnet.training.opening import open_together, without_broken_files
+from hatnet.training.processes import join
 from hatnet.training.recipes import EXPECT, RECIPES, Recipe
 
 if TYPE_CHECKING:
@@ -62,7 +61,8 @@ def train(
             raise ValueError(f"threads={threads} must be at least 1")
         torch.set_num_threads(threads)
     with join(_device(device)) as world:
-        data = _without_broken_files(_opened(recipe.data, data_dir, download, world), data_dir, world)
+        data = open_together(recipe.data, data_dir, download, world)
+        data = without_broken_files(data, data_dir, world, bar=progress)
         in_memory = not isinstance(data.train, ImageFolder)
         if workers is None:
             workers = 0 if in_memory and world.device.type == "cpu" else _processors_each()
@@ -121,11 +121,10 @@ def evaluate(
     if not folder.is_dir():
         raise ValueError(f"no folder {folder} to write to; create it first")
     with join(_device(device)) as world:
-        with progress("testing") as step:
-            found = examine(
-                weights, world, data=data, data_dir=data_dir, download=download, batch_size=batch_size,
-                workers=workers, step=step,
-            )  # fmt: skip
+        found = examine(
+            weights, world, data=data, data_dir=data_dir, download=download, batch_size=batch_size,
+            workers=workers, bar=progress,
+        )  # fmt: skip
         if not world.first:
             return
         found.write(folder)
@@ -173,34 +172,6 @@ def _stoppable(watch: loop.Watch) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _opened(name: str, folder: Path, download: bool, world: World) -> Split:
-    """The first process fetches; the others wait for it."""
-    if world.first:
-        data = open_data(name, folder, download)
-        world.wait()
-        return data
-    world.wait()
-    return open_data(name, folder)
-
-
-def _without_broken_files(data: Split, cache: Path, world: World) -> Split:
-    """A data set in files, without those that can't be read; the first process looks and says which."""
-    if not isinstance(data.train, ImageFolder) or not isinstance(data.test, ImageFolder):
-        return data
-    kept = []
-    for part, images in (("training", data.train), ("test", data.test)):
-        if world.first:
-            with progress(f"reading {part} images", len(images)) as step:
-                broken = broken_files(images, cache, step=step)
-            if broken:
-                console.print(f"{len(broken)} of {len(images)} {part} images can't be read and are left out:")
-                console.print("\n".join(f"  {path}" for path in broken[:10]) + ("\n  ..." if len(broken) > 10 else ""))
-        world.wait()
-        kept.append(images.without(set(broken_files(images, cache))))
-    train, test = kept
-    return replace(data, train=train, test=test)
 
 
 def _device(name: str | None) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hatnet.data import DataError
 from hatnet.network import HATNet
 from hatnet.training.processes import World
 
@@ -44,6 +45,9 @@ def evaluate(model: HATNet, batches: Iterable[tuple[Tensor, Tensor]], world: Wor
         model: in evaluation mode.
         batches: images (B, C_in, H, W) and labels (B,).
         world: which processes share the images.
+
+    Raises:
+        DataError: if there is no image in any process's batches.
     """
     classes = model.config.num_classes
     confusion = torch.zeros(classes, classes, dtype=torch.int64, device=world.device)
@@ -56,4 +60,6 @@ def evaluate(model: HATNet, batches: Iterable[tuple[Tensor, Tensor]], world: Wor
         confusion += torch.bincount(pairs, minlength=classes**2).view(classes, classes)
     world.sum(confusion)
     world.sum(loss)
+    if not confusion.any():
+        raise DataError("not one test image can be read: the data has gone bad, or its disk is away")
     return Evaluation(confusion.cpu(), float(loss) / int(confusion.sum()))

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from hatnet.checkpoints import about, is_ours, load
-from hatnet.data import DataError, Split, open_data
-from hatnet.data.transforms import for_testing
+from hatnet.data import DataError, Split
+from hatnet.data.transforms import for_testing, require_side
 from hatnet.files import write_whole
 from hatnet.official import load_official
 from hatnet.training.batches import batches_for_testing
 from hatnet.training.evaluate import Evaluation, evaluate
+from hatnet.training.opening import Bar, no_bar, open_together, without_broken_files
 from hatnet.training.processes import World
 from hatnet.training.recipes import RECIPES, from_json
 
@@ -40,7 +42,10 @@ class Examination:
             "images": found.images,
             "accuracy": found.accuracy,
             "loss": found.loss,
-            "class accuracy": dict(zip(self.classes, found.class_accuracy, strict=True)),
+            "class accuracy": {
+                name: None if isnan(accuracy) else accuracy  # JSON knows no nan
+                for name, accuracy in zip(self.classes, found.class_accuracy, strict=True)
+            },
             "confusion (rows true, columns predicted)": found.confusion.tolist(),
         }
         write_whole(folder / "evaluation.json", (json.dumps(facts, indent=2) + "\n").encode())
@@ -56,38 +61,47 @@ def examine(
     download: bool = False,
     batch_size: int = 128,
     workers: int = 0,
-    step: Callable[[str], None] = lambda _: None,
+    bar: Bar = no_bar,
 ) -> Examination:
-    """Test weights on every test image once.
+    """Test weights on every test image once. Files that can't be read are named, and left out of the count.
 
     Args:
         weights: a file of ours, or of the authors.
         world: the processes that share the images.
         data: a data set; that of the training where None.
-        data_dir: where data sets are kept.
+        data_dir: where data sets are kept, and which files of a folder of images can't be read.
         download: whether to fetch what is missing.
         batch_size: images at once.
         workers: processes that prepare images.
-        step: called after each batch, for a progress bar.
+        bar: shows how far it is.
 
     Raises:
         FileNotFoundError, CheckpointError: if the weights can't be read.
-        DataError: if the data is missing or damaged, or has other classes than the weights.
+        DataError: if the data is missing or damaged, or has other classes or sizes than the weights are for.
+        ValueError: if `batch_size` is not positive.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size} must be at least 1")
     model = load(weights) if is_ours(weights) else load_official(weights)
     known = about(weights) if is_ours(weights) else {}
     if data is None and "data" not in known:
         raise DataError(
             f"{weights} doesn't say what it was trained on: give --data, such as --data folder:data/imagenet"
         )
-    split = open_data(data or known["data"], data_dir, download)
+    split = open_together(data or known["data"], data_dir, download, world)
     _require_fit(model.config.num_classes, model.config.in_channels, known, split, weights)
+    split = without_broken_files(split, data_dir, world, parts=("test",), bar=bar)
     recipe = from_json(known["recipe"]) if "recipe" in known else RECIPES["imagenet"]
+    if recipe.crop_padding is not None:
+        advice = f"the test takes images as they are, as the training of {weights} did; store them in that size"
+        require_side(split.test, split.name, recipe.image_size, advice)
     if known:
         split = _normalised_as(split, known)
     batches = batches_for_testing(split.test, for_testing(recipe, split), world.rank, world.size, batch_size, workers)
     model = model.to(world.device).float()
-    return Examination(weights, split.name, split.classes, evaluate(model, _counted(batches, step), world))
+    with bar("testing", None) as step:
+        found = evaluate(model, _counted(batches, step), world)
+    return Examination(weights, split.name, split.classes, found)
 
 
 def draw(found: Examination, path: Path) -> None:
@@ -146,7 +160,7 @@ def _normalised_as(data: Split, known: dict[str, Any]) -> Split:
     return Split(data.name, data.train, data.test, data.classes, tuple(known["mean"]), tuple(known["std"]))
 
 
-def _counted(batches: Any, step: Callable[[str], None]) -> Iterator[tuple[Tensor, Tensor]]:
+def _counted(batches: Iterable[tuple[Tensor, Tensor]], step: Callable[[str], None]) -> Iterator[tuple[Tensor, Tensor]]:
     for batch in batches:
         yield batch
         step("batch")

@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from hatnet.checkpoints import CheckpointError, save
 from hatnet.config import HATNetConfig
 from hatnet.data import Split, fingerprint
-from hatnet.data.transforms import for_testing, for_training, mixing
+from hatnet.data.transforms import for_testing, for_training, mixing, require_fit
 from hatnet.network import HATNet
 from hatnet.training.average import WeightAverage
 from hatnet.training.batches import batches_for_testing, batches_for_training
@@ -97,6 +97,7 @@ class Training:
 
         self.draw_curves = draw_curves
         self.recipe, self.data, self.world, self.folder = recipe, data, world, RunFolder(folder)
+        require_fit(recipe, data)
         self.order = Order(
             len(data.train), recipe.batch_size, recipe.slice_size, recipe.epochs, recipe.seed, recipe.repeats
         )
