@@ -24,7 +24,7 @@ from hatnet.complexity import mhsa, network, total
 from hatnet.data import ImageTensor, Split, open_data
 from hatnet.layers import GroupNorm
 from hatnet.training import Training, Watch, World
-from hatnet.training.folder import read_metrics
+from hatnet.training.state import load_state
 
 DOCS = Path(__file__).parent.parent / "docs"
 CPU = torch.device("cpu")
@@ -237,11 +237,11 @@ def small_split():
 
 
 def test_a_run_is_stopped_and_gone_on_from_to_the_same_bits(tmp_path):
-    """Through the project's own training, with an arm of its own network; stopped after the first of two epochs."""
+    """Through the project's own training, with an arm of its own network; stopped after the first step."""
     train = trainer(Settings("fashion-subset", epochs=2), small_split(), CPU, 0)
     whole = train("local", 3, tmp_path / "whole", Watch())
     assert train("local", 3, tmp_path / "stopped", Watch(stop=True)) is None
-    assert len(read_metrics(tmp_path / "stopped" / "metrics.csv")) == 1
+    assert load_state(tmp_path / "stopped" / "state.safetensors")[0].step == 1
     again = train("local", 3, tmp_path / "stopped", Watch())
     kept = ("train_loss", "test_loss", "test_accuracy")
     assert [[row[key] for key in kept] for row in whole] == [[row[key] for key in kept] for row in again]
