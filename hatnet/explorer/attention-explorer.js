@@ -752,13 +752,23 @@ export function windowTerms(stage, block, head, query, token) {
   }).filter(({ touched }) => touched);
 }
 
-/** Pointer over a canvas: `over(spot)` in fractions of it, null when it has left; `keep` when it is pressed. */
+/**
+ * Pointer over a canvas: `over(spot)` in fractions of it, null when it has left; `keep` when it is pressed.
+ * A finger or a pen on it may be about to scroll the page, so these keep nothing until they are lifted; where the
+ * browser does scroll, it cancels the pointer instead, and everything is as before.
+ */
 function follow(canvas, over, keep, show) {
-  const spot = ({ offsetX, offsetY }) => [offsetX / canvas.clientWidth, offsetY / canvas.clientHeight];
-  const move = (event) => { over(spot(event)); (event.buttons ? keep : show)(); };
+  const share = (at, length) => Math.min(Math.max(at / length, 0), 1); // a finger may slide beyond the border
+  const spot = ({ offsetX, offsetY }) => [share(offsetX, canvas.clientWidth), share(offsetY, canvas.clientHeight)];
+  const isMouse = ({ pointerType }) => pointerType === "mouse";
+  const choose = (event) => { over(spot(event)); keep(); };
   const leave = () => { over(null); show(); };
-  canvas.addEventListener("pointermove", move);
-  canvas.addEventListener("pointerdown", (event) => { over(spot(event)); keep(); });
+  canvas.addEventListener("pointerdown", (event) => { if (isMouse(event)) choose(event); });
+  canvas.addEventListener("pointermove", (event) => {
+    over(spot(event));
+    (isMouse(event) && event.buttons ? keep : show)();
+  });
+  canvas.addEventListener("pointerup", (event) => { if (!isMouse(event)) choose(event); });
   canvas.addEventListener("pointerleave", leave);
   canvas.addEventListener("pointercancel", leave);
 }
@@ -885,7 +895,7 @@ canvas {
   border-radius: 3px;
   background: repeating-linear-gradient(135deg, transparent 0 5px, var(--rule) 5px 6px);
 }
-.query canvas, .map canvas { cursor: crosshair; touch-action: pan-y; }
+.query canvas, .map canvas { cursor: crosshair; touch-action: pan-y pinch-zoom; }
 figcaption { margin-top: 0.5em; color: var(--quiet); font-size: 0.78em; }
 figcaption b { color: var(--ink); }
 .legend { display: flex; flex-wrap: wrap; gap: 0 1em; }

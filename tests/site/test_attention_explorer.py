@@ -23,6 +23,7 @@ TOLERANCE = {"rtol": 2**-10, "atol": 2**-24}  # two weights of 11 bits each are 
 CLASSES = ["cat", "dog", "boot"]
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>t</title><link rel="icon" href="data:,">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <style>:root {{ color-scheme: light dark }} body {{ background: Canvas; margin: 8px }}</style>
 <script type="module" src="attention-explorer.js"></script><body>{}</body></html>"""
 
@@ -89,8 +90,8 @@ def open_explorer(browser, served):
     """Opens pages; at the end the test fails if any of them had an error or asked another host for something."""
     contexts, foreign, errors = [], [], []
 
-    def open_(address="", width=1000, **settings):
-        context = browser.new_context(viewport={"width": width, "height": 1200}, **settings)
+    def open_(address="", width=1000, height=1200, **settings):
+        context = browser.new_context(viewport={"width": width, "height": height}, **settings)
         contexts.append(context)
         page = context.new_page()
         page.on("request", lambda request: foreign.append(request.url) if outside(request.url) else None)
@@ -358,6 +359,47 @@ def test_a_finger_chooses_too(open_explorer):
     choose(page, "stage", 1)
     choose(page, "kind", "composed")
     assert page.evaluate(STICKING_OUT) == []
+
+
+WHAT_HAPPENED = """canvas => {
+  window.happened = [];
+  for (const name of ["pointerdown", "pointerup", "pointercancel"]) {
+    canvas.addEventListener(name, () => window.happened.push(name));
+  }
+}"""
+
+
+@pytest.mark.parametrize("which", ["query", "map"])
+def test_a_swipe_scrolls_and_chooses_nothing(open_explorer, which):
+    """A finger that goes up over a canvas is the browser's, and afterwards everything is as before."""
+    page = open_explorer(width=PHONE, height=500, has_touch=True, is_mobile=True)
+    choose(page, "kind", "global")
+    canvas(page, which).scroll_into_view_if_needed()
+    canvas(page, which).evaluate(WHAT_HAPPENED)
+    box, before = canvas(page, which).bounding_box(), (query_of(page), text(page, ".finding"))
+    scrolled = page.evaluate("scrollY")
+    touch = page.context.new_cdp_session(page)
+    x, y = box["x"] + 20, min(box["y"] + box["height"], 480) - 20
+    touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    for step in range(1, 11):
+        touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y - 12 * step}]})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.wait_for_function("before => scrollY > before", arg=scrolled, timeout=5000)
+    assert page.evaluate("happened") == ["pointerdown", "pointercancel"]
+    assert (query_of(page), text(page, ".finding")) == before
+
+
+def test_a_finger_may_slide_beyond_the_picture(open_explorer):
+    """Across, which does not scroll; what counts is where it is lifted, at the border if it is beyond."""
+    page = open_explorer(width=PHONE, has_touch=True, is_mobile=True)
+    box = canvas(page, "query").bounding_box()
+    touch = page.context.new_cdp_session(page)
+    y = box["y"] + 5
+    touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": box["x"] + 90, "y": y}]})
+    for x in (box["x"] + 60, box["x"] + 20, box["x"] - 5):
+        touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y}]})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert query_of(page) == (0, 0)
 
 
 CONTRASTS = """() => {
