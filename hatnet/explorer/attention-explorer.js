@@ -77,6 +77,7 @@ async function unzip(bytes) {
  * @property {number} top
  * @property {number} left
  * @property {Pair} map
+ * @property {boolean} [summed] whether values are made of softmax entries, and are none
  */
 
 /** The heads that count: one, or all for their mean. */
@@ -181,7 +182,7 @@ export function composedRow(header, stage, block, head, query) {
   for (const [name, way] of Object.entries(found)) {
     way.forEach((value, token) => { values[token] += (counts[name] * value) / total; });
   }
-  return { values, rows: stage.map[0], columns: stage.map[1], side: 1, top: 0, left: 0, map: stage.map };
+  return { values, rows: stage.map[0], columns: stage.map[1], side: 1, top: 0, left: 0, map: stage.map, summed: true };
 }
 
 const sum = (values) => values.reduce((total, value) => total + value, 0);
@@ -209,24 +210,42 @@ const escape = (text) => String(text).replace(/[&<>"]/g, (letter) => HTML[letter
 const whole = new Intl.NumberFormat("en");
 const place = ([row, column]) => `(${row},\u2009${column})`;
 
-/** Three digits, which is what float16 holds: 0.0312, 1.20 × 10⁻⁵. */
-export function digits(value) {
+/**
+ * How many digits float16 holds of a weight, three at most. From 6.1 × 10⁻⁵ down its values are 6 × 10⁻⁸ apart, so that
+ * the seventh decimal is the last: three digits of 1.20 × 10⁻⁵, two of 1.2 × 10⁻⁶, one of 1 × 10⁻⁷.
+ */
+const held = (weight) => Math.min(Math.max(Math.floor(Math.log10(Math.abs(weight))) + 8, 1), 3);
+
+/** A weight of less than this is zero in float16. No softmax gives zero to a key that exists. */
+const SMALLEST = 3e-8;
+
+/** 0.0312, 1.20 × 10⁻⁵, 6 × 10⁻⁸. */
+export function digits(value, count = held(value)) {
   if (value === 0) return "0";
-  if (Math.abs(value) >= 1e-4) return value.toPrecision(3).replace("-", "−");
-  const [number, power] = value.toExponential(2).split("e");
+  if (Math.abs(value) >= 1e-4) return value.toPrecision(count).replace("-", "−");
+  const [number, power] = value.toExponential(count - 1).split("e");
   const superscript = String(Math.abs(power)).replace(/./g, (digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]);
   return `${number.replace("-", "−")} × 10⁻${superscript}`;
 }
 
+/** A softmax entry; where float16 has made it zero, what is left of it. */
+export const weightDigits = (weight) => (weight ? digits(weight) : `< ${digits(SMALLEST)}`);
+
+/** What is made of softmax entries and not zero either, but may be several times as large as `SMALLEST`. */
+const sumDigits = (value) => (value ? digits(value) : "≈ 0");
+
+/** An entry of a row, in the words of its kind. */
+const entryDigits = (row, value) => (row.summed ? sumDigits : weightDigits)(value);
+
 /** As short as a cell of a map: .031 */
 const brief = (value) => (value >= 0.9995 ? "1.00" : value.toFixed(3).slice(1));
 
-const times = (value) => (value < 10 ? value.toPrecision(2) : whole.format(Math.round(value)));
+const times = (value) => (value < 10 ? digits(value, Math.min(held(value), 2)) : whole.format(Math.round(value)));
 
 const bytes = (count) => (count < 1e6 ? `${Math.round(count / 1e3)} kB` : `${(count / 1e6).toFixed(1)} MB`);
 
 const mi = (name) => `<mi>${name}</mi>`;
-const mn = (number) => `<mn>${number}</mn>`;
+const mn = (number) => `<mn>${escape(number)}</mn>`;
 const mo = (sign) => `<mo>${sign}</mo>`;
 const indices = (letters) => `<mrow>${[...letters].map(mi).join("")}</mrow>`;
 const sub = (base, letters) => `<msub>${base}${indices(letters)}</msub>`;
@@ -236,6 +255,9 @@ const frac = (above, below) => `<mfrac><mrow>${above}</mrow><mrow>${below}</mrow
 const root = (d) => `<msqrt>${mn(d)}</msqrt>`;
 const size = (name) => `<mrow>${mo("|")}${mi(name)}${mo("|")}</mrow>`;
 const joined = (parts, sign) => parts.join(mo(sign));
+/** "= 0.031"; "< 3 × 10⁻⁸" for a weight that is zero in float16. */
+const equals = (weight) => (weight ? mo("=") + mn(digits(weight)) : mo("&lt;") + mn(digits(SMALLEST)));
+const equalsSum = (value) => (value ? mo("=") + mn(digits(value)) : mo("≈") + mn(0));
 /** A line of formulas, below one another where there is no room beside. */
 const line = (...formulas) =>
   `<div class="line">${formulas.map((parts) => `<math display="block">${parts.join("")}</math>`).join("")}</div>`;
@@ -265,17 +287,17 @@ function softmaxLines(letter, key, d, heads, largest, rowSum) {
   const score = (index) => `${sub(mi("q"), "i")}${mo("·")}${index}`;
   const sums = [total(key), weight, mo("="), mn(rowSum.toFixed(3))];
   if (heads.length > 1) {
-    const each = heads.map((weight) => mn(digits(weight)));
-    const mean = [weight, mo("="), frac(mn(1), mn(heads.length)), group(joined(each, "+")), mo("="), mn(digits(value))];
-    return line(mean, sums);
+    const each = heads.map((weight) => mn(weightDigits(weight)));
+    return line([weight, mo("="), frac(mn(1), mn(heads.length)), group(joined(each, "+")), equals(value)], sums);
   }
   const softmax = line([weight, mo("="), `<msub><mi>softmax</mi>${mi(key)}</msub>`,
-    group(frac(score(sub(mi("k"), key)), root(d))), mo("="), mn(digits(value))], sums);
-  if (!(value < largest && value > 0)) return softmax;
+    group(frac(score(sub(mi("k"), key)), root(d))), equals(value)], sums);
+  if (value >= largest) return softmax;
   const top = `<msub>${mi("k")}<mo>max</mo></msub>`;
   const difference = `${sub(mi("q"), "i")}${mo("·")}${group(sub(mi("k"), key), mo("−"), top)}`;
-  return softmax + line([frac(difference, root(d)), mo("="), mi("ln"), frac(mn(digits(value)), mn(digits(largest))),
-    mo("="), mn(digits(Math.log(value / largest)))]);
+  const at = value || SMALLEST, exact = Math.min(held(at) + 1, 3); // a small weight tells little of its logarithm
+  return softmax + line([frac(difference, root(d)), mo(value ? "=" : "&lt;"), mi("ln"),
+    frac(mn(digits(at)), mn(digits(largest))), mo("="), mn(digits(Math.log(at / largest), exact))]);
 }
 
 /* ------------------------------------------------------------------------------------------------------- drawing */
@@ -637,7 +659,7 @@ class AttentionExplorer extends HTMLElement {
     this.find(".most")[0].textContent = digits(most);
     this.find(".map figcaption")[0].innerHTML = mapWords(kind, stage, row);
     canvas.setAttribute("aria-label", `Key of the ${kind} map`);
-    setSlider(canvas, key, row.values.length - 1, `${keyWords(row, key)}, ${digits(row.values[key])}`);
+    setSlider(canvas, key, row.values.length - 1, `${keyWords(row, key)}, ${entryDigits(row, row.values[key])}`);
   }
 
   /** The weight of one key, in words and as a formula with its numbers. */
@@ -646,12 +668,13 @@ class AttentionExplorer extends HTMLElement {
     const rank = 1 + order.filter((other) => row.values[other] > value).length;
     const far = stage.window ? "its global attention" : "its attention";
     const what = { local: "its local attention", global: far }[kind];
+    const number = escape(entryDigits(row, value));
     const said = what
-      ? `Token <var>i</var> = ${place(query)} gives <b>${digits(value)}</b> of ${what} to ${keyWords(row, key, true)}:`
-      : `<b>${digits(value)}</b> of what token <var>i</var> = ${place(query)} becomes comes from
+      ? `Token <var>i</var> = ${place(query)} gives <b>${number}</b> of ${what} to ${keyWords(row, key, true)}:`
+      : `<b>${number}</b> of what token <var>i</var> = ${place(query)} becomes comes from
         ${keyWords(row, key, true)}, if every way through the block counts the same:`;
     return `<p class="finding">${said} rank ${rank} of ${whole.format(order.length)},
-      ${times(value * order.length)} times an equal share.</p>
+      ${value ? "" : "less than "}${times((value || SMALLEST) * order.length)} times an equal share.</p>
       ${what ? this.softmax(row, kind, key) : this.composition(row, key)}`;
   }
 
@@ -671,19 +694,28 @@ class AttentionExplorer extends HTMLElement {
     const all = sum(Object.values(counts)), value = row.values[token];
     const names = Object.keys(found), each = names.map((name) => found[name][token]);
     const terms = names.map((name) => (counts[name] > 1 ? mn(counts[name]) : "") + WAYS[name].term);
+    const inWindow = stage.window && keyAt(windowAt(stage, ...query), placeOf(row, token)) >= 0;
+    const words = {
+      residual: digits, // zero is zero
+      window: inWindow ? weightDigits : digits,
+      cells: weightDigits,
+      tokens: weightDigits,
+      "windows then cells": sumDigits,
+    };
+    const numbers = names.map((name, index) => words[name](each[index]));
     const filled = names.map((name, index) =>
-      (counts[name] > 1 ? mn(counts[name]) + mo("·") : "") + mn(digits(each[index])));
+      (counts[name] > 1 ? mn(counts[name]) + mo("·") : "") + mn(numbers[index]));
     const parts = names.map((name, index) => {
       const share = value ? (counts[name] * each[index]) / all / value : 0;
       return `<tr><th scope="row"><math>${WAYS[name].term}</math></th><td>${WAYS[name].words}</td>
-        <td>${counts[name]} ×</td><td>${digits(each[index])}</td>
+        <td>${counts[name]} ×</td><td>${escape(numbers[index])}</td>
         <td class="bar"><i class="${WAYS[name].kind}" style="width: ${100 * share}%"></i></td></tr>`;
     });
     const C = sub(mi("C"), "ij");
     return `<table><caption class="spoken">Ways from token j to token i</caption>
       <tbody>${parts.join("")}</tbody></table>`
       + line([C, mo("="), frac(joined(terms, "+"), mn(all))],
-        [mo("="), frac(joined(filled, "+"), mn(all)), mo("="), mn(digits(value))],
+        [mo("="), frac(joined(filled, "+"), mn(all)), equalsSum(value)],
         [total("j"), C, mo("="), mn(sum(row.values).toFixed(3))])
       + (stage.window ? this.cellLines(token) : "");
   }
@@ -697,12 +729,13 @@ class AttentionExplorer extends HTMLElement {
       return `${direct}<p class="hint">The last way is a mean over heads: choose one to see its terms.</p>`;
     }
     const terms = windowTerms(stage, block, head, query, token);
-    const shown = terms.slice(0, 4).map(({ weight, mean }) => mn(digits(weight)) + mo("·") + mn(digits(mean)));
+    const shown = terms.slice(0, 4).map(({ weight, mean }) =>
+      mn(weightDigits(weight)) + mo("·") + mn(weightDigits(mean)));
     const rest = terms.length > 4 ? `${mo("+")}<mi>…</mi>` : "";
     const within = `<munder><mo>∑</mo><mrow>${mi("n")}${mo("∈")}${mi("m")}</mrow></munder>`;
     const mean = frac(mn(1), size("m")) + within + sub(mi("L"), "nj");
     return direct + line([WAYS["windows then cells"].term, mo("="), total("m"), sub(mi("G"), "im"), mean],
-      [mo("="), joined(shown, "+"), rest, mo("="), mn(digits(sum(terms.map(({ weight, mean }) => weight * mean))))]);
+      [mo("="), joined(shown, "+"), rest, equalsSum(sum(terms.map(({ weight, mean }) => weight * mean)))]);
   }
 
   /** What the network said of the picture, under it. */
@@ -729,9 +762,9 @@ class AttentionExplorer extends HTMLElement {
 
 /** (G P)_ij with its numbers: the share of one token of a cell. */
 function shareLine(row, cell) {
-  const count = tokensOf(row, cell).length, value = row.values[cell];
-  return line([WAYS.cells.term, mo("="), frac(sub(mi("G"), "im"), size("m")), mo("="),
-    frac(mn(digits(value)), mn(count)), mo("="), mn(digits(value / count))]);
+  const count = tokensOf(row, cell).length, value = row.values[cell], at = value || SMALLEST;
+  return line([WAYS.cells.term, mo("="), frac(sub(mi("G"), "im"), size("m")), mo(value ? "=" : "&lt;"),
+    frac(mn(digits(at)), mn(count)), mo("="), mn(digits(at / count))]);
 }
 
 /**

@@ -1,5 +1,6 @@
 """The attention explorer in a real browser: its numbers are those of Python, and everybody can use it."""
 
+import dataclasses
 import functools
 import http.server
 import itertools
@@ -269,6 +270,48 @@ def test_the_formula_holds_the_numbers_of_every_way(open_explorer, model, images
     formula = text(page, ".readout .line")
     assert shown(maps.composed(1, 0, query, 0)[0, 0]) in formula
     assert all(number in formula for number in found)
+
+
+def test_small_weights_have_the_digits_that_are_stored_and_none_is_zero(open_explorer, folder, model, images):
+    """Below 6.1e-5 float16 is subnormal, below 3e-8 zero, which a softmax gives to no key on the map."""
+    picture = look(model, images[0], "made up")
+    near, far = (f"stages.0.blocks.0.attention.{kind}_weights" for kind in ("local", "global"))
+    weights = {**picture.weights, near: picture.weights[near].copy(), far: picture.weights[far].copy()}
+    weights[near][0, 0, 0, :, :5] = [0.999, 1e-9, 1.21e-6, 1.23456e-5, 3.1234e-7]  # of all queries of a window
+    weights[near][0, 0, 0, :, 5:] = 1e-9
+    weights[far][0] = [1 - 1e-9] + [1e-9] * (weights[far].shape[-1] - 1)
+    path = folder / "small.html"
+    picture = dataclasses.replace(picture, weights=weights)
+    write_explorer(path, picture, config=model.config, provenance="Made up.", start=Start(query=(0, 0)))
+    page = open_explorer(path.as_uri())
+
+    canvas(page, "map").focus()
+    for digits, logarithm in [
+        ("0.999", None),
+        ("< 3 × 10⁻⁸", "−17"),
+        ("1.2 × 10⁻⁶", "−13.6"),
+        ("1.23 × 10⁻⁵", "−11.3"),
+        ("3 × 10⁻⁷", "−15"),
+    ]:
+        assert f"gives {digits} of its local attention" in text(page, ".finding")
+        logarithms = page.locator("attention-explorer .readout math", has_text="ln").all_text_contents()
+        assert [formula.split("=")[-1].strip() for formula in logarithms] == ([logarithm] if logarithm else [])
+        if digits.startswith("<"):
+            assert "less than 1.9 × 10⁻⁶ times an equal share" in text(page, ".finding")
+            assert canvas(page, "map").get_attribute("aria-valuetext").endswith(", < 3 × 10⁻⁸")
+        page.keyboard.press("ArrowRight")
+
+    choose(page, "kind", "global")
+    canvas(page, "map").focus()
+    page.keyboard.press("ArrowRight")
+    assert "gives < 3 × 10⁻⁸ of its global attention to cell m = (0, 1)" in text(page, ".finding").replace("\u2009", " ")
+    assert "2 × 10⁻⁹" in text(page, ".readout .line >> nth=2")  # a sixteenth
+
+    choose(page, "kind", "composed")
+    point(page, "map", 0.5, 0.5)  # in another window, and in a cell that gets nothing
+    ways = page.locator("attention-explorer .readout table tr").all()
+    assert [way.locator("td").nth(2).inner_text() for way in ways] == ["0", "0", "< 3 × 10⁻⁸", "≈ 0"]
+    assert "≈ 0 of what token" in text(page, ".finding")
 
 
 def test_the_keyboard_is_enough(open_explorer, model):
