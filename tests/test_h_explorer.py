@@ -223,9 +223,20 @@ def test_a_start_that_is_nowhere_is_refused(start, message):
         encoded(start=start)
 
 
+def corrupted(data):
+    return data[:1000] + bytes(100) + data[1100:]
+
+
 def test_other_bytes_are_refused():
     """A gzip file of something else."""
     import gzip
 
     with pytest.raises(ValueError, match="not the data of an attention explorer: it starts with b'whatever'"):
         decode(gzip.compress(b"whatever this is"))
+
+
+@pytest.mark.parametrize("damage", [lambda data: b"whatever", lambda data: b"", lambda data: data[:2000], corrupted])
+def test_no_gzip_or_a_part_of_it_is_refused(damage):
+    """As what it is, a wrong value: half a download, or a page with an error instead of the file."""
+    with pytest.raises(ValueError, match="not the data of an attention explorer"):
+        decode(damage(encoded()))

@@ -59,6 +59,13 @@ export async function read(file) {
   return { header: { ...header, bytes: file.length }, weights };
 }
 
+/** An index loop: `Uint8Array.from` with a function takes many times as long and as much memory for megabytes. */
+function fromBase64(text) {
+  const letters = atob(text), bytes = new Uint8Array(letters.length);
+  for (let index = 0; index < bytes.length; index++) bytes[index] = letters.charCodeAt(index);
+  return bytes;
+}
+
 async function unzip(bytes) {
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
@@ -186,6 +193,8 @@ export function composedRow(header, stage, block, head, query) {
 }
 
 const sum = (values) => values.reduce((total, value) => total + value, 0);
+/** Of values that are not negative. Not Math.max(...values): arguments are limited, in Safari to 65536. */
+const largestOf = (values) => values.reduce((most, value) => (value > most ? value : most), 0);
 
 /** The keys of a row that exist, the largest weight first. */
 const ranked = (row) => Array.from(row.values.keys()).filter((key) => exists(row, key))
@@ -400,7 +409,10 @@ class Drawing {
 /* --------------------------------------------------------------------------------------------------- the element */
 
 const KINDS = { local: "Local", global: "Global", composed: "Composed" };
-const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+const KEYS = {
+  ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1],
+  Home: "first", End: "last", Escape: "start",
+};
 
 class AttentionExplorer extends HTMLElement {
   async connectedCallback() {
@@ -417,7 +429,8 @@ class AttentionExplorer extends HTMLElement {
     const { start, image } = this.maps.header;
     const [x, y] = start.query ?? [image[1] / 2, image[0] / 2];
     this.choice = { picture: 0, stage: start.stage, block: start.block, head: start.head, kind: start.kind };
-    this.kept = { pixel: [y, x], key: null }; // what a click or an arrow key chose
+    this.startPixel = [y, x];
+    this.kept = { pixel: this.startPixel, key: null }; // what a click or an arrow key chose
     this.passing = { pixel: null, key: null }; // what the pointer is over
     this.build();
     let width = this.clientWidth;
@@ -430,7 +443,7 @@ class AttentionExplorer extends HTMLElement {
   /** The file, from inside the element or from `src`. */
   async bytes() {
     const inside = this.querySelector("script[type='application/gzip;base64']");
-    if (inside) return Uint8Array.from(atob(inside.textContent.trim()), (letter) => letter.charCodeAt(0));
+    if (inside) return fromBase64(inside.textContent.trim());
     const answer = await fetch(this.getAttribute("src"));
     if (!answer.ok) throw new Error(`${answer.url} answered ${answer.status}`);
     return new Uint8Array(await answer.arrayBuffer());
@@ -465,16 +478,21 @@ class AttentionExplorer extends HTMLElement {
       </div>
       <div class="readout"></div>
       <p class="size">${sizeWords(header)}</p>
-      <p class="spoken" id="keys">Arrow keys move it, Escape goes back.</p>
+      <p class="spoken" id="keys">Arrow keys move it, Home and End go to the first and the last, Escape goes back.</p>
       <p class="spoken" role="status"></p>`;
     this.shadowRoot.addEventListener("change", ({ target }) => this.set(target));
+    for (const label of this.find(".kinds label")) { // with a class, as not every browser that has the rest has :has()
+      const mark = ({ target }) => label.classList.toggle("focused", target.matches(":focus-visible"));
+      label.addEventListener("focusin", mark);
+      label.addEventListener("focusout", mark);
+    }
     const [query] = this.find(".query canvas"), [map] = this.find(".map canvas");
     follow(query, (spot) => { this.passing.pixel = spot && this.pixelAt(spot); },
       () => this.keep({ pixel: this.passing.pixel ?? this.kept.pixel }), () => this.show());
     follow(map, (spot) => { this.passing.key = spot && this.keyAt(spot); },
       () => this.keep({ key: this.passing.key ?? this.kept.key }), () => this.show());
-    query.addEventListener("keydown", (event) => this.press(event, (step) => this.stepQuery(step)));
-    map.addEventListener("keydown", (event) => this.press(event, (step) => this.stepKey(step)));
+    query.addEventListener("keydown", (event) => this.press(event, (go) => this.goQuery(go)));
+    map.addEventListener("keydown", (event) => this.press(event, (go) => this.goKey(go)));
     this.settings();
     this.show();
   }
@@ -552,26 +570,31 @@ class AttentionExplorer extends HTMLElement {
     this.show();
   }
 
-  press(event, step) {
-    if (event.key === "Escape") this.keep({ key: null });
-    else if (ARROWS[event.key] && !event.ctrlKey && !event.metaKey && !event.altKey) step(ARROWS[event.key]);
-    else return;
+  press(event, go) {
+    if (!KEYS[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
+    go(KEYS[event.key]);
     event.preventDefault();
   }
 
-  stepQuery(step) {
-    const { stride, map } = this.stage;
-    const token = this.query.map((at, axis) => Math.min(Math.max(at + step[axis], 0), map[axis] - 1));
-    const pixel = token.map((at, axis) => Math.min((at + 0.5) * stride, this.maps.header.image[axis] - 1));
+  /** To a neighbour, [rows, columns] away, to the "first" or "last" token, or back to the "start". */
+  goQuery(go) {
     this.passing.pixel = null;
-    this.keep({ pixel });
+    if (go === "start") return this.keep({ pixel: this.startPixel });
+    const { stride, map } = this.stage, last = map.map((length) => length - 1);
+    const token = { first: [0, 0], last }[go]
+      ?? this.query.map((at, axis) => Math.min(Math.max(at + go[axis], 0), last[axis]));
+    this.keep({ pixel: token.map((at, axis) => Math.min((at + 0.5) * stride, this.maps.header.image[axis] - 1)) });
   }
 
-  stepKey(step) {
-    const row = this.row(this.kind), place = placeOf(row, this.keyOf(row)).map((at, axis) => at + step[axis]);
-    const key = keyAt(row, place);
+  /** The same for the key; its start is the largest weight. */
+  goKey(go) {
+    const row = this.row(this.kind), from = placeOf(row, this.keyOf(row));
     this.passing.key = null;
-    if (key >= 0 && exists(row, key)) this.keep({ key: place });
+    if (go === "start") return this.keep({ key: null });
+    const known = Array.from(row.values.keys()).filter((key) => exists(row, key));
+    const end = { first: known[0], last: known[known.length - 1] }[go];
+    const key = end ?? keyAt(row, from.map((at, axis) => at + go[axis]));
+    if (key >= 0 && exists(row, key)) this.keep({ key: placeOf(row, key) });
   }
 
   /** The key that is explained: under the pointer, kept, or the one with the largest weight. */
@@ -602,6 +625,7 @@ class AttentionExplorer extends HTMLElement {
     this.find(".kinds label").forEach((label, index) => {
       const kind = Object.keys(KINDS)[index], [input, canvas, words] = label.children;
       input.disabled = !rows[kind];
+      label.classList.toggle("chosen", input.checked);
       label.classList.toggle("missing", !rows[kind]);
       words.innerHTML = kindWords(kind, rows[kind], stage);
       if (rows[kind]) this.draw(canvas, rows[kind], kind, image);
@@ -612,7 +636,7 @@ class AttentionExplorer extends HTMLElement {
     this.find(".query figcaption")[0].innerHTML = this.pictureWords();
     const [picker] = this.find(".query canvas");
     setSlider(picker, query[0] * stage.map[1] + query[1], stage.map[0] * stage.map[1] - 1, `token ${place(query)}`);
-    this.speak(row, key, order);
+    this.speak(row, order);
   }
 
   /** The cells over the grey picture. */
@@ -627,7 +651,7 @@ class AttentionExplorer extends HTMLElement {
   largest(row, kind) {
     const own = kind === "composed" ? this.query[0] * row.columns + this.query[1] : -1;
     const values = row.values.filter((_, key) => key !== own);
-    return Math.max(...values) || 1;
+    return largestOf(values) || 1;
   }
 
   queryBox() {
@@ -683,7 +707,7 @@ class AttentionExplorer extends HTMLElement {
     const rowOf = kind === "local" ? localRow : globalRow;
     const heads = chosen(stage, head).map((one) => rowOf(stage, block, one, query).values[key]);
     const [letter, index] = kind === "local" ? ["L", "j"] : stage.window ? ["G", "m"] : ["A", "j"];
-    const lines = softmaxLines(letter, index, headDim, heads, Math.max(...row.values), sum(row.values));
+    const lines = softmaxLines(letter, index, headDim, heads, largestOf(row.values), sum(row.values));
     return lines + (index === "m" ? shareLine(row, key) : "");
   }
 
@@ -750,13 +774,18 @@ class AttentionExplorer extends HTMLElement {
       Point, tap or use the arrow keys; a click keeps the token.`;
   }
 
-  /** Screen readers hear the row once the query rests, not at every step. */
-  speak(row, key, order) {
+  /**
+   * Screen readers hear the row once the query rests, not at every step; and nothing before a reader has changed
+   * something, as a page may hold several explorers.
+   */
+  speak(row, order) {
+    const finding = this.find(".finding")[0].textContent.replace(/\s+/g, " ");
+    const words = `${finding} ${rowWords(row, order)}`;
+    const first = this.words === undefined, same = this.words === words;
+    this.words = words;
+    if (first || same) return;
     clearTimeout(this.resting);
-    this.resting = setTimeout(() => {
-      const finding = this.find(".finding")[0].textContent.replace(/\s+/g, " ");
-      this.find(".spoken[role=status]")[0].textContent = `${finding} ${rowWords(row, order)}`;
-    }, 500);
+    this.resting = setTimeout(() => { this.find(".spoken[role=status]")[0].textContent = words; }, 500);
   }
 }
 
@@ -866,14 +895,20 @@ const STYLE = `
   --ink: var(--md-default-fg-color, CanvasText);
   --quiet: color-mix(in srgb, var(--ink) 72%, transparent);
   --rule: color-mix(in srgb, var(--ink) 16%, transparent);
-  --near: var(--hat-near, light-dark(#0072b2, #56b4e9));
-  --far: var(--hat-far, light-dark(#d55e00, #f0883e));
+  --near: var(--hat-near, #0072b2);
+  --far: var(--hat-far, #d55e00);
   --accent: var(--md-typeset-a-color, var(--near));
   display: block;
   container-type: inline-size;
   margin: 1.2em 0;
   color: var(--ink);
   line-height: 1.45;
+}
+@supports (color: light-dark(red, red)) {
+  :host {
+    --near: var(--hat-near, light-dark(#0072b2, #56b4e9));
+    --far: var(--hat-far, light-dark(#d55e00, #f0883e));
+  }
 }
 * { box-sizing: border-box; }
 p, figure, fieldset, legend { margin: 0; padding: 0; border: 0; min-width: 0; }
@@ -911,7 +946,7 @@ p, figure, fieldset, legend { margin: 0; padding: 0; border: 0; min-width: 0; }
 }
 .choice label:hover span { border-color: var(--quiet); }
 .choice :checked + span { background: var(--ink); border-color: var(--ink); color: var(--md-default-bg-color, Canvas); }
-.choice :focus-visible + span, .kinds label:has(:focus-visible), canvas:focus-visible {
+.choice :focus-visible + span, .kinds .focused, canvas:focus-visible {
   outline: 2px solid var(--accent);
   outline-offset: 2px;
 }
@@ -943,7 +978,7 @@ figcaption b { color: var(--ink); }
   cursor: pointer;
 }
 .kinds label:hover { border-color: var(--quiet); }
-.kinds label:has(:checked) { border-color: var(--ink); box-shadow: inset 0 0 0 1px var(--ink); }
+.kinds .chosen { border-color: var(--ink); box-shadow: inset 0 0 0 1px var(--ink); }
 .kinds .missing { cursor: default; border-style: dashed; }
 .kinds .missing canvas { display: none; }
 .kinds span { display: block; margin-top: 0.3em; font-size: 0.75em; line-height: 1.25; }
@@ -992,7 +1027,9 @@ table .both { background: repeating-linear-gradient(135deg, var(--near) 0 3px, v
 }
 @media (forced-colors: active) {
   .choice :checked + span { forced-color-adjust: none; background: Highlight; color: HighlightText; }
-  table i { forced-color-adjust: none; }
+  .kinds .chosen { outline: 3px solid Highlight; outline-offset: 1px; }
+  .kinds .focused { outline: 5px double Highlight; }
+  .legend i, .ramp i, table i { forced-color-adjust: none; }
 }
 `;
 

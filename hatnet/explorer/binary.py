@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -122,7 +123,13 @@ def decode(data: bytes) -> tuple[dict[str, Any], list[dict[str, NDArray[np.float
     Raises:
         ValueError: if these are not the bytes of `encode`.
     """
-    content = gzip.decompress(data)
+    try:
+        content = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(
+            f"not the data of an attention explorer, or not all of them: {error}; expected the gzip that encode "
+            "returns and write_maps writes, so fetch or write the file again"
+        ) from None
     if not content.startswith(MAGIC):
         raise ValueError(f"not the data of an attention explorer: it starts with {content[:8]!r}, not {MAGIC!r}")
     length = int.from_bytes(content[8:12], "little")

@@ -31,8 +31,8 @@ p { max-width: 72ch; margin: 0 0 14px; }
 READING = (
     "In HAT-Net a token attends to the tokens of its own window one by one (local), and to the whole image in merged "
     "cells (global). Choose a token in the picture on the left, with the pointer or with arrow keys; a click keeps it. "
-    "Then choose one of its weights on the right. Every number is an entry of a softmax row, or made of some that are "
-    "written beside it."
+    "Then choose one of its weights on the right. Every number is an entry of a softmax row, or computed from such "
+    "entries as the formula beside it says; of long sums the first terms are written out."
 )
 
 
