@@ -19,7 +19,14 @@
  * @property {?Pair} window in tokens; null where attention is plain
  * @property {?number} pool side of a cell, in tokens
  * @property {?Pair} merged rows and columns of cells
- * @typedef {{header: Object, weights: Block[][][]}} Maps weights[picture][stage][block]
+ * @typedef {Object} WholeMap of the whole network: of all tokens together, not of a query
+ * @property {string} kind "rollout" or "class"
+ * @property {string} [name] of the class
+ * @property {string} [role] why this class
+ * @property {number} largest
+ * @property {Float64Array} values over the tokens of stage 0
+ * @typedef {{header: Object, weights: Block[][][], whole: WholeMap[][]}} Maps weights[picture][stage][block],
+ *   whole[picture]
  */
 
 const MAGIC = "hatmaps1";
@@ -51,12 +58,19 @@ export async function read(file) {
     return rows;
   };
   const area = ([rows, columns]) => rows * columns;
-  const weights = header.pictures.map(() => header.stages.map(({ heads, map, window, merged, depth }) =>
-    Array.from({ length: depth }, () => ({
-      local: window && take(heads, area(map), area(window)),
-      global: take(heads, area(map), area(merged ?? map)),
-    }))));
-  return { header: { ...header, bytes: file.length }, weights };
+  const weights = [], whole = [];
+  for (const { maps } of header.pictures) {
+    weights.push(header.stages.map(({ heads, map, window, merged, depth }) =>
+      Array.from({ length: depth }, () => ({
+        local: window && take(heads, area(map), area(window)),
+        global: take(heads, area(map), area(merged ?? map)),
+      }))));
+    whole.push(maps.map((about) => {
+      const shares = take(1, area(header.stages[0].map), 1);
+      return { ...about, values: Float64Array.from(shares, (share) => share * about.largest) };
+    }));
+  }
+  return { header: { ...header, bytes: file.length }, weights, whole };
 }
 
 /** An index loop: `Uint8Array.from` with a function takes many times as long and as much memory for megabytes. */
@@ -84,7 +98,9 @@ async function unzip(bytes) {
  * @property {number} top
  * @property {number} left
  * @property {Pair} map
+ * @property {number} stride pixels from one token of the map to the next
  * @property {boolean} [summed] whether values are made of softmax entries, and are none
+ * @property {WholeMap} [whole] the map of the whole network that this is
  */
 
 /** The heads that count: one, or all for their mean. */
@@ -108,14 +124,14 @@ export function localRow(stage, block, head, [row, column]) {
 }
 
 /** Where the window of a token lies. */
-const windowAt = ({ window: [g, h], map }, row, column) =>
-  ({ rows: g, columns: h, side: 1, top: row - (row % g), left: column - (column % h), map });
+const windowAt = ({ window: [g, h], map, stride }, row, column) =>
+  ({ rows: g, columns: h, side: 1, top: row - (row % g), left: column - (column % h), map, stride });
 
 /** @returns {Row} G: the merged cells, or A: all tokens, where attention is plain. */
 export function globalRow(stage, block, head, [row, column]) {
   const [rows, columns] = stage.merged ?? stage.map;
   const values = softmaxRow(block.global, stage, head, row * stage.map[1] + column);
-  return { values, rows, columns, side: stage.pool ?? 1, top: 0, left: 0, map: stage.map };
+  return { values, rows, columns, side: stage.pool ?? 1, top: 0, left: 0, map: stage.map, stride: stage.stride };
 }
 
 /**
@@ -189,8 +205,14 @@ export function composedRow(header, stage, block, head, query) {
   for (const [name, way] of Object.entries(found)) {
     way.forEach((value, token) => { values[token] += (counts[name] * value) / total; });
   }
-  return { values, rows: stage.map[0], columns: stage.map[1], side: 1, top: 0, left: 0, map: stage.map, summed: true };
+  return { values, ...wholeMap(stage), summed: true };
 }
+
+/** Where the tokens of a whole map lie. */
+const wholeMap = ({ map, stride }) => ({ rows: map[0], columns: map[1], side: 1, top: 0, left: 0, map, stride });
+
+/** @returns {Row} a map of the whole network, which lies over the tokens of its first stage. */
+const wholeRow = (header, whole) => ({ values: whole.values, ...wholeMap(header.stages[0]), summed: true, whole });
 
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 /** Of values that are not negative. Not Math.max(...values): arguments are limited, in Safari to 65536. */
@@ -243,8 +265,11 @@ export const weightDigits = (weight) => (weight ? digits(weight) : `< ${digits(S
 /** What is made of softmax entries and not zero either, but may be several times as large as `SMALLEST`. */
 const sumDigits = (value) => (value ? digits(value) : "≈ 0");
 
-/** An entry of a row, in the words of its kind. */
-const entryDigits = (row, value) => (row.summed ? sumDigits : weightDigits)(value);
+/** An entry of a row, in the words of its kind. Maps of the whole network are stored as shares of their largest. */
+function entryDigits(row, value) {
+  if (row.whole && value) return digits(value, held(value / row.whole.largest));
+  return (row.summed ? sumDigits : weightDigits)(value);
+}
 
 /** As short as a cell of a map: .031 */
 const brief = (value) => (value >= 0.9995 ? "1.00" : value.toFixed(3).slice(1));
@@ -332,7 +357,7 @@ const RAMP = `linear-gradient(to right, ${VIRIDIS.map((channels) => rgb(channels
 const LINES = { query: "#fff", window: "#56b4e9", key: "#e69f00" }; // each with a dark line around it
 
 /** A rectangle in pixels of the picture: [top, left, height, width]. */
-const boxOf = ({ side, top, left, columns }, key, stride) => {
+const boxOf = ({ side, top, left, columns, stride }, key) => {
   const row = top + Math.floor(key / columns) * side, column = left + (key % columns) * side;
   return [row, column, side, side].map((length) => length * stride);
 };
@@ -374,15 +399,15 @@ class Drawing {
   }
 
   /** The cells of a row, coloured from 0 to `largest`; with their numbers where they are large enough. */
-  cells(row, stride, largest, numbers) {
+  cells(row, largest, numbers) {
     const { context } = this;
     row.values.forEach((value, key) => {
       if (!exists(row, key)) return;
-      const channels = colour(value / largest), spot = this.place(boxOf(row, key, stride), true);
+      const channels = colour(value / largest), spot = this.place(boxOf(row, key), true);
       context.fillStyle = rgb(channels, OPACITY);
       context.fillRect(...spot);
       const width = spot[2] / this.ratio;
-      if (!numbers || width < 30) return;
+      if (!numbers || row.whole || width < 30) return; // of whole maps all but a few would be .000
       const dark = 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2] < 115;
       context.fillStyle = dark ? "#fff" : "#000";
       context.font = `${Math.min(width * 0.36, 14) * this.ratio}px system-ui, sans-serif`;
@@ -408,7 +433,8 @@ class Drawing {
 
 /* --------------------------------------------------------------------------------------------------- the element */
 
-const KINDS = { local: "Local", global: "Global", composed: "Composed" };
+const KINDS = { local: "Local", global: "Global", composed: "Composed", rollout: "Rollout", class: "For a class" };
+const isWhole = (kind) => kind === "rollout" || kind === "class";
 const KEYS = {
   ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1],
   Home: "first", End: "last", Escape: "start",
@@ -428,7 +454,7 @@ class AttentionExplorer extends HTMLElement {
     }
     const { start, image } = this.maps.header;
     const [x, y] = start.query ?? [image[1] / 2, image[0] / 2];
-    this.choice = { picture: 0, stage: start.stage, block: start.block, head: start.head, kind: start.kind };
+    this.choice = { picture: 0, stage: start.stage, block: start.block, head: start.head, kind: start.kind, class: 0 };
     this.startPixel = [y, x];
     this.kept = { pixel: this.startPixel, key: null }; // what a click or an arrow key chose
     this.passing = { pixel: null, key: null }; // what the pointer is over
@@ -458,7 +484,8 @@ class AttentionExplorer extends HTMLElement {
     this.shadowRoot.innerHTML = `<style>${STYLE}</style>
       <p class="provenance">${escape(header.provenance)}</p>
       ${pictures.length > 1 ? choices("picture", "Picture", pictures) : ""}
-      <div class="settings">${choices("stage", "Stage", stages)}<div class="of-stage"></div></div>
+      <div class="settings">${choices("stage", "Stage", stages)}<div class="of-stage"></div>
+        <div class="of-picture"></div></div>
       <div class="panels">
         <figure class="query">
           <canvas tabindex="0" role="slider" aria-roledescription="token picker" aria-label="Query token"
@@ -487,13 +514,18 @@ class AttentionExplorer extends HTMLElement {
       label.addEventListener("focusout", mark);
     }
     const [query] = this.find(".query canvas"), [map] = this.find(".map canvas");
-    follow(query, (spot) => { this.passing.pixel = spot && this.pixelAt(spot); },
-      () => this.keep({ pixel: this.passing.pixel ?? this.kept.pixel }), () => this.show());
-    follow(map, (spot) => { this.passing.key = spot && this.keyAt(spot); },
-      () => this.keep({ key: this.passing.key ?? this.kept.key }), () => this.show());
-    query.addEventListener("keydown", (event) => this.press(event, (go) => this.goQuery(go)));
+    const overKey = (spot) => { this.passing = { pixel: null, key: spot && this.keyAt(spot) }; };
+    const overQuery = (spot) => { this.passing = { pixel: spot && this.pixelAt(spot), key: null }; };
+    const keep = () => this.keep({
+      pixel: this.passing.pixel ?? this.kept.pixel, key: this.passing.key ?? this.kept.key,
+    });
+    // Without a query, the picture chooses the place of the map that is the same.
+    follow(query, (spot) => (this.asked ? overQuery : overKey)(spot), keep, () => this.show());
+    follow(map, overKey, keep, () => this.show());
+    query.addEventListener("keydown", (event) => { if (this.asked) this.press(event, (go) => this.goQuery(go)); });
     map.addEventListener("keydown", (event) => this.press(event, (go) => this.goKey(go)));
     this.settings();
+    this.classes();
     this.show();
   }
 
@@ -515,9 +547,22 @@ class AttentionExplorer extends HTMLElement {
     return this.stage.heads === 1 ? 0 : this.choice.head;
   }
 
-  /** What can be shown: in a stage without windows there is no local map. */
+  /** What can be shown: in a stage without windows there is no local map, and not every picture has whole maps. */
   get kind() {
-    return this.choice.kind === "local" && !this.stage.window ? "global" : this.choice.kind;
+    const { kind } = this.choice;
+    if (kind === "local" && !this.stage.window) return "global";
+    return isWhole(kind) && !this.whole(kind) ? "composed" : kind;
+  }
+
+  /** Whether the map that is shown is of a query. */
+  get asked() {
+    return !isWhole(this.kind);
+  }
+
+  /** The chosen map of the whole network. @returns {WholeMap | undefined} */
+  whole(kind) {
+    const found = this.maps.whole[this.choice.picture].filter((whole) => whole.kind === kind);
+    return found[kind === "class" ? this.choice.class : 0];
   }
 
   /** The token of this stage at the chosen pixel. */
@@ -529,15 +574,15 @@ class AttentionExplorer extends HTMLElement {
 
   row(kind) {
     const { stage, block, head, query } = this;
+    if (isWhole(kind)) return wholeRow(this.maps.header, this.whole(kind));
     if (kind === "composed") return composedRow(this.maps.header, stage, block, head, query);
     return (kind === "local" ? localRow : globalRow)(stage, block, head, query);
   }
 
   /** The part of the picture that a map of this kind shows: the window, or everything. */
   part(row, kind) {
-    const { stride } = this.stage;
     if (kind !== "local") return [0, 0, ...this.maps.header.image];
-    return [row.top * stride, row.left * stride, row.rows * stride, row.columns * stride];
+    return [row.top, row.left, row.rows, row.columns].map((length) => length * row.stride);
   }
 
   pixelAt([x, y]) {
@@ -548,7 +593,7 @@ class AttentionExplorer extends HTMLElement {
   /** The key under a spot of the map; null where there is none. */
   keyAt([x, y]) {
     const { kind } = this, row = this.row(kind), [top, left, height, width] = this.part(row, kind);
-    const side = row.side * this.stage.stride, inner = (start, at, length) => Math.floor((start + at * length) / side);
+    const side = row.side * row.stride, inner = (start, at, length) => Math.floor((start + at * length) / side);
     const place = [inner(top, y, height), inner(left, x, width)];
     const key = keyAt(row, place);
     return key >= 0 && exists(row, key) ? place : null;
@@ -562,6 +607,7 @@ class AttentionExplorer extends HTMLElement {
     if (choice.head !== null && choice.head >= this.stage.heads) choice.head = null;
     if (name === "stage" || name === "kind") this.kept.key = null;
     if (name === "stage") this.settings();
+    if (name === "picture") this.classes();
     this.show();
   }
 
@@ -612,14 +658,23 @@ class AttentionExplorer extends HTMLElement {
       + choices("head", "Head", [...mean, ...numbers(heads, "Head")]);
   }
 
+  /** The classes that a picture has maps for. */
+  classes() {
+    const maps = this.maps.whole[this.choice.picture].filter(({ kind }) => kind === "class");
+    const options = maps.map(({ name, role }, index) => [index, escape(name), escape(`${name}, ${role}`)]);
+    this.find(".of-picture")[0].innerHTML = choices("class", "Class", options);
+    this.choice.class = 0;
+  }
+
   /** Bring everything up to date. */
   show() {
     const { choice, stage, kind, query } = this;
     const now = { ...choice, kind, head: this.head ?? "mean" };
     for (const input of this.find("input")) input.checked = String(now[input.name]) === input.value;
     const image = this.images[choice.picture];
-    const rows = Object.fromEntries((stage.window ? ["local", "global", "composed"] : ["global", "composed"])
-      .map((kind) => [kind, this.row(kind)]));
+    const isThere = (kind) => (isWhole(kind) ? this.whole(kind) : kind !== "local" || stage.window);
+    const there = Object.keys(KINDS).filter(isThere);
+    const rows = Object.fromEntries(there.map((kind) => [kind, this.row(kind)]));
     const row = rows[kind], key = this.keyOf(row), order = ranked(row);
 
     this.find(".kinds label").forEach((label, index) => {
@@ -630,11 +685,15 @@ class AttentionExplorer extends HTMLElement {
       words.innerHTML = kindWords(kind, rows[kind], stage);
       if (rows[kind]) this.draw(canvas, rows[kind], kind, image);
     });
+    for (const setting of this.find("fieldset:is(.stage, .block, .head)")) setting.disabled = !this.asked;
+    this.find("fieldset.class")[0].hidden = kind !== "class";
     this.drawQuery(image, rows.local, row, key);
     this.drawMap(row, kind, key, image);
     this.find(".readout")[0].innerHTML = this.explain(row, kind, key, order);
     this.find(".query figcaption")[0].innerHTML = this.pictureWords();
     const [picker] = this.find(".query canvas");
+    picker.tabIndex = this.asked ? 0 : -1;
+    picker.setAttribute("aria-disabled", !this.asked);
     setSlider(picker, query[0] * stage.map[1] + query[1], stage.map[0] * stage.map[1] - 1, `token ${place(query)}`);
     this.speak(row, order);
   }
@@ -643,7 +702,7 @@ class AttentionExplorer extends HTMLElement {
   draw(canvas, row, kind, image, numbers = false) {
     const drawing = new Drawing(canvas, this.part(row, kind), this.maps.header.image);
     drawing.picture(image, true);
-    drawing.cells(row, this.stage.stride, this.largest(row, kind), numbers);
+    drawing.cells(row, this.largest(row, kind), numbers);
     return drawing;
   }
 
@@ -660,29 +719,32 @@ class AttentionExplorer extends HTMLElement {
   }
 
   drawQuery(image, window, row, key) {
-    const { header } = this.maps, { stride } = this.stage;
+    const { header } = this.maps;
     const drawing = new Drawing(this.find(".query canvas")[0], [0, 0, ...header.image], header.image);
     drawing.picture(image, false);
-    if (window) drawing.outline(this.part(window, "local"), "window");
-    drawing.outline(boxOf(row, key, stride), "key");
-    drawing.outline(this.queryBox(), "query");
+    if (this.asked && window) drawing.outline(this.part(window, "local"), "window");
+    drawing.outline(boxOf(row, key), "key");
+    if (this.asked) drawing.outline(this.queryBox(), "query");
   }
 
   drawMap(row, kind, key, image) {
     const [canvas] = this.find(".map canvas"), { stage } = this;
     const drawing = this.draw(canvas, row, kind, image, true);
-    if (stage.window && kind !== "local") drawing.outline(this.part(windowAt(stage, ...this.query), "local"), "window");
-    drawing.outline(this.queryBox(), "query");
-    drawing.outline(boxOf(row, key, stage.stride), "key");
+    if (this.asked) {
+      const window = stage.window && kind !== "local" && windowAt(stage, ...this.query);
+      if (window) drawing.outline(this.part(window, "local"), "window");
+      drawing.outline(this.queryBox(), "query");
+    }
+    drawing.outline(boxOf(row, key), "key");
     const most = this.largest(row, kind), even = 1 / ranked(row).length, at = (100 * even) / most;
     const [tick] = this.find(".ramp i"), [word] = this.find(".even");
     tick.style.left = `${at}%`;
-    tick.hidden = word.hidden = at > 100;
+    tick.hidden = word.hidden = at > 100 || kind === "class"; // whose sum has no meaning
     word.style.left = `${Math.min(Math.max(at, 26), 66)}%`;
     word.textContent = `equal ${digits(even)}`;
-    this.find(".most")[0].textContent = digits(most);
+    this.find(".most")[0].textContent = entryDigits(row, most);
     this.find(".map figcaption")[0].innerHTML = mapWords(kind, stage, row);
-    canvas.setAttribute("aria-label", `Key of the ${kind} map`);
+    canvas.setAttribute("aria-label", this.asked ? `Key of the ${kind} map` : `Token of the ${kind} map`);
     setSlider(canvas, key, row.values.length - 1, `${keyWords(row, key)}, ${entryDigits(row, row.values[key])}`);
   }
 
@@ -693,6 +755,7 @@ class AttentionExplorer extends HTMLElement {
     const far = stage.window ? "its global attention" : "its attention";
     const what = { local: "its local attention", global: far }[kind];
     const number = escape(entryDigits(row, value));
+    if (row.whole) return wholeWords(row, key, rank, order.length);
     const said = what
       ? `Token <var>i</var> = ${place(query)} gives <b>${number}</b> of ${what} to ${keyWords(row, key, true)}:`
       : `<b>${number}</b> of what token <var>i</var> = ${place(query)} becomes comes from
@@ -767,11 +830,14 @@ class AttentionExplorer extends HTMLElement {
     const { name, label, predictions } = this.maps.header.pictures[this.choice.picture];
     const said = Object.entries(predictions).map(([name, share]) => `${escape(name)} ${(100 * share).toFixed(0)} %`);
     const swatch = (kind, words) => `<span><i style="border-color: ${LINES[kind]}"></i>${words}</span>`;
-    return `<span class="legend">${swatch("query", `query ${place(this.query)}`)}
-      ${this.stage.window ? swatch("window", "its window") : ""}${swatch("key", "chosen key")}</span>
+    const lines = this.asked ? [swatch("query", `query ${place(this.query)}`)] : [];
+    if (this.asked && this.stage.window) lines.push(swatch("window", "its window"));
+    lines.push(swatch("key", this.asked ? "chosen key" : "chosen token"));
+    return `<span class="legend">${lines.join("")}</span>
       <b>${escape(name)}</b>${label && label !== name ? `, in truth ${escape(label)}` : ""}${said.length
         ? `. The network says ${said.join(", ")}` : ""}.
-      Point, tap or use the arrow keys; a click keeps the token.`;
+      ${this.asked ? "Point, tap or use the arrow keys; a click keeps the token."
+        : "This map is of the whole network: no query, stage, block or head. Point at a token here or on the map."}`;
   }
 
   /**
@@ -787,6 +853,28 @@ class AttentionExplorer extends HTMLElement {
     clearTimeout(this.resting);
     this.resting = setTimeout(() => { this.find(".spoken[role=status]")[0].textContent = words; }, 500);
   }
+}
+
+/** What a map of the whole network gives to a token of the first stage, and how it is made. */
+function wholeWords(row, token, rank, count) {
+  const { kind, name, role } = row.whole, value = row.values[token], number = `<b>${entryDigits(row, value)}</b>`;
+  const ranked = `rank ${rank} of ${whole.format(count)}`, j = `${keyWords(row, token, true)} of the first stage`;
+  if (kind === "rollout") {
+    const R = sub(mi("R"), "j"), N = mi("N");
+    const product = `${sub(mi("C"), "B")}${mo("⋯")}<msub>${mi("C")}${mn(2)}</msub><msub>${mi("C")}${mn(1)}</msub>`;
+    const mean = `${frac(mn(1), N)}<munder><mo>∑</mo>${mi("i")}</munder>`;
+    return `<p class="finding">${number} of what the classifier is given comes from ${j}, if every way through every
+      block counts the same: ${ranked}, ${times(value * count)} times an equal share.</p>
+      ${line([R, mo("="), mean, `<msub>${group(product)}${indices("ij")}</msub>`, mo("="), mn(entryDigits(row, value))],
+        [total("j"), R, mo("="), mn(sum(row.values).toFixed(3))])}
+      <p class="hint">The composed maps C of all B blocks, the last first, with downsampling between stages. The mean of
+      the N tokens of the last stage is what the classifier is given.</p>`;
+  }
+  const share = row.whole.largest ? `, ${(100 * value / row.whole.largest).toFixed(0)} % of the largest` : "";
+  return `<p class="finding">${number} is the relevance of ${j} for the class <b>${escape(name)}</b>${role
+    ? `, ${escape(role)}` : ""}: ${ranked}${share}.</p>
+    <p class="hint">Every weight times the gradient of the class's logit, where positive, rolled out through all blocks.
+    It is no share: its sum has no meaning.</p>`;
 }
 
 /** (G P)_ij with its numbers: the share of one token of a cell. */
@@ -863,12 +951,16 @@ function keyWords(row, key, letter = false) {
   return `${word} ${letter ? `<var>${name}</var> = ` : ""}${place(placeOf(row, key))}`;
 }
 
-const rowWords = (row, order) => `${whole.format(order.length)} weights, the largest ${digits(row.values[order[0]])} at
-  ${keyWords(row, order[0])}; they sum to ${sum(row.values).toFixed(3)}.`.replace(/\s+/g, " ");
+function rowWords(row, order) {
+  const most = `${entryDigits(row, row.values[order[0]])} at ${keyWords(row, order[0])}`;
+  const all = row.whole?.kind === "class" ? "" : `; they sum to ${sum(row.values).toFixed(3)}`;
+  return `${whole.format(order.length)} ${row.whole ? "numbers" : "weights"}, the largest ${most}${all}.`;
+}
 
 /** The name of a map and how many keys a row of it has. */
 function kindWords(kind, row, stage) {
-  if (!row) return `<b>${KINDS[kind]}</b><small>no windows here</small>`;
+  if (!row) return `<b>${KINDS[kind]}</b><small>${isWhole(kind) ? "none stored" : "no windows here"}</small>`;
+  if (row.whole) return `<b>${KINDS[kind]}</b><small>${escape(row.whole.name ?? "all blocks")}</small>`;
   const keys = row.side > 1 ? "cells" : "tokens", name = stage.window || kind !== "global" ? KINDS[kind] : "All tokens";
   return `<b>${name}</b><small>${whole.format(ranked(row).length)} ${keys}</small>`;
 }
@@ -879,8 +971,10 @@ function mapWords(kind, stage, row) {
     global: stage.window
       ? `Merged cells, each the mean of ${stage.pool} × ${stage.pool} tokens.` : "Every token of the map.",
     composed: "All ways through the block. The colours end at the largest weight beside the query's own.",
+    rollout: "All ways through all blocks, from the mean of the last stage's tokens to those of the first.",
+    class: `What speaks for the class <b>${escape(row.whole?.name)}</b>, over the tokens of the first stage.`,
   };
-  return `${words[kind]} The row has ${rowWords(row, ranked(row))}`;
+  return `${words[kind]} ${row.whole ? "The map" : "The row"} has ${rowWords(row, ranked(row))}`;
 }
 
 function sizeWords({ bytes: length, pictures, numbers, dense }) {
@@ -928,9 +1022,12 @@ p, figure, fieldset, legend { margin: 0; padding: 0; border: 0; min-width: 0; }
 }
 
 /* Choices: radio buttons that look like a row of keys. */
-.settings, .of-stage { display: flex; flex-wrap: wrap; gap: 0.4em 1.4em; }
+.settings, .of-stage, .of-picture { display: flex; flex-wrap: wrap; gap: 0.4em 1.4em; }
 .settings { margin-bottom: 0.9em; }
 .choice { display: flex; align-items: center; font-size: 0.8em; }
+.choice:disabled { opacity: 0.45; }
+.choice:disabled span { cursor: default; }
+.choice[hidden] { display: none; }
 .choice legend { float: left; flex: none; margin-right: 0.6em; color: var(--quiet); }
 .choice > div { display: flex; flex-wrap: wrap; gap: 0.25em; }
 .choice input, .kinds input { position: absolute; opacity: 0; pointer-events: none; }
