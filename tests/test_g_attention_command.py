@@ -220,7 +220,7 @@ def test_what_is_drawn_is_the_map(tmp_path):
         (["--size", 0], "size=0 must be at least 1 pixel"),
         (["--size", 600, "--memory", 0.5, "--kind", "local", "--out", "a.png"], "in stage 0, but the limit is 0.5 GiB"),
         (["--size", 224], "would hold 72 MB of weights, more than browsers open (50 MB); give a smaller --size"),
-        (["--size", 300, "--memory", 0.5, "--out", "a.png"], "gradients of the attention weights of 1 image of 300 x 300"),
+        (["--size", 300, "--memory", 0.5, "--out", "a.png"], "gradients of the attention weights of 1 image of 300 x"),
         (["--memory", 0], "memory=0.0 must be a number of GiB above 0"),
         (["--out", "nowhere/x"], "no folder nowhere to write x to; create it first"),
         (["--out", "."], ". is a folder; give --out a name in it, such as attention"),

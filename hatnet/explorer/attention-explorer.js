@@ -433,7 +433,7 @@ class Drawing {
 
 /* --------------------------------------------------------------------------------------------------- the element */
 
-const KINDS = { local: "Local", global: "Global", composed: "Composed", rollout: "Rollout", class: "For a class" };
+const KINDS = { local: "Local", global: "Global", composed: "Composed", rollout: "Rollout", class: "Class" };
 const isWhole = (kind) => kind === "rollout" || kind === "class";
 const KEYS = {
   ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1],
@@ -1053,7 +1053,7 @@ p, figure, fieldset, legend { margin: 0; padding: 0; border: 0; min-width: 0; }
 .choice.picture img { display: block; width: 2.9em; height: 2.9em; object-fit: cover; border-radius: 0.15em; }
 
 /* The query, the three maps of its row, and one of them large. */
-.panels { display: grid; grid-template-columns: minmax(0, 1fr) 5.6em minmax(0, 1fr); gap: 1em; align-items: start; }
+.panels { display: grid; grid-template-columns: minmax(0, 1fr) 5.3em minmax(0, 1fr); gap: 1em; align-items: start; }
 canvas {
   display: block;
   width: 100%;
@@ -1111,8 +1111,10 @@ table .both { background: repeating-linear-gradient(135deg, var(--near) 0 3px, v
 .size { margin-top: 0.8em; max-width: 80ch; }
 
 @container (max-width: 540px) {
-  .panels { grid-template-columns: minmax(0, 1fr) 5.2em; gap: 0.8em; }
-  .map { grid-column: 1 / -1; }
+  .panels { grid-template-columns: minmax(0, 1fr); gap: 0.8em; }
+  .kinds { display: grid; grid-template-columns: repeat(5, minmax(0, 1fr)); gap: 0.3em; }
+  .kinds label { padding: 0.2em; }
+  .kinds span { font-size: 0.64em; overflow-wrap: anywhere; }
   .readout { min-height: 13em; }
   table td:nth-child(2) { white-space: normal; }
   table .bar { width: 20%; }
@@ -1126,7 +1128,7 @@ table .both { background: repeating-linear-gradient(135deg, var(--near) 0 3px, v
   .choice :checked + span { forced-color-adjust: none; background: Highlight; color: HighlightText; }
   .kinds .chosen { outline: 3px solid Highlight; outline-offset: 1px; }
   .kinds .focused { outline: 5px double Highlight; }
-  .legend i, .ramp i, table i { forced-color-adjust: none; }
+  .legend i, .ramp, table i { forced-color-adjust: none; }
 }
 `;
 

@@ -279,7 +279,8 @@ def _whole_maps(picture: Picture, config: HATNetConfig, size: tuple[int, int]) -
     ]
     if picture.rollout is not None:
         given.insert(0, ({"kind": "rollout"}, picture.rollout))
-    found, shape = [], config.layout(*size)[0].map
+    shape = config.layout(*size)[0].map
+    found: list[tuple[dict[str, Any], Array]] = []
     for about, array in given:
         values = np.asarray(array, dtype=np.float64)
         words = f"{picture.name!r}: the {about['kind']} map"

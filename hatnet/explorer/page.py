@@ -95,7 +95,7 @@ def write_maps(
     Raises:
         ValueError: as `encode` and `attention_maps` do; for more than a browser opens, before the model runs.
     """
-    require_openable(model.config, *images.shape[2:], len(images))
+    require_openable(model.config, images.shape[2], images.shape[3], len(images))
     known: Sequence[int | None] = labels or [None] * len(names)
     pictures = [
         look(model, image, name, classes=classes, label=label, normalise=normalise)

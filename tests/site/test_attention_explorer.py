@@ -12,10 +12,13 @@ import pytest
 
 from hatnet import create_model
 from hatnet.attention_maps import attention_maps
+from hatnet.attention_maps.source import find_source
+from hatnet.data import open_data
 from hatnet.equivalence import randomise
 from hatnet.explorer import SCRIPT, Start, look, write_explorer, write_maps
 from hatnet.photo import load_photo
 from hatnet.report.colour import colour
+from hatnet.site.maps import first_mistake
 
 PHONE = 390
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -142,8 +145,17 @@ def text(page, selector):
 
 
 def shown(value):
-    """As the explorer writes numbers."""
-    return f"{value:#.3g}"
+    """As the explorer writes numbers of three digits."""
+    if value >= 1e-4:
+        return f"{value:#.3g}"
+    number, power = f"{value:.2e}".split("e-")
+    return f"{number} x 10\N{SUPERSCRIPT MINUS}{'⁰¹²³⁴⁵⁶⁷⁸⁹'[int(power)]}"
+
+
+def as_stored(values):
+    """A map of the whole network, which is stored as float16 shares of its largest number."""
+    values = np.float64(values)
+    return np.float16(values / values.max()) * values.max()
 
 
 def test_the_script_computes_the_same_numbers_as_python(open_explorer, model, images):
@@ -462,8 +474,118 @@ def test_a_finger_chooses_too(open_explorer):
     point(page, "map", 0.01, 0.01, "tap")
     assert "cell m = (0, 0)" in text(page, ".finding")
     choose(page, "stage", 1)
-    choose(page, "kind", "composed")
-    assert page.evaluate(STICKING_OUT) == []
+    for kind in ("composed", "rollout", "class"):
+        choose(page, "kind", kind)
+        assert page.evaluate(STICKING_OUT) == []
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return find_source(pretrained="fashion-mnist")
+
+
+@pytest.fixture(scope="module")
+def garments(trained, folder):
+    """An image that the trained network is right about, one that it is wrong about; their labels; their maps.
+
+    Beside the script there are then the explorer's data and a page that loads them.
+    """
+    data = open_data("fashion-subset")
+    pixels, labels = data.test.pixels.double() / 255, data.test.labels
+    wrong = first_mistake(trained, pixels, labels)
+    chosen = [0 if wrong else 1, wrong]
+
+    def normalise(image):
+        return (image - trained.mean[0]) / trained.std[0]
+
+    write_maps(
+        folder / "garments.bin", trained.model, pixels[chosen].numpy(), names=["right", "wrong"],
+        provenance=trained.words, classes=trained.classes, labels=labels[chosen].tolist(), normalise=normalise,
+        start=Start(query=(10, 15), block=1, kind="global"),
+    )  # fmt: skip
+    element = '<attention-explorer src="garments.bin"></attention-explorer>'
+    (folder / "garments.html").write_text(PAGE.format(element), encoding="utf-8")
+    maps = [attention_maps(trained.model, normalise(image).float()) for image in pixels[chosen]]
+    return labels[chosen].tolist(), maps
+
+
+ALL_NUMBERS = """async () => {
+  const {read} = await import("./attention-explorer.js");
+  const {weights, whole} = await read(new Uint8Array(await (await fetch("garments.bin")).arrayBuffer()));
+  return weights.map((stages, picture) => ({
+    global: stages.map(blocks => blocks.map(block => [...block.global])),
+    whole: whole[picture].map(map => [...map.values]),
+  }));
+}"""
+
+
+def test_numbers_of_a_trained_network_are_those_of_python(open_explorer, trained, garments):
+    """All global rows, rollout and class maps in float16; and what is written for a query, cell by cell."""
+    _, seen = garments
+    page = open_explorer("garments.html")
+    for got, maps in zip(page.evaluate(ALL_NUMBERS), seen, strict=True):
+        for stage, blocks in enumerate(got["global"]):
+            for block, rows in enumerate(blocks):
+                want = maps.weights[f"stages.{stage}.blocks.{block}.attention.{'global_' if stage < 2 else ''}weights"]
+                assert np.array_equal(np.float16(rows), np.float16(want).ravel())
+        for values, want in zip(got["whole"], [maps.rollout(), maps.class_map()], strict=False):
+            np.testing.assert_allclose(values, want.ravel(), rtol=2**-11, atol=2**-25 * want.max())
+
+    for picture, maps in enumerate(seen):
+        choose(page, "picture", picture)
+        row = maps.global_(0, 1, (7, 5))
+        assert query_of(page) == (7, 5)
+        for place, weight in np.ndenumerate(np.float16(row)):
+            y, x = ((4 * at + 1) / 14 for at in place)
+            point(page, "map", x, y)
+            words = plain(canvas(page, "map").get_attribute("aria-valuetext"))
+            if weight >= 1e-4:
+                assert words == f"cell ({place[0]}, {place[1]}), {shown(float(weight))}"
+
+
+def test_maps_of_the_whole_network_have_no_query(open_explorer, trained, garments):
+    """They say what they are of and what they have at a place; what they do not have can't be chosen."""
+    labels, seen = garments
+    page, rollout = open_explorer("garments.html"), as_stored(seen[0].rollout())
+    choose(page, "kind", "rollout")
+    assert shown(rollout.max()) in text(page, ".finding")
+    point(page, "query", 0.53, 0.53)  # the picture points into the map
+    comes = "of what the classifier is given comes from token j = (7, 7)"
+    assert f"{shown(rollout[7, 7])} {comes}" in text(page, ".finding")
+    for name in ("stage", "block", "head"):
+        assert page.locator(f"attention-explorer input[name={name}]").first.is_disabled()
+    assert canvas(page, "query").get_attribute("aria-disabled") == "true"
+    assert "no query, stage, block or head" in text(page, ".query figcaption")
+    assert not page.locator("attention-explorer fieldset.class").is_visible()
+
+    choose(page, "kind", "class")
+    for picture, maps in enumerate(seen):
+        choose(page, "picture", picture)
+        answer = int(maps.logits.argmax())
+        classes = {answer: "the network's answer" + ", and true" * (answer == labels[picture])}
+        if answer != labels[picture]:
+            classes[labels[picture]] = "the true class"
+        assert page.locator("attention-explorer input[name=class]").count() == len(classes)
+        for index, (label, role) in enumerate(classes.items()):
+            choose(page, "class", index)
+            values = as_stored(maps.class_map(label))
+            page.locator("attention-explorer .size").hover()
+            assert f"for the class {trained.classes[label]}, {role}: rank 1 of 196, 100 %" in text(page, ".finding")
+            assert f"{shown(values.max())} is the relevance of token j" in text(page, ".finding")
+            assert "sum" not in text(page, ".map figcaption")
+            point(page, "map", 0.25, 0.75)
+            assert f"{shown(values[10, 3])} is the relevance of token j = (10, 3)" in text(page, ".finding")
+            point(page, "map", 0.99, 0.99)
+            most, least = (np.unravel_index(at, values.shape) for at in (values.argmax(), values.argmin()))
+            page.locator("attention-explorer .size").hover()
+            bright, dark = (
+                canvas(page, "map").evaluate(BRIGHTNESS, [(x + 0.5) / 14, (y + 0.5) / 14]) for y, x in (most, least)
+            )
+            assert bright > dark + 50
+
+    choose(page, "kind", "global")
+    assert query_of(page) == (7, 5)
+    assert page.locator("attention-explorer input[name=stage]").first.is_enabled()
 
 
 WHAT_HAPPENED = """canvas => {
