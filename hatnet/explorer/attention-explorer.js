@@ -706,8 +706,14 @@ class AttentionExplorer extends HTMLElement {
     return drawing;
   }
 
-  /** The end of the colour scale. What stays at the query would darken a composed map, so it is left out there. */
+  /**
+   * The end of the colour scale. What stays at the query would darken a composed map, so it is left out there; a few
+   * places at the border would darken whole maps, so there the largest hundredth is beyond the end, as in figures.
+   */
   largest(row, kind) {
+    const hundredth = Math.ceil(0.99 * row.values.length) - 1;
+    const end = row.whole ? Float64Array.from(row.values).sort()[hundredth] : 0;
+    if (end) return end;
     const own = kind === "composed" ? this.query[0] * row.columns + this.query[1] : -1;
     const values = row.values.filter((_, key) => key !== own);
     return largestOf(values) || 1;
@@ -742,7 +748,8 @@ class AttentionExplorer extends HTMLElement {
     tick.hidden = word.hidden = at > 100 || kind === "class"; // whose sum has no meaning
     word.style.left = `${Math.min(Math.max(at, 26), 66)}%`;
     word.textContent = `equal ${digits(even)}`;
-    this.find(".most")[0].textContent = entryDigits(row, most);
+    const beyond = row.whole && largestOf(row.values) > most;
+    this.find(".most")[0].textContent = `${beyond ? "≥ " : ""}${entryDigits(row, most)}`;
     this.find(".map figcaption")[0].innerHTML = mapWords(kind, stage, row);
     canvas.setAttribute("aria-label", this.asked ? `Key of the ${kind} map` : `Token of the ${kind} map`);
     setSlider(canvas, key, row.values.length - 1, `${keyWords(row, key)}, ${entryDigits(row, row.values[key])}`);
@@ -974,6 +981,7 @@ function mapWords(kind, stage, row) {
     rollout: "All ways through all blocks, from the mean of the last stage's tokens to those of the first.",
     class: `What speaks for the class <b>${escape(row.whole?.name)}</b>, over the tokens of the first stage.`,
   };
+  if (row.whole) words[kind] += " The colours end where the largest hundredth begins.";
   return `${words[kind]} ${row.whole ? "The map" : "The row"} has ${rowWords(row, ranked(row))}`;
 }
 

@@ -573,6 +573,8 @@ def test_maps_of_the_whole_network_have_no_query(open_explorer, trained, garment
             assert f"for the class {trained.classes[label]}, {role}: rank 1 of 196, 100 %" in text(page, ".finding")
             assert f"{shown(values.max())} is the relevance of token j" in text(page, ".finding")
             assert "sum" not in text(page, ".map figcaption")
+            end = np.sort(values.ravel())[int(np.ceil(0.99 * values.size)) - 1]
+            assert text(page, ".most") == f"≥ {shown(end)}"
             point(page, "map", 0.25, 0.75)
             assert f"{shown(values[10, 3])} is the relevance of token j = (10, 3)" in text(page, ".finding")
             point(page, "map", 0.99, 0.99)
