@@ -1,6 +1,7 @@
 """`hatnet attention`: from an image to figures and an explorer, and errors before any work."""
 
 import io
+import re
 import sys
 from base64 import b64decode
 from pathlib import Path
@@ -20,6 +21,7 @@ from hatnet.attention_maps.source import find_source
 from hatnet.attention_maps.subject import KINDS, Subject
 from hatnet.cli import main
 from hatnet.equivalence import randomise
+from hatnet.explorer import decode
 from hatnet.photo import load_photo, normalise
 from tests.authors import state_dict
 
@@ -62,6 +64,21 @@ def test_one_command_gives_a_figure_twice_and_an_explorer_and_prints_where(run, 
     page = written[2].read_text()
     assert "<attention-explorer>" in page
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["mine.png", *(path.name for path in written)])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_explorer_opens_on_the_kind_that_is_asked_for(run, tmp_path, kind):
+    status, _, err = run("--variant", "micro", "--size", 28, "--kind", kind, "--label", 3, "--out", "why.html")
+    assert status == 0, err
+    data = re.search(r'<script type="application/gzip;base64">(.*?)</script>', (tmp_path / "why.html").read_text())[1]
+    header, (arrays,) = decode(b64decode(data))
+    assert header["start"]["kind"] == kind
+    maps = [(one["kind"], one.get("name"), one.get("role")) for one in header["pictures"][0]["maps"]]
+    assert maps[:2] == [("rollout", None, None), ("class", "class 3", "the class asked for")]
+    source = find_source(variant="micro")
+    pixels = to_image(read_picture(None, 3, 28, square=True), source.mean, source.std)
+    want = attention_maps(source.model, pixels.float()).class_map(3)
+    np.testing.assert_allclose(arrays["class.0"], want, rtol=2e-3, atol=1e-6 * want.max())
 
 
 def test_the_same_arguments_give_the_same_files(run, tmp_path):
@@ -247,9 +264,10 @@ def test_what_is_drawn_is_the_map(tmp_path):
         (["--label", "10"], "there is no class 10: the network has 10, counted from 0"),
         (["--size", 4], "image of 4 x 4 pixels is too small"),
         (["--size", 0], "size=0 must be at least 1 pixel"),
-        (["--size", 600, "--memory", 0.5, "--kind", "local"], "GiB, most of them in stage 0, but the limit is 0.5 GiB"),
-        (["--size", 300, "--memory", 0.5], "gradients of the attention weights of 1 image of 300 x 300 pixels take"),
-        (["--size", 30000, "--kind", "local"], "GiB, most of them in stage 0"),
+        (["--size", 600, "--memory", 0.5, "--kind", "local", "--out", "a.png"], "in stage 0, but the limit is 0.5 GiB"),
+        (["--size", 224], "would hold 72 MB of weights, more than browsers open (50 MB); give a smaller --size"),
+        (["--size", 300, "--memory", 0.5, "--out", "a.png"], "gradients of the attention weights of 1 image of 300 x"),
+        (["--size", 30000, "--kind", "local", "--out", "a.png"], "GiB, most of them in stage 0"),
         (["--kind", "rollout", "--head", 0], "--kind rollout is of all heads together, so --head 0 can't be shown"),
         (["--memory", 0], "memory=0.0 must be a number of GiB above 0"),
         (["--out", "nowhere/x"], "no folder nowhere to write x to; create it first"),

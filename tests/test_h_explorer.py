@@ -15,7 +15,18 @@ from hatnet.attention_maps import HIERARCHICAL, PLAIN, attention_maps
 from hatnet.complexity import attention_weights, network
 from hatnet.config import get_config
 from hatnet.equivalence import randomise
-from hatnet.explorer import SCRIPT, Picture, Start, decode, encode, look, stored_numbers, write_explorer, write_maps
+from hatnet.explorer import (
+    SCRIPT,
+    ClassMap,
+    Picture,
+    Start,
+    decode,
+    encode,
+    look,
+    stored_numbers,
+    write_explorer,
+    write_maps,
+)
 from hatnet.explorer.binary import PLAIN_WAYS, WAYS
 from hatnet.photo import load_photo
 
@@ -62,7 +73,7 @@ def test_every_row_comes_back(case):
     header, decoded = decode(encoded(case))
     assert header["image"] == [height, width]
     for picture, got in zip(pictures, decoded, strict=True):
-        assert sum(weights.size for weights in got.values()) == header["numbers"]
+        assert sum(array.size for name, array in got.items() if name.startswith("stages")) == header["numbers"]
         layouts = model.config.layout(height, width)
         for index, (stage, layout) in enumerate(zip(model.config.stages, layouts, strict=True)):
             for block in range(stage.depth):
@@ -79,6 +90,64 @@ def test_every_row_comes_back(case):
                     np.testing.assert_allclose(
                         got[f"{name}.local"][:, row * W + column], want, rtol=2**-11, atol=2**-25
                     )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_maps_of_the_whole_network_come_back(case):
+    """Rollout, and what speaks for the answer and for another true class, in float16 of the largest; with names."""
+    model, _ = seen(case)
+    header, decoded = decode(encoded(case))
+    photo = load_photo(size=max(CASES[case][0]))[:, : CASES[case][0][0], : CASES[case][0][1]]
+    images, labels = (photo, photo[:, ::-1, ::-1].copy()), (2, None)
+    for about, got, image, label in zip(header["pictures"], decoded, images, labels, strict=True):
+        maps = attention_maps(model, np_to_torch(image).double())
+        answer = int(maps.logits.argmax())
+        want = {"rollout": maps.rollout(), "class.0": maps.class_map(answer)}
+        kinds, names = ["rollout", "class"], [CLASSES[answer] if label is not None else f"class {answer}"]
+        if label not in (None, answer):
+            want["class.1"] = maps.class_map(label)
+            kinds, names = [*kinds, "class"], [*names, CLASSES[label]]
+        assert [one["kind"] for one in about["maps"]] == kinds
+        assert [one["name"] for one in about["maps"][1:]] == names
+        assert set(want) == {name for name in got if not name.startswith("stages")}
+        for name, values in want.items():
+            np.testing.assert_allclose(got[name], values, rtol=2**-10, atol=2**-24 * values.max())
+
+
+def test_the_class_that_is_asked_for_comes_first():
+    """And says why it is there, as the others do."""
+    from hatnet.explorer import picture_of
+
+    model, _ = seen("micro")
+    maps = attention_maps(model, np_to_torch(load_photo(size=28)).double())
+    answer = int(maps.logits.argmax())
+    other, third = ((answer + step) % 3 for step in (1, 2))
+    for label, asked, roles in [
+        (None, None, {answer: "the network's answer"}),
+        (answer, None, {answer: "the network's answer, and true"}),
+        (other, None, {answer: "the network's answer", other: "the true class"}),
+        (None, other, {other: "the class asked for", answer: "the network's answer"}),
+        (other, third, {third: "the class asked for", answer: "the network's answer", other: "the true class"}),
+        (None, answer, {answer: "the network's answer"}),
+    ]:
+        picture = picture_of(maps, np.zeros((28, 28)), "x", classes=CLASSES, label=label, asked=asked)
+        assert [(one.name, one.role) for one in picture.class_maps] == [(CLASSES[n], role) for n, role in roles.items()]
+
+
+def test_more_than_a_browser_opens_is_refused_before_the_model_runs(tmp_path, monkeypatch):
+    """With the size that it would have, and what to do; many small pictures as well as a large one."""
+    model = create_model("micro")
+    monkeypatch.setattr(type(model), "forward", lambda *_: pytest.fail("the network ran"))
+    for images, message in [
+        (np.zeros((1, 3, 224, 224)), "of 224 x 224 pixels would hold 72 MB of weights, more than browsers open"),
+        (
+            np.zeros((700, 3, 28, 28)),
+            r"700 pictures of 28 x 28 pixels would hold 56 MB .* \(50 MB\); make the images",
+        ),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            write_maps(tmp_path / "a.html", model, images, names=["a"] * len(images), provenance="Fresh.")
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_said_of_pictures_comes_back():
@@ -191,6 +260,8 @@ def test_what_is_no_picture_is_refused():
         rf"{name} is \(2, 1, 16\) by token, expected \(2, 49, 16\)": [
             replaced(weights=with_weights(name, np.s_[:, :1]))
         ],
+        r"the rollout map is \(13, 14\), expected \(14, 14\)": [replaced(rollout=picture.rollout[1:])],
+        "the class map has numbers that are negative": [replaced(class_maps=[ClassMap("a", -np.ones((14, 14)))])],
         f"{name} is not finite": [replaced(weights={**picture.weights, name: np.nan * picture.weights[name]})],
     }
     for message, pictures in changed.items():
@@ -213,7 +284,7 @@ def with_weights(name, part):
         (Start(stage=3), "stage 3 does not exist: micro has stages 0 to 2"),
         (Start(stage=1, block=2), "block 2 does not exist: stage 1 has blocks 0 to 1"),
         (Start(stage=1, head=2), "head 2 does not exist: stage 1 has heads 0 to 1"),
-        (Start(kind="near"), "kind 'near' is unknown: local, global or composed"),
+        (Start(kind="near"), "kind 'near' is unknown: local, global, composed, rollout or class"),
         (Start(query=(28, 0)), r"query \(28, 0\) \(x, y\) lies outside the image of 28 x 28 pixels"),
     ],
 )
@@ -223,9 +294,28 @@ def test_a_start_that_is_nowhere_is_refused(start, message):
         encoded(start=start)
 
 
+@pytest.mark.parametrize("kind", ["rollout", "class"])
+def test_a_start_with_a_map_that_is_not_given_is_refused(kind):
+    """Rather than a page that opens with another kind."""
+    with pytest.raises(ValueError, match=f"the {kind} map can't be shown first, as 'cat' has none"):
+        encoded(start=Start(kind=kind), pictures=[replaced(rollout=None, class_maps=())])
+    assert decode(encoded(start=Start(kind=kind)))[0]["start"]["kind"] == kind
+
+
+def corrupted(data):
+    return data[:1000] + bytes(100) + data[1100:]
+
+
 def test_other_bytes_are_refused():
     """A gzip file of something else."""
     import gzip
 
     with pytest.raises(ValueError, match="not the data of an attention explorer: it starts with b'whatever'"):
         decode(gzip.compress(b"whatever this is"))
+
+
+@pytest.mark.parametrize("damage", [lambda data: b"whatever", lambda data: b"", lambda data: data[:2000], corrupted])
+def test_no_gzip_or_a_part_of_it_is_refused(damage):
+    """As what it is, a wrong value: half a download, or a page with an error instead of the file."""
+    with pytest.raises(ValueError, match="not the data of an attention explorer"):
+        decode(damage(encoded()))

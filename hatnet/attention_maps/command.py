@@ -19,6 +19,7 @@ from hatnet.attention_maps.tokens import require, require_place, token_at
 from hatnet.config import nearest
 from hatnet.console import console
 from hatnet.device import usable_device
+from hatnet.explorer.binary import require_openable
 from hatnet.photo import CHELSEA
 
 FORMATS = (".png", ".svg", ".html")
@@ -85,9 +86,13 @@ def attention(
     if head is not None and kind in ("rollout", "class"):
         raise ValueError(f"--kind {kind} is of all heads together, so --head {head} can't be shown; leave it out")
 
+    explored = any(path.suffix == ".html" for path in files)
+    if explored:
+        require_openable(config, height, width, instead="give a smaller --size, or only --out figure.png")
     model, limit = source.model.to(target), int(memory * 2**30)
     weight = next(model.parameters())
-    require_memory(config, height, width, 1, weight.element_size(), limit, gradients="class" in kinds)
+    gradients = explored or "class" in kinds  # an explorer shows all kinds
+    require_memory(config, height, width, 1, weight.element_size(), limit, gradients)
     picture = read_picture(image, config.in_channels, size, square)
     pixels = to_image(picture, source.mean, source.std).to(weight)
     maps = attention_maps(model, pixels, limit)
@@ -160,18 +165,12 @@ def _explore(
     pixel: tuple[int, int],
     source: Source,
 ) -> None:
-    from hatnet.explorer import Picture, Start, write_explorer
+    from hatnet.explorer import Start, picture_of, write_explorer
 
-    scores = np.exp(maps.logits - maps.logits.max())
-    probabilities = dict(zip(source.classes, (scores / scores.sum()).tolist(), strict=False))
-    best = sorted(probabilities, key=lambda each: -probabilities[each])[:3]
-    first = subject.shown(maps.layouts)[0]
     write_explorer(
         path,
-        Picture(name, picture, maps.weights, {each: probabilities[each] for each in best}),
+        picture_of(maps, picture, name, classes=source.classes, asked=subject.label),
         config=maps.config,
         provenance=source.words,
-        start=Start(
-            pixel, subject.stage, subject.block, subject.head, first if first in ("local", "global") else "composed"
-        ),
+        start=Start(pixel, subject.stage, subject.block, subject.head, subject.shown(maps.layouts)[0]),
     )

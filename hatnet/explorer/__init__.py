@@ -4,16 +4,19 @@
 `attention-explorer.js` is the custom element that unpacks and draws them, in the site too.
 """
 
-from hatnet.explorer.binary import Picture, Start, decode, encode, stored_numbers
-from hatnet.explorer.page import SCRIPT, look, write_explorer, write_maps
+from hatnet.explorer.binary import ClassMap, Picture, Start, decode, encode, require_openable, stored_numbers
+from hatnet.explorer.page import SCRIPT, look, picture_of, write_explorer, write_maps
 
 __all__ = [
     "SCRIPT",
+    "ClassMap",
     "Picture",
     "Start",
     "decode",
     "encode",
     "look",
+    "picture_of",
+    "require_openable",
     "stored_numbers",
     "write_explorer",
     "write_maps",

@@ -19,7 +19,14 @@
  * @property {?Pair} window in tokens; null where attention is plain
  * @property {?number} pool side of a cell, in tokens
  * @property {?Pair} merged rows and columns of cells
- * @typedef {{header: Object, weights: Block[][][]}} Maps weights[picture][stage][block]
+ * @typedef {Object} WholeMap of the whole network: of all tokens together, not of a query
+ * @property {string} kind "rollout" or "class"
+ * @property {string} [name] of the class
+ * @property {string} [role] why this class
+ * @property {number} largest
+ * @property {Float64Array} values over the tokens of stage 0
+ * @typedef {{header: Object, weights: Block[][][], whole: WholeMap[][]}} Maps weights[picture][stage][block],
+ *   whole[picture]
  */
 
 const MAGIC = "hatmaps1";
@@ -51,12 +58,26 @@ export async function read(file) {
     return rows;
   };
   const area = ([rows, columns]) => rows * columns;
-  const weights = header.pictures.map(() => header.stages.map(({ heads, map, window, merged, depth }) =>
-    Array.from({ length: depth }, () => ({
-      local: window && take(heads, area(map), area(window)),
-      global: take(heads, area(map), area(merged ?? map)),
-    }))));
-  return { header: { ...header, bytes: file.length }, weights };
+  const weights = [], whole = [];
+  for (const { maps } of header.pictures) {
+    weights.push(header.stages.map(({ heads, map, window, merged, depth }) =>
+      Array.from({ length: depth }, () => ({
+        local: window && take(heads, area(map), area(window)),
+        global: take(heads, area(map), area(merged ?? map)),
+      }))));
+    whole.push(maps.map((about) => {
+      const shares = take(1, area(header.stages[0].map), 1);
+      return { ...about, values: Float64Array.from(shares, (share) => share * about.largest) };
+    }));
+  }
+  return { header: { ...header, bytes: file.length }, weights, whole };
+}
+
+/** An index loop: `Uint8Array.from` with a function takes many times as long and as much memory for megabytes. */
+function fromBase64(text) {
+  const letters = atob(text), bytes = new Uint8Array(letters.length);
+  for (let index = 0; index < bytes.length; index++) bytes[index] = letters.charCodeAt(index);
+  return bytes;
 }
 
 async function unzip(bytes) {
@@ -77,6 +98,9 @@ async function unzip(bytes) {
  * @property {number} top
  * @property {number} left
  * @property {Pair} map
+ * @property {number} stride pixels from one token of the map to the next
+ * @property {boolean} [summed] whether values are made of softmax entries, and are none
+ * @property {WholeMap} [whole] the map of the whole network that this is
  */
 
 /** The heads that count: one, or all for their mean. */
@@ -100,14 +124,14 @@ export function localRow(stage, block, head, [row, column]) {
 }
 
 /** Where the window of a token lies. */
-const windowAt = ({ window: [g, h], map }, row, column) =>
-  ({ rows: g, columns: h, side: 1, top: row - (row % g), left: column - (column % h), map });
+const windowAt = ({ window: [g, h], map, stride }, row, column) =>
+  ({ rows: g, columns: h, side: 1, top: row - (row % g), left: column - (column % h), map, stride });
 
 /** @returns {Row} G: the merged cells, or A: all tokens, where attention is plain. */
 export function globalRow(stage, block, head, [row, column]) {
   const [rows, columns] = stage.merged ?? stage.map;
   const values = softmaxRow(block.global, stage, head, row * stage.map[1] + column);
-  return { values, rows, columns, side: stage.pool ?? 1, top: 0, left: 0, map: stage.map };
+  return { values, rows, columns, side: stage.pool ?? 1, top: 0, left: 0, map: stage.map, stride: stage.stride };
 }
 
 /**
@@ -181,10 +205,18 @@ export function composedRow(header, stage, block, head, query) {
   for (const [name, way] of Object.entries(found)) {
     way.forEach((value, token) => { values[token] += (counts[name] * value) / total; });
   }
-  return { values, rows: stage.map[0], columns: stage.map[1], side: 1, top: 0, left: 0, map: stage.map };
+  return { values, ...wholeMap(stage), summed: true };
 }
 
+/** Where the tokens of a whole map lie. */
+const wholeMap = ({ map, stride }) => ({ rows: map[0], columns: map[1], side: 1, top: 0, left: 0, map, stride });
+
+/** @returns {Row} a map of the whole network, which lies over the tokens of its first stage. */
+const wholeRow = (header, whole) => ({ values: whole.values, ...wholeMap(header.stages[0]), summed: true, whole });
+
 const sum = (values) => values.reduce((total, value) => total + value, 0);
+/** Of values that are not negative. Not Math.max(...values): arguments are limited, in Safari to 65536. */
+const largestOf = (values) => values.reduce((most, value) => (value > most ? value : most), 0);
 
 /** The keys of a row that exist, the largest weight first. */
 const ranked = (row) => Array.from(row.values.keys()).filter((key) => exists(row, key))
@@ -209,24 +241,45 @@ const escape = (text) => String(text).replace(/[&<>"]/g, (letter) => HTML[letter
 const whole = new Intl.NumberFormat("en");
 const place = ([row, column]) => `(${row},\u2009${column})`;
 
-/** Three digits, which is what float16 holds: 0.0312, 1.20 × 10⁻⁵. */
-export function digits(value) {
+/**
+ * How many digits float16 holds of a weight, three at most. From 6.1 × 10⁻⁵ down its values are 6 × 10⁻⁸ apart, so that
+ * the seventh decimal is the last: three digits of 1.20 × 10⁻⁵, two of 1.2 × 10⁻⁶, one of 1 × 10⁻⁷.
+ */
+const held = (weight) => Math.min(Math.max(Math.floor(Math.log10(Math.abs(weight))) + 8, 1), 3);
+
+/** A weight of less than this is zero in float16. No softmax gives zero to a key that exists. */
+const SMALLEST = 3e-8;
+
+/** 0.0312, 1.20 × 10⁻⁵, 6 × 10⁻⁸. */
+export function digits(value, count = held(value)) {
   if (value === 0) return "0";
-  if (Math.abs(value) >= 1e-4) return value.toPrecision(3).replace("-", "−");
-  const [number, power] = value.toExponential(2).split("e");
+  if (Math.abs(value) >= 1e-4) return value.toPrecision(count).replace("-", "−");
+  const [number, power] = value.toExponential(count - 1).split("e");
   const superscript = String(Math.abs(power)).replace(/./g, (digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]);
   return `${number.replace("-", "−")} × 10⁻${superscript}`;
+}
+
+/** A softmax entry; where float16 has made it zero, what is left of it. */
+export const weightDigits = (weight) => (weight ? digits(weight) : `< ${digits(SMALLEST)}`);
+
+/** What is made of softmax entries and not zero either, but may be several times as large as `SMALLEST`. */
+const sumDigits = (value) => (value ? digits(value) : "≈ 0");
+
+/** An entry of a row, in the words of its kind. Maps of the whole network are stored as shares of their largest. */
+function entryDigits(row, value) {
+  if (row.whole && value) return digits(value, held(value / row.whole.largest));
+  return (row.summed ? sumDigits : weightDigits)(value);
 }
 
 /** As short as a cell of a map: .031 */
 const brief = (value) => (value >= 0.9995 ? "1.00" : value.toFixed(3).slice(1));
 
-const times = (value) => (value < 10 ? value.toPrecision(2) : whole.format(Math.round(value)));
+const times = (value) => (value < 10 ? digits(value, Math.min(held(value), 2)) : whole.format(Math.round(value)));
 
 const bytes = (count) => (count < 1e6 ? `${Math.round(count / 1e3)} kB` : `${(count / 1e6).toFixed(1)} MB`);
 
 const mi = (name) => `<mi>${name}</mi>`;
-const mn = (number) => `<mn>${number}</mn>`;
+const mn = (number) => `<mn>${escape(number)}</mn>`;
 const mo = (sign) => `<mo>${sign}</mo>`;
 const indices = (letters) => `<mrow>${[...letters].map(mi).join("")}</mrow>`;
 const sub = (base, letters) => `<msub>${base}${indices(letters)}</msub>`;
@@ -236,6 +289,9 @@ const frac = (above, below) => `<mfrac><mrow>${above}</mrow><mrow>${below}</mrow
 const root = (d) => `<msqrt>${mn(d)}</msqrt>`;
 const size = (name) => `<mrow>${mo("|")}${mi(name)}${mo("|")}</mrow>`;
 const joined = (parts, sign) => parts.join(mo(sign));
+/** "= 0.031"; "< 3 × 10⁻⁸" for a weight that is zero in float16. */
+const equals = (weight) => (weight ? mo("=") + mn(digits(weight)) : mo("&lt;") + mn(digits(SMALLEST)));
+const equalsSum = (value) => (value ? mo("=") + mn(digits(value)) : mo("≈") + mn(0));
 /** A line of formulas, below one another where there is no room beside. */
 const line = (...formulas) =>
   `<div class="line">${formulas.map((parts) => `<math display="block">${parts.join("")}</math>`).join("")}</div>`;
@@ -265,17 +321,17 @@ function softmaxLines(letter, key, d, heads, largest, rowSum) {
   const score = (index) => `${sub(mi("q"), "i")}${mo("·")}${index}`;
   const sums = [total(key), weight, mo("="), mn(rowSum.toFixed(3))];
   if (heads.length > 1) {
-    const each = heads.map((weight) => mn(digits(weight)));
-    const mean = [weight, mo("="), frac(mn(1), mn(heads.length)), group(joined(each, "+")), mo("="), mn(digits(value))];
-    return line(mean, sums);
+    const each = heads.map((weight) => mn(weightDigits(weight)));
+    return line([weight, mo("="), frac(mn(1), mn(heads.length)), group(joined(each, "+")), equals(value)], sums);
   }
   const softmax = line([weight, mo("="), `<msub><mi>softmax</mi>${mi(key)}</msub>`,
-    group(frac(score(sub(mi("k"), key)), root(d))), mo("="), mn(digits(value))], sums);
-  if (!(value < largest && value > 0)) return softmax;
+    group(frac(score(sub(mi("k"), key)), root(d))), equals(value)], sums);
+  if (value >= largest) return softmax;
   const top = `<msub>${mi("k")}<mo>max</mo></msub>`;
   const difference = `${sub(mi("q"), "i")}${mo("·")}${group(sub(mi("k"), key), mo("−"), top)}`;
-  return softmax + line([frac(difference, root(d)), mo("="), mi("ln"), frac(mn(digits(value)), mn(digits(largest))),
-    mo("="), mn(digits(Math.log(value / largest)))]);
+  const at = value || SMALLEST, exact = Math.min(held(at) + 1, 3); // a small weight tells little of its logarithm
+  return softmax + line([frac(difference, root(d)), mo(value ? "=" : "&lt;"), mi("ln"),
+    frac(mn(digits(at)), mn(digits(largest))), mo("="), mn(digits(Math.log(at / largest), exact))]);
 }
 
 /* ------------------------------------------------------------------------------------------------------- drawing */
@@ -301,7 +357,7 @@ const RAMP = `linear-gradient(to right, ${VIRIDIS.map((channels) => rgb(channels
 const LINES = { query: "#fff", window: "#56b4e9", key: "#e69f00" }; // each with a dark line around it
 
 /** A rectangle in pixels of the picture: [top, left, height, width]. */
-const boxOf = ({ side, top, left, columns }, key, stride) => {
+const boxOf = ({ side, top, left, columns, stride }, key) => {
   const row = top + Math.floor(key / columns) * side, column = left + (key % columns) * side;
   return [row, column, side, side].map((length) => length * stride);
 };
@@ -343,15 +399,15 @@ class Drawing {
   }
 
   /** The cells of a row, coloured from 0 to `largest`; with their numbers where they are large enough. */
-  cells(row, stride, largest, numbers) {
+  cells(row, largest, numbers) {
     const { context } = this;
     row.values.forEach((value, key) => {
       if (!exists(row, key)) return;
-      const channels = colour(value / largest), spot = this.place(boxOf(row, key, stride), true);
+      const channels = colour(value / largest), spot = this.place(boxOf(row, key), true);
       context.fillStyle = rgb(channels, OPACITY);
       context.fillRect(...spot);
       const width = spot[2] / this.ratio;
-      if (!numbers || width < 30) return;
+      if (!numbers || row.whole || width < 30) return; // of whole maps all but a few would be .000
       const dark = 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2] < 115;
       context.fillStyle = dark ? "#fff" : "#000";
       context.font = `${Math.min(width * 0.36, 14) * this.ratio}px system-ui, sans-serif`;
@@ -377,8 +433,12 @@ class Drawing {
 
 /* --------------------------------------------------------------------------------------------------- the element */
 
-const KINDS = { local: "Local", global: "Global", composed: "Composed" };
-const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+const KINDS = { local: "Local", global: "Global", composed: "Composed", rollout: "Rollout", class: "Class" };
+const isWhole = (kind) => kind === "rollout" || kind === "class";
+const KEYS = {
+  ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1],
+  Home: "first", End: "last", Escape: "start",
+};
 
 class AttentionExplorer extends HTMLElement {
   async connectedCallback() {
@@ -394,8 +454,9 @@ class AttentionExplorer extends HTMLElement {
     }
     const { start, image } = this.maps.header;
     const [x, y] = start.query ?? [image[1] / 2, image[0] / 2];
-    this.choice = { picture: 0, stage: start.stage, block: start.block, head: start.head, kind: start.kind };
-    this.kept = { pixel: [y, x], key: null }; // what a click or an arrow key chose
+    this.choice = { picture: 0, stage: start.stage, block: start.block, head: start.head, kind: start.kind, class: 0 };
+    this.startPixel = [y, x];
+    this.kept = { pixel: this.startPixel, key: null }; // what a click or an arrow key chose
     this.passing = { pixel: null, key: null }; // what the pointer is over
     this.build();
     let width = this.clientWidth;
@@ -408,7 +469,7 @@ class AttentionExplorer extends HTMLElement {
   /** The file, from inside the element or from `src`. */
   async bytes() {
     const inside = this.querySelector("script[type='application/gzip;base64']");
-    if (inside) return Uint8Array.from(atob(inside.textContent.trim()), (letter) => letter.charCodeAt(0));
+    if (inside) return fromBase64(inside.textContent.trim());
     const answer = await fetch(this.getAttribute("src"));
     if (!answer.ok) throw new Error(`${answer.url} answered ${answer.status}`);
     return new Uint8Array(await answer.arrayBuffer());
@@ -423,7 +484,8 @@ class AttentionExplorer extends HTMLElement {
     this.shadowRoot.innerHTML = `<style>${STYLE}</style>
       <p class="provenance">${escape(header.provenance)}</p>
       ${pictures.length > 1 ? choices("picture", "Picture", pictures) : ""}
-      <div class="settings">${choices("stage", "Stage", stages)}<div class="of-stage"></div></div>
+      <div class="settings">${choices("stage", "Stage", stages)}<div class="of-stage"></div>
+        <div class="of-picture"></div></div>
       <div class="panels">
         <figure class="query">
           <canvas tabindex="0" role="slider" aria-roledescription="token picker" aria-label="Query token"
@@ -443,17 +505,27 @@ class AttentionExplorer extends HTMLElement {
       </div>
       <div class="readout"></div>
       <p class="size">${sizeWords(header)}</p>
-      <p class="spoken" id="keys">Arrow keys move it, Escape goes back.</p>
+      <p class="spoken" id="keys">Arrow keys move it, Home and End go to the first and the last, Escape goes back.</p>
       <p class="spoken" role="status"></p>`;
     this.shadowRoot.addEventListener("change", ({ target }) => this.set(target));
+    for (const label of this.find(".kinds label")) { // with a class, as not every browser that has the rest has :has()
+      const mark = ({ target }) => label.classList.toggle("focused", target.matches(":focus-visible"));
+      label.addEventListener("focusin", mark);
+      label.addEventListener("focusout", mark);
+    }
     const [query] = this.find(".query canvas"), [map] = this.find(".map canvas");
-    follow(query, (spot) => { this.passing.pixel = spot && this.pixelAt(spot); },
-      () => this.keep({ pixel: this.passing.pixel ?? this.kept.pixel }), () => this.show());
-    follow(map, (spot) => { this.passing.key = spot && this.keyAt(spot); },
-      () => this.keep({ key: this.passing.key ?? this.kept.key }), () => this.show());
-    query.addEventListener("keydown", (event) => this.press(event, (step) => this.stepQuery(step)));
-    map.addEventListener("keydown", (event) => this.press(event, (step) => this.stepKey(step)));
+    const overKey = (spot) => { this.passing = { pixel: null, key: spot && this.keyAt(spot) }; };
+    const overQuery = (spot) => { this.passing = { pixel: spot && this.pixelAt(spot), key: null }; };
+    const keep = () => this.keep({
+      pixel: this.passing.pixel ?? this.kept.pixel, key: this.passing.key ?? this.kept.key,
+    });
+    // Without a query, the picture chooses the place of the map that is the same.
+    follow(query, (spot) => (this.asked ? overQuery : overKey)(spot), keep, () => this.show());
+    follow(map, overKey, keep, () => this.show());
+    query.addEventListener("keydown", (event) => { if (this.asked) this.press(event, (go) => this.goQuery(go)); });
+    map.addEventListener("keydown", (event) => this.press(event, (go) => this.goKey(go)));
     this.settings();
+    this.classes();
     this.show();
   }
 
@@ -475,9 +547,22 @@ class AttentionExplorer extends HTMLElement {
     return this.stage.heads === 1 ? 0 : this.choice.head;
   }
 
-  /** What can be shown: in a stage without windows there is no local map. */
+  /** What can be shown: in a stage without windows there is no local map, and not every picture has whole maps. */
   get kind() {
-    return this.choice.kind === "local" && !this.stage.window ? "global" : this.choice.kind;
+    const { kind } = this.choice;
+    if (kind === "local" && !this.stage.window) return "global";
+    return isWhole(kind) && !this.whole(kind) ? "composed" : kind;
+  }
+
+  /** Whether the map that is shown is of a query. */
+  get asked() {
+    return !isWhole(this.kind);
+  }
+
+  /** The chosen map of the whole network. @returns {WholeMap | undefined} */
+  whole(kind) {
+    const found = this.maps.whole[this.choice.picture].filter((whole) => whole.kind === kind);
+    return found[kind === "class" ? this.choice.class : 0];
   }
 
   /** The token of this stage at the chosen pixel. */
@@ -489,15 +574,15 @@ class AttentionExplorer extends HTMLElement {
 
   row(kind) {
     const { stage, block, head, query } = this;
+    if (isWhole(kind)) return wholeRow(this.maps.header, this.whole(kind));
     if (kind === "composed") return composedRow(this.maps.header, stage, block, head, query);
     return (kind === "local" ? localRow : globalRow)(stage, block, head, query);
   }
 
   /** The part of the picture that a map of this kind shows: the window, or everything. */
   part(row, kind) {
-    const { stride } = this.stage;
     if (kind !== "local") return [0, 0, ...this.maps.header.image];
-    return [row.top * stride, row.left * stride, row.rows * stride, row.columns * stride];
+    return [row.top, row.left, row.rows, row.columns].map((length) => length * row.stride);
   }
 
   pixelAt([x, y]) {
@@ -508,7 +593,7 @@ class AttentionExplorer extends HTMLElement {
   /** The key under a spot of the map; null where there is none. */
   keyAt([x, y]) {
     const { kind } = this, row = this.row(kind), [top, left, height, width] = this.part(row, kind);
-    const side = row.side * this.stage.stride, inner = (start, at, length) => Math.floor((start + at * length) / side);
+    const side = row.side * row.stride, inner = (start, at, length) => Math.floor((start + at * length) / side);
     const place = [inner(top, y, height), inner(left, x, width)];
     const key = keyAt(row, place);
     return key >= 0 && exists(row, key) ? place : null;
@@ -522,6 +607,7 @@ class AttentionExplorer extends HTMLElement {
     if (choice.head !== null && choice.head >= this.stage.heads) choice.head = null;
     if (name === "stage" || name === "kind") this.kept.key = null;
     if (name === "stage") this.settings();
+    if (name === "picture") this.classes();
     this.show();
   }
 
@@ -530,26 +616,31 @@ class AttentionExplorer extends HTMLElement {
     this.show();
   }
 
-  press(event, step) {
-    if (event.key === "Escape") this.keep({ key: null });
-    else if (ARROWS[event.key] && !event.ctrlKey && !event.metaKey && !event.altKey) step(ARROWS[event.key]);
-    else return;
+  press(event, go) {
+    if (!KEYS[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
+    go(KEYS[event.key]);
     event.preventDefault();
   }
 
-  stepQuery(step) {
-    const { stride, map } = this.stage;
-    const token = this.query.map((at, axis) => Math.min(Math.max(at + step[axis], 0), map[axis] - 1));
-    const pixel = token.map((at, axis) => Math.min((at + 0.5) * stride, this.maps.header.image[axis] - 1));
+  /** To a neighbour, [rows, columns] away, to the "first" or "last" token, or back to the "start". */
+  goQuery(go) {
     this.passing.pixel = null;
-    this.keep({ pixel });
+    if (go === "start") return this.keep({ pixel: this.startPixel });
+    const { stride, map } = this.stage, last = map.map((length) => length - 1);
+    const token = { first: [0, 0], last }[go]
+      ?? this.query.map((at, axis) => Math.min(Math.max(at + go[axis], 0), last[axis]));
+    this.keep({ pixel: token.map((at, axis) => Math.min((at + 0.5) * stride, this.maps.header.image[axis] - 1)) });
   }
 
-  stepKey(step) {
-    const row = this.row(this.kind), place = placeOf(row, this.keyOf(row)).map((at, axis) => at + step[axis]);
-    const key = keyAt(row, place);
+  /** The same for the key; its start is the largest weight. */
+  goKey(go) {
+    const row = this.row(this.kind), from = placeOf(row, this.keyOf(row));
     this.passing.key = null;
-    if (key >= 0 && exists(row, key)) this.keep({ key: place });
+    if (go === "start") return this.keep({ key: null });
+    const known = Array.from(row.values.keys()).filter((key) => exists(row, key));
+    const end = { first: known[0], last: known[known.length - 1] }[go];
+    const key = end ?? keyAt(row, from.map((at, axis) => at + go[axis]));
+    if (key >= 0 && exists(row, key)) this.keep({ key: placeOf(row, key) });
   }
 
   /** The key that is explained: under the pointer, kept, or the one with the largest weight. */
@@ -567,45 +658,65 @@ class AttentionExplorer extends HTMLElement {
       + choices("head", "Head", [...mean, ...numbers(heads, "Head")]);
   }
 
+  /** The classes that a picture has maps for. */
+  classes() {
+    const maps = this.maps.whole[this.choice.picture].filter(({ kind }) => kind === "class");
+    const options = maps.map(({ name, role }, index) => [index, escape(name), escape(`${name}, ${role}`)]);
+    this.find(".of-picture")[0].innerHTML = choices("class", "Class", options);
+    this.choice.class = 0;
+  }
+
   /** Bring everything up to date. */
   show() {
     const { choice, stage, kind, query } = this;
     const now = { ...choice, kind, head: this.head ?? "mean" };
     for (const input of this.find("input")) input.checked = String(now[input.name]) === input.value;
     const image = this.images[choice.picture];
-    const rows = Object.fromEntries((stage.window ? ["local", "global", "composed"] : ["global", "composed"])
-      .map((kind) => [kind, this.row(kind)]));
+    const isThere = (kind) => (isWhole(kind) ? this.whole(kind) : kind !== "local" || stage.window);
+    const there = Object.keys(KINDS).filter(isThere);
+    const rows = Object.fromEntries(there.map((kind) => [kind, this.row(kind)]));
     const row = rows[kind], key = this.keyOf(row), order = ranked(row);
 
     this.find(".kinds label").forEach((label, index) => {
       const kind = Object.keys(KINDS)[index], [input, canvas, words] = label.children;
       input.disabled = !rows[kind];
+      label.classList.toggle("chosen", input.checked);
       label.classList.toggle("missing", !rows[kind]);
       words.innerHTML = kindWords(kind, rows[kind], stage);
       if (rows[kind]) this.draw(canvas, rows[kind], kind, image);
     });
+    for (const setting of this.find("fieldset:is(.stage, .block, .head)")) setting.disabled = !this.asked;
+    this.find("fieldset.class")[0].hidden = kind !== "class";
     this.drawQuery(image, rows.local, row, key);
     this.drawMap(row, kind, key, image);
     this.find(".readout")[0].innerHTML = this.explain(row, kind, key, order);
     this.find(".query figcaption")[0].innerHTML = this.pictureWords();
     const [picker] = this.find(".query canvas");
+    picker.tabIndex = this.asked ? 0 : -1;
+    picker.setAttribute("aria-disabled", !this.asked);
     setSlider(picker, query[0] * stage.map[1] + query[1], stage.map[0] * stage.map[1] - 1, `token ${place(query)}`);
-    this.speak(row, key, order);
+    this.speak(row, order);
   }
 
   /** The cells over the grey picture. */
   draw(canvas, row, kind, image, numbers = false) {
     const drawing = new Drawing(canvas, this.part(row, kind), this.maps.header.image);
     drawing.picture(image, true);
-    drawing.cells(row, this.stage.stride, this.largest(row, kind), numbers);
+    drawing.cells(row, this.largest(row, kind), numbers);
     return drawing;
   }
 
-  /** The end of the colour scale. What stays at the query would darken a composed map, so it is left out there. */
+  /**
+   * The end of the colour scale. What stays at the query would darken a composed map, so it is left out there; a few
+   * places at the border would darken whole maps, so there the largest hundredth is beyond the end, as in figures.
+   */
   largest(row, kind) {
+    const hundredth = Math.ceil(0.99 * row.values.length) - 1;
+    const end = row.whole ? Float64Array.from(row.values).sort()[hundredth] : 0;
+    if (end) return end;
     const own = kind === "composed" ? this.query[0] * row.columns + this.query[1] : -1;
     const values = row.values.filter((_, key) => key !== own);
-    return Math.max(...values) || 1;
+    return largestOf(values) || 1;
   }
 
   queryBox() {
@@ -614,30 +725,34 @@ class AttentionExplorer extends HTMLElement {
   }
 
   drawQuery(image, window, row, key) {
-    const { header } = this.maps, { stride } = this.stage;
+    const { header } = this.maps;
     const drawing = new Drawing(this.find(".query canvas")[0], [0, 0, ...header.image], header.image);
     drawing.picture(image, false);
-    if (window) drawing.outline(this.part(window, "local"), "window");
-    drawing.outline(boxOf(row, key, stride), "key");
-    drawing.outline(this.queryBox(), "query");
+    if (this.asked && window) drawing.outline(this.part(window, "local"), "window");
+    drawing.outline(boxOf(row, key), "key");
+    if (this.asked) drawing.outline(this.queryBox(), "query");
   }
 
   drawMap(row, kind, key, image) {
     const [canvas] = this.find(".map canvas"), { stage } = this;
     const drawing = this.draw(canvas, row, kind, image, true);
-    if (stage.window && kind !== "local") drawing.outline(this.part(windowAt(stage, ...this.query), "local"), "window");
-    drawing.outline(this.queryBox(), "query");
-    drawing.outline(boxOf(row, key, stage.stride), "key");
+    if (this.asked) {
+      const window = stage.window && kind !== "local" && windowAt(stage, ...this.query);
+      if (window) drawing.outline(this.part(window, "local"), "window");
+      drawing.outline(this.queryBox(), "query");
+    }
+    drawing.outline(boxOf(row, key), "key");
     const most = this.largest(row, kind), even = 1 / ranked(row).length, at = (100 * even) / most;
     const [tick] = this.find(".ramp i"), [word] = this.find(".even");
     tick.style.left = `${at}%`;
-    tick.hidden = word.hidden = at > 100;
+    tick.hidden = word.hidden = at > 100 || kind === "class"; // whose sum has no meaning
     word.style.left = `${Math.min(Math.max(at, 26), 66)}%`;
     word.textContent = `equal ${digits(even)}`;
-    this.find(".most")[0].textContent = digits(most);
+    const beyond = row.whole && largestOf(row.values) > most;
+    this.find(".most")[0].textContent = `${beyond ? "≥ " : ""}${entryDigits(row, most)}`;
     this.find(".map figcaption")[0].innerHTML = mapWords(kind, stage, row);
-    canvas.setAttribute("aria-label", `Key of the ${kind} map`);
-    setSlider(canvas, key, row.values.length - 1, `${keyWords(row, key)}, ${digits(row.values[key])}`);
+    canvas.setAttribute("aria-label", this.asked ? `Key of the ${kind} map` : `Token of the ${kind} map`);
+    setSlider(canvas, key, row.values.length - 1, `${keyWords(row, key)}, ${entryDigits(row, row.values[key])}`);
   }
 
   /** The weight of one key, in words and as a formula with its numbers. */
@@ -646,12 +761,14 @@ class AttentionExplorer extends HTMLElement {
     const rank = 1 + order.filter((other) => row.values[other] > value).length;
     const far = stage.window ? "its global attention" : "its attention";
     const what = { local: "its local attention", global: far }[kind];
+    const number = escape(entryDigits(row, value));
+    if (row.whole) return wholeWords(row, key, rank, order.length);
     const said = what
-      ? `Token <var>i</var> = ${place(query)} gives <b>${digits(value)}</b> of ${what} to ${keyWords(row, key, true)}:`
-      : `<b>${digits(value)}</b> of what token <var>i</var> = ${place(query)} becomes comes from
+      ? `Token <var>i</var> = ${place(query)} gives <b>${number}</b> of ${what} to ${keyWords(row, key, true)}:`
+      : `<b>${number}</b> of what token <var>i</var> = ${place(query)} becomes comes from
         ${keyWords(row, key, true)}, if every way through the block counts the same:`;
     return `<p class="finding">${said} rank ${rank} of ${whole.format(order.length)},
-      ${times(value * order.length)} times an equal share.</p>
+      ${value ? "" : "less than "}${times((value || SMALLEST) * order.length)} times an equal share.</p>
       ${what ? this.softmax(row, kind, key) : this.composition(row, key)}`;
   }
 
@@ -660,7 +777,7 @@ class AttentionExplorer extends HTMLElement {
     const rowOf = kind === "local" ? localRow : globalRow;
     const heads = chosen(stage, head).map((one) => rowOf(stage, block, one, query).values[key]);
     const [letter, index] = kind === "local" ? ["L", "j"] : stage.window ? ["G", "m"] : ["A", "j"];
-    const lines = softmaxLines(letter, index, headDim, heads, Math.max(...row.values), sum(row.values));
+    const lines = softmaxLines(letter, index, headDim, heads, largestOf(row.values), sum(row.values));
     return lines + (index === "m" ? shareLine(row, key) : "");
   }
 
@@ -671,19 +788,28 @@ class AttentionExplorer extends HTMLElement {
     const all = sum(Object.values(counts)), value = row.values[token];
     const names = Object.keys(found), each = names.map((name) => found[name][token]);
     const terms = names.map((name) => (counts[name] > 1 ? mn(counts[name]) : "") + WAYS[name].term);
+    const inWindow = stage.window && keyAt(windowAt(stage, ...query), placeOf(row, token)) >= 0;
+    const words = {
+      residual: digits, // zero is zero
+      window: inWindow ? weightDigits : digits,
+      cells: weightDigits,
+      tokens: weightDigits,
+      "windows then cells": sumDigits,
+    };
+    const numbers = names.map((name, index) => words[name](each[index]));
     const filled = names.map((name, index) =>
-      (counts[name] > 1 ? mn(counts[name]) + mo("·") : "") + mn(digits(each[index])));
+      (counts[name] > 1 ? mn(counts[name]) + mo("·") : "") + mn(numbers[index]));
     const parts = names.map((name, index) => {
       const share = value ? (counts[name] * each[index]) / all / value : 0;
       return `<tr><th scope="row"><math>${WAYS[name].term}</math></th><td>${WAYS[name].words}</td>
-        <td>${counts[name]} ×</td><td>${digits(each[index])}</td>
+        <td>${counts[name]} ×</td><td>${escape(numbers[index])}</td>
         <td class="bar"><i class="${WAYS[name].kind}" style="width: ${100 * share}%"></i></td></tr>`;
     });
     const C = sub(mi("C"), "ij");
     return `<table><caption class="spoken">Ways from token j to token i</caption>
       <tbody>${parts.join("")}</tbody></table>`
       + line([C, mo("="), frac(joined(terms, "+"), mn(all))],
-        [mo("="), frac(joined(filled, "+"), mn(all)), mo("="), mn(digits(value))],
+        [mo("="), frac(joined(filled, "+"), mn(all)), equalsSum(value)],
         [total("j"), C, mo("="), mn(sum(row.values).toFixed(3))])
       + (stage.window ? this.cellLines(token) : "");
   }
@@ -697,12 +823,13 @@ class AttentionExplorer extends HTMLElement {
       return `${direct}<p class="hint">The last way is a mean over heads: choose one to see its terms.</p>`;
     }
     const terms = windowTerms(stage, block, head, query, token);
-    const shown = terms.slice(0, 4).map(({ weight, mean }) => mn(digits(weight)) + mo("·") + mn(digits(mean)));
+    const shown = terms.slice(0, 4).map(({ weight, mean }) =>
+      mn(weightDigits(weight)) + mo("·") + mn(weightDigits(mean)));
     const rest = terms.length > 4 ? `${mo("+")}<mi>…</mi>` : "";
     const within = `<munder><mo>∑</mo><mrow>${mi("n")}${mo("∈")}${mi("m")}</mrow></munder>`;
     const mean = frac(mn(1), size("m")) + within + sub(mi("L"), "nj");
     return direct + line([WAYS["windows then cells"].term, mo("="), total("m"), sub(mi("G"), "im"), mean],
-      [mo("="), joined(shown, "+"), rest, mo("="), mn(digits(sum(terms.map(({ weight, mean }) => weight * mean))))]);
+      [mo("="), joined(shown, "+"), rest, equalsSum(sum(terms.map(({ weight, mean }) => weight * mean)))]);
   }
 
   /** What the network said of the picture, under it. */
@@ -710,28 +837,58 @@ class AttentionExplorer extends HTMLElement {
     const { name, label, predictions } = this.maps.header.pictures[this.choice.picture];
     const said = Object.entries(predictions).map(([name, share]) => `${escape(name)} ${(100 * share).toFixed(0)} %`);
     const swatch = (kind, words) => `<span><i style="border-color: ${LINES[kind]}"></i>${words}</span>`;
-    return `<span class="legend">${swatch("query", `query ${place(this.query)}`)}
-      ${this.stage.window ? swatch("window", "its window") : ""}${swatch("key", "chosen key")}</span>
+    const lines = this.asked ? [swatch("query", `query ${place(this.query)}`)] : [];
+    if (this.asked && this.stage.window) lines.push(swatch("window", "its window"));
+    lines.push(swatch("key", this.asked ? "chosen key" : "chosen token"));
+    return `<span class="legend">${lines.join("")}</span>
       <b>${escape(name)}</b>${label && label !== name ? `, in truth ${escape(label)}` : ""}${said.length
         ? `. The network says ${said.join(", ")}` : ""}.
-      Point, tap or use the arrow keys; a click keeps the token.`;
+      ${this.asked ? "Point, tap or use the arrow keys; a click keeps the token."
+        : "This map is of the whole network: no query, stage, block or head. Point at a token here or on the map."}`;
   }
 
-  /** Screen readers hear the row once the query rests, not at every step. */
-  speak(row, key, order) {
+  /**
+   * Screen readers hear the row once the query rests, not at every step; and nothing before a reader has changed
+   * something, as a page may hold several explorers.
+   */
+  speak(row, order) {
+    const finding = this.find(".finding")[0].textContent.replace(/\s+/g, " ");
+    const words = `${finding} ${rowWords(row, order)}`;
+    const first = this.words === undefined, same = this.words === words;
+    this.words = words;
+    if (first || same) return;
     clearTimeout(this.resting);
-    this.resting = setTimeout(() => {
-      const finding = this.find(".finding")[0].textContent.replace(/\s+/g, " ");
-      this.find(".spoken[role=status]")[0].textContent = `${finding} ${rowWords(row, order)}`;
-    }, 500);
+    this.resting = setTimeout(() => { this.find(".spoken[role=status]")[0].textContent = words; }, 500);
   }
+}
+
+/** What a map of the whole network gives to a token of the first stage, and how it is made. */
+function wholeWords(row, token, rank, count) {
+  const { kind, name, role } = row.whole, value = row.values[token], number = `<b>${entryDigits(row, value)}</b>`;
+  const ranked = `rank ${rank} of ${whole.format(count)}`, j = `${keyWords(row, token, true)} of the first stage`;
+  if (kind === "rollout") {
+    const R = sub(mi("R"), "j"), N = mi("N");
+    const product = `${sub(mi("C"), "B")}${mo("⋯")}<msub>${mi("C")}${mn(2)}</msub><msub>${mi("C")}${mn(1)}</msub>`;
+    const mean = `${frac(mn(1), N)}<munder><mo>∑</mo>${mi("i")}</munder>`;
+    return `<p class="finding">${number} of what the classifier is given comes from ${j}, if every way through every
+      block counts the same: ${ranked}, ${times(value * count)} times an equal share.</p>
+      ${line([R, mo("="), mean, `<msub>${group(product)}${indices("ij")}</msub>`, mo("="), mn(entryDigits(row, value))],
+        [total("j"), R, mo("="), mn(sum(row.values).toFixed(3))])}
+      <p class="hint">The composed maps C of all B blocks, the last first, with downsampling between stages. The mean of
+      the N tokens of the last stage is what the classifier is given.</p>`;
+  }
+  const share = row.whole.largest ? `, ${(100 * value / row.whole.largest).toFixed(0)} % of the largest` : "";
+  return `<p class="finding">${number} is the relevance of ${j} for the class <b>${escape(name)}</b>${role
+    ? `, ${escape(role)}` : ""}: ${ranked}${share}.</p>
+    <p class="hint">Every weight times the gradient of the class's logit, where positive, rolled out through all blocks.
+    It is no share: its sum has no meaning.</p>`;
 }
 
 /** (G P)_ij with its numbers: the share of one token of a cell. */
 function shareLine(row, cell) {
-  const count = tokensOf(row, cell).length, value = row.values[cell];
-  return line([WAYS.cells.term, mo("="), frac(sub(mi("G"), "im"), size("m")), mo("="),
-    frac(mn(digits(value)), mn(count)), mo("="), mn(digits(value / count))]);
+  const count = tokensOf(row, cell).length, value = row.values[cell], at = value || SMALLEST;
+  return line([WAYS.cells.term, mo("="), frac(sub(mi("G"), "im"), size("m")), mo(value ? "=" : "&lt;"),
+    frac(mn(digits(at)), mn(count)), mo("="), mn(digits(at / count))]);
 }
 
 /**
@@ -752,13 +909,23 @@ export function windowTerms(stage, block, head, query, token) {
   }).filter(({ touched }) => touched);
 }
 
-/** Pointer over a canvas: `over(spot)` in fractions of it, null when it has left; `keep` when it is pressed. */
+/**
+ * Pointer over a canvas: `over(spot)` in fractions of it, null when it has left; `keep` when it is pressed.
+ * A finger or a pen on it may be about to scroll the page, so these keep nothing until they are lifted; where the
+ * browser does scroll, it cancels the pointer instead, and everything is as before.
+ */
 function follow(canvas, over, keep, show) {
-  const spot = ({ offsetX, offsetY }) => [offsetX / canvas.clientWidth, offsetY / canvas.clientHeight];
-  const move = (event) => { over(spot(event)); (event.buttons ? keep : show)(); };
+  const share = (at, length) => Math.min(Math.max(at / length, 0), 1); // a finger may slide beyond the border
+  const spot = ({ offsetX, offsetY }) => [share(offsetX, canvas.clientWidth), share(offsetY, canvas.clientHeight)];
+  const isMouse = ({ pointerType }) => pointerType === "mouse";
+  const choose = (event) => { over(spot(event)); keep(); };
   const leave = () => { over(null); show(); };
-  canvas.addEventListener("pointermove", move);
-  canvas.addEventListener("pointerdown", (event) => { over(spot(event)); keep(); });
+  canvas.addEventListener("pointerdown", (event) => { if (isMouse(event)) choose(event); });
+  canvas.addEventListener("pointermove", (event) => {
+    over(spot(event));
+    (isMouse(event) && event.buttons ? keep : show)();
+  });
+  canvas.addEventListener("pointerup", (event) => { if (!isMouse(event)) choose(event); });
   canvas.addEventListener("pointerleave", leave);
   canvas.addEventListener("pointercancel", leave);
 }
@@ -791,12 +958,16 @@ function keyWords(row, key, letter = false) {
   return `${word} ${letter ? `<var>${name}</var> = ` : ""}${place(placeOf(row, key))}`;
 }
 
-const rowWords = (row, order) => `${whole.format(order.length)} weights, the largest ${digits(row.values[order[0]])} at
-  ${keyWords(row, order[0])}; they sum to ${sum(row.values).toFixed(3)}.`.replace(/\s+/g, " ");
+function rowWords(row, order) {
+  const most = `${entryDigits(row, row.values[order[0]])} at ${keyWords(row, order[0])}`;
+  const all = row.whole?.kind === "class" ? "" : `; they sum to ${sum(row.values).toFixed(3)}`;
+  return `${whole.format(order.length)} ${row.whole ? "numbers" : "weights"}, the largest ${most}${all}.`;
+}
 
 /** The name of a map and how many keys a row of it has. */
 function kindWords(kind, row, stage) {
-  if (!row) return `<b>${KINDS[kind]}</b><small>no windows here</small>`;
+  if (!row) return `<b>${KINDS[kind]}</b><small>${isWhole(kind) ? "none stored" : "no windows here"}</small>`;
+  if (row.whole) return `<b>${KINDS[kind]}</b><small>${escape(row.whole.name ?? "all blocks")}</small>`;
   const keys = row.side > 1 ? "cells" : "tokens", name = stage.window || kind !== "global" ? KINDS[kind] : "All tokens";
   return `<b>${name}</b><small>${whole.format(ranked(row).length)} ${keys}</small>`;
 }
@@ -807,8 +978,11 @@ function mapWords(kind, stage, row) {
     global: stage.window
       ? `Merged cells, each the mean of ${stage.pool} × ${stage.pool} tokens.` : "Every token of the map.",
     composed: "All ways through the block. The colours end at the largest weight beside the query's own.",
+    rollout: "All ways through all blocks, from the mean of the last stage's tokens to those of the first.",
+    class: `What speaks for the class <b>${escape(row.whole?.name)}</b>, over the tokens of the first stage.`,
   };
-  return `${words[kind]} The row has ${rowWords(row, ranked(row))}`;
+  if (row.whole) words[kind] += " The colours end where the largest hundredth begins.";
+  return `${words[kind]} ${row.whole ? "The map" : "The row"} has ${rowWords(row, ranked(row))}`;
 }
 
 function sizeWords({ bytes: length, pictures, numbers, dense }) {
@@ -823,14 +997,20 @@ const STYLE = `
   --ink: var(--md-default-fg-color, CanvasText);
   --quiet: color-mix(in srgb, var(--ink) 72%, transparent);
   --rule: color-mix(in srgb, var(--ink) 16%, transparent);
-  --near: var(--hat-near, light-dark(#0072b2, #56b4e9));
-  --far: var(--hat-far, light-dark(#d55e00, #f0883e));
+  --near: var(--hat-near, #0072b2);
+  --far: var(--hat-far, #d55e00);
   --accent: var(--md-typeset-a-color, var(--near));
   display: block;
   container-type: inline-size;
   margin: 1.2em 0;
   color: var(--ink);
   line-height: 1.45;
+}
+@supports (color: light-dark(red, red)) {
+  :host {
+    --near: var(--hat-near, light-dark(#0072b2, #56b4e9));
+    --far: var(--hat-far, light-dark(#d55e00, #f0883e));
+  }
 }
 * { box-sizing: border-box; }
 p, figure, fieldset, legend { margin: 0; padding: 0; border: 0; min-width: 0; }
@@ -850,9 +1030,12 @@ p, figure, fieldset, legend { margin: 0; padding: 0; border: 0; min-width: 0; }
 }
 
 /* Choices: radio buttons that look like a row of keys. */
-.settings, .of-stage { display: flex; flex-wrap: wrap; gap: 0.4em 1.4em; }
+.settings, .of-stage, .of-picture { display: flex; flex-wrap: wrap; gap: 0.4em 1.4em; }
 .settings { margin-bottom: 0.9em; }
 .choice { display: flex; align-items: center; font-size: 0.8em; }
+.choice:disabled { opacity: 0.45; }
+.choice:disabled span { cursor: default; }
+.choice[hidden] { display: none; }
 .choice legend { float: left; flex: none; margin-right: 0.6em; color: var(--quiet); }
 .choice > div { display: flex; flex-wrap: wrap; gap: 0.25em; }
 .choice input, .kinds input { position: absolute; opacity: 0; pointer-events: none; }
@@ -868,7 +1051,7 @@ p, figure, fieldset, legend { margin: 0; padding: 0; border: 0; min-width: 0; }
 }
 .choice label:hover span { border-color: var(--quiet); }
 .choice :checked + span { background: var(--ink); border-color: var(--ink); color: var(--md-default-bg-color, Canvas); }
-.choice :focus-visible + span, .kinds label:has(:focus-visible), canvas:focus-visible {
+.choice :focus-visible + span, .kinds .focused, canvas:focus-visible {
   outline: 2px solid var(--accent);
   outline-offset: 2px;
 }
@@ -878,14 +1061,14 @@ p, figure, fieldset, legend { margin: 0; padding: 0; border: 0; min-width: 0; }
 .choice.picture img { display: block; width: 2.9em; height: 2.9em; object-fit: cover; border-radius: 0.15em; }
 
 /* The query, the three maps of its row, and one of them large. */
-.panels { display: grid; grid-template-columns: minmax(0, 1fr) 5.6em minmax(0, 1fr); gap: 1em; align-items: start; }
+.panels { display: grid; grid-template-columns: minmax(0, 1fr) 5.3em minmax(0, 1fr); gap: 1em; align-items: start; }
 canvas {
   display: block;
   width: 100%;
   border-radius: 3px;
   background: repeating-linear-gradient(135deg, transparent 0 5px, var(--rule) 5px 6px);
 }
-.query canvas, .map canvas { cursor: crosshair; touch-action: pan-y; }
+.query canvas, .map canvas { cursor: crosshair; touch-action: pan-y pinch-zoom; }
 figcaption { margin-top: 0.5em; color: var(--quiet); font-size: 0.78em; }
 figcaption b { color: var(--ink); }
 .legend { display: flex; flex-wrap: wrap; gap: 0 1em; }
@@ -900,7 +1083,7 @@ figcaption b { color: var(--ink); }
   cursor: pointer;
 }
 .kinds label:hover { border-color: var(--quiet); }
-.kinds label:has(:checked) { border-color: var(--ink); box-shadow: inset 0 0 0 1px var(--ink); }
+.kinds .chosen { border-color: var(--ink); box-shadow: inset 0 0 0 1px var(--ink); }
 .kinds .missing { cursor: default; border-style: dashed; }
 .kinds .missing canvas { display: none; }
 .kinds span { display: block; margin-top: 0.3em; font-size: 0.75em; line-height: 1.25; }
@@ -936,8 +1119,10 @@ table .both { background: repeating-linear-gradient(135deg, var(--near) 0 3px, v
 .size { margin-top: 0.8em; max-width: 80ch; }
 
 @container (max-width: 540px) {
-  .panels { grid-template-columns: minmax(0, 1fr) 5.2em; gap: 0.8em; }
-  .map { grid-column: 1 / -1; }
+  .panels { grid-template-columns: minmax(0, 1fr); gap: 0.8em; }
+  .kinds { display: grid; grid-template-columns: repeat(5, minmax(0, 1fr)); gap: 0.3em; }
+  .kinds label { padding: 0.2em; }
+  .kinds span { font-size: 0.64em; overflow-wrap: anywhere; }
   .readout { min-height: 13em; }
   table td:nth-child(2) { white-space: normal; }
   table .bar { width: 20%; }
@@ -949,7 +1134,9 @@ table .both { background: repeating-linear-gradient(135deg, var(--near) 0 3px, v
 }
 @media (forced-colors: active) {
   .choice :checked + span { forced-color-adjust: none; background: Highlight; color: HighlightText; }
-  table i { forced-color-adjust: none; }
+  .kinds .chosen { outline: 3px solid Highlight; outline-offset: 1px; }
+  .kinds .focused { outline: 5px double Highlight; }
+  .legend i, .ramp, table i { forced-color-adjust: none; }
 }
 `;
 

@@ -11,12 +11,16 @@ Weights follow one another by picture, stage and block: first the local, then th
 The keys of a local row are the g h places of the query's window, zero beyond the border of the map; those of a global
 row are the merged tokens, or all tokens where attention is plain. Hierarchical attention is what makes it small:
 `stored_numbers` says how small.
+
+Behind the weights of each picture stand its maps of the whole network, rollout and class maps: (H, W) over the tokens
+of stage 0, as shares of their largest number, which the header has, so that float16 holds three digits of each.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -34,11 +38,22 @@ Array = NDArray[np.floating[Any]]
 MAGIC = b"hatmaps1"
 LONGEST_SIDE = 640  # of an embedded photo, in pixels
 LOSSLESS_SIDE = 128  # up to here an image is embedded exactly
+LARGEST = 50 * 10**6  # bytes of float16; browsers take twice as many for them, and those of phones give up soon after
+KINDS = ("local", "global", "composed", "rollout", "class")
 
 # How often each way through a block counts in the composed map, as in `AttentionMaps.composed`: the residuals of Eq. 9
 # and 14 are two ways, I; then L, G P and G P L.
 WAYS = {"residual": 2, "window": 1, "cells": 1, "windows then cells": 1}
 PLAIN_WAYS = {"residual": 1, "tokens": 1}
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """What speaks for one class."""
+
+    name: str  # of the class
+    values: Array  # (H, W), over the tokens of stage 0: `AttentionMaps.class_map`
+    role: str = ""  # why it is shown, such as "the network's answer"
 
 
 @dataclass(frozen=True)
@@ -50,6 +65,8 @@ class Picture:
     weights: Mapping[str, Array]  # by their names in the trace of this one image, as `AttentionMaps.weights` has them
     predictions: Mapping[str, float] = field(default_factory=dict)  # class -> probability, in the order to be shown
     label: str = ""  # the true class, where it is known
+    rollout: Array | None = None  # (H, W), over the tokens of stage 0: `AttentionMaps.rollout()`
+    class_maps: Sequence[ClassMap] = ()  # the first is shown first
 
 
 @dataclass(frozen=True)
@@ -60,7 +77,7 @@ class Start:
     stage: int = 0
     block: int = 0
     head: int | None = None  # None for the mean of the heads
-    kind: str = "local"  # or "global", "composed"
+    kind: str = "local"  # or another of KINDS; "rollout" and "class" are of the whole network, without query
 
 
 def encode(pictures: Sequence[Picture], *, config: HATNetConfig, provenance: str, start: Start | None = None) -> bytes:
@@ -73,8 +90,9 @@ def encode(pictures: Sequence[Picture], *, config: HATNetConfig, provenance: str
         start: what is shown first.
 
     Raises:
-        ValueError: if there is no picture, if they differ in size, if an image is not one, if weights have other
-            shapes than `config` gives or are not finite, or if `start` is nothing that exists.
+        ValueError: if there is no picture, if they differ in size or are too large for a browser, if an image is not
+            one, if weights or maps have other shapes than `config` gives or are not finite, or if `start` is nothing
+            that exists.
     """
     if not pictures:
         raise ValueError("there is nothing to explore: give at least one picture")
@@ -85,8 +103,9 @@ def encode(pictures: Sequence[Picture], *, config: HATNetConfig, provenance: str
                 f"pictures of one explorer have one size: {pictures[0].name!r} is {size[0]} x {size[1]} pixels, "
                 f"{picture.name!r} {' x '.join(map(str, _image_size(picture)))}"
             )
+    require_openable(config, *size, len(pictures))
     start = Start() if start is None else start
-    _check_start(start, config, size)
+    _check_start(start, config, size, pictures[0])
     numbers, dense = stored_numbers(config, *size)
     header = {
         "network": config.name,
@@ -105,24 +124,37 @@ def encode(pictures: Sequence[Picture], *, config: HATNetConfig, provenance: str
                 "label": picture.label,
                 "predictions": dict(picture.predictions),
                 "image": _data_url(np.asarray(picture.image)),
+                "maps": [about for about, _ in _whole_maps(picture, config, size)],
             }
             for picture in pictures
         ],
     }
-    rows = np.concatenate([_flat_rows(picture, config, size) for picture in pictures]).astype("<f2")
+    parts = []
+    for picture in pictures:
+        parts.append(_flat_rows(picture, config, size).astype("<f2"))
+        parts += [shares.ravel().astype("<f2") for _, shares in _whole_maps(picture, config, size)]
+    rows = np.concatenate(parts)
     planes = rows.view(np.uint8).reshape(-1, 2)
     text = json.dumps(header, ensure_ascii=False).encode()
     content = MAGIC + len(text).to_bytes(4, "little") + text + planes[:, 1].tobytes() + planes[:, 0].tobytes()
     return gzip.compress(content, mtime=0)  # the same bytes every time
 
 
-def decode(data: bytes) -> tuple[dict[str, Any], list[dict[str, NDArray[np.float16]]]]:
+def decode(data: bytes) -> tuple[dict[str, Any], list[dict[str, Array]]]:
     """The header, and for each picture its weights: `stages.S.blocks.B.local` and `.global`, each (heads, N, keys).
+
+    With them the maps of the whole network, each (H, W) of stage 0: `rollout`, and `class.0`, `class.1` in their order.
 
     Raises:
         ValueError: if these are not the bytes of `encode`.
     """
-    content = gzip.decompress(data)
+    try:
+        content = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(
+            f"not the data of an attention explorer, or not all of them: {error}; expected the gzip that encode "
+            "returns and write_maps writes, so fetch or write the file again"
+        ) from None
     if not content.startswith(MAGIC):
         raise ValueError(f"not the data of an attention explorer: it starts with {content[:8]!r}, not {MAGIC!r}")
     length = int.from_bytes(content[8:12], "little")
@@ -130,12 +162,20 @@ def decode(data: bytes) -> tuple[dict[str, Any], list[dict[str, NDArray[np.float
     planes = np.frombuffer(content, np.uint8, offset=12 + length).reshape(2, -1)
     rows = np.ascontiguousarray(planes[::-1].T).view("<f2")[:, 0]
     pictures, taken = [], 0
-    for _ in header["pictures"]:
-        weights = {}
+    for picture in header["pictures"]:
+        arrays: dict[str, Array] = {}
         for name, shape in _shapes(header["stages"]):
-            weights[name] = rows[taken : taken + prod(shape)].reshape(shape)
+            arrays[name] = rows[taken : taken + prod(shape)].reshape(shape)
             taken += prod(shape)
-        pictures.append(weights)
+        classes = 0
+        for about in picture["maps"]:
+            name = about["kind"]
+            if name == "class":
+                name, classes = f"class.{classes}", classes + 1
+            H, W = header["stages"][0]["map"]
+            arrays[name] = rows[taken : taken + H * W].reshape(H, W) * np.float32(about["largest"])
+            taken += H * W
+        pictures.append(arrays)
     return header, pictures
 
 
@@ -151,6 +191,36 @@ def stored_numbers(config: HATNetConfig, height: int, width: int) -> tuple[int, 
     stages = _stages(config, (height, width))
     dense = sum(stage["depth"] * stage["heads"] * prod(stage["map"]) ** 2 for stage in stages)
     return sum(prod(shape) for _, shape in _shapes(stages)), dense
+
+
+def require_openable(
+    config: HATNetConfig,
+    height: int,
+    width: int,
+    pictures: int = 1,
+    instead: str = "make the images smaller, or show fewer of them",
+) -> None:
+    """Raise a ValueError where the weights of some pictures are more than a browser opens; before any is computed.
+
+    Args:
+        config: of the network.
+        height, width: of each picture.
+        pictures: how many.
+        instead: what the error says is to be done.
+
+    >>> from hatnet.config import get_config
+    >>> require_openable(get_config("tiny"), 640, 640)
+    Traceback (most recent call last):
+    ValueError: an explorer of 640 x 640 pixels would hold 121 MB of weights, more than browsers open (50 MB); \
+make the images smaller, or show fewer of them
+    """
+    size = 2 * pictures * stored_numbers(config, height, width)[0]
+    if size > LARGEST:
+        many = f"{pictures} pictures of " if pictures > 1 else ""
+        raise ValueError(
+            f"an explorer of {many}{width} x {height} pixels would hold {size / 1e6:.0f} MB of weights, more than "
+            f"browsers open ({LARGEST / 1e6:.0f} MB); {instead}"
+        )
 
 
 def _stages(config: HATNetConfig, size: tuple[int, int]) -> list[dict[str, Any]]:
@@ -202,6 +272,27 @@ def _flat_rows(picture: Picture, config: HATNetConfig, size: tuple[int, int]) ->
     return np.concatenate(rows)
 
 
+def _whole_maps(picture: Picture, config: HATNetConfig, size: tuple[int, int]) -> list[tuple[dict[str, Any], Array]]:
+    """What the header says of each map of the whole network, and the map as shares of its largest number."""
+    given: list[tuple[dict[str, Any], Array]] = [
+        ({"kind": "class", "name": one.name, "role": one.role}, one.values) for one in picture.class_maps
+    ]
+    if picture.rollout is not None:
+        given.insert(0, ({"kind": "rollout"}, picture.rollout))
+    shape = config.layout(*size)[0].map
+    found: list[tuple[dict[str, Any], Array]] = []
+    for about, array in given:
+        values = np.asarray(array, dtype=np.float64)
+        words = f"{picture.name!r}: the {about['kind']} map"
+        if values.shape != shape:
+            raise ValueError(f"{words} is {values.shape}, expected {shape}, one number for each token of stage 0")
+        if not (np.isfinite(values).all() and values.min() >= 0):
+            raise ValueError(f"{words} has numbers that are negative or not finite; is the network broken?")
+        largest = float(values.max())
+        found.append(({**about, "largest": largest}, values / (largest or 1)))
+    return found
+
+
 def _by_token(weights: Array, stage: Mapping[str, Any]) -> Array:
     """(windows down, windows across, heads, g h, g h) -> (heads, N, g h), without queries beyond the border."""
     rows, columns, heads, tokens, _ = weights.shape
@@ -219,7 +310,7 @@ def _image_size(picture: Picture) -> tuple[int, int]:
     return image.shape[0], image.shape[1]
 
 
-def _check_start(start: Start, config: HATNetConfig, size: tuple[int, int]) -> None:
+def _check_start(start: Start, config: HATNetConfig, size: tuple[int, int], picture: Picture) -> None:
     if not 0 <= start.stage < len(config.stages):
         raise ValueError(f"stage {start.stage} does not exist: {config.name} has stages 0 to {len(config.stages) - 1}")
     stage = config.stages[start.stage]
@@ -227,8 +318,10 @@ def _check_start(start: Start, config: HATNetConfig, size: tuple[int, int]) -> N
         raise ValueError(f"block {start.block} does not exist: stage {start.stage} has blocks 0 to {stage.depth - 1}")
     if start.head is not None and not 0 <= start.head < stage.heads:
         raise ValueError(f"head {start.head} does not exist: stage {start.stage} has heads 0 to {stage.heads - 1}")
-    if start.kind not in ("local", "global", "composed"):
-        raise ValueError(f"kind {start.kind!r} is unknown: local, global or composed")
+    if start.kind not in KINDS:
+        raise ValueError(f"kind {start.kind!r} is unknown: {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+    if (start.kind == "rollout" and picture.rollout is None) or (start.kind == "class" and not picture.class_maps):
+        raise ValueError(f"the {start.kind} map can't be shown first, as {picture.name!r} has none; give it one")
     if start.query is not None and not (0 <= start.query[0] < size[1] and 0 <= start.query[1] < size[0]):
         raise ValueError(f"query {start.query} (x, y) lies outside the image of {size[1]} x {size[0]} pixels")
 

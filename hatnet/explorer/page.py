@@ -7,16 +7,17 @@ from base64 import b64encode
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hatnet.config import HATNetConfig
-from hatnet.explorer.binary import Picture, Start, encode
+from hatnet.explorer.binary import ClassMap, Picture, Start, encode, require_openable
 from hatnet.files import write_whole
 
 if TYPE_CHECKING:
+    from hatnet.attention_maps import AttentionMaps
     from hatnet.network import HATNet
 
 SCRIPT = Path(__file__).with_name("attention-explorer.js")  # the one copy; the site's build takes it from here
@@ -30,9 +31,10 @@ p { max-width: 72ch; margin: 0 0 14px; }
 """
 READING = (
     "In HAT-Net a token attends to the tokens of its own window one by one (local), and to the whole image in merged "
-    "cells (global). Choose a token in the picture on the left, with the pointer or with arrow keys; a click keeps it. "
-    "Then choose one of its weights on the right. Every number is an entry of a softmax row, or made of some that are "
-    "written beside it."
+    "cells (global). Rollout and the map of a class are of the whole network. "
+    "Choose a token in the picture on the left, with the pointer or with arrow keys; a click keeps it. "
+    "Then choose one of its weights on the right. Every number is an entry of a softmax row, or computed from such "
+    "entries as the formula beside it says; of long sums the first terms are written out."
 )
 
 
@@ -89,7 +91,11 @@ def write_maps(
         labels: the true class of each image, where it is known.
         normalise: from (C, H, W) in [0, 1] to what the model takes; None where it takes that.
         start: what is shown first.
+
+    Raises:
+        ValueError: as `encode` and `attention_maps` do; for more than a browser opens, before the model runs.
     """
+    require_openable(model.config, images.shape[2], images.shape[3], len(images))
     known: Sequence[int | None] = labels or [None] * len(names)
     pictures = [
         look(model, image, name, classes=classes, label=label, normalise=normalise)
@@ -116,17 +122,49 @@ def look(
     from hatnet.attention_maps import attention_maps
 
     taken = torch.from_numpy(image if normalise is None else normalise(image)).to(next(model.parameters()))
-    maps = attention_maps(model, taken)
+    shown = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+    return picture_of(attention_maps(model, taken), shown, name, classes=classes, label=label)
+
+
+def picture_of(
+    maps: AttentionMaps,
+    image: NDArray[np.floating[Any]],
+    name: str,
+    *,
+    classes: Sequence[str] = (),
+    label: int | None = None,
+    asked: int | None = None,
+) -> Picture:
+    """Everything that an explorer shows of one image. For the class maps, the network runs again with gradients.
+
+    Args:
+        maps: of the one image, not of a batch.
+        image: (H, W) or (H, W, 3), in [0, 1], as the network saw it.
+        name: of the image.
+        classes: the names of the classes; without, no prediction is shown, as there is none worth showing.
+        label: the true class, where it is known. It has a class map too, where the network answers another.
+        asked: a class whose map is shown first; without, that of the answer.
+    """
     scores = np.exp(maps.logits - maps.logits.max())
     probabilities = scores / scores.sum()
+    best = np.argsort(-probabilities)[:3]
+    answer = int(best[0])
+    roles = {answer: "the network's answer"}
+    if label is not None:
+        roles[label] = "the true class" if label != answer else f"{roles[answer]}, and true"
+    if asked is not None:
+        roles = {asked: roles.get(asked, "the class asked for"), **roles}  # in front
     return Picture(
         name=name,
-        image=image[0] if len(image) == 1 else image.transpose(1, 2, 0),
+        image=image,
         weights=maps.weights,
-        predictions={classes[index]: float(probabilities[index]) for index in np.argsort(-probabilities)[:3]}
-        if classes
-        else {},
+        predictions={classes[index]: float(probabilities[index]) for index in best if index < len(classes)},
         label="" if label is None or not classes else classes[label],
+        rollout=maps.rollout(),
+        class_maps=[
+            ClassMap(classes[index] if index < len(classes) else f"class {index}", maps.class_map(index), role)
+            for index, role in roles.items()
+        ],
     )
 
 

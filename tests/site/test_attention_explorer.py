@@ -1,5 +1,6 @@
 """The attention explorer in a real browser: its numbers are those of Python, and everybody can use it."""
 
+import dataclasses
 import functools
 import http.server
 import itertools
@@ -11,10 +12,13 @@ import pytest
 
 from hatnet import create_model
 from hatnet.attention_maps import attention_maps
+from hatnet.attention_maps.source import find_source
+from hatnet.data import open_data
 from hatnet.equivalence import randomise
 from hatnet.explorer import SCRIPT, Start, look, write_explorer, write_maps
 from hatnet.photo import load_photo
 from hatnet.report.colour import colour
+from hatnet.site.maps import first_mistake
 
 PHONE = 390
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -23,6 +27,7 @@ TOLERANCE = {"rtol": 2**-10, "atol": 2**-24}  # two weights of 11 bits each are 
 CLASSES = ["cat", "dog", "boot"]
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>t</title><link rel="icon" href="data:,">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <style>:root {{ color-scheme: light dark }} body {{ background: Canvas; margin: 8px }}</style>
 <script type="module" src="attention-explorer.js"></script><body>{}</body></html>"""
 
@@ -89,8 +94,8 @@ def open_explorer(browser, served):
     """Opens pages; at the end the test fails if any of them had an error or asked another host for something."""
     contexts, foreign, errors = [], [], []
 
-    def open_(address="", width=1000, **settings):
-        context = browser.new_context(viewport={"width": width, "height": 1200}, **settings)
+    def open_(address="", width=1000, height=1200, **settings):
+        context = browser.new_context(viewport={"width": width, "height": height}, **settings)
         contexts.append(context)
         page = context.new_page()
         page.on("request", lambda request: foreign.append(request.url) if outside(request.url) else None)
@@ -130,13 +135,27 @@ def query_of(page):
     return tuple(int(number) for number in text.removeprefix("token (").removesuffix(")").split(","))
 
 
+def plain(text):
+    """With one space where there is any, x for times and - for minus."""
+    return " ".join(text.translate({0xD7: "x", 0x2212: "-"}).split())
+
+
 def text(page, selector):
-    return " ".join(page.locator(f"attention-explorer {selector}").first.inner_text().split())
+    return plain(page.locator(f"attention-explorer {selector}").first.inner_text())
 
 
 def shown(value):
-    """As the explorer writes numbers."""
-    return f"{value:#.3g}"
+    """As the explorer writes numbers of three digits."""
+    if value >= 1e-4:
+        return f"{value:#.3g}"
+    number, power = f"{value:.2e}".split("e-")
+    return f"{number} x 10\N{SUPERSCRIPT MINUS}{'⁰¹²³⁴⁵⁶⁷⁸⁹'[int(power)]}"
+
+
+def as_stored(values):
+    """A map of the whole network, which is stored as float16 shares of its largest number."""
+    values = np.float64(values)
+    return np.float16(values / values.max()) * values.max()
 
 
 def test_the_script_computes_the_same_numbers_as_python(open_explorer, model, images):
@@ -206,7 +225,7 @@ def test_the_pointer_chooses_a_query_and_a_click_keeps_it(open_explorer, model, 
     assert shown(row.max()) in text(page, ".finding")
     assert "rank 1 of 56" in text(page, ".finding")  # 8 rows, 7 columns are left of the map
     place = np.unravel_index(row.argmax(), row.shape)
-    assert f"({place[0]}, {place[1]})" in text(page, ".finding").replace("\u2009", " ")
+    assert f"({place[0]}, {place[1]})" in text(page, ".finding")
 
     point(page, "map", 0.1, 0.1)  # the first token of the window: row 0, column 16
     assert shown(row[0, 16]) in text(page, ".finding")
@@ -270,6 +289,50 @@ def test_the_formula_holds_the_numbers_of_every_way(open_explorer, model, images
     assert all(number in formula for number in found)
 
 
+def test_small_weights_have_the_digits_that_are_stored_and_none_is_zero(open_explorer, folder, model, images):
+    """Below 6.1e-5 float16 is subnormal, below 3e-8 zero, which a softmax gives to no key on the map."""
+    picture = look(model, images[0], "made up")
+    near, far = (f"stages.0.blocks.0.attention.{kind}_weights" for kind in ("local", "global"))
+    weights = {**picture.weights, near: picture.weights[near].copy(), far: picture.weights[far].copy()}
+    weights[near][0, 0, 0, :, :5] = [0.999, 1e-9, 1.21e-6, 1.23456e-5, 3.1234e-7]  # of all queries of a window
+    weights[near][0, 0, 0, :, 5:] = 1e-9
+    weights[far][0] = [1 - 1e-9] + [1e-9] * (weights[far].shape[-1] - 1)
+    path = folder / "small.html"
+    picture = dataclasses.replace(picture, weights=weights)
+    write_explorer(path, picture, config=model.config, provenance="Made up.", start=Start(query=(0, 0)))
+    page = open_explorer(path.as_uri())
+
+    canvas(page, "map").focus()
+    for digits, logarithm in [
+        ("0.999", None),
+        ("< 3 x 10⁻⁸", "-17"),
+        ("1.2 x 10⁻⁶", "-13.6"),
+        ("1.23 x 10⁻⁵", "-11.3"),
+        ("3 x 10⁻⁷", "-15"),
+    ]:
+        assert f"gives {digits} of its local attention" in text(page, ".finding")
+        logarithms = page.locator("attention-explorer .readout math", has_text="ln").all_text_contents()
+        assert [plain(formula).split("=")[-1].strip() for formula in logarithms] == ([logarithm] if logarithm else [])
+        if digits.startswith("<"):
+            assert "less than 1.9 x 10⁻⁶ times an equal share" in text(page, ".finding")
+            assert plain(canvas(page, "map").get_attribute("aria-valuetext")).endswith(", < 3 x 10⁻⁸")
+        page.keyboard.press("ArrowRight")
+
+    choose(page, "kind", "global")
+    canvas(page, "map").focus()
+    page.keyboard.press("ArrowRight")
+    assert "gives < 3 x 10⁻⁸ of its global attention to cell m = (0, 1)" in text(page, ".finding").replace(
+        "\u2009", " "
+    )
+    assert "2 x 10⁻⁹" in text(page, ".readout .line >> nth=2")  # a sixteenth
+
+    choose(page, "kind", "composed")
+    point(page, "map", 0.5, 0.5)  # in another window, and in a cell that gets nothing
+    ways = page.locator("attention-explorer .readout table tr").all()
+    assert [plain(way.locator("td").nth(2).inner_text()) for way in ways] == ["0", "0", "< 3 x 10⁻⁸", "≈ 0"]
+    assert "≈ 0 of what token" in text(page, ".finding")
+
+
 def test_the_keyboard_is_enough(open_explorer, model):
     """Tab reaches every part once; arrows move the query and the key; Escape goes back; what was found is said."""
     page = open_explorer()
@@ -303,18 +366,73 @@ def test_the_keyboard_is_enough(open_explorer, model):
     for _ in range(20):
         page.keyboard.press("ArrowUp")
         page.keyboard.press("ArrowLeft")
-    assert "cell m = (0, 0)" in text(page, ".finding").replace("\u2009", " ")
+    assert "cell m = (0, 0)" in text(page, ".finding")
     assert canvas(page, "map").get_attribute("aria-valuetext").startswith("cell (0,")
     page.wait_for_function(
         """document.querySelector("attention-explorer").shadowRoot
         .querySelector("[role=status]").textContent.includes("they sum to 1.000")"""
     )
+    page.keyboard.press("End")
+    assert "cell m = (3, 5)" in text(page, ".finding")
+    page.keyboard.press("Home")
+    assert "cell m = (0, 0)" in text(page, ".finding")
     page.keyboard.press("Escape")
     assert text(page, ".finding") == before
+    choose(page, "kind", "local")  # the query is (4, 11), in the last window, which the border cuts
+    canvas(page, "map").focus()
+    page.keyboard.press("End")
+    assert "token j = (7, 11)" in text(page, ".finding")
 
+    canvas(page, "query").focus()
+    for key, token in {"Home": (0, 0), "End": (7, 11), "Escape": (4, 7)}.items():
+        page.keyboard.press(key)
+        assert query_of(page) == token
+
+    choose(page, "kind", "global")
     page.locator("input[name=kind][value=global]").focus()
     page.keyboard.press("ArrowDown")
     assert page.locator("input[name=kind][value=composed]").is_checked()
+
+
+def test_nothing_is_said_before_something_is_changed(open_explorer):
+    """A page may hold several explorers, which would all speak when it is loaded, or turned."""
+    page = open_explorer()
+    said = page.locator("attention-explorer [role=status]")
+    page.set_viewport_size({"width": 800, "height": 1200})
+    page.wait_for_timeout(800)
+    assert said.inner_text() == ""
+    canvas(page, "query").press("ArrowUp")
+    page.wait_for_timeout(800)
+    assert "they sum to 1.000" in said.inner_text()
+
+
+def outline(page, selector):
+    return page.locator(f"attention-explorer {selector}").evaluate("element => getComputedStyle(element).outlineStyle")
+
+
+def test_the_chosen_kind_is_seen_where_colours_are_the_readers(open_explorer):
+    """High contrast overrides borders and shadows, not outlines; a focused kind differs from a chosen one."""
+    page = open_explorer(forced_colors="active")
+    chosen, other = ".kinds label:has([value=local])", ".kinds label:has([value=global])"
+    assert (outline(page, chosen), outline(page, other)) == ("solid", "none")
+    page.locator(f"attention-explorer {chosen} input").focus()
+    page.keyboard.press("ArrowDown")
+    assert (outline(page, chosen), outline(page, other)) == ("none", "double")
+
+
+WITHOUT_SUPPORTS = """() => {
+  const root = document.querySelector("attention-explorer").shadowRoot, {sheet} = root.querySelector("style");
+  const rules = [...sheet.cssRules].map(rule => rule instanceof CSSSupportsRule);
+  sheet.deleteRule(rules.indexOf(true));
+  return [".near", ".far"].map(way => getComputedStyle(root.querySelector("table " + way)).backgroundColor);
+}"""
+
+
+def test_there_are_colours_without_light_dark(open_explorer):
+    """Browsers of 2023 lack it; its rule is taken out here, as they skip it."""
+    page = open_explorer()
+    choose(page, "kind", "composed")
+    assert page.evaluate(WITHOUT_SUPPORTS) == ["rgb(0, 114, 178)", "rgb(213, 94, 0)"]
 
 
 BRIGHTNESS = """(canvas, [x, y]) => {
@@ -354,10 +472,163 @@ def test_a_finger_chooses_too(open_explorer):
     assert query_of(page) == (15, 0)
     choose(page, "kind", "global")
     point(page, "map", 0.01, 0.01, "tap")
-    assert "cell m = (0, 0)" in text(page, ".finding").replace("\u2009", " ")
+    assert "cell m = (0, 0)" in text(page, ".finding")
     choose(page, "stage", 1)
-    choose(page, "kind", "composed")
-    assert page.evaluate(STICKING_OUT) == []
+    for kind in ("composed", "rollout", "class"):
+        choose(page, "kind", kind)
+        assert page.evaluate(STICKING_OUT) == []
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return find_source(pretrained="fashion-mnist")
+
+
+@pytest.fixture(scope="module")
+def garments(trained, folder):
+    """An image that the trained network is right about, one that it is wrong about; their labels; their maps.
+
+    Beside the script there are then the explorer's data and a page that loads them.
+    """
+    data = open_data("fashion-subset")
+    pixels, labels = data.test.pixels.double() / 255, data.test.labels
+    wrong = first_mistake(trained, pixels, labels)
+    chosen = [0 if wrong else 1, wrong]
+
+    def normalise(image):
+        return (image - trained.mean[0]) / trained.std[0]
+
+    write_maps(
+        folder / "garments.bin", trained.model, pixels[chosen].numpy(), names=["right", "wrong"],
+        provenance=trained.words, classes=trained.classes, labels=labels[chosen].tolist(), normalise=normalise,
+        start=Start(query=(10, 15), block=1, kind="global"),
+    )  # fmt: skip
+    element = '<attention-explorer src="garments.bin"></attention-explorer>'
+    (folder / "garments.html").write_text(PAGE.format(element), encoding="utf-8")
+    maps = [attention_maps(trained.model, normalise(image).float()) for image in pixels[chosen]]
+    return labels[chosen].tolist(), maps
+
+
+ALL_NUMBERS = """async () => {
+  const {read} = await import("./attention-explorer.js");
+  const {weights, whole} = await read(new Uint8Array(await (await fetch("garments.bin")).arrayBuffer()));
+  return weights.map((stages, picture) => ({
+    global: stages.map(blocks => blocks.map(block => [...block.global])),
+    whole: whole[picture].map(map => [...map.values]),
+  }));
+}"""
+
+
+def test_numbers_of_a_trained_network_are_those_of_python(open_explorer, trained, garments):
+    """All global rows, rollout and class maps in float16; and what is written for a query, cell by cell."""
+    _, seen = garments
+    page = open_explorer("garments.html")
+    for got, maps in zip(page.evaluate(ALL_NUMBERS), seen, strict=True):
+        for stage, blocks in enumerate(got["global"]):
+            for block, rows in enumerate(blocks):
+                want = maps.weights[f"stages.{stage}.blocks.{block}.attention.{'global_' if stage < 2 else ''}weights"]
+                assert np.array_equal(np.float16(rows), np.float16(want).ravel())
+        for values, want in zip(got["whole"], [maps.rollout(), maps.class_map()], strict=False):
+            np.testing.assert_allclose(values, want.ravel(), rtol=2**-11, atol=2**-25 * want.max())
+
+    for picture, maps in enumerate(seen):
+        choose(page, "picture", picture)
+        row = maps.global_(0, 1, (7, 5))
+        assert query_of(page) == (7, 5)
+        for place, weight in np.ndenumerate(np.float16(row)):
+            y, x = ((4 * at + 1) / 14 for at in place)
+            point(page, "map", x, y)
+            words = plain(canvas(page, "map").get_attribute("aria-valuetext"))
+            if weight >= 1e-4:
+                assert words == f"cell ({place[0]}, {place[1]}), {shown(float(weight))}"
+
+
+def test_maps_of_the_whole_network_have_no_query(open_explorer, trained, garments):
+    """They say what they are of and what they have at a place; what they do not have can't be chosen."""
+    labels, seen = garments
+    page, rollout = open_explorer("garments.html"), as_stored(seen[0].rollout())
+    choose(page, "kind", "rollout")
+    assert shown(rollout.max()) in text(page, ".finding")
+    point(page, "query", 0.53, 0.53)  # the picture points into the map
+    comes = "of what the classifier is given comes from token j = (7, 7)"
+    assert f"{shown(rollout[7, 7])} {comes}" in text(page, ".finding")
+    for name in ("stage", "block", "head"):
+        assert page.locator(f"attention-explorer input[name={name}]").first.is_disabled()
+    assert canvas(page, "query").get_attribute("aria-disabled") == "true"
+    assert "no query, stage, block or head" in text(page, ".query figcaption")
+    assert not page.locator("attention-explorer fieldset.class").is_visible()
+
+    choose(page, "kind", "class")
+    for picture, maps in enumerate(seen):
+        choose(page, "picture", picture)
+        answer = int(maps.logits.argmax())
+        classes = {answer: "the network's answer" + ", and true" * (answer == labels[picture])}
+        if answer != labels[picture]:
+            classes[labels[picture]] = "the true class"
+        assert page.locator("attention-explorer input[name=class]").count() == len(classes)
+        for index, (label, role) in enumerate(classes.items()):
+            choose(page, "class", index)
+            values = as_stored(maps.class_map(label))
+            page.locator("attention-explorer .size").hover()
+            assert f"for the class {trained.classes[label]}, {role}: rank 1 of 196, 100 %" in text(page, ".finding")
+            assert f"{shown(values.max())} is the relevance of token j" in text(page, ".finding")
+            assert "sum" not in text(page, ".map figcaption")
+            end = np.sort(values.ravel())[int(np.ceil(0.99 * values.size)) - 1]
+            assert text(page, ".most") == f"≥ {shown(end)}"
+            point(page, "map", 0.25, 0.75)
+            assert f"{shown(values[10, 3])} is the relevance of token j = (10, 3)" in text(page, ".finding")
+            point(page, "map", 0.99, 0.99)
+            most, least = (np.unravel_index(at, values.shape) for at in (values.argmax(), values.argmin()))
+            page.locator("attention-explorer .size").hover()
+            bright, dark = (
+                canvas(page, "map").evaluate(BRIGHTNESS, [(x + 0.5) / 14, (y + 0.5) / 14]) for y, x in (most, least)
+            )
+            assert bright > dark + 50
+
+    choose(page, "kind", "global")
+    assert query_of(page) == (7, 5)
+    assert page.locator("attention-explorer input[name=stage]").first.is_enabled()
+
+
+WHAT_HAPPENED = """canvas => {
+  window.happened = [];
+  for (const name of ["pointerdown", "pointerup", "pointercancel"]) {
+    canvas.addEventListener(name, () => window.happened.push(name));
+  }
+}"""
+
+
+@pytest.mark.parametrize("which", ["query", "map"])
+def test_a_swipe_scrolls_and_chooses_nothing(open_explorer, which):
+    """A finger that goes up over a canvas is the browser's, and afterwards everything is as before."""
+    page = open_explorer(width=PHONE, height=500, has_touch=True, is_mobile=True)
+    choose(page, "kind", "global")
+    canvas(page, which).scroll_into_view_if_needed()
+    canvas(page, which).evaluate(WHAT_HAPPENED)
+    box, before = canvas(page, which).bounding_box(), (query_of(page), text(page, ".finding"))
+    scrolled = page.evaluate("scrollY")
+    touch = page.context.new_cdp_session(page)
+    x, y = box["x"] + 20, min(box["y"] + box["height"], 480) - 20
+    touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    for step in range(1, 11):
+        touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y - 12 * step}]})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.wait_for_function("before => scrollY > before", arg=scrolled, timeout=5000)
+    assert page.evaluate("happened") == ["pointerdown", "pointercancel"]
+    assert (query_of(page), text(page, ".finding")) == before
+
+
+def test_a_finger_may_slide_beyond_the_picture(open_explorer):
+    """Across, which does not scroll; what counts is where it is lifted, at the border if it is beyond."""
+    page = open_explorer(width=PHONE, has_touch=True, is_mobile=True)
+    box = canvas(page, "query").bounding_box()
+    touch = page.context.new_cdp_session(page)
+    y = box["y"] + 5
+    touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": box["x"] + 90, "y": y}]})
+    for x in (box["x"] + 60, box["x"] + 20, box["x"] - 5):
+        touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y}]})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert query_of(page) == (0, 0)
 
 
 CONTRASTS = """() => {

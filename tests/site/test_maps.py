@@ -46,7 +46,9 @@ def test_the_trained_network_is_right_on_all_images_but_the_mistake(folder):
     header, _ = read(folder, "trained")
     *right, wrong = [max(picture["predictions"], key=picture["predictions"].get) for picture in header["pictures"]]
     assert sum(guess == picture["label"] for guess, picture in zip(right, header["pictures"], strict=False)) >= 6
-    assert wrong != header["pictures"][-1]["label"]
+    mistake = header["pictures"][-1]
+    assert wrong != mistake["label"]
+    assert [each.get("name") for each in mistake["maps"]] == [None, wrong, mistake["label"]]  # rollout, and two classes
 
 
 def test_rows_are_those_of_the_network(folder, source):
