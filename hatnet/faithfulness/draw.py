@@ -89,13 +89,13 @@ def _line(method: str) -> Literal["-", "-.", "--"]:
 
 
 def draw_scores(record: Record) -> Figure:
-    """Every measure of every map with its 95 % interval; hollow: drawn from an untrained network."""
+    """Every measure of every map with its 95 % interval; hollow: drawn from untrained networks."""
     with matplotlib.rc_context(STYLE):
         baselines = record.settings.baselines
-        figure = Figure(figsize=(10.5, 0.9 + 3.1 * len(baselines)), layout="constrained")
+        figure = Figure(figsize=(10.5, 0.9 + 3.6 * len(baselines)), layout="constrained")
         figure.set_label(
             "Mean scores of each kind of map with 95 % intervals over images: insertion, deletion, and rank "
-            "correlation with occlusion. Hollow marks: the same kind of map, drawn from an untrained network."
+            "correlation with occlusion. Hollow marks: the same kind of map, drawn from untrained networks."
         )
         panels = figure.subplots(len(baselines), len(MEASURES), sharey=True, sharex="col", squeeze=False)
         for row, baseline in zip(panels, baselines, strict=True):
@@ -107,7 +107,7 @@ def draw_scores(record: Record) -> Figure:
         handles = [
             Line2D([], [], color="#404040", marker="o", linestyle="-", label="map of the trained network"),
             Line2D(
-                [], [], color="#404040", marker="o", linestyle="-", markerfacecolor="white", label="of an untrained one"
+                [], [], color="#404040", marker="o", linestyle="-", markerfacecolor="white", label="of untrained ones"
             ),
             Line2D([], [], color="#000000", linestyle=":", label="mean of random maps"),
         ]
@@ -123,12 +123,13 @@ def _scores(axes: Axes, record: Record, baseline: str, measure: str) -> None:
     for row, method in enumerate(methods):
         if method == "occlusion" and measure == "occlusion":
             continue  # 1 by definition
-        for weights, below in (("trained", 0.0), ("untrained", 0.28)):
-            score = record.score(baseline, method, weights)
-            if score is not None:
-                _dot(axes, score, measure, row + below, hollow=weights == "untrained")
+        trained = record.score(baseline, method)
+        if trained is not None:
+            _dot(axes, trained, measure, row, hollow=False)
+        for count, score in enumerate(record.untrained(baseline, method), start=1):
+            _dot(axes, score, measure, row + 0.17 * count, hollow=True)
     axes.set_yticks(range(len(methods)), [title(method) for method in methods])
-    axes.set_ylim(len(methods) - 0.4, -0.6)
+    axes.set_ylim(len(methods) - 0.3, -0.6)
     axes.grid(axis="y", visible=False)
 
 
@@ -136,6 +137,6 @@ def _dot(axes: Axes, score: Score, measure: str, row: float, hollow: bool) -> No
     colour, marker = LOOKS[score.method]
     found = interval(getattr(score, measure))
     axes.errorbar(
-        [found.mean], [row], xerr=[found.margin], fmt=marker, color=colour, markersize=4 if hollow else 5.5,
+        [found.mean], [row], xerr=[found.margin], fmt=marker, color=colour, markersize=3.5 if hollow else 5.5,
         markerfacecolor="white" if hollow else colour, elinewidth=1, alpha=0.8 if hollow else 1,
     )  # fmt: skip

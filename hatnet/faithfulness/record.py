@@ -28,14 +28,15 @@ class Settings:
     steps: int = 7  # of a curve
     blur: float = 4.0  # standard deviation in pixels
     random_maps: int = 2  # for each image
-    seed: int = 0  # of untrained weights, random maps, and the order of equal scores
+    untrained: int = 3  # networks; the first is the one that training began with, where that is known
+    seed: int = 0  # of the other untrained networks, random maps, and the order of equal scores
 
     def __post_init__(self) -> None:
         check_methods(self.methods)
         check_baselines(self.baselines)
         for name, low, high in (
             ("images", 2, 100_000), ("patch", 1, 1024), ("steps", 1, 1000), ("random_maps", 1, 100),
-            ("seed", 0, 2**32 - 1),
+            ("untrained", 1, 100), ("seed", 0, 2**32 - 1),
         ):  # fmt: skip
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
@@ -50,7 +51,7 @@ class Score:
 
     baseline: str
     method: str  # or "occlusion": patches in the order of what covering each does
-    weights: str  # that the map was drawn from, "trained" or "untrained"; the scores are always the trained network's
+    weights: str  # of the map: "trained", "untrained 1" and so on; the scores are always by the trained network
     insertion: list[float]  # area under the curve of the class's probability
     deletion: list[float]
     occlusion: list[float]  # Spearman's correlation with the fall of the logit
@@ -61,7 +62,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Likeness:
-    """Spearman's correlation of the map of the trained network with that of an untrained one, a value an image."""
+    """Spearman's correlation of the trained network's map with those of untrained ones: the mean, for each image."""
 
     method: str
     values: list[float]
@@ -97,6 +98,14 @@ class Record:
         """One kind of map, or None where it was not studied."""
         wanted = (baseline, method, weights)
         return next((score for score in self.scores if (score.baseline, score.method, score.weights) == wanted), None)
+
+    def untrained(self, baseline: str, method: str) -> list[Score]:
+        """One kind of map, drawn from each of the untrained networks; none where it was not studied."""
+        return [
+            score
+            for score in self.scores
+            if (score.baseline, score.method) == (baseline, method) and score.weights != "trained"
+        ]
 
     def likeness(self, method: str) -> list[float] | None:
         """Of one kind of map, or None where it knows no network."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from statistics import fmean, stdev
 
@@ -39,6 +39,18 @@ def gain(score: Score, other: Score, measure: str) -> Interval:
     """By how much one kind of map is better than another, image by image; positive is better."""
     pairs = zip(getattr(score, measure), getattr(other, measure), strict=True)
     return interval([BETTER[measure] * (a - b) for a, b in pairs])
+
+
+def mean_score(scores: Sequence[Score]) -> Score:
+    """Of several networks' maps: the mean of every measure for each image. Curves are those of the first."""
+
+    def mean(measure: str) -> list[float]:
+        return [fmean(image) for image in zip(*(getattr(score, measure) for score in scores), strict=True)]
+
+    return replace(
+        scores[0], weights="untrained", insertion=mean("insertion"), deletion=mean("deletion"),
+        occlusion=mean("occlusion"), size=mean("size"),
+    )  # fmt: skip
 
 
 def told_apart(score: Score, other: Score) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
@@ -48,7 +49,7 @@ def study(settings: Settings, source: Source, data: Split, step: Step = lambda _
     """
     start = time.process_time()
     check(settings, source, data)
-    trained, new = source.model.eval(), untrained(source, settings.seed)
+    trained, new = source.model.eval(), untrained(source, settings)
     images, labels = chosen(settings, data)
     with torch.inference_mode():
         probabilities = torch.cat([trained(batch).softmax(dim=1) for batch in images.split(BATCH)])
@@ -72,10 +73,12 @@ def study(settings: Settings, source: Source, data: Split, step: Step = lambda _
             record.scores.append(trial.score(method, "trained", maps))
             step(f"{name}: {method}")
             if number == 0 and METHODS[method].needs_network:  # with one baseline, since it takes as long again
-                other = trial.maps(method, new)
-                record.scores.append(trial.score(method, "untrained", [other]))
-                record.likenesses.append(Likeness(method, rounded(correlations(maps[0], other))))
-                step(f"{name}: {method}, untrained")
+                others = [trial.maps(method, network) for network in new]
+                for count, other in enumerate(others, start=1):
+                    record.scores.append(trial.score(method, f"untrained {count}", [other]))
+                    step(f"{name}: {method}, untrained {count}")
+                likenesses = [correlations(maps[0], other) for other in others]
+                record.likenesses.append(Likeness(method, rounded(np.mean(likenesses, axis=0))))
     record.seconds = round(time.process_time() - start, 1)
     return record
 
@@ -83,7 +86,7 @@ def study(settings: Settings, source: Source, data: Split, step: Step = lambda _
 def pieces(settings: Settings) -> int:
     """How often `study` calls `step`."""
     again = sum(METHODS[method].needs_network for method in settings.methods)
-    return len(settings.baselines) * (1 + len(settings.methods)) + again
+    return len(settings.baselines) * (1 + len(settings.methods)) + settings.untrained * again
 
 
 def check(settings: Settings, source: Source, data: Split) -> None:
@@ -113,21 +116,21 @@ def chosen(settings: Settings, data: Split) -> tuple[Tensor, Tensor]:
     return (pixels - mean) / std, data.test.labels[indices]
 
 
-def untrained(source: Source, seed: int) -> HATNet:
-    """The network before its training; where its first weights aren't known, others that training could start from.
+def untrained(source: Source, settings: Settings) -> list[HATNet]:
+    """Networks before training: the one that this training began with, where that is known, and others like it.
 
-    Args:
-        source: the trained network.
-        seed: of those others.
+    One alone would not do: what an untrained network's maps are like depends much on the draw.
     """
-    try:
-        return before_training(source.about, source.model.config)
-    except ValueError:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+    networks = []
+    with suppress(ValueError):
+        networks.append(before_training(source.about, source.model.config))
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        while len(networks) < settings.untrained:
             new = HATNet(source.model.config)
             fan_in(new)
-        return new.eval()
+            networks.append(new.eval())
+    return networks
 
 
 class Trial:

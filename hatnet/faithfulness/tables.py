@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hatnet.faithfulness.baselines import BASELINES
 from hatnet.faithfulness.methods import METHODS
 from hatnet.faithfulness.record import MEASURES, Record, Score
-from hatnet.faithfulness.statistics import Interval, gain, interval, told_apart
+from hatnet.faithfulness.statistics import Interval, gain, interval, mean_score, told_apart
 from hatnet.scaling.tables import Grid
 
 SHORT = {"random": "random", "brightness": "image"}
@@ -57,22 +57,20 @@ def randomisation(record: Record) -> Grid:
     """What is left of each kind of map, and of its score, when the weights are those before training."""
     baseline, rows = record.settings.baselines[0], []
     for method in record.settings.methods:
-        trained, new = record.score(baseline, method), record.score(baseline, method, "untrained")
+        trained, new = record.score(baseline, method), record.untrained(baseline, method)
         likeness = record.likeness(method)
-        if trained is None or new is None or likeness is None:
+        if trained is None or not new or likeness is None:
             continue
-        losses = [gain(trained, new, measure) for measure in ("insertion", "deletion")]
-        rows.append(
-            (
-                title(method), _interval(interval(likeness), signed=True),
-                *(_interval(loss, signed=True) for loss in losses),
-                _against_random(record, baseline, new),
-            )
-        )  # fmt: skip
-    columns = (
-        "map", "likeness\n", "insertion\ngain", "deletion\ngain", "against\nrandom",
-    )  # fmt: skip
-    return Grid(f"Maps of an untrained network; baseline: {BASELINES[baseline]}", columns, tuple(rows))
+        cells = []
+        for measure in ("insertion", "deletion"):
+            each = [gain(trained, one, measure).mean for one in new]
+            mean = _interval(gain(trained, mean_score(new), measure), signed=True)
+            cells.append(f"{mean}\n{min(each):+.3f} to {max(each):+.3f}")
+        against = " ".join(_against_random(record, baseline, one) for one in new)
+        rows.append((title(method), _interval(interval(likeness), signed=True), *cells, against))
+    columns = ("map", "likeness\n", "insertion\ngain", "deletion\ngain", "against\nrandom")
+    words = f"Maps of {record.settings.untrained} untrained networks"
+    return Grid(f"{words}; baseline: {BASELINES[baseline]}", columns, tuple(rows))
 
 
 def findings(record: Record) -> list[str]:
