@@ -410,6 +410,22 @@ def test_the_kept_record_is_whole_and_of_the_networks_of_today():
     assert all(set(times.seconds) == set(MATCHED) for times in record.times)
 
 
+def test_what_the_page_says_of_g1_and_g2_at_their_own_cost_is_in_its_record():
+    record = read(KEPT.parent / "ablation-own-cost-cpu.json")
+    against, at_equal_cost = against_base(record), against_base(read(KEPT))
+    own = [name for name in ARMS if name not in MATCHED]
+    assert {(run.arm, run.seed) for run in record.runs} == {(arm, seed) for arm in (BASE, *own) for seed in range(3)}
+    assert all(-0.8 < against[arm].mean < 0 for arm in own)
+    assert [arm for arm in own if against[arm].verdict != "unclear"] == ["small-windows-own"]
+    assert max(own, key=lambda arm: against[arm].mean) == "large-windows-own"
+    assert sorted(at_equal_cost, key=lambda arm: at_equal_cost[arm].mean)[0] == "large-windows"
+    macs = record.network("large-windows-own").macs / record.network(BASE).macs
+    step = next(times for times in record.times if times.what == "step")
+    assert (round(macs, 2), round(relative_time(step, "large-windows-own").median, 2)) == (1.22, 1.03)
+    base_runs = {run.seed: run.accuracy for run in read(KEPT).runs if run.arm == BASE}
+    assert base_runs == {run.seed: run.accuracy for run in record.runs if run.arm == BASE}, "the same bits again"
+
+
 def test_figures_and_tables_of_the_page_are_those_of_the_kept_record_to_the_byte(tmp_path):
     """`python -m hatnet.ablation` makes them."""
     matplotlib = pytest.importorskip("matplotlib")
