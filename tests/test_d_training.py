@@ -478,6 +478,7 @@ def test_weights_that_the_last_step_spoilt_are_not_kept(whole, tmp_path):
 
 def test_a_compiled_training_is_the_same_training(whole, tmp_path, monkeypatch):
     """As far as tracing goes; what the default backend makes of the graph is held to the reference elsewhere."""
+    torch.compiler.reset()  # what other tests have compiled makes this one slow
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     training = run(tmp_path, replace(SMALL, compile=True))
     assert training.network is not training.model
