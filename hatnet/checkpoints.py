@@ -80,6 +80,11 @@ def load(path: str | os.PathLike[str]) -> HATNet:
     return assemble(config, tensors)
 
 
+def weights_file(path: Path) -> Path:
+    """A file of weights as it is; of the folder of a run, that of the last epoch."""
+    return path / "last.safetensors" if path.is_dir() else path
+
+
 def is_ours(path: str | os.PathLike[str]) -> bool:
     """Whether a file is one that `save` wrote.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import torch
 
-from hatnet.checkpoints import is_ours, load
+from hatnet.checkpoints import is_ours, load, weights_file
 from hatnet.config import get_config
 from hatnet.device import usable_device
 from hatnet.equivalence import (
@@ -111,7 +111,8 @@ def verify(
     Args:
         variant: tiny, small, medium, large or micro; where not given, that of the checkpoint, or tiny.
         image: an image file; the bundled photo where none is given.
-        checkpoint: weights of ours (.safetensors) or of the authors (.pth); random weights where none is given.
+        checkpoint: weights of ours (.safetensors, or the folder of a run) or of the authors (.pth); random weights
+            where none is given.
         device: where PyTorch runs, such as cpu or cuda.
         dtype: what PyTorch computes in; the reference always uses float64.
         size: of the square cut from the image, in pixels.
@@ -124,6 +125,7 @@ def verify(
     config = get_config(variant or "tiny")
     pixels = normalise(load_photo(image, size))
     if checkpoint is not None:
+        checkpoint = weights_file(checkpoint)
         model = (load(checkpoint) if is_ours(checkpoint) else load_official(checkpoint)).to(precision)
         config = model.config
         if variant not in (None, config.name):

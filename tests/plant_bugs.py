@@ -18,6 +18,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -327,7 +328,7 @@ BUGS = (
     Bug(
         "trained weights to start from left in their file",
         "hatnet/training/loop.py",
-        "not start_from(self.model, Path(recipe.weights))",
+        "not start_from(self.model, weights_file(Path(recipe.weights)))",
         "Path(recipe.weights).exists()",
         TRAINING + "test_a_training_can_start_from_trained_weights",
     ),
@@ -404,6 +405,9 @@ def verdict(bug: Bug) -> tuple[bool, str]:
 
 def main(words: str = "") -> int:
     """Plant the bugs whose name holds `words`; the number that no test saw."""
+    if find_spec("pytest") is None:
+        print("planting bugs needs pytest: python -m pip install -c constraints.txt -e '.[dev]'")
+        return 1
     bugs = [bug for bug in BUGS if words in bug.name]
     if not bugs:
         print(f"no bug's name holds {words!r}; they are: {', '.join(bug.name for bug in BUGS)}")

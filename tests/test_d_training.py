@@ -412,8 +412,10 @@ def start(folder: Path, recipe: Recipe, weights: Path) -> Training:
 def test_a_training_can_start_from_trained_weights(whole, tmp_path):
     training = start(tmp_path, SMALL, whole / "last.safetensors")
     assert not training.fresh_classifier
+    by_folder = start(tmp_path, SMALL, whole)
     for name, tensor in load(whole / "last.safetensors").state_dict().items():
         assert torch.equal(training.model.state_dict()[name], tensor), name
+        assert torch.equal(by_folder.model.state_dict()[name], tensor), name
         assert torch.equal(training.average.model.state_dict()[name], tensor), name
 
 

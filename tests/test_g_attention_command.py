@@ -101,10 +101,13 @@ def test_weights_of_ours_of_the_authors_and_of_the_package_are_taken(run, tmp_pa
     randomise(model)
     about = {"data": "shapes", "classes": ["disc", "ring", "star"], "mean": [0.2], "std": [0.1], "image_size": 28}
     hatnet.save(model, tmp_path / "ours.safetensors", {**about, "test_accuracy": 0.5})
+    (tmp_path / "run").mkdir()
+    hatnet.save(model, tmp_path / "run" / "last.safetensors")
     image = an_image(tmp_path / "grey.png", (28, 28), "L")
     status, out, _ = run(image, "--checkpoint", tmp_path / "ours.safetensors", "--label", "ring", "--out", "a.png")
     assert status == 0
     assert "28 x 28 pixels" in out
+    assert run(image, "--checkpoint", tmp_path / "run", "--out", "a.png")[0] == 0
     assert "trained on shapes: right on 50.0% of its test images." in out
     torch.save({"model": state_dict("tiny")}, tmp_path / "HAT-Net_Tiny.pth")
     status, out, _ = run("--checkpoint", tmp_path / "HAT-Net_Tiny.pth", "--size", 64, "--stage", 3, "--out", "b.html")
@@ -179,7 +182,10 @@ def test_a_whole_image_keeps_its_shape_and_is_drawn_in_it(run, tmp_path):
     )
     status, out, err = run(tmp_path / "wide.png", "--variant", "micro", "--size", 30, "--no-square", "--query", "59,29")
     assert status == 0, err
-    assert "shown as 60 x 30 pixels" in out
+    assert "shown as 60 x 30 pixels; " in out
+    assert "shown as 30 x 30 pixels, the square in its middle" in run(
+        tmp_path / "wide.png", "--variant", "micro", "--size", 30, "--out", "a.png"
+    )[1].replace("\n", " ")
 
 
 def test_the_figure_names_what_it_shows_and_where_the_weights_are_from():

@@ -20,7 +20,7 @@ from hatnet.config import nearest
 from hatnet.console import console
 from hatnet.device import usable_device
 from hatnet.explorer.binary import require_openable
-from hatnet.photo import CHELSEA
+from hatnet.photo import CHELSEA, size_of_image
 
 FORMATS = (".png", ".svg", ".html")
 
@@ -49,7 +49,8 @@ def attention(
 
     Args:
         image: an image file; the bundled photo where none is given.
-        checkpoint: weights of ours (.safetensors) or of the authors (.pth); random weights where none are given.
+        checkpoint: weights of ours (.safetensors, or the folder of a run) or of the authors (.pth); random weights
+            where none are given.
         pretrained: weights that come with the package, by name, such as fashion-mnist.
         variant: tiny, small, medium, large or micro; where not given, that of the weights, or tiny.
         query: the pixel X,Y of the image as it is shown, from its top left; its middle where not given.
@@ -96,9 +97,11 @@ def attention(
     picture = read_picture(image, config.in_channels, size, square)
     pixels = to_image(picture, source.mean, source.std).to(weight)
     maps = attention_maps(model, pixels, limit)
+    tall, wide = size_of_image(image or CHELSEA)
+    cropped = ", the square in its middle (--no-square keeps all)" if square and tall != wide else ""
     console.print(
-        f"HAT-Net {config.name.capitalize()} on {(image or CHELSEA).name}, shown as {width} x {height} pixels; "
-        f"stage {stage}, block {block}, token {token} at pixel {x},{y}"
+        f"HAT-Net {config.name.capitalize()} on {(image or CHELSEA).name}, shown as {width} x {height} pixels{cropped}"
+        f"; stage {stage}, block {block}, token {token} at pixel {x},{y}"
     )
     console.print(source.words)
     if checkpoint is None and pretrained is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hatnet.checkpoints import about, is_ours, load
+from hatnet.checkpoints import about, is_ours, load, weights_file
 from hatnet.config import get_config
 from hatnet.equivalence import randomise
 from hatnet.network import HATNet, create_model
@@ -50,7 +50,7 @@ def find_source(
     """The network that a command asks for.
 
     Args:
-        checkpoint: a file of ours (.safetensors) or of the authors (.pth).
+        checkpoint: a file of ours (.safetensors), the folder of a run, or a file of the authors (.pth).
         pretrained: the name of weights that come with the package.
         variant: where not given, that of the weights, or tiny.
         seed: of random weights, where neither of the first two is given.
@@ -67,7 +67,7 @@ def find_source(
         checkpoint = pretrained_file(variant or "micro", pretrained)
     if checkpoint is None:
         return _random(variant or "tiny", seed)
-    source = _from_file(checkpoint)
+    source = _from_file(weights_file(checkpoint))
     if variant not in (None, source.model.config.name):
         raise ValueError(f"{checkpoint} holds {source.model.config.name!r}, not {variant!r}; leave --variant out")
     return source

@@ -13,6 +13,7 @@ import torch
 import tyro
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from hatnet.checkpoints import weights_file
 from hatnet.console import console, print_evaluation, progress
 from hatnet.data import ImageFolder
 from hatnet.training import loop
@@ -116,7 +117,7 @@ def evaluate(
         workers: processes that prepare images.
         out: folder for evaluation.json and evaluation.svg; beside the checkpoint where not given.
     """
-    weights = checkpoint / "last.safetensors" if checkpoint.is_dir() else checkpoint
+    weights = weights_file(checkpoint)
     folder = out or weights.parent
     if not folder.is_dir():
         raise ValueError(f"no folder {folder} to write to; create it first")

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from hatnet.checkpoints import CheckpointError, save
+from hatnet.checkpoints import CheckpointError, save, weights_file
 from hatnet.config import HATNetConfig
 from hatnet.data import Split, fingerprint
 from hatnet.data.transforms import for_testing, for_training, mixing, require_fit
@@ -109,8 +109,8 @@ class Training:
         self.model = fresh(recipe, recipe.config(len(data.classes), data.channels), build)
         self.fresh_classifier, self.origin = True, {} if state is None else state.origin
         if recipe.weights is not None and state is None:
-            self.fresh_classifier = not start_from(self.model, Path(recipe.weights))
-            self.origin = origin_of(Path(recipe.weights))
+            self.fresh_classifier = not start_from(self.model, weights_file(Path(recipe.weights)))
+            self.origin = origin_of(weights_file(Path(recipe.weights)))
         self.model = self.model.to(world.device).to(memory_format=torch.channels_last)
         self.average = WeightAverage(self.model, recipe.ema)
         self.names = {parameter: name for name, parameter in self.model.named_parameters()}
@@ -287,12 +287,10 @@ class Training:
 
     def _state_to_go_on_from(self, resume: bool) -> State | None:
         path = self.folder.state
+        if not resume and (path.exists() or self.folder.facts.exists()):
+            raise ValueError(f"{self.folder.path} holds a run already: give --resume to go on, or --out another folder")
         if not path.exists():
-            if self.folder.facts.exists() and not resume:
-                raise ValueError(f"{self.folder.path} holds a run already: give --resume to go on, or another folder")
             return None
-        if not resume:
-            raise ValueError(f"{self.folder.path} holds a run already: give --resume to go on, or another folder")
         state, recipe = load_state(path)
         different = differences(self.recipe, recipe)
         if different:
