@@ -39,16 +39,9 @@ def load_photo(path: str | Path | None = None, size: int = 224) -> NDArray[np.fl
     >>> load_photo(size=32).shape
     (3, 32, 32)
     """
-    from PIL import Image
-
     if size < 1:
         raise ValueError(f"size={size} must be at least 1 pixel")
-    photo = open_image(CHELSEA if path is None else Path(path), "RGB")
-    scale = size / min(photo.size)
-    width, height = (max(size, round(side * scale)) for side in photo.size)
-    photo = photo.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - size) // 2, (height - size) // 2
-    photo = photo.crop((left, top, left + size, top + size))
+    photo = resized(open_image(CHELSEA if path is None else Path(path), "RGB"), size, square=True)
     return np.asarray(photo, dtype=np.float64).transpose(2, 0, 1) / 255
 
 
@@ -63,6 +56,27 @@ def open_image(path: Path, mode: Literal["RGB", "L"]) -> Image.Image:
 
     with _opened(path) as file:
         return _in_8_bits(ImageOps.exif_transpose(file)).convert(mode)
+
+
+def resized(image: Image.Image, size: int, square: bool) -> Image.Image:
+    """An image with its shorter side of `size` pixels (bicubic), and of that all or the square in the middle."""
+    from PIL import Image
+
+    height, width = size_resized(image.height, image.width, size)
+    if (width, height) != image.size:  # pixels that fit are left alone
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - size) // 2, (height - size) // 2
+    return image.crop((left, top, left + size, top + size)) if square else image
+
+
+def size_resized(height: int, width: int, size: int) -> tuple[int, int]:
+    """Height and width with a shorter side of `size` pixels.
+
+    >>> size_resized(300, 451, 100)
+    (100, 150)
+    """
+    scale = size / min(height, width)
+    return max(size, round(height * scale)), max(size, round(width * scale))
 
 
 def size_of_image(path: Path) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hatnet.equivalence import Agreement, compare, compare_traces, first_difference, relative_error, worst
 from tests.cases import MUST_HIT, NETWORK_MUST_HIT, map_cases
 from tests.comparing import assert_agree, assert_same
+from tests.pictures import assert_same_picture
 from tests.plant_bugs import BUGS, RESULT, ROOT
 
 WANT = np.random.default_rng(0).standard_normal((4, 5))
@@ -131,3 +132,29 @@ def test_drawn_parameters_hide_nothing(case):
     _, params = case.filled(torch.nn.Linear(64, 32))
     assert 0.8 < params["weight"].std() * 8 < 1.2
     assert params["bias"].std() > 0.05
+
+
+PICTURE = '<dc:title>Matplotlib v3.11.2, </dc:title><path id="ma6f4f05706" d="M 1.5 2.25"/><text>83.50</text>'
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("1.5", "1.500001"), None),  # a last digit, and with it the name of the shape
+        (("ma6f4f05706", "m0f4f05706a"), None),
+        (("3.11.2", "3.12.0"), None),  # another version may draw otherwise
+        (("1.5", "1.6"), "at other places"),
+        (("83.50", "83.75"), "at other places"),
+        (("M 1.5", "L 1.5"), "draws other things"),
+        (('<path id="ma6f4f05706" d="M 1.5 2.25"/>', ""), "draws other things"),
+    ],
+)
+def test_assert_same_picture_sees_what_a_reader_would(change, message, tmp_path):
+    drawn, kept = tmp_path / "drawn.svg", tmp_path / "kept.svg"
+    drawn.write_text(PICTURE.replace(*change))
+    kept.write_text(PICTURE)
+    if message is None:
+        assert_same_picture(drawn, kept)
+    else:
+        with pytest.raises(AssertionError, match=message):
+            assert_same_picture(drawn, kept)

@@ -30,6 +30,7 @@ from hatnet.scaling.contenders import CLASSIFICATION
 from hatnet.scaling.fit import crossings, quartiles, rate
 from hatnet.scaling.measurement import Bench, schedule
 from hatnet.scaling.tables import dense_macs, formula_crossing
+from tests.pictures import assert_same_picture
 
 DOCS = Path(__file__).parent.parent / "docs"
 SMALL = Settings(sizes=(32, 64), channels=8, heads=2, rounds=3)  # maps of 8 x 8 and 16 x 16 tokens
@@ -357,18 +358,19 @@ def test_a_kept_record_reads_back_as_it_was_written(path, tmp_path):
         assert point.macs == record.settings.batch * macs
 
 
-def test_figures_and_tables_of_the_page_are_those_of_the_kept_records_to_the_byte(tmp_path):
+def test_figures_and_tables_of_the_page_are_those_of_the_kept_records(tmp_path):
     """`python -m hatnet.scaling` makes them."""
-    matplotlib = pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib")
     from hatnet.scaling.__main__ import make
 
     written = make(DOCS, tmp_path)
     assert len(written) == 2 * len(records()) + 3
     for path in written:
         kept = DOCS / "measurements" / path.name
-        if path.suffix == ".svg" and f"Matplotlib v{matplotlib.__version__}" not in kept.read_text():
-            continue  # another version draws other bytes
-        assert path.read_bytes() == kept.read_bytes(), path.name
+        if path.suffix == ".svg":
+            assert_same_picture(path, kept)
+        else:
+            assert path.read_bytes() == kept.read_bytes(), path.name
 
 
 def test_a_figure_is_drawn_of_a_record_that_was_stopped_early(tmp_path):

@@ -26,6 +26,7 @@ from hatnet.faithfulness.record import MEASURES
 from hatnet.faithfulness.statistics import BETTER, gain, interval, mean_score, told_apart
 from hatnet.faithfulness.study import pieces, untrained
 from hatnet.training.initial import before_training
+from tests.pictures import assert_same_picture
 
 PAGE = Path(__file__).parents[1] / "docs" / "faithfulness.md"
 KEPT = Path(__file__).parents[1] / "docs" / "measurements" / "faithfulness.json"
@@ -321,7 +322,7 @@ def test_the_kept_tables_and_figures_are_those_of_the_kept_record(tmp_path):
     assert KEPT.with_suffix(".txt").read_text(encoding="utf-8") == tables.page(record)
     for name, draw in (("scores", draw_scores), ("curves", draw_curves)):
         save(draw(record), tmp_path / f"{name}.svg")
-        assert (tmp_path / f"{name}.svg").read_text() == (KEPT.parent / f"faithfulness-{name}.svg").read_text()
+        assert_same_picture(tmp_path / f"{name}.svg", KEPT.parent / f"faithfulness-{name}.svg")
     page = PAGE.read_text(encoding="utf-8")
     for name in ("faithfulness.txt", "faithfulness-scores.svg", "faithfulness-curves.svg"):
         assert f"measurements/{name}" in page

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from hatnet.data import open_data
 from hatnet.device import usable_device
 from hatnet.files import write_whole
 from hatnet.training import Watch, loop
+from hatnet.training.stopping import stoppable
 
 
 def ablation(
@@ -122,16 +122,8 @@ def _watched(total: int, steps: int) -> Iterator[tuple[Watch, Callable[[str, int
 
         watch = Watch(report)
 
-        def stop(signal_number: int, _: object) -> None:
-            signal.signal(signal_number, signal.SIG_DFL)  # a second one ends it at once; files are whole all the same
-            watch.stop = True
-
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        with stoppable(watch):
             yield watch, next_run
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def _require_writable(folder: Path) -> None:

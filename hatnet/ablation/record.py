@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from hatnet.ablation.arms import ARMS, check_arms
 from hatnet.ablation.matching import Fitted, fit
 from hatnet.config import nearest
-from hatnet.files import write_whole
+from hatnet.records import read_record, write_record
 from hatnet.training.recipes import Recipe
 
 KIND, VERSION = "hatnet ablation", 1
@@ -148,15 +147,12 @@ class Record:
         return {run.seed: run.accuracy[-1] for run in sorted(self.runs, key=lambda run: run.seed) if run.arm == arm}
 
 
+LISTS = {"networks": Network, "runs": Run, "times": Times}  # in the file, an entry a line
+
+
 def write(record: Record, path: Path) -> None:
-    """Write a record whole or not at all; a network, a run and an arm's times a line."""
-    head = {"kind": KIND, "version": VERSION, "date": record.date, "machine": record.machine}
-    head["settings"] = asdict(record.settings)
-    text = json.dumps(head, indent=1)[:-2]
-    for name in ("networks", "runs", "times"):
-        lines = ",\n  ".join(json.dumps(asdict(entry)) for entry in getattr(record, name))
-        text += f',\n "{name}": [' + (f"\n  {lines}\n ]" if lines else "]")
-    write_whole(path, (text + "\n}\n").encode())
+    """Write a record whole or not at all."""
+    write_record(path, KIND, VERSION, record, LISTS)
 
 
 def read(path: Path) -> Record:
@@ -164,23 +160,9 @@ def read(path: Path) -> Record:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is something else.
+        ValueError: if the file is something else, or holds an arm that is not known.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no record at {path}")
-    try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no record of hatnet ablation: {error}") from error
-    if not isinstance(data, dict) or (data.pop("kind", None), data.pop("version", None)) != (KIND, VERSION):
-        raise ValueError(f"{path} is no record of hatnet ablation, version {VERSION}")
-    try:
-        data["settings"] = Settings(**data["settings"])
-        for name, kind in (("networks", Network), ("runs", Run), ("times", Times)):
-            data[name] = [kind(**entry) for entry in data[name]]
-        record = Record(**data)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no whole record of hatnet ablation: {error}") from error
+    record = read_record(path, KIND, VERSION, Record, Settings, LISTS)
     for network in record.networks:
         check_arms([network.arm])
     return record

@@ -242,11 +242,12 @@ def _words(maps: AttentionMaps, subject: Subject, weights: str, letters: int) ->
         "rollout": "Rollout: the product of the blocks, of all heads, with MLPs counted as residuals.",
         "class": "Relevance: attention times its gradient where positive, of all heads, rolled out.",
     }
+    mixed = OF_A_HEAD & set(subject.kinds) and not set(subject.kinds) <= OF_A_HEAD  # where the title names no head
     lines = [
         weights,
         f"Image of {maps.size[1]} x {maps.size[0]} pixels. Stage {subject.stage}, counted from 0: {H} x {W} tokens of "
         f"{stage.stride} x {stage.stride} pixels, {sizes}.",
-        f"Local, global and composed: {_heads(stage, subject)}." if set(subject.kinds) > OF_A_HEAD else "",
+        f"Local, global and composed: {_heads(stage, subject)}." if mixed else "",
         " ".join([notes[kind] for kind in subject.kinds if kind in notes]),
         "Where a bar ends in a point, some cells are beyond it." if set(subject.kinds) & set(notes) else "",
     ]

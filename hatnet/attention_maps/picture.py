@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hatnet.photo import CHELSEA, open_image, size_of_image
+from hatnet.photo import CHELSEA, open_image, resized, size_of_image, size_resized
 
 
 def shown_size(path: Path | None, size: int, square: bool) -> tuple[int, int]:
@@ -26,7 +26,7 @@ def shown_size(path: Path | None, size: int, square: bool) -> tuple[int, int]:
     if size < 1:
         raise ValueError(f"size={size} must be at least 1 pixel")
     height, width = size_of_image(path or CHELSEA)
-    return (size, size) if square else _resized(height, width, size)
+    return (size, size) if square else size_resized(height, width, size)
 
 
 def read_picture(path: Path | None, channels: int, size: int, square: bool) -> NDArray[np.float64]:
@@ -48,26 +48,12 @@ def read_picture(path: Path | None, channels: int, size: int, square: bool) -> N
     >>> read_picture(None, channels=1, size=30, square=False).shape
     (30, 45)
     """
-    from PIL import Image
-
     if channels not in (1, 3):
         raise ValueError(f"the network takes {channels} channels; an image file gives 1 (grey) or 3 (colour)")
     if size < 1:
         raise ValueError(f"size={size} must be at least 1 pixel")
-    image = open_image(path or CHELSEA, "RGB" if channels == 3 else "L")
-    height, width = _resized(image.height, image.width, size)
-    if (width, height) != image.size:  # pixels that fit are left alone
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-    if square:
-        left, top = (width - size) // 2, (height - size) // 2
-        image = image.crop((left, top, left + size, top + size))
+    image = resized(open_image(path or CHELSEA, "RGB" if channels == 3 else "L"), size, square)
     return np.asarray(image, dtype=np.float64) / 255
-
-
-def _resized(height: int, width: int, size: int) -> tuple[int, int]:
-    """With the shorter side `size` pixels long."""
-    scale = size / min(height, width)
-    return max(size, round(height * scale)), max(size, round(width * scale))
 
 
 def to_image(picture: NDArray[np.float64], mean: Sequence[float], std: Sequence[float]) -> Tensor:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hatnet.faithfulness.baselines import check_baselines
 from hatnet.faithfulness.methods import METHODS, check_methods
-from hatnet.files import write_whole
+from hatnet.records import read_record, write_record
 
 KIND, VERSION = "hatnet faithfulness", 1
 MEASURES = ("insertion", "deletion", "occlusion", "size")
@@ -117,18 +116,12 @@ def rounded(values: Sequence[float]) -> list[float]:
     return [round(float(value), 4) for value in values]
 
 
+LISTS = {"ends": End, "scores": Score, "likenesses": Likeness}  # in the file, an entry a line
+
+
 def write(record: Record, path: Path) -> None:
-    """Write a record whole or not at all; a score a line."""
-    head = {"kind": KIND, "version": VERSION} | {
-        name: asdict(value) if isinstance(value, Settings) else value
-        for name, value in vars(record).items()
-        if name not in ("ends", "scores", "likenesses")
-    }
-    text = json.dumps(head, indent=1)[:-2]
-    for name in ("ends", "scores", "likenesses"):
-        lines = ",\n  ".join(json.dumps(asdict(entry)) for entry in getattr(record, name))
-        text += f',\n "{name}": [' + (f"\n  {lines}\n ]" if lines else "]")
-    write_whole(path, (text + "\n}\n").encode())
+    """Write a record whole or not at all."""
+    write_record(path, KIND, VERSION, record, LISTS)
 
 
 def read(path: Path) -> Record:
@@ -138,21 +131,4 @@ def read(path: Path) -> Record:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is something else.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no record at {path}")
-    try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no record of hatnet faithfulness: {error}") from error
-    if not isinstance(data, dict) or (data.pop("kind", None), data.pop("version", None)) != (KIND, VERSION):
-        raise ValueError(f"{path} is no record of hatnet faithfulness, version {VERSION}")
-    try:
-        settings: dict[str, Any] = {
-            name: tuple(v) if isinstance(v, list) else v for name, v in data["settings"].items()
-        }
-        data["settings"] = Settings(**settings)
-        for name, kind in (("ends", End), ("scores", Score), ("likenesses", Likeness)):
-            data[name] = [kind(**entry) for entry in data[name]]
-        return Record(**data)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no whole record of hatnet faithfulness: {error}") from error
+    return read_record(path, KIND, VERSION, Record, Settings, LISTS)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from hatnet.files import write_whole
+from hatnet.records import read_record, write_record
 from hatnet.scaling.contenders import DIVISORS, NAMES, Contender, check_names, contenders
 from hatnet.scaling.fit import Duel, Exponent, Quartiles, fit_exponent, quartiles, rate
 
@@ -151,15 +149,12 @@ class Record:
         return quartiles(spreads) if spreads else None
 
 
+LISTS = {"points": Point}  # in the file, an entry a line
+
+
 def write(record: Record, path: Path) -> None:
-    """Write a record whole or not at all, a point a line."""
-    head = {"kind": KIND, "version": VERSION} | {
-        name.name: getattr(record, name.name) for name in fields(Record) if name.name not in ("settings", "points")
-    }
-    head["settings"] = asdict(record.settings)
-    lines = [json.dumps(asdict(point)) for point in record.points]
-    text = json.dumps(head, indent=1)[:-2] + ',\n "points": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n"
-    write_whole(path, text.encode())
+    """Write a record whole or not at all."""
+    write_record(path, KIND, VERSION, record, LISTS)
 
 
 def read(path: Path) -> Record:
@@ -169,20 +164,4 @@ def read(path: Path) -> Record:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is something else.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no record at {path}")
-    try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no record of hatnet scaling: {error}") from error
-    if not isinstance(data, dict) or (data.pop("kind", None), data.pop("version", None)) != (KIND, VERSION):
-        raise ValueError(f"{path} is no record of hatnet scaling, version {VERSION}")
-    try:
-        settings: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in data["settings"].items()
-        }
-        data["settings"] = Settings(**settings)
-        data["points"] = [Point(**point) for point in data["points"]]
-        return Record(**data)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no whole record of hatnet scaling: {error}") from error
+    return read_record(path, KIND, VERSION, Record, Settings, LISTS)

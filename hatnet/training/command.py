@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from hatnet.training.examine import examine
 from hatnet.training.opening import open_together, without_broken_files
 from hatnet.training.processes import join
 from hatnet.training.recipes import EXPECT, RECIPES, Recipe
+from hatnet.training.stopping import stoppable
 
 if TYPE_CHECKING:
     AnyRecipe = Recipe
@@ -70,7 +70,7 @@ def train(
         training = loop.Training(recipe, data, folder, world, resume=resume, workers=workers, save_every=save_every)
         watch = loop.Watch()
         if not world.first:
-            with _stoppable(watch):
+            with stoppable(watch):
                 training.run(watch)
             return
         precision = str(training.precision).removeprefix("torch.")
@@ -84,7 +84,7 @@ def train(
         elif recipe.weights is not None:
             fresh = f", with a fresh classifier for {len(data.classes)} classes" if training.fresh_classifier else ""
             console.print(f"Starting from {recipe.weights}{fresh}")
-        with _stoppable(watch), _shown(watch, training.step, training.order.steps, recipe.epochs):
+        with stoppable(watch), _shown(watch, training.step, training.order.steps, recipe.epochs):
             history = training.run(watch)
     if training.step < training.order.steps:
         console.print(f"Stopped after step {training.step:,}; nothing is lost: the same command with --resume goes on.")
@@ -157,22 +157,6 @@ def _shown(watch: loop.Watch, done: int, steps: int, epochs: int) -> Iterator[No
 
         watch.report = report
         yield
-
-
-@contextmanager
-def _stoppable(watch: loop.Watch) -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM, as schedulers send) ends training in order, the second one at once."""
-
-    def stop(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        watch.stop = True
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _device(name: str | None) -> str:
