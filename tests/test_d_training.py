@@ -556,6 +556,7 @@ def test_a_damaged_state_is_refused(whole, tmp_path):
         ({"image_size": 4}, "too small"),
         ({"variant": "micr"}, "did you mean 'micro'"),
         ({"label_smoothing": 1.5}, "label_smoothing=1.5 must be from 0 to 1"),
+        ({"stem_strides": (0, 1)}, "stem_strides"),
     ],
 )
 def test_recipes_that_can_not_be_trained_are_refused(changes, message):
@@ -570,6 +571,16 @@ def test_recipes_survive_json_and_unknown_keys_name_the_nearest():
         from_json({"epoch": 3})
     with pytest.raises(ValueError, match="did you mean 'fashion-quick'"):
         get_recipe("fashion-quik")
+
+
+def test_a_recipe_can_change_what_of_its_network_holds_no_parameters():
+    finer = replace(get_recipe("fashion"), stem_strides=(1, 1), grid_sizes=(7, 7), pool_sizes=(4, 2))
+    layout = finer.config(10, 1).layout(28, 28)
+    assert [(stage.map, stage.windows, stage.merged) for stage in layout] == [
+        ((28, 28), (4, 4), (7, 7)),
+        ((14, 14), (2, 2), (7, 7)),
+        ((7, 7), None, None),
+    ]
 
 
 def test_every_recipe_says_what_to_expect():

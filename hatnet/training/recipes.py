@@ -44,7 +44,8 @@ class Recipe:
 
     initial_weights: Literal["authors", "fan-in"] = "authors"  # normal 0.02, or 1 / sqrt(fan-in)
     weights: str | None = None  # a file of trained weights to start from in their place
-    grid_sizes: tuple[int, ...] | None = None  # G1, where not the variant's
+    stem_strides: tuple[int, int] | None = None  # where not the variant's; (1, 1) is a first stage in full resolution
+    grid_sizes: tuple[int, ...] | None = None  # G1, likewise
     pool_sizes: tuple[int, ...] | None = None  # G2, likewise
 
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: bfloat16 on a GPU that has it
@@ -79,7 +80,7 @@ class Recipe:
             "drop_path_rate": self.drop_path,
             "classifier_drop_rate": self.classifier_drop,
         }
-        for name in ("grid_sizes", "pool_sizes"):
+        for name in ("stem_strides", "grid_sizes", "pool_sizes"):
             if getattr(self, name) is not None:
                 changes[name] = getattr(self, name)
         return get_config(self.variant, **changes)
