@@ -177,6 +177,8 @@ def docs(folder: Path = Path("site"), serve: bool = True, port: int = 8000, agai
         running.serve_forever()
 
 
+CPU_ALLOCATOR = "DefaultCPUAllocator: "  # how PyTorch says that a CPU's memory is full; for GPUs it has a class
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "verify": verify,
@@ -210,17 +212,19 @@ def main() -> None:
             f"error: not enough memory{f': {error}' if str(error) else ''}; smaller images take less", file=sys.stderr
         )
         sys.exit(2)
-    except torch.OutOfMemoryError as error:
-        cause, _, _ = str(error).partition("\n")
-        print(
-            f"error: {cause}\nHalve --slice-size (train: the step's gradient stays what it was) or --batch-size "
-            "(evaluate). Then try smaller images, or --device cpu",
-            file=sys.stderr,
-        )
-        sys.exit(2)
     except NonFiniteLossError as error:
         print(f"stopped: {error}", file=sys.stderr)
         sys.exit(1)
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and CPU_ALLOCATOR not in str(error):
+            raise
+        cause = str(error).partition("\n")[0].rpartition(CPU_ALLOCATOR)[2]
+        print(
+            f"error: {cause}\nHalve --slice-size (train: the step's gradient stays what it was) or --batch-size "
+            "(evaluate). Then try smaller images, or another --device",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     except ModuleNotFoundError as error:  # imported where it is used, so that commands without it do without
         print(f"error: this command needs {error.name}: python -m pip install 'hatnet[train]'", file=sys.stderr)
         sys.exit(2)

@@ -665,9 +665,21 @@ def test_the_command_line_says_what_is_wrong_before_it_starts(arguments, message
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_gpu_without_enough_memory_is_an_error_with_advice(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("raised", "cause"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore of it"),
+            "CUDA out of memory. Tried to allocate 2 GiB.",
+        ),
+        (None, "can't allocate memory: you tried to allocate 4000000000000000"),
+    ],
+)
+def test_too_little_memory_is_an_error_with_advice(raised, cause, monkeypatch, capsys):
     def fill(*_, **__):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore of it")
+        if raised is None:
+            torch.empty(10**15)  # as PyTorch says it on a CPU
+        raise raised
 
     monkeypatch.setattr("hatnet.training.command.examine", fill)
     monkeypatch.setattr(sys, "argv", ["hatnet", "evaluate", str(Path(__file__)), "--device", "cpu"])
@@ -675,8 +687,19 @@ def test_a_gpu_without_enough_memory_is_an_error_with_advice(monkeypatch, capsys
         main()
     assert ended.value.code == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: CUDA out of memory. Tried to allocate 2 GiB.\nHalve --slice-size (train")
+    assert error.startswith(f"error: {cause}")
+    assert "\nHalve --slice-size (train" in error
     assert "--batch-size (evaluate)" in error
+
+
+def test_an_error_of_ours_keeps_its_traceback(monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("hatnet.training.command.examine", fail)
+    monkeypatch.setattr(sys, "argv", ["hatnet", "evaluate", str(Path(__file__)), "--device", "cpu"])
+    with pytest.raises(RuntimeError, match="a defect"):
+        main()
 
 
 def test_evaluation_from_the_command_line_draws_and_writes(whole, tmp_path, monkeypatch, capsys):
