@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import torch
 
-from hatnet.checkpoints import is_ours, load, weights_file
 from hatnet.config import get_config
 from hatnet.device import usable_device
 from hatnet.equivalence import (
@@ -27,7 +26,6 @@ from hatnet.equivalence import (
     run_reference,
 )
 from hatnet.network import HATNet, create_model
-from hatnet.official import load_official
 from hatnet.summary import describe, summarise
 from hatnet.training.loop import NonFiniteLossError
 from hatnet.training.recipes import get_recipe
@@ -37,6 +35,8 @@ try:
 
     from hatnet.ablation.command import ablation
     from hatnet.attention_maps.command import attention
+    from hatnet.attention_maps.picture import read_picture, to_image
+    from hatnet.attention_maps.source import find_source
     from hatnet.console import console, print_agreement, print_summary, progress
     from hatnet.faithfulness.command import faithfulness
     from hatnet.scaling.command import scaling
@@ -101,40 +101,32 @@ def verify(
     variant: str | None = None,
     image: Path | None = None,
     checkpoint: Path | None = None,
+    pretrained: str | None = None,
     device: str = "cpu",
     dtype: Literal["float64", "float32", "bfloat16"] = "float64",
-    size: int = 224,
+    size: int | None = None,
     seed: int = 0,
 ) -> None:
     """Check PyTorch against the float64 reference, layer by layer; exit status 1 where they disagree.
 
     Args:
-        variant: tiny, small, medium, large or micro; where not given, that of the checkpoint, or tiny.
+        variant: tiny, small, medium, large or micro; where not given, that of the weights, or tiny.
         image: an image file; the bundled photo where none is given.
-        checkpoint: weights of ours (.safetensors, or the folder of a run) or of the authors (.pth); random weights
-            where none is given.
+        checkpoint: weights of ours (.safetensors, or the folder of a run) or of the authors (.pth).
+        pretrained: weights that come with the package, by name, such as fashion-mnist. Without either, they are random.
         device: where PyTorch runs, such as cpu or cuda.
         dtype: what PyTorch computes in; the reference always uses float64.
-        size: of the square cut from the image, in pixels.
+        size: of the square cut from the image, in pixels; where not given, that of the images it was trained on.
         seed: of the random weights.
     """
-    from hatnet.photo import load_photo, normalise
-
     precision: torch.dtype = getattr(torch, dtype)
     target = usable_device(device)
-    config = get_config(variant or "tiny")
-    pixels = normalise(load_photo(image, size))
-    if checkpoint is not None:
-        checkpoint = weights_file(checkpoint)
-        model = (load(checkpoint) if is_ours(checkpoint) else load_official(checkpoint)).to(precision)
-        config = model.config
-        if variant not in (None, config.name):
-            raise ValueError(f"{checkpoint} holds {config.name!r}, not {variant!r}; leave --variant out")
+    source = find_source(checkpoint, pretrained, variant, seed)
+    config, size = source.model.config, source.image_size if size is None else size
+    pixels = to_image(read_picture(image, config.in_channels, size, square=True), source.mean, source.std)
     config.layout(size, size)  # raises where the image is too small
-    if checkpoint is None:
-        model = random_model(config.name, precision, seed)
-    console.print(f"HAT-Net {config.name.capitalize()}, PyTorch in {dtype} on {target}")
-    agreements, _, _ = run_both(model.to(target), pixels)
+    console.print(f"HAT-Net {config.name.capitalize()} on {size} x {size} pixels, PyTorch in {dtype} on {target}")
+    agreements, _, _ = run_both(source.model.to(target, precision), pixels.numpy())
     print_agreement(agreements, precision, TOLERANCES[precision])
     if first_difference(agreements, TOLERANCES[precision]):
         sys.exit(1)

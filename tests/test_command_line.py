@@ -74,6 +74,8 @@ def test_verify_takes_checkpoints_of_ours_and_of_the_authors(monkeypatch, capsys
     torch.save({"model": state_dict("tiny")}, tmp_path / "HAT-Net_Tiny.pth")
     status, out, _ = run(monkeypatch, capsys, "verify", "--checkpoint", tmp_path / "HAT-Net_Tiny.pth", "--size", 64)
     assert (status, "HAT-Net Tiny" in out) == (0, True)
+    status, out, _ = run(monkeypatch, capsys, "verify", "--pretrained", "fashion-mnist")
+    assert (status, "HAT-Net Micro on 28 x 28 pixels" in out) == (0, True)  # grey, of the size of its training
 
 
 SUMMARY = """

@@ -398,7 +398,7 @@ def test_bad_input_is_refused_before_anything_is_done(arguments, words, tmp_path
 
 def test_without_the_library_grad_cam_is_refused_with_what_to_do(monkeypatch):
     monkeypatch.setattr("hatnet.faithfulness.grad_cam.find_spec", lambda _: None)
-    with pytest.raises(ValueError, match="pip install captum; or leave grad-cam"):
+    with pytest.raises(ValueError, match=r"pip install 'hatnet\[faithfulness\]'; or leave grad-cam"):
         study(Settings(images=10), find_source(pretrained="fashion-mnist"), open_data("fashion-subset"))
 
 

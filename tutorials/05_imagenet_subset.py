@@ -205,6 +205,7 @@ WHY = {
     "classifier_drop": "the authors have 0.2, for 1000 classes",
     "initial_weights": "normal with deviation 0.02",
     "weights": "None: no trained ones; a file to start from in their place, as in part 8",
+    "stem_strides": "None: the variant's 2, 2",
     "grid_sizes": "None: the variant's 8, 7, 7",
     "pool_sizes": "None: the variant's 8, 4, 2",
     "precision": "auto: bfloat16 for matrices on a GPU that has it, float32 for norms, sums and weights",
@@ -342,7 +343,7 @@ for accuracy in (0.80, 0.90, 0.95):
 # ## 8. Starting from ImageNet: fine-tuning
 #
 # Few photos, but weights that have seen a million others: keep all but the classifier, give it as many outputs as you
-# have classes, and train a little, with small steps. The authors publish their weights (see the README for where); we
+# have classes, and train a little, with small steps. The authors publish their weights (the README has a link); we
 # have no copy, so a file of *random* weights under the authors' names stands in for it. The code is the same.
 
 # %%

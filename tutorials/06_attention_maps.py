@@ -419,8 +419,8 @@ print(f"trained with G1 = {G1}, G2 = {G2}; of 250 answers stay:")
 print("  ".join(f"{name}: {count}" for name, count in same.items()))
 
 # %% [markdown]
-# That is question 2. The sharpness of a global map is a setting, not something the network found out. You can change
-# the picture from fine to coarse, and the answers hardly notice.
+# The count at G2 = 1 answers question 2. The sharpness of a global map is a setting, not something the network found
+# out. You can change the picture from fine to coarse, and the answers hardly notice.
 #
 # **The border.** 14 is not a multiple of 4, so the last cells hold fewer tokens. Let all attention be even, and share
 # the weight of each cell out among its tokens:
@@ -513,9 +513,10 @@ for name, model in (("trained", trained), ("all rows even", even_model), ("no at
     print(f"{name:14s} right on {int((found == labels).sum())} of 250, the trained network's answer on {kept[name]}")
 
 # %% [markdown]
-# That is question 3, and the most important number of this page. In this network the *choice* that the maps show
-# decides few answers. Most of the work is done elsewhere, in convolutions and MLPs, and a map of attention can't show
-# it. (In a larger network, on larger images, it may be otherwise: it takes the same two lines to find out.)
+# The last count of the second line answers question 3, and is the most important number of this page. In this network
+# the *choice* that the maps show decides few answers. Most of the work is done elsewhere, in convolutions and MLPs, and
+# a map of attention can't show it. (In a larger network, on larger images, it may be otherwise: it takes the same two
+# lines to find out.)
 #
 # ### Another answer, the same map
 #

@@ -39,7 +39,7 @@ READING = (
 
 
 def write_explorer(
-    path: Path,
+    path: str | Path,
     pictures: Picture | Sequence[Picture],
     *,
     config: HATNetConfig,
@@ -64,11 +64,11 @@ def write_explorer(
     """
     pictures = [pictures] if isinstance(pictures, Picture) else pictures
     data = encode(pictures, config=config, provenance=provenance, start=start)
-    write_whole(path, _page(title or f"What HAT-Net {config.name.capitalize()} looks at", data).encode())
+    write_whole(Path(path), _page(title or f"What HAT-Net {config.name.capitalize()} looks at", data).encode())
 
 
 def write_maps(
-    path: Path,
+    path: str | Path,
     model: HATNet,
     images: NDArray[np.float64],
     *,
@@ -95,6 +95,7 @@ def write_maps(
     Raises:
         ValueError: as `encode` and `attention_maps` do; for more than a browser opens, before the model runs.
     """
+    path = Path(path)
     require_openable(model.config, images.shape[2], images.shape[3], len(images))
     known: Sequence[int | None] = labels or [None] * len(names)
     pictures = [

@@ -30,8 +30,8 @@ def require_captum() -> None:
     """Raise a ValueError if Captum is not installed."""
     if find_spec("captum") is None:
         raise ValueError(
-            "Grad-CAM is computed by Captum: python -m pip install captum; or leave grad-cam and grad-cam-early "
-            "out of --methods"
+            "Grad-CAM is computed by Captum: python -m pip install 'hatnet[faithfulness]'; or leave grad-cam and "
+            "grad-cam-early out of --methods"
         )
 
 
