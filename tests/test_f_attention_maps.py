@@ -15,9 +15,12 @@ import reference.attention_maps as by_hand
 from hatnet.attention_maps import HIERARCHICAL, PLAIN, attention_maps, explicit_attention, token_at
 from hatnet.attention_maps.cells import spread, through_cells
 from hatnet.attention_maps.composed import Head, composed
+from hatnet.attention_maps.maps import require_memory
 from hatnet.attention_maps.relevance import weights_and_gradients
 from hatnet.attention_maps.rollout import through_convolution, through_stem
 from hatnet.attention_maps.windows import local_map, through_windows
+from hatnet.complexity import attention_weights, network
+from hatnet.complexity.memory import saved
 from hatnet.config import HATNetConfig
 from hatnet.equivalence import TOLERANCES, run_model, run_reference
 from hatnet.hierarchical_attention import HMHSA
@@ -442,6 +445,66 @@ def test_maps_leave_the_model_as_it_was_and_keep_only_weights():
     assert set(maps.weights) == {name for name in run_model(model, images) if name.endswith("weights")}
 
 
+def test_each_part_of_the_model_goes_back_to_its_own_mode():
+    """As with norms that are frozen while the rest is trained."""
+    model = TINY.model().train()
+    model.stages[0].eval()
+    before = [module.training for module in model.modules()]
+    attention_maps(model, TINY.images()[0]).class_map(0)
+    assert [module.training for module in model.modules()] == before
+    assert set(before) == {False, True}
+
+
+@pytest.mark.parametrize("image_in_inference_mode", [False, True])
+@pytest.mark.parametrize("model_in_inference_mode", [False, True])
+@pytest.mark.parametrize("asked_in", [torch.inference_mode, torch.no_grad, torch.enable_grad])
+def test_class_maps_need_no_gradients_to_be_switched_on(asked_in, model_in_inference_mode, image_in_inference_mode):
+    """Whatever of network, image and question was made in inference mode."""
+    want = attention_maps(TINY.model(), TINY.images()).class_map([0, 2])
+    with torch.inference_mode(model_in_inference_mode):
+        model = TINY.model()
+    with torch.inference_mode(image_in_inference_mode):
+        images = TINY.images() + 0  # anew
+    assert (next(model.parameters()).is_inference(), images.is_inference()) == (
+        model_in_inference_mode,
+        image_in_inference_mode,
+    )
+    with asked_in():
+        found = attention_maps(model, images).class_map([0, 2])
+    assert np.array_equal(found, want)
+
+
+@pytest.mark.parametrize("what", ["weights", "image", "classes", "not finite"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_a_class_map_of_another_network_than_the_maps_beside_it_is_refused(what, dtype):
+    """Trained on, or given another image, since; what was computed before stays."""
+    model, images = TINY.model().to(dtype), TINY.images().to(dtype)
+    maps = attention_maps(model, images)
+    before = maps.class_map(0)
+    with torch.no_grad():
+        if what == "weights":
+            model.stages[0].blocks[1].attention.local_qkv.weight.mul_(-1)
+        elif what == "image":
+            images.copy_(images.flip(3))
+        elif what == "classes":
+            model.classifier = nn.Linear(6, 5).to(dtype)
+        else:
+            model.classifier.bias.fill_(torch.nan)
+    with pytest.raises(ValueError, match=r"the network or the image has changed since .* call attention_maps"):
+        maps.class_map(1)
+    assert np.array_equal(maps.class_map(0), before)
+
+
+def test_a_class_map_under_autocast_may_be_asked_for_outside_it():
+    """Logits of two precisions agree in half of the digits of the lower one."""
+    model, images = TINY.model().float(), TINY.images().float()
+    with torch.autocast("cpu", torch.bfloat16):
+        maps = attention_maps(model, images)
+        within = maps.class_map(0)
+    assert np.abs(maps.class_map(0) - within).max() <= 0.1 * within.max()
+    assert np.isfinite(attention_maps(model, images).class_map(0)).all()
+
+
 # Bad input
 
 
@@ -478,6 +541,8 @@ def test_a_pixel_belongs_to_the_token_whose_square_holds_it():
         (lambda maps: maps.local(1, 0, (0, 0)), "stage 1 has no windows: its attention is plain"),
         (lambda maps: maps.class_map(3), "there is no class 3: the network has 3, counted from 0"),
         (lambda maps: maps.class_map([0, 1]), "2 labels are given for 1 images"),
+        (lambda maps: maps.class_map(torch.tensor(3)), "there is no class 3: the network has 3, counted from 0"),
+        (lambda maps: maps.rollout(1, 0, np.array([0, 2])), "is not on the map of stage 1"),
     ],
 )
 def test_what_is_not_there_is_refused_with_what_is(ask, message):
@@ -486,19 +551,51 @@ def test_what_is_not_there_is_refused_with_what_is(ask, message):
         ask(maps)
 
 
+def test_a_token_and_a_class_may_be_numbers_of_numpy_and_pytorch():
+    """As `argmax` and `unravel_index` give them."""
+    maps = attention_maps(TINY.model(), TINY.images()[0])
+    query = np.array([1, 2])
+    assert np.array_equal(maps.rollout(0, 1, query), maps.rollout(0, 1, (1, 2)))
+    assert np.array_equal(maps.composed(0, 1, query), maps.composed(0, 1, (1, 2)))
+    want = maps.class_map(2)
+    for label in (torch.tensor(2), torch.tensor([2]), np.array(2), np.int64(2), iter([2])):
+        assert np.array_equal(maps.class_map(label), want)
+
+
 def test_images_and_matrices_that_take_too_much_memory_are_refused_with_their_size():
     """Eq. 2, 7, 12: weights grow with N G1^2 + N M, a composed matrix with N^2."""
     model, image = hatnet.create_model("micro"), torch.zeros(3, 96, 96)
     with pytest.raises(
-        ValueError, match=r"^the attention weights of 1 image of 96 x 96 pixels take .* stage 0.* 0.0 GiB"
+        ValueError,
+        match=r"^the attention weights of 1 image of 96 x 96 pixels take .*, the largest part in stage 0, .* 0.0 GiB",
     ):
         attention_maps(model, image, limit=10**6)
     maps = attention_maps(model, image, limit=2 * 10**7)
     assert maps.composed(0, 0, (0, 0)).shape == (48, 48)
-    with pytest.raises(ValueError, match="gradients of the attention weights of 1 image of 96 x 96"):
+    with pytest.raises(
+        ValueError, match="the attention weights, their gradients and the maps kept for them of 1 image of 96 x 96"
+    ):
         maps.class_map(0)
     with pytest.raises(ValueError, match="the composed matrix of 48 x 48 tokens takes 0.1 GiB"):
         maps.dense(0, 0)
+
+
+@pytest.mark.parametrize(("gradients", "place"), [(False, "stage 2"), (True, "stage 0")])
+def test_the_stage_that_takes_most_is_that_of_all_that_is_counted(gradients, place):
+    """Small: its third stage has the most weights, but the maps kept for gradients are largest in its first."""
+    config = hatnet.get_config("small")
+    weights, kept = np.zeros(4), np.zeros(4)
+    for part in network(config, 224, 224):
+        if part.name.endswith(".attention"):
+            s = int(part.name.split(".")[1])
+            weights[s] += attention_weights(part.cost, config.stages[s].channels, config.stages[s].heads)
+    for name, count in saved(config, 224, 224).items():
+        if name.startswith("stages."):
+            kept[int(name.split(".")[1])] += count
+    taken = 3 * weights + kept if gradients else weights
+    assert place == f"stage {taken.argmax()}"
+    with pytest.raises(ValueError, match=f"the largest part in {place}, but the limit"):
+        require_memory(config, 224, 224, batch=1, item=4, limit=1, gradients=gradients)
 
 
 def test_maps_come_in_the_models_dtype():
@@ -515,6 +612,8 @@ def test_images_the_network_refuses_are_refused():
         (torch.zeros(1, 28, 28), ValueError, "must have shape"),
         (torch.zeros(28, 28), ValueError, "must have shape"),
         (torch.zeros(3, 28, 28, dtype=torch.uint8), TypeError, "must hold floats"),
+        (np.zeros((3, 28, 28)), TypeError, "image must be a tensor, got ndarray; for an array use torch.from_numpy"),
+        ([[0.0]], TypeError, "image must be a tensor, got list"),
     ):
         with pytest.raises(error, match=message):
             attention_maps(hatnet.create_model("micro"), image)

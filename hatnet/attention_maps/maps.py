@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +18,8 @@ from hatnet.attention_maps.relevance import Carried, relevances
 from hatnet.attention_maps.rollout import through_blocks, through_convolution, through_stem
 from hatnet.attention_maps.tokens import Token, require, require_place, token_at
 from hatnet.attention_maps.windows import local_map
-from hatnet.complexity import attention_weights, network, training_memory
+from hatnet.complexity import attention_weights, network
+from hatnet.complexity.memory import saved
 from hatnet.config import HATNetConfig, Stage, StageLayout
 from hatnet.network import HATNet
 
@@ -31,13 +33,14 @@ def attention_maps(model: HATNet, image: Tensor, limit: int = 2 * GIB) -> Attent
     Args:
         model: any HAT-Net, on any device.
         image: (C_in, H, W), or a batch (B, C_in, H, W), normalised as the network was trained.
-        limit: bytes that the weights, or any matrix asked for later, may take.
+        limit: bytes that the weights may take, and anything asked for later: a composed matrix, or for a class map
+            the weights, their gradients and the maps kept for them.
 
     Returns:
         The maps. Each is computed when it is asked for.
 
     Raises:
-        TypeError, ValueError: for an image that the network does not take.
+        TypeError, ValueError: for an image that is no tensor, or that the network does not take.
         ValueError: if the weights would take more than `limit`, or what the network makes of the image is not finite.
 
     >>> import hatnet
@@ -45,6 +48,8 @@ def attention_maps(model: HATNet, image: Tensor, limit: int = 2 * GIB) -> Attent
     >>> maps.local(stage=0, block=1, query=(3, 4)).shape, maps.global_(stage=0, block=1, query=(3, 4)).shape
     ((14, 18), (4, 5))
     """
+    if not isinstance(image, Tensor):
+        raise TypeError(f"image must be a tensor, got {type(image).__name__}; for an array use torch.from_numpy")
     images = image[None] if image.ndim == 3 else image
     if images.ndim == 4:  # any other rank is for the network to refuse
         require_memory(model.config, images.shape[2], images.shape[3], len(images), images.element_size(), limit)
@@ -60,25 +65,50 @@ def attention_maps(model: HATNet, image: Tensor, limit: int = 2 * GIB) -> Attent
 
 
 def require_memory(
-    config: HATNetConfig, height: int, width: int, batch: int, item: int, limit: int, gradients: bool = False
+    config: HATNetConfig,
+    height: int,
+    width: int,
+    batch: int,
+    item: int,
+    limit: int,
+    gradients: bool = False,
+    instead: str = "make the image smaller, or allow more",
 ) -> None:
     """Raise a ValueError where the attention weights of all blocks, `item` bytes each, take more than `limit` bytes.
 
     With gradients: where three times the weights (scores and gradients with them) and all maps kept for them do.
+
+    Args:
+        config: of the network.
+        height, width, batch: of the images.
+        item: bytes of one number.
+        limit: bytes.
+        gradients: whether they are computed, as for a class map.
+        instead: what the error says is to be done.
     """
-    taken = [0] * len(config.stages)  # weights of each stage
+    taken: Counter[str] = Counter()  # numbers in each stage
     for part in network(config, height, width):
         if part.name.endswith(".attention"):
-            index = int(part.name.split(".")[1])
-            stage = config.stages[index]
-            taken[index] += batch * attention_weights(part.cost, stage.channels, stage.heads)
-    needed = item * (3 * sum(taken) + training_memory(config, height, width, batch) if gradients else sum(taken))
+            stage = config.stages[int(part.name.split(".")[1])]
+            weights = batch * attention_weights(part.cost, stage.channels, stage.heads)
+            taken[_place(part.name)] += 3 * weights if gradients else weights
+    if gradients:
+        for name, kept in saved(config, height, width, batch).items():
+            taken[_place(name)] += kept
+    needed = item * taken.total()
     if needed > limit:
+        also = ", their gradients and the maps kept for them" if gradients else ""
         raise ValueError(
-            f"{'gradients of ' if gradients else ''}the attention weights of {batch} image{'s' if batch > 1 else ''} "
-            f"of {width} x {height} pixels take {needed / GIB:.1f} GiB, most of them in stage "
-            f"{taken.index(max(taken))}, but the limit is {limit / GIB:.1f} GiB; make the image smaller, or allow more"
+            f"the attention weights{also} of {batch} image{'s' if batch > 1 else ''} of {width} x {height} pixels take "
+            f"{needed / GIB:.1f} GiB, the largest part in {taken.most_common(1)[0][0]}, but the limit is "
+            f"{limit / GIB:.1f} GiB; {instead}"
         )
+
+
+def _place(name: str) -> str:
+    """`stage 0` of `stages.0.blocks.1.mlp`; what is in no stage is named itself, as the stem."""
+    first, _, rest = name.partition(".")
+    return f"stage {rest.partition('.')[0]}" if rest else f"the {first}"
 
 
 class AttentionMaps:
@@ -194,7 +224,7 @@ class AttentionMaps:
         """
         stage = len(self.config.stages) - 1 if stage is None else stage
         block = self._stage(stage).depth - 1 if block is None else block
-        self._check(stage, block, query or (0, 0), None)
+        self._check(stage, block, (0, 0) if query is None else query, None)
         maps = self._start(stage, query)
         for s in reversed(range(stage + 1)):
             last = block if s == stage else self.config.stages[s].depth - 1
@@ -216,15 +246,18 @@ class AttentionMaps:
 
         Returns:
             Over the stem's tokens, (H, W) of stage 0; or over pixels.
+
+        Raises:
+            ValueError: if the gradients would take more than the limit given to `attention_maps`, or if the network or
+                the image has changed since: it would be of another network than the maps beside it.
         """
         labels = self._labels(label)
         if labels not in self._relevances:
             item = self._images.element_size()
             require_memory(self.config, *self.size, len(self._images), item, self._limit, gradients=True)
-            with _as_tested(self._model):
-                self._relevances = {  # of the last class asked for alone
-                    labels: relevances(self._model, self._images, torch.tensor(labels, device=self._images.device))
-                }
+            chosen = torch.tensor(labels, device=self._images.device)
+            with _as_tested(self._model):  # kept are those of the last class asked for alone
+                self._relevances = {labels: relevances(self._model, self._images, chosen, self._logits)}
         start = self._start(len(self.config.stages) - 1, None)
         carried = Carried(alone=start, added=torch.zeros_like(start))
         for s in reversed(range(len(self.config.stages))):
@@ -276,6 +309,8 @@ class AttentionMaps:
     def _labels(self, label: int | Iterable[int] | None) -> tuple[int, ...]:
         if label is None:
             return tuple(self._logits.argmax(dim=1).tolist())
+        if isinstance(label, Tensor | np.ndarray) and label.ndim == 0:
+            label = int(label)  # such as logits.argmax() gives, whose type can be iterated over and it can't
         labels = tuple(int(one) for one in label) if isinstance(label, Iterable) else (int(label),) * len(self._images)
         if len(labels) != len(self._images):
             raise ValueError(f"{len(labels)} labels are given for {len(self._images)} images")
@@ -301,13 +336,14 @@ class _WeightsOnly(dict[str, Tensor]):
 @contextmanager
 def _as_tested(model: HATNet) -> Iterator[None]:
     """The model in evaluation mode, with convolutions in full precision; as it was before, afterwards."""
-    training = model.training
+    training = {module: module.training for module in model.modules()}  # of each, as parts of it may be frozen
     model.eval()
     try:
         with torch.backends.cudnn.flags(allow_tf32=False):
             yield
     finally:
-        model.train(training)
+        for module, mode in training.items():
+            module.training = mode
 
 
 def _attention(stage: int, block: int) -> str:

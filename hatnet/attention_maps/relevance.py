@@ -14,43 +14,59 @@ every class, is left out.
 from __future__ import annotations
 
 import dataclasses
+from itertools import chain
+from math import inf, sqrt
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from hatnet.attention_maps.composed import Head
 from hatnet.attention_maps.explicit import explicit_attention
 from hatnet.attention_maps.rollout import through_convolution
+from hatnet.equivalence import relative_error
 from hatnet.network import HATNet
 
 
-def relevances(model: HATNet, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+def relevances(model: HATNet, images: Tensor, labels: Tensor, answered: Tensor | None = None) -> dict[str, Tensor]:
     """The relevance of every weight, by the names of the trace. Heads are averaged, and keep their axis.
 
     Args:
         model: in evaluation mode.
         images: (B, C_in, H, W).
         labels: of each image, the class asked for, (B,).
+        answered: the logits of an earlier run that this one must repeat, (B, classes); None where there was none.
 
     Returns:
         (B, rows, columns, 1, g h, g h), (B, 1, HW, H'W') and (B, 1, HW, HW), not negative.
+
+    Raises:
+        ValueError: if the network answers anything else than `answered`, but for rounding.
     """
     found = {}
-    for name, (weights, gradient) in weights_and_gradients(model, images, labels).items():
+    for name, (weights, gradient) in weights_and_gradients(model, images, labels, answered).items():
         positive = (gradient * weights).clamp(min=0)
         found[name] = positive.mean(dim=3 if name.endswith("local_weights") else 1, keepdim=True)
     return found
 
 
-def weights_and_gradients(model: HATNet, images: Tensor, labels: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+def weights_and_gradients(
+    model: HATNet, images: Tensor, labels: Tensor, answered: Tensor | None = None
+) -> dict[str, tuple[Tensor, Tensor]]:
     """All weights by the names of the trace, and the gradient of each image's logit with respect to them.
 
-    It is the whole derivative: a weight changes what later queries and keys are made of, not only values.
+    It is the whole derivative: a weight changes what later queries and keys are made of, not only values. Arguments
+    and errors as in `relevances`.
     """
     layouts = model.config.layout(images.shape[2], images.shape[3])
-    with torch.enable_grad(), explicit_attention() as weights:
-        logits = model(images.detach().requires_grad_())
-        chosen = logits[torch.arange(len(images)), labels]
+    # What was made in inference mode takes part in no gradient, but its copy does.
+    with torch.inference_mode(False), torch.enable_grad(), explicit_attention() as weights:
+        tensors = chain(model.named_parameters(), model.named_buffers())
+        copies = {name: tensor.detach().clone() for name, tensor in tensors if tensor.is_inference()}
+        logits = functional_call(model, copies, images.detach().clone().requires_grad_())
+        if answered is not None:
+            _require_same(logits.detach(), answered)
+        chosen = logits[torch.arange(len(images)), labels.clone()]
         gradients = torch.autograd.grad(chosen.sum(), weights)  # images don't meet, so each has its own
     calls = iter([(one.detach(), gradient) for one, gradient in zip(weights, gradients, strict=True)])
     found = {}
@@ -64,6 +80,26 @@ def weights_and_gradients(model: HATNet, images: Tensor, labels: Tensor) -> dict
                 found[f"{attention}.local_weights"] = near, slope
                 found[f"{attention}.global_weights"] = next(calls)
     return found
+
+
+def _require_same(logits: Tensor, answered: Tensor) -> None:
+    """Raise a ValueError unless two runs gave the same logits, in half of the digits that they were computed with.
+
+    Not in all, since explicit attention rounds otherwise than a fused kernel.
+    """
+    digits = max(_precision(logits), _precision(answered))
+    same_shape = logits.shape == answered.shape
+    difference = relative_error(logits.cpu().double(), answered.cpu().double()) if same_shape else inf
+    if not difference <= sqrt(digits):  # so that NaN is no answer
+        raise ValueError(
+            "the network or the image has changed since attention_maps(model, image): its logits must be the same for "
+            f"a class map, but differ by {difference:.1e} of the largest; call attention_maps(model, image) again"
+        )
+
+
+def _precision(logits: Tensor) -> float:
+    """Of the arithmetic they were computed in: a GPU may multiply float32 in TF32, which has ten bits."""
+    return 2**-10 if logits.is_cuda and logits.dtype == torch.float32 else torch.finfo(logits.dtype).eps
 
 
 @dataclasses.dataclass(frozen=True)
