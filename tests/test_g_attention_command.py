@@ -81,6 +81,44 @@ def test_the_explorer_opens_on_the_kind_that_is_asked_for(run, tmp_path, kind):
     np.testing.assert_allclose(arrays["class.0"], want, rtol=2e-3, atol=1e-6 * want.max())
 
 
+@pytest.mark.parametrize(
+    ("name", "start"), [("F.PNG", b"\x89PNG"), ("f.Svg", b"<?xml"), ("f.HTML", b"<!doctype html>")]
+)
+def test_a_suffix_in_capitals_is_that_suffix(run, tmp_path, name, start):
+    status, _, err = run("--variant", "micro", "--size", 28, "--kind", "local", "--out", name)
+    assert status == 0, err
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_bytes().startswith(start)
+
+
+def test_a_name_with_a_full_stop_gets_all_three_suffixes(run, tmp_path):
+    assert run("--variant", "micro", "--size", 28, "--out", "v1.2")[0] == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["v1.2.html", "v1.2.png", "v1.2.svg"]
+
+
+def test_what_the_map_of_a_class_does_not_have_is_not_spoken_of(run):
+    """No query, so no stage and no token, in the command's words and in the figure's."""
+    status, out, err = run("--variant", "micro", "--size", 28, "--kind", "class", "--out", "why.png")
+    assert status == 0, err
+    assert "shown as 28 x 28 pixels, the square in its middle (--no-square keeps all)\n" in out
+    maps = attention_maps(hatnet.create_model("micro").eval(), torch.rand(3, 28, 28))
+    for kinds, spoken in ((("class",), False), (("rollout", "class"), True)):
+        words = draw(maps, np.zeros((28, 28)), Subject(1, 0, (4, 2), kinds=kinds), "Weights.").texts[-1].get_text()
+        assert "Image of 28 x 28 pixels." in words
+        assert ("Stage 1, counted from 0: 7 x 7 tokens of 4 x 4 pixels" in words.replace("\n", " ")) == spoken
+        assert ("Rollout: from the query" in words) == spoken  # an explorer's is of the whole network
+
+
+def test_the_memory_that_the_command_refuses_is_what_its_advice_does_without(run):
+    """Gradients are for class maps and for explorers, which hold some."""
+    arguments = ("--variant", "micro", "--size", 112, "--memory", 0.02)
+    for kind, out in (("class", "a.png"), ("composed", "a.html")):
+        assert "only class maps and explorers need gradients" in run(*arguments, "--kind", kind, "--out", out)[2]
+    for kind in ("composed", "rollout"):
+        status, _, err = run(*arguments, "--kind", kind, "--out", "figure.png")
+        assert status == 0, err
+
+
 def test_the_same_arguments_give_the_same_files(run, tmp_path):
     names = ("a.svg", "b.svg")
     for name in names:
@@ -210,6 +248,40 @@ def test_the_figure_names_what_it_shows_and_where_the_weights_are_from():
     assert [axes.get_ylabel() for axes in figure.axes[6:]] == [*shares, "relevance in %, by stem token"]
 
 
+@pytest.mark.parametrize(
+    ("subject", "message"),
+    [
+        (Subject(9, 0, (0, 0)), "there is no stage 9: the network has 3, counted from 0"),
+        (Subject(-1, 0, (0, 0)), "there is no stage -1"),
+        (Subject(0, 2, (0, 0)), "there is no block 2: stage 0 has 2"),
+        (Subject(0, 0, (0, 0), head=1), "there is no head 1: stage 0 has 1"),
+        (Subject(0, 0, (14, 0), kinds=["class"]), r"token \(14, 0\) is not on the map of stage 0"),
+        (Subject(0, 0, (0, 0), label=10), "there is no class 10: the network has 10"),
+        (Subject(0, 0, (0, 0), kinds=["near"]), "kind 'near' is not known"),
+    ],
+)
+def test_a_figure_of_what_is_not_there_is_refused_before_any_map_is_computed(monkeypatch, subject, message):
+    maps = attention_maps(hatnet.create_model("micro").eval(), torch.zeros(3, 28, 28))
+    for kind in ("local", "global_", "composed", "rollout", "class_map"):
+        monkeypatch.setattr(type(maps), kind, lambda *_: pytest.fail("a map was computed"))
+    with pytest.raises(ValueError, match=message):
+        draw(maps, np.zeros((28, 28)), subject, "Weights.")
+    if subject.stage not in range(3):
+        with pytest.raises(ValueError, match=message):
+            subject.shown(maps.layouts)
+
+
+def test_a_figure_of_a_token_from_an_array_is_that_of_the_token():
+    """As `unravel_index` and `argwhere` give it."""
+    maps = attention_maps(hatnet.create_model("micro").eval(), torch.zeros(3, 28, 28))
+    one, other = (
+        draw(maps, np.zeros((28, 28)), Subject(1, 0, query, kinds=["composed"]), "Weights.")
+        for query in ((4, 2), np.array([4, 2]))
+    )
+    assert one.axes[1].get_title() == other.axes[1].get_title()
+    assert one.axes[1].images[1].norm.vmax == other.axes[1].images[1].norm.vmax
+
+
 def test_a_window_at_the_border_is_drawn_as_large_as_it_is():
     """D6: 7 x 7 tokens in windows of 4 x 4 leave 3 x 4 at the bottom."""
     maps = attention_maps(hatnet.create_model("micro").eval(), torch.zeros(3, 28, 28))
@@ -270,12 +342,31 @@ def test_what_is_drawn_is_the_map(tmp_path):
         (["--label", "10"], "there is no class 10: the network has 10, counted from 0"),
         (["--size", 4], "image of 4 x 4 pixels is too small"),
         (["--size", 0], "size=0 must be at least 1 pixel"),
-        (["--size", 600, "--memory", 0.5, "--kind", "local", "--out", "a.png"], "in stage 0, but the limit is 0.5 GiB"),
+        (
+            ["--size", 600, "--memory", 0.5, "--kind", "local", "--out", "a.png"],
+            "in stage 0, but the limit is 0.5 GiB; give a smaller --size, or a larger --memory\n",
+        ),
         (["--size", 224], "would hold 72 MB of weights, more than browsers open (50 MB); give a smaller --size"),
-        (["--size", 300, "--memory", 0.5, "--out", "a.png"], "gradients of the attention weights of 1 image of 300 x"),
-        (["--size", 30000, "--kind", "local", "--out", "a.png"], "GiB, most of them in stage 0"),
+        (
+            ["--size", 300, "--memory", 0.5, "--out", "a.png"],
+            "the attention weights, their gradients and the maps kept for them of 1 image of 300 x 300 pixels take",
+        ),
+        (
+            ["--size", 300, "--memory", 0.5, "--kind", "class", "--out", "a.png"],
+            "only class maps and explorers need gradients, --kind composed --out figure.png does without",
+        ),
+        (["--size", 30000, "--kind", "local", "--out", "a.png"], "GiB, the largest part in stage 0"),
         (["--kind", "rollout", "--head", 0], "--kind rollout is of all heads together, so --head 0 can't be shown"),
-        (["--memory", 0], "memory=0.0 must be a number of GiB above 0"),
+        (["--kind", "class", "--query", "5,5", "--stage", 0], "leave out --query 5,5, --stage 0"),
+        (["--kind", "class", "--block", 0], "has no query, stage, block or head; leave out --block 0"),
+        (["--kind", "class", "--head", 0], "has no query, stage, block or head; leave out --head 0"),
+        (["--memory", 0], "memory=0.0 must be a finite number of GiB above 0"),
+        (["--memory", "inf"], "memory=inf must be a finite number of GiB above 0"),
+        (["--memory", "nan"], "memory=nan must be a finite number of GiB above 0"),
+        (["--memory", "1e300"], "memory=1e+300 must be a finite number of GiB above 0"),
+        (["--out", "figure.pdf"], "figure.pdf can't be written: give --out a name with .png or .svg for the figure"),
+        (["--out", "page.HTM"], "page.HTM can't be written"),
+        (["--out", "photo.JPEG"], "photo.JPEG can't be written"),
         (["--out", "nowhere/x"], "no folder nowhere to write x to; create it first"),
         (["--out", "."], ". is a folder; give --out a name in it, such as attention"),
         (["--device", "abacus"], "device 'abacus' can't be used here"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +12,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from hatnet.attention_maps.maps import AttentionMaps, attention_maps, require_memory
+from hatnet.attention_maps.maps import GIB, AttentionMaps, attention_maps, require_memory
 from hatnet.attention_maps.picture import read_picture, shown_size, to_image
 from hatnet.attention_maps.source import Source, find_source
 from hatnet.attention_maps.subject import KINDS, Subject
@@ -23,6 +24,7 @@ from hatnet.explorer.binary import require_openable
 from hatnet.photo import CHELSEA, size_of_image
 
 FORMATS = (".png", ".svg", ".html")
+OTHERS = (".pdf", ".eps", ".jpg", ".jpeg", ".gif", ".webp", ".tif", ".tiff", ".bmp", ".htm")  # meant, but not written
 
 
 def attention(
@@ -53,7 +55,8 @@ def attention(
             where none are given.
         pretrained: weights that come with the package, by name, such as fashion-mnist.
         variant: tiny, small, medium, large or micro; where not given, that of the weights, or tiny.
-        query: the pixel X,Y of the image as it is shown, from its top left; its middle where not given.
+        query: the pixel X,Y of the image as it is shown, from its top left; its middle where not given. With --kind
+            class there is none, and no stage, block or head.
         stage: which stage's tokens; the last that has windows where not given.
         block: of that stage; its last where not given.
         head: of that block; the mean of all where not given.
@@ -62,13 +65,16 @@ def attention(
         size: to which the image's shorter side is resized, in pixels; that of the training where not given.
         square: whether to cut out the square in the middle, or to keep the whole image.
         out: where to; a name without suffix gets .png, .svg and .html, one with a suffix is the only file.
-        memory: GiB that attention weights may take; larger images are refused.
+        memory: GiB that attention weights may take, and with them, for the map of a class or an explorer, their
+            gradients and the maps kept for these; larger images are refused.
         device: where PyTorch runs, such as cpu or cuda.
         seed: of the random weights.
     """
     files = _files(out or Path(f"{(image or CHELSEA).stem}-attention"), inputs=(image, checkpoint))
-    if not memory > 0:
-        raise ValueError(f"memory={memory!r} must be a number of GiB above 0")
+    if not (memory > 0 and isfinite(memory * GIB)):
+        raise ValueError(f"memory={memory!r} must be a finite number of GiB above 0, such as 2")
+    if kind == "class":
+        _require_none({"--query": query, "--stage": stage, "--block": block, "--head": head})
     target, pixel = usable_device(device), None if query is None else _pixel(query)
     source = find_source(checkpoint, pretrained, variant, seed)
     config = source.model.config
@@ -84,30 +90,34 @@ def attention(
     kinds = KINDS if kind == "all" else (kind,)
     subject = Subject(stage, block, token, head, _class(label, source), kinds)
     subject.shown(layouts)  # raises where there is nothing to show
-    if head is not None and kind in ("rollout", "class"):
+    if head is not None and kind == "rollout":
         raise ValueError(f"--kind {kind} is of all heads together, so --head {head} can't be shown; leave it out")
 
-    explored = any(path.suffix == ".html" for path in files)
+    explored = any(path.suffix.lower() == ".html" for path in files)
     if explored:
         require_openable(config, height, width, instead="give a smaller --size, or only --out figure.png")
-    model, limit = source.model.to(target), int(memory * 2**30)
+    model, limit = source.model.to(target), int(memory * GIB)
     weight = next(model.parameters())
     gradients = explored or "class" in kinds  # an explorer shows all kinds
-    require_memory(config, height, width, 1, weight.element_size(), limit, gradients)
+    instead = "give a smaller --size, or a larger --memory"
+    if gradients:
+        instead += "; only class maps and explorers need gradients, --kind composed --out figure.png does without"
+    require_memory(config, height, width, 1, weight.element_size(), limit, gradients, instead)
     picture = read_picture(image, config.in_channels, size, square)
     pixels = to_image(picture, source.mean, source.std).to(weight)
     maps = attention_maps(model, pixels, limit)
     tall, wide = size_of_image(image or CHELSEA)
     cropped = ", the square in its middle (--no-square keeps all)" if square and tall != wide else ""
+    place = "" if kind == "class" else f"; stage {stage}, block {block}, token {token} at pixel {x},{y}"
     console.print(
         f"HAT-Net {config.name.capitalize()} on {(image or CHELSEA).name}, shown as {width} x {height} pixels{cropped}"
-        f"; stage {stage}, block {block}, token {token} at pixel {x},{y}"
+        f"{place}"
     )
     console.print(source.words)
     if checkpoint is None and pretrained is None:
         console.print("Give --checkpoint FILE, or --pretrained fashion-mnist, for maps of a trained network.")
     for path in files:
-        if path.suffix == ".html":
+        if path.suffix.lower() == ".html":
             _explore(path, (image or CHELSEA).name, picture, maps, subject, (x, y), source)
         else:
             from hatnet.attention_maps.figure import draw, save
@@ -122,18 +132,33 @@ def _files(out: Path, inputs: Sequence[Path | None]) -> list[Path]:
         raise ValueError(f"no folder {out.parent} to write {out.name} to; create it first")
     if out.is_dir():
         raise ValueError(f"{out} is a folder; give --out a name in it, such as {out / 'attention'}")
-    files = [out] if out.suffix in FORMATS else [out.with_name(out.name + suffix) for suffix in FORMATS]
+    suffix = out.suffix.lower()
+    if suffix in OTHERS:
+        raise ValueError(
+            f"{out.name} can't be written: give --out a name with .png or .svg for the figure, with .html for the "
+            "explorer, or without a suffix for all three"
+        )
+    files = [out] if suffix in FORMATS else [out.with_name(out.name + suffix) for suffix in FORMATS]
     for path in files:
         if path.is_dir():
             raise ValueError(f"{path} is a folder; give --out another name")
         if any(given is not None and path.resolve() == given.resolve() for given in inputs):
             raise ValueError(f"{path} would be overwritten by what is made of it; give --out another name")
-    if files[0].suffix != ".html" and find_spec("matplotlib") is None:
+    if files[0].suffix.lower() != ".html" and find_spec("matplotlib") is None:
         raise ValueError(
             "a figure needs matplotlib: python -m pip install 'hatnet[train]'; or write the explorer alone, with "
             f"--out {out.with_suffix('.html')}"
         )
     return files
+
+
+def _require_none(options: dict[str, str | int | None]) -> None:
+    """Raise a ValueError that names those of the options that were given with `--kind class`."""
+    given = [f"{name} {value}" for name, value in options.items() if value is not None]
+    if given:
+        raise ValueError(
+            f"--kind class is of the whole network and has no query, stage, block or head; leave out {', '.join(given)}"
+        )
 
 
 def _pixel(query: str) -> tuple[int, int]:

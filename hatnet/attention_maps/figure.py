@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from hatnet.attention_maps.maps import AttentionMaps
 from hatnet.attention_maps.subject import Subject
+from hatnet.attention_maps.tokens import require, require_place
 from hatnet.config import Stage
 from hatnet.files import write_whole
 
@@ -66,6 +67,9 @@ def draw(
     Raises:
         ValueError: for a stage, block, head, query, class or kind that isn't there.
     """
+    require_place(maps.config, maps.layouts, subject.stage, subject.block, subject.head, subject.query)
+    if subject.label is not None:
+        require("class", subject.label, maps.config.num_classes, "the network")
     panels = [_PANELS[kind](maps, subject, classes) for kind in subject.shown(maps.layouts)]
     columns = min(len(panels) + 1, 3)
     rows = -(-(len(panels) + 1) // columns)
@@ -92,7 +96,7 @@ def draw(
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as the file's suffix says, whole or not at all; the same figure gives the same bytes."""
-    kind, buffer = path.suffix.removeprefix("."), io.BytesIO()
+    kind, buffer = path.suffix.lower().removeprefix("."), io.BytesIO()
     with matplotlib.rc_context(STYLE):
         metadata: dict[str, Any] = {"Title": figure.get_suptitle(), "Description": figure.get_label()}
         if kind == "svg":
@@ -118,10 +122,10 @@ def _global(maps: AttentionMaps, at: Subject, classes: Sequence[str]) -> _Panel:
 
 
 def _composed(maps: AttentionMaps, at: Subject, classes: Sequence[str]) -> _Panel:
-    values = maps.composed(at.stage, at.block, at.query, at.head)
+    values, (row, column) = maps.composed(at.stage, at.block, at.query, at.head), at.query
     others = values.copy()
-    others[at.query] = 0  # two fifths or more, which would leave the others dark
-    title = f"Composed: this block, {values[at.query]:.0%} from itself"
+    others[row, column] = 0  # two fifths or more, which would leave the others dark
+    title = f"Composed: this block, {values[row, column]:.0%} from itself"
     stride = maps.config.stages[at.stage].stride
     return _Panel(title, "share in %, by token", 100 * values, stride, 100 * others.max())
 
@@ -239,14 +243,16 @@ def _words(maps: AttentionMaps, subject: Subject, weights: str, letters: int) ->
     sizes = f"G1 = {stage.grid_size}, G2 = {stage.pool_size}" if stage.grid_size else "plain attention"
     notes = {
         "composed": "Composed: every way through the block counts the same, residuals too.",
-        "rollout": "Rollout: the product of the blocks, of all heads, with MLPs counted as residuals.",
+        "rollout": "Rollout: from the query, the product of the blocks, of all heads, with MLPs as residuals.",
         "class": "Relevance: attention times its gradient where positive, of all heads, rolled out.",
     }
+    tokens = f"{H} x {W} tokens of {stage.stride} x {stage.stride} pixels, {sizes}"
+    asked = set(subject.kinds) != {"class"}  # that map has no query, so no stage
     mixed = OF_A_HEAD & set(subject.kinds) and not set(subject.kinds) <= OF_A_HEAD  # where the title names no head
     lines = [
         weights,
-        f"Image of {maps.size[1]} x {maps.size[0]} pixels. Stage {subject.stage}, counted from 0: {H} x {W} tokens of "
-        f"{stage.stride} x {stage.stride} pixels, {sizes}.",
+        f"Image of {maps.size[1]} x {maps.size[0]} pixels."
+        + (f" Stage {subject.stage}, counted from 0: {tokens}." if asked else ""),
         f"Local, global and composed: {_heads(stage, subject)}." if mixed else "",
         " ".join([notes[kind] for kind in subject.kinds if kind in notes]),
         "Where a bar ends in a point, some cells are beyond it." if set(subject.kinds) & set(notes) else "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hatnet.attention_maps.tokens import Token
+from hatnet.attention_maps.tokens import Token, require
 from hatnet.config import StageLayout
 
 KINDS = ("local", "global", "composed", "rollout", "class")
@@ -34,8 +34,10 @@ class Subject:
         """The kinds that its stage has, in the order of `KINDS`.
 
         Raises:
-            ValueError: for an unknown kind, or where only the local map of a stage without windows is asked for.
+            ValueError: for an unknown stage or kind, or where only the local map of a stage without windows is asked
+                for.
         """
+        require("stage", self.stage, len(layouts), "the network")
         for kind in self.kinds:
             if kind not in KINDS:
                 raise ValueError(f"kind {kind!r} is not known; known: {', '.join(KINDS)}")
