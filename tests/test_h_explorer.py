@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hatnet import create_model
-from hatnet.attention_maps import HIERARCHICAL, PLAIN, attention_maps
+from hatnet.attention_maps import HIERARCHICAL, PLAIN, attention_maps, subject
 from hatnet.complexity import attention_weights, network
 from hatnet.config import get_config
 from hatnet.equivalence import randomise
@@ -20,6 +20,7 @@ from hatnet.explorer import (
     ClassMap,
     Picture,
     Start,
+    binary,
     decode,
     encode,
     look,
@@ -209,6 +210,61 @@ def test_a_model_and_images_are_enough(tmp_path):
     assert base64.b64decode(data) == (tmp_path / "maps.bin").read_bytes()
 
 
+@pytest.mark.parametrize("suffix", [".html", ".HTML"])
+def test_labels_may_be_an_array(tmp_path, suffix):
+    """As data sets have them; a page is a page in capitals too."""
+    model = create_model("micro", in_channels=1, num_classes=3)
+    images = np.random.default_rng(0).random((2, 1, 28, 28))
+    path = tmp_path / f"maps{suffix}"
+    write_maps(path, model, images, names=["a", "b"], provenance="Fresh.", classes=CLASSES, labels=np.array([2, 0]))
+    data = re.search(r'<script type="application/gzip;base64">(.*?)</script>', path.read_text())[1]
+    header, _ = decode(base64.b64decode(data))
+    assert [picture["label"] for picture in header["pictures"]] == ["<coat>", "ankle boot"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"names": ["a"]}, "1 names are given for 2 images"),
+        ({"names": ["a", "b", "c"]}, "3 names are given for 2 images"),
+        ({"labels": [1]}, "1 labels are given for 2 images"),
+        ({"labels": [0, 3]}, "label 3 of 'b' is not the number of a class: the network has 3, counted from 0"),
+        ({"labels": np.array([-1, 0])}, "label -1 of 'a' is not the number of a class"),
+        ({"labels": [0, 2], "classes": CLASSES[:2]}, "label 2 of 'b' .* the network has 3, .* and 2 of them are named"),
+        ({"labels": [0, 3], "classes": ()}, "label 3 of 'b' .* and none of them are named"),
+        ({"images": np.zeros((1, 28, 28))}, r"images must be \(B, C, H, W\), got \(1, 28, 28\)"),
+    ],
+)
+def test_facts_that_do_not_fit_the_images_are_refused_before_the_model_runs(tmp_path, monkeypatch, changed, message):
+    """With how many there are, and of which image."""
+    model = create_model("micro", in_channels=1, num_classes=3)
+    monkeypatch.setattr(type(model), "forward", lambda *_: pytest.fail("the network ran"))
+    facts = {"images": np.zeros((2, 1, 28, 28)), "names": ["a", "b"], "classes": CLASSES, **changed}
+    with pytest.raises(ValueError, match=message):
+        write_maps(tmp_path / "a.html", model, provenance="Fresh.", **facts)
+    assert not list(tmp_path.iterdir())
+
+
+def test_maps_of_the_whole_network_are_made_ready_once(monkeypatch):
+    """For the header and for the numbers behind it alike."""
+    made, whole_maps = [], binary._whole_maps
+
+    def noted(picture, *rest):
+        made.append(picture.name)
+        return whole_maps(picture, *rest)
+
+    monkeypatch.setattr(binary, "_whole_maps", noted)
+    encoded()
+    assert made == ["cat", "cat, upside down"]
+
+
+def test_kinds_are_those_of_figures():
+    """One list, in one order, and the script's is the same."""
+    kinds = re.search(r"^const KINDS = \{(.*?)\};", SCRIPT.read_text(encoding="utf-8"), re.MULTILINE)[1]
+    assert tuple(re.findall(r"(\w+):", kinds)) == binary.KINDS
+    assert binary.KINDS is subject.KINDS
+
+
 def np_to_torch(image):
     import torch
 
@@ -281,11 +337,11 @@ def with_weights(name, part):
 @pytest.mark.parametrize(
     ("start", "message"),
     [
-        (Start(stage=3), "stage 3 does not exist: micro has stages 0 to 2"),
-        (Start(stage=1, block=2), "block 2 does not exist: stage 1 has blocks 0 to 1"),
-        (Start(stage=1, head=2), "head 2 does not exist: stage 1 has heads 0 to 1"),
+        (Start(stage=3), "there is no stage 3: the network has 3, counted from 0"),
+        (Start(stage=1, block=2), "there is no block 2: stage 1 has 2, counted from 0"),
+        (Start(stage=1, head=2), "there is no head 2: stage 1 has 2, counted from 0"),
         (Start(kind="near"), "kind 'near' is unknown: local, global, composed, rollout or class"),
-        (Start(query=(28, 0)), r"query \(28, 0\) \(x, y\) lies outside the image of 28 x 28 pixels"),
+        (Start(query=(28, 0)), "the query 28,0 lies outside the image of 28 x 28 pixels: X goes from 0 to 27"),
     ],
 )
 def test_a_start_that_is_nowhere_is_refused(start, message):

@@ -31,6 +31,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hatnet.attention_maps.subject import KINDS
+from hatnet.attention_maps.tokens import require_place, token_at
 from hatnet.config import HATNetConfig
 
 Array = NDArray[np.floating[Any]]
@@ -39,7 +41,6 @@ MAGIC = b"hatmaps1"
 LONGEST_SIDE = 640  # of an embedded photo, in pixels
 LOSSLESS_SIDE = 128  # up to here an image is embedded exactly
 LARGEST = 50 * 10**6  # bytes of float16; browsers take twice as many for them, and those of phones give up soon after
-KINDS = ("local", "global", "composed", "rollout", "class")
 
 # How often each way through a block counts in the composed map, as in `AttentionMaps.composed`: the residuals of Eq. 9
 # and 14 are two ways, I; then L, G P and G P L.
@@ -107,6 +108,7 @@ def encode(pictures: Sequence[Picture], *, config: HATNetConfig, provenance: str
     start = Start() if start is None else start
     _check_start(start, config, size, pictures[0])
     numbers, dense = stored_numbers(config, *size)
+    whole = [_whole_maps(picture, config, size) for picture in pictures]
     header = {
         "network": config.name,
         "image": size,
@@ -124,15 +126,15 @@ def encode(pictures: Sequence[Picture], *, config: HATNetConfig, provenance: str
                 "label": picture.label,
                 "predictions": dict(picture.predictions),
                 "image": _data_url(np.asarray(picture.image)),
-                "maps": [about for about, _ in _whole_maps(picture, config, size)],
+                "maps": [about for about, _ in maps],
             }
-            for picture in pictures
+            for picture, maps in zip(pictures, whole, strict=True)
         ],
     }
     parts = []
-    for picture in pictures:
+    for picture, maps in zip(pictures, whole, strict=True):
         parts.append(_flat_rows(picture, config, size).astype("<f2"))
-        parts += [shares.ravel().astype("<f2") for _, shares in _whole_maps(picture, config, size)]
+        parts += [shares.ravel().astype("<f2") for _, shares in maps]
     rows = np.concatenate(parts)
     planes = rows.view(np.uint8).reshape(-1, 2)
     text = json.dumps(header, ensure_ascii=False).encode()
@@ -311,19 +313,13 @@ def _image_size(picture: Picture) -> tuple[int, int]:
 
 
 def _check_start(start: Start, config: HATNetConfig, size: tuple[int, int], picture: Picture) -> None:
-    if not 0 <= start.stage < len(config.stages):
-        raise ValueError(f"stage {start.stage} does not exist: {config.name} has stages 0 to {len(config.stages) - 1}")
-    stage = config.stages[start.stage]
-    if not 0 <= start.block < stage.depth:
-        raise ValueError(f"block {start.block} does not exist: stage {start.stage} has blocks 0 to {stage.depth - 1}")
-    if start.head is not None and not 0 <= start.head < stage.heads:
-        raise ValueError(f"head {start.head} does not exist: stage {start.stage} has heads 0 to {stage.heads - 1}")
+    require_place(config, config.layout(*size), start.stage, start.block, start.head)
+    if start.query is not None:
+        token_at(*start.query, size, config.stages[start.stage].stride)  # raises where it is not in the image
     if start.kind not in KINDS:
         raise ValueError(f"kind {start.kind!r} is unknown: {', '.join(KINDS[:-1])} or {KINDS[-1]}")
     if (start.kind == "rollout" and picture.rollout is None) or (start.kind == "class" and not picture.class_maps):
         raise ValueError(f"the {start.kind} map can't be shown first, as {picture.name!r} has none; give it one")
-    if start.query is not None and not (0 <= start.query[0] < size[1] and 0 <= start.query[1] < size[0]):
-        raise ValueError(f"query {start.query} (x, y) lies outside the image of {size[1]} x {size[0]} pixels")
 
 
 def _data_url(image: Array) -> str:

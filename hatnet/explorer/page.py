@@ -88,21 +88,29 @@ def write_maps(
         names: of the images.
         provenance: a sentence that says where the weights come from.
         classes: the names of the classes; without, no prediction is shown, as there is none worth showing.
-        labels: the true class of each image, where it is known.
+        labels: the true class of each image, a list or an array, where it is known.
         normalise: from (C, H, W) in [0, 1] to what the model takes; None where it takes that.
         start: what is shown first.
 
     Raises:
-        ValueError: as `encode` and `attention_maps` do; for more than a browser opens, before the model runs.
+        ValueError: as `encode` and `attention_maps` do. Before the model runs, for more than a browser opens, for
+            images of another shape, if names or labels are too few or too many, and for a label that is no class.
     """
     path = Path(path)
+    if np.ndim(images) != 4:
+        raise ValueError(f"images must be (B, C, H, W), got {np.shape(images)}; image[None] makes a batch of one")
     require_openable(model.config, images.shape[2], images.shape[3], len(images))
-    known: Sequence[int | None] = labels or [None] * len(names)
+    for what, given in (("names", len(names)), ("labels", len(labels) or len(images))):
+        if given != len(images):
+            raise ValueError(f"{given} {what} are given for {len(images)} images")
+    known: Sequence[int | None] = [int(label) for label in labels] or [None] * len(images)
+    for name, label in zip(names, known, strict=True):
+        _require_label(name, label, model.config, classes)
     pictures = [
         look(model, image, name, classes=classes, label=label, normalise=normalise)
         for image, name, label in zip(images, names, known, strict=True)
     ]
-    if path.suffix == ".html":
+    if path.suffix.lower() == ".html":
         write_explorer(path, pictures, config=model.config, provenance=provenance, start=start)
     else:
         write_whole(path, encode(pictures, config=model.config, provenance=provenance, start=start))
@@ -145,7 +153,11 @@ def picture_of(
         classes: the names of the classes; without, no prediction is shown, as there is none worth showing.
         label: the true class, where it is known. It has a class map too, where the network answers another.
         asked: a class whose map is shown first; without, that of the answer.
+
+    Raises:
+        ValueError: for a label that is no class.
     """
+    _require_label(name, label, maps.config, classes)
     scores = np.exp(maps.logits - maps.logits.max())
     probabilities = scores / scores.sum()
     best = np.argsort(-probabilities)[:3]
@@ -167,6 +179,16 @@ def picture_of(
             for index, role in roles.items()
         ],
     )
+
+
+def _require_label(name: str, label: int | None, config: HATNetConfig, classes: Sequence[str]) -> None:
+    """Raise a ValueError for a true class that the network does not have, or that has no name where others have."""
+    count = min(config.num_classes, len(classes) or config.num_classes)
+    if label is not None and not 0 <= label < count:
+        raise ValueError(
+            f"label {label} of {name!r} is not the number of a class: the network has {config.num_classes}, counted "
+            f"from 0, and {len(classes) or 'none'} of them are named"
+        )
 
 
 def _page(title: str, data: bytes) -> str:
