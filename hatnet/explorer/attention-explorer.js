@@ -351,6 +351,14 @@ export function colour(share) {
   return VIRIDIS[low].map((value, channel) => value + (VIRIDIS[low + 1][channel] - value) * (position - low));
 }
 
+/** Black or white, whichever has more contrast on a colour, as WCAG defines it: on every colour one has 4.58. */
+export function inkOn(channels) {
+  const [r, g, b] = channels.map((channel) => Math.round(channel) / 255)
+    .map((share) => (share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4));
+  const light = 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  return 1.05 / (light + 0.05) > (light + 0.05) / 0.05 ? "#fff" : "#000";
+}
+
 const rgb = (channels, opacity = 1) => `rgb(${channels.map(Math.round).join(" ")} / ${opacity})`;
 const RAMP = `linear-gradient(to right, ${VIRIDIS.map((channels) => rgb(channels, OPACITY)).join(", ")}), ${GREY}`;
 
@@ -398,7 +406,10 @@ class Drawing {
     context.globalCompositeOperation = "source-over";
   }
 
-  /** The cells of a row, coloured from 0 to `largest`; with their numbers where they are large enough. */
+  /**
+   * The cells of a row, coloured from 0 to `largest`; with their numbers where they are large enough. The picture shows
+   * through cells, black or white as it may be, so around its number a cell has its full colour.
+   */
   cells(row, largest, numbers) {
     const { context } = this;
     row.values.forEach((value, key) => {
@@ -408,12 +419,18 @@ class Drawing {
       context.fillRect(...spot);
       const width = spot[2] / this.ratio;
       if (!numbers || row.whole || width < 30) return; // of whole maps all but a few would be .000
-      const dark = 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2] < 115;
-      context.fillStyle = dark ? "#fff" : "#000";
       context.font = `${Math.min(width * 0.36, 14) * this.ratio}px system-ui, sans-serif`;
       context.textAlign = "center";
       context.textBaseline = "middle";
-      context.fillText(brief(value), spot[0] + spot[2] / 2, spot[1] + spot[3] / 2);
+      const number = [brief(value), spot[0] + spot[2] / 2, spot[1] + spot[3] / 2];
+      context.save();
+      context.strokeStyle = rgb(channels);
+      context.lineWidth = 5 * this.ratio;
+      context.lineJoin = "round"; // a miter would stand out from the digits as a spike
+      context.strokeText(...number);
+      context.restore();
+      context.fillStyle = inkOn(channels);
+      context.fillText(...number);
     });
   }
 
@@ -488,7 +505,7 @@ class AttentionExplorer extends HTMLElement {
         <div class="of-picture"></div></div>
       <div class="panels">
         <figure class="query">
-          <canvas tabindex="0" role="slider" aria-roledescription="token picker" aria-label="Query token"
+          <canvas tabindex="0" role="slider" aria-roledescription="two-dimensional slider" aria-label="Query token"
             aria-describedby="keys"></canvas>
           <figcaption></figcaption>
         </figure>
@@ -497,7 +514,8 @@ class AttentionExplorer extends HTMLElement {
             <span></span></label>`).join("")}
         </fieldset>
         <figure class="map">
-          <canvas tabindex="0" role="slider" aria-roledescription="key picker" aria-describedby="keys"></canvas>
+          <canvas tabindex="0" role="slider" aria-roledescription="two-dimensional slider"
+            aria-describedby="keys"></canvas>
           <div class="bar" aria-hidden="true"><div class="ramp" style="background: ${RAMP}"><i></i></div>
             <div class="numbers"><span>0</span><span class="even"></span><span class="most"></span></div></div>
           <figcaption></figcaption>
@@ -505,7 +523,8 @@ class AttentionExplorer extends HTMLElement {
       </div>
       <div class="readout"></div>
       <p class="size">${sizeWords(header)}</p>
-      <p class="spoken" id="keys">Arrow keys move it, Home and End go to the first and the last, Escape goes back.</p>
+      <p class="spoken" id="keys">Left and right change the column, up and down the row. Home and End go to the first
+        and the last, Escape goes back.</p>
       <p class="spoken" role="status"></p>`;
     this.shadowRoot.addEventListener("change", ({ target }) => this.set(target));
     for (const label of this.find(".kinds label")) { // with a class, as not every browser that has the rest has :has()
@@ -605,7 +624,7 @@ class AttentionExplorer extends HTMLElement {
     choice[name] = name === "kind" ? value : name === "head" && value === "mean" ? null : Number(value);
     choice.block = Math.min(choice.block, this.stage.depth - 1);
     if (choice.head !== null && choice.head >= this.stage.heads) choice.head = null;
-    if (name === "stage" || name === "kind") this.kept.key = null;
+    if (name === "stage" || name === "kind") this.kept.key = this.passing.key = null; // a cell's place is no token's
     if (name === "stage") this.settings();
     if (name === "picture") this.classes();
     this.show();
@@ -694,7 +713,7 @@ class AttentionExplorer extends HTMLElement {
     const [picker] = this.find(".query canvas");
     picker.tabIndex = this.asked ? 0 : -1;
     picker.setAttribute("aria-disabled", !this.asked);
-    setSlider(picker, query[0] * stage.map[1] + query[1], stage.map[0] * stage.map[1] - 1, `token ${place(query)}`);
+    setSlider(picker, query, [0, stage.map[1] - 1], "token");
     this.speak(row, order);
   }
 
@@ -751,8 +770,10 @@ class AttentionExplorer extends HTMLElement {
     const beyond = row.whole && largestOf(row.values) > most;
     this.find(".most")[0].textContent = `${beyond ? "≥ " : ""}${entryDigits(row, most)}`;
     this.find(".map figcaption")[0].innerHTML = mapWords(kind, stage, row);
-    canvas.setAttribute("aria-label", this.asked ? `Key of the ${kind} map` : `Token of the ${kind} map`);
-    setSlider(canvas, key, row.values.length - 1, `${keyWords(row, key)}, ${entryDigits(row, row.values[key])}`);
+    const map = `the ${kind} map`, keyWord = row.side > 1 ? "cell" : "token";
+    canvas.setAttribute("aria-label", this.asked ? `Key of ${map}` : `Token of ${map}, whole network`);
+    const ends = [row.left, largestOf(ranked(row).map((key) => placeOf(row, key)[1]))];
+    setSlider(canvas, placeOf(row, key), ends, keyWord, `, ${entryDigits(row, row.values[key])}`);
   }
 
   /** The weight of one key, in words and as a formula with its numbers. */
@@ -918,14 +939,15 @@ function follow(canvas, over, keep, show) {
   const share = (at, length) => Math.min(Math.max(at / length, 0), 1); // a finger may slide beyond the border
   const spot = ({ offsetX, offsetY }) => [share(offsetX, canvas.clientWidth), share(offsetY, canvas.clientHeight)];
   const isMouse = ({ pointerType }) => pointerType === "mouse";
+  const isMain = ({ button }) => button === 0; // the others open menus, and scroll
   const choose = (event) => { over(spot(event)); keep(); };
   const leave = () => { over(null); show(); };
-  canvas.addEventListener("pointerdown", (event) => { if (isMouse(event)) choose(event); });
+  canvas.addEventListener("pointerdown", (event) => { if (isMouse(event) && isMain(event)) choose(event); });
   canvas.addEventListener("pointermove", (event) => {
     over(spot(event));
-    (isMouse(event) && event.buttons ? keep : show)();
+    (isMouse(event) && event.buttons & 1 ? keep : show)();
   });
-  canvas.addEventListener("pointerup", (event) => { if (!isMouse(event)) choose(event); });
+  canvas.addEventListener("pointerup", (event) => { if (!isMouse(event) && isMain(event)) choose(event); });
   canvas.addEventListener("pointerleave", leave);
   canvas.addEventListener("pointercancel", leave);
 }
@@ -945,11 +967,16 @@ function choices(name, legend, options) {
   return `<fieldset class="choice ${name}"><legend>${legend}</legend><div>${radios.join("")}</div></fieldset>`;
 }
 
-function setSlider(canvas, value, most, words) {
-  canvas.setAttribute("aria-valuemin", 0);
-  canvas.setAttribute("aria-valuemax", most);
-  canvas.setAttribute("aria-valuenow", value);
-  canvas.setAttribute("aria-valuetext", words);
+/**
+ * What a screen reader is told of a place. ARIA knows sliders of one dimension alone, so as a slider it is that of the
+ * columns: right and End raise its number, left and Home lower it, as they have to. What is spoken, at every step of
+ * either dimension, is the text, which names both.
+ */
+function setSlider(canvas, [row, column], [first, last], word, value = "") {
+  canvas.setAttribute("aria-valuemin", first);
+  canvas.setAttribute("aria-valuemax", last);
+  canvas.setAttribute("aria-valuenow", column);
+  canvas.setAttribute("aria-valuetext", `${word} in row ${row}, column ${column}${value}`);
 }
 
 /** "token (3, 4)", "cell (0, 1)"; as HTML with the letter that formulas have for it. */
@@ -967,7 +994,7 @@ function rowWords(row, order) {
 /** The name of a map and how many keys a row of it has. */
 function kindWords(kind, row, stage) {
   if (!row) return `<b>${KINDS[kind]}</b><small>${isWhole(kind) ? "none stored" : "no windows here"}</small>`;
-  if (row.whole) return `<b>${KINDS[kind]}</b><small>${escape(row.whole.name ?? "all blocks")}</small>`;
+  if (row.whole) return `<b>${KINDS[kind]}</b><small>${escape(row.whole.name ?? "whole network")}</small>`;
   const keys = row.side > 1 ? "cells" : "tokens", name = stage.window || kind !== "global" ? KINDS[kind] : "All tokens";
   return `<b>${name}</b><small>${whole.format(ranked(row).length)} ${keys}</small>`;
 }
@@ -978,7 +1005,8 @@ function mapWords(kind, stage, row) {
     global: stage.window
       ? `Merged cells, each the mean of ${stage.pool} × ${stage.pool} tokens.` : "Every token of the map.",
     composed: "All ways through the block. The colours end at the largest weight beside the query's own.",
-    rollout: "All ways through all blocks, from the mean of the last stage's tokens to those of the first.",
+    rollout: "Rollout of the whole network: all ways through all blocks, from the mean of the last stage's tokens to "
+      + "those of the first. The rollout in a figure is that of its query.",
     class: `What speaks for the class <b>${escape(row.whole?.name)}</b>, over the tokens of the first stage.`,
   };
   if (row.whole) words[kind] += " The colours end where the largest hundredth begins.";

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import http.server
 import itertools
+import re
 import shutil
 import threading
 
@@ -132,7 +133,7 @@ def point(page, which, x, y, act="hover"):
 def query_of(page):
     """Row and column of the query, as screen readers hear them."""
     text = canvas(page, "query").get_attribute("aria-valuetext")
-    return tuple(int(number) for number in text.removeprefix("token (").removesuffix(")").split(","))
+    return tuple(int(number) for number in re.fullmatch(r"token in row (\d+), column (\d+)", text).groups())
 
 
 def plain(text):
@@ -367,7 +368,7 @@ def test_the_keyboard_is_enough(open_explorer, model):
         page.keyboard.press("ArrowUp")
         page.keyboard.press("ArrowLeft")
     assert "cell m = (0, 0)" in text(page, ".finding")
-    assert canvas(page, "map").get_attribute("aria-valuetext").startswith("cell (0,")
+    assert canvas(page, "map").get_attribute("aria-valuetext").startswith("cell in row 0, column 0, 0.")
     page.wait_for_function(
         """document.querySelector("attention-explorer").shadowRoot
         .querySelector("[role=status]").textContent.includes("they sum to 1.000")"""
@@ -392,6 +393,38 @@ def test_the_keyboard_is_enough(open_explorer, model):
     page.locator("input[name=kind][value=global]").focus()
     page.keyboard.press("ArrowDown")
     assert page.locator("input[name=kind][value=composed]").is_checked()
+
+
+def slider(page, which):
+    """The least, the present and the largest value of a canvas, as screen readers know them."""
+    return tuple(int(canvas(page, which).get_attribute(f"aria-value{name}")) for name in ("min", "now", "max"))
+
+
+@pytest.mark.parametrize("kind", ["local", "global", "composed", "class"])
+def test_as_sliders_the_canvases_are_those_of_columns(open_explorer, kind):
+    """Right raises the value, left lowers it, Home and End go to its ends; up and down, which raise and lower a slider
+    too, must not do the opposite: they change what is said alone, which names row and column.
+    """
+    page = open_explorer()
+    choose(page, "stage", 1)
+    choose(page, "kind", kind)
+    which = ["map"] if kind == "class" else ["query", "map"]
+    for one in which:
+        assert canvas(page, one).get_attribute("role") == "slider"
+        assert canvas(page, one).get_attribute("aria-roledescription") == "two-dimensional slider"
+        canvas(page, one).focus()
+        page.keyboard.press("Home")
+        least, at_home, most = slider(page, one)
+        assert at_home == least < most
+        for key, step in {"ArrowRight": 1, "ArrowDown": 0, "ArrowUp": 0, "ArrowLeft": -1}.items():
+            before, said = slider(page, one)[1], canvas(page, one).get_attribute("aria-valuetext")
+            page.keyboard.press(key)
+            assert slider(page, one) == (least, before + step, most)
+            now = canvas(page, one).get_attribute("aria-valuetext")
+            assert now != said
+            assert f", column {before + step}" in now
+        page.keyboard.press("End")
+        assert slider(page, one) == (least, most, most)
 
 
 def test_nothing_is_said_before_something_is_changed(open_explorer):
@@ -435,6 +468,63 @@ def test_there_are_colours_without_light_dark(open_explorer):
     assert page.evaluate(WITHOUT_SUPPORTS) == ["rgb(0, 114, 178)", "rgb(213, 94, 0)"]
 
 
+INKS = """async steps => {
+  const {colour, inkOn} = await import("./attention-explorer.js");
+  return steps.map(share => [colour(share).map(Math.round), inkOn(colour(share))]);
+}"""
+
+NUMBERS_DRAWN = """() => {
+  window.drawn = [];
+  const {strokeText, fillText} = CanvasRenderingContext2D.prototype;
+  CanvasRenderingContext2D.prototype.strokeText = function (...number) {
+    window.drawn.push(["halo", this.strokeStyle, this.lineWidth / devicePixelRatio, ...number]);
+    strokeText.apply(this, number);
+  };
+  CanvasRenderingContext2D.prototype.fillText = function (...number) {
+    window.drawn.push(["ink", this.fillStyle, 0, ...number]);
+    fillText.apply(this, number);
+  };
+}"""
+
+
+def light(colour):
+    """Relative luminance, as WCAG defines it, of #rrggbb or three channels."""
+    channels = [int(colour[start : start + 2], 16) for start in (1, 3, 5)] if isinstance(colour, str) else colour
+    shares = [channel / 255 for channel in channels]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+def contrast(one, other):
+    low, high = sorted((light(one), light(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_numbers_in_cells_can_be_read_on_every_colour_of_the_map(open_explorer):
+    """A contrast of at least 4.5 at every step: black or white, whichever has more."""
+    inks = open_explorer().evaluate(INKS, [index / 100 for index in range(101)])
+    assert len({tuple(channels) for channels, _ in inks}) > 90
+    for channels, ink in inks:
+        ink = {"#fff": "#ffffff", "#000": "#000000"}[ink]
+        assert contrast(channels, ink) >= 4.5, channels
+        assert contrast(channels, ink) == max(contrast(channels, "#000000"), contrast(channels, "#ffffff"))
+
+
+def test_numbers_in_cells_can_be_read_whatever_the_picture_below_them(open_explorer):
+    """The picture shows through cells, not beside their digits: those have the cell's full colour around them."""
+    page = open_explorer()
+    page.evaluate(NUMBERS_DRAWN)
+    choose(page, "kind", "global")
+    drawn = page.evaluate("drawn")
+    assert len(drawn) == 2 * 4 * 6  # as many cells, halo and ink each
+    for halo, ink in zip(drawn[::2], drawn[1::2], strict=True):
+        assert (halo[0], ink[0]) == ("halo", "ink")
+        assert halo[3:] == ink[3:]  # the same digits at the same place
+        assert halo[2] >= 4  # pixels, half of them around
+        assert re.fullmatch("#[0-9a-f]{6}", halo[1])  # opaque
+        assert contrast(halo[1], ink[1]) >= 4.5
+
+
 BRIGHTNESS = """(canvas, [x, y]) => {
   const [r, g, b] = canvas.getContext("2d").getImageData(x * canvas.width, y * canvas.height, 1, 1).data;
   return 0.2126 * r + 0.7152 * g + 0.0722 * b;
@@ -454,6 +544,40 @@ def test_cells_are_drawn_where_they_belong(open_explorer, model, images):
 
     highest, lowest = (np.unravel_index(index, row.shape) for index in (row.argmax(), row.argmin()))
     assert brightness(highest) > brightness(lowest) + 50
+
+
+def test_another_kind_does_not_take_a_cell_under_the_mouse_for_a_token(open_explorer):
+    """The mouse rests on the map while the keyboard changes the kind: what is explained is the largest again."""
+    page = open_explorer()
+    choose(page, "kind", "global")
+    point(page, "map", 0.01, 0.99)
+    assert "cell m = (3, 0)" in text(page, ".finding")
+    page.locator("input[name=kind][value=global]").focus()
+    page.keyboard.press("ArrowDown")
+    assert page.locator("input[name=kind][value=composed]").is_checked()
+    assert "token j = (8, 15)" in text(page, ".finding")  # itself, by the residuals
+    assert "rank 1 of" in text(page, ".finding")
+    point(page, "map", 0.01, 0.98)  # until it moves
+    assert "token j = (15, 0)" in text(page, ".finding")
+
+
+@pytest.mark.parametrize(("button", "kept"), [("left", True), ("right", False), ("middle", False)])
+def test_only_the_main_button_keeps_what_it_is_on(open_explorer, button, kept):
+    """The others open menus or scroll; where they are held and moved, too."""
+    page = open_explorer()
+    choose(page, "kind", "global")
+    away, finding = page.locator("attention-explorer .size"), text(page, ".finding")
+    for which, found in (
+        ("map", lambda: text(page, ".finding") != finding),
+        ("query", lambda: query_of(page) != (8, 15)),
+    ):
+        box = canvas(page, which).bounding_box()
+        page.mouse.move(box["x"] + 3, box["y"] + box["height"] - 3)
+        page.mouse.down(button=button)
+        page.mouse.move(box["x"] + 4, box["y"] + box["height"] - 4)
+        page.mouse.up(button=button)
+        away.hover()
+        assert found() == kept, which
 
 
 STICKING_OUT = """() => {
@@ -540,7 +664,7 @@ def test_numbers_of_a_trained_network_are_those_of_python(open_explorer, trained
             point(page, "map", x, y)
             words = plain(canvas(page, "map").get_attribute("aria-valuetext"))
             if weight >= 1e-4:
-                assert words == f"cell ({place[0]}, {place[1]}), {shown(float(weight))}"
+                assert words == f"cell in row {place[0]}, column {place[1]}, {shown(float(weight))}"
 
 
 def test_maps_of_the_whole_network_have_no_query(open_explorer, trained, garments):
@@ -556,6 +680,9 @@ def test_maps_of_the_whole_network_have_no_query(open_explorer, trained, garment
         assert page.locator(f"attention-explorer input[name={name}]").first.is_disabled()
     assert canvas(page, "query").get_attribute("aria-disabled") == "true"
     assert "no query, stage, block or head" in text(page, ".query figcaption")
+    assert "Rollout whole network" in text(page, ".kinds")  # where a figure's is that of a query
+    assert text(page, ".map figcaption").startswith("Rollout of the whole network: ")
+    assert canvas(page, "map").get_attribute("aria-label") == "Token of the rollout map, whole network"
     assert not page.locator("attention-explorer fieldset.class").is_visible()
 
     choose(page, "kind", "class")
