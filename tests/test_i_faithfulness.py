@@ -349,10 +349,11 @@ def test_what_the_page_concludes_holds_in_the_kept_record():
         assert max(maps, key=lambda name: interval(of[name].size).mean) == "gradient"
         assert signs["gradient"] == signs["last-attention"] == (1, 0)
         assert signs["grad-cam"] == (0, 0)
-        assert signs["rollout"][0] == 1
+        assert signs["rollout"][0] == signs["grad-cam-early"][0] == 1
     assert set.intersection(*better_by_both) == {"class-map"}
     first, second = record.settings.baselines
     assert better_by_both[0] == {"class-map", "rollout"}
+    assert told_apart(record.score(second, "rollout"), record.score(second, "random"))["deletion"] == 0
     assert told_apart(record.score(first, "last-attention"), record.score(first, "random"))["size"] == -1
     assert told_apart(record.score(second, "grad-cam-early"), record.score(second, "random"))["deletion"] == -1
     for name in ("class-map", "rollout"):
