@@ -313,6 +313,18 @@ def test_figures_and_tables_are_made_of_the_record_alone(found, tmp_path):
     assert "rollout" in tables.page(found)
 
 
+def test_bands_are_95_percent_intervals_as_in_the_tables(found):
+    """Of 10 images: Student's t with 9 degrees of freedom is 2.26."""
+    pytest.importorskip("matplotlib")
+    from hatnet.faithfulness.draw import draw_curves
+
+    (band,) = draw_curves(found).axes[0].collections  # of random maps
+    points = band.get_paths()[0].vertices
+    for x, (_, error) in zip((0, 50, 100), found.score("mean", "random").insertion_curve, strict=True):
+        heights = points[points[:, 0] == x][:, 1]
+        assert np.ptp(heights) == pytest.approx(2 * 2.26 * error)
+
+
 @pytest.mark.skipif(not KEPT.is_file(), reason="no study is kept")
 def test_the_kept_tables_and_figures_are_those_of_the_kept_record(tmp_path):
     """And the page includes them, so its numbers can't part from the record."""
