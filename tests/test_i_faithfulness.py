@@ -18,6 +18,7 @@ from hatnet.data import DataError, open_data
 from hatnet.data.transforms import for_testing
 from hatnet.faithfulness import METHODS, Asked, Settings, area, curve, descending, occlusion, read, study, tables, write
 from hatnet.faithfulness.baselines import baseline, blur
+from hatnet.faithfulness.command import faithfulness
 from hatnet.faithfulness.correlation import ranks, spearman
 from hatnet.faithfulness.curves import counts
 from hatnet.faithfulness.grad_cam import Watched, grad_cam
@@ -496,8 +497,22 @@ def test_what_the_page_concludes_holds_in_the_kept_record():
         (["--steps", "0"], "steps=0 must be a whole number from 1"),
         (["--checkpoint", "missing.safetensors"], "no checkpoint file at missing.safetensors"),
         (["--data", "fashion-subst"], "did you mean 'fashion-subset'?"),
+        (
+            ["--patch", "28"],
+            "patch=28 leaves too few patches of images of 28 x 28 pixels to rank (1, at least 4 are needed)",
+        ),
+        (["--patch", "1024"], "give a smaller one, such as 4"),
+        (["--memory", "0"], "memory=0.0 must be a number of GiB above 0"),
+        (["--memory", "inf"], "memory=inf must be a number of GiB above 0"),
+        (["--memory", "0.001"], "of 1 image of 28 x 28 pixels take"),
+        (["--data", "cifar10"], "Add --download"),
         (["--out", "nowhere/study"], "no folder nowhere"),
+        (["--out", "."], ". is a folder; give --out a name in it, such as faithfulness"),
+        (["--out", "/"], "/ is a folder; give --out a name in it, such as /faithfulness"),
         (["--record", "missing.json"], "no record at missing.json"),
+        (["--record", str(KEPT), "--out", "."], ". is a folder"),
+        (["--record", str(KEPT), "--seed", "1", "--data-dir", "x"], "so --seed, --data-dir can't be given with it"),
+        (["--record", str(KEPT), "--page", "--out", "x"], "leave out either --page or --out"),
         (["--page"], "give it with --record"),
     ],
 )
@@ -512,6 +527,44 @@ def test_bad_input_is_refused_before_anything_is_done(arguments, words, tmp_path
     assert exit_.value.code == 2
     assert words in capsys.readouterr().err.replace("\n", " ")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("folder", "taken is a folder; give --out a name in it, such as taken/faithfulness"),
+        ("folder of a file", "taken.json is a folder; give --out another name"),
+        ("matplotlib", "the figures need matplotlib"),
+        ("rights", "nothing may be written to the folder"),
+    ],
+)
+def test_what_could_not_be_written_is_refused_before_the_data_is_opened(wrong, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hatnet.faithfulness.command.open_data", lambda *_: pytest.fail("the data was opened"))
+    if wrong.startswith("folder"):
+        Path("taken" if wrong == "folder" else "taken.json").mkdir()
+    elif wrong == "matplotlib":
+        monkeypatch.setattr("hatnet.faithfulness.command.find_spec", lambda _: None)
+    else:
+        monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(ValueError, match=words):
+        faithfulness(out=Path("taken"))
+
+
+def test_a_kept_record_is_not_overwritten_by_its_own_tables(tmp_path):
+    (tmp_path / "kept.txt").write_bytes(KEPT.read_bytes())
+    with pytest.raises(ValueError, match=r"kept.txt would be overwritten"):
+        faithfulness(record=tmp_path / "kept.txt", out=tmp_path / "kept")
+
+
+def test_data_is_fetched_where_that_is_asked_for(tmp_path, monkeypatch):
+    def opened(name, folder, download):
+        raise DataError(f"{name} in {folder}: {download}")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hatnet.faithfulness.command.open_data", opened)
+    with pytest.raises(DataError, match="cifar10 in kept: True"):
+        faithfulness(data="cifar10", data_dir=Path("kept"), download=True)
 
 
 def test_without_the_library_grad_cam_is_refused_with_what_to_do(monkeypatch):
