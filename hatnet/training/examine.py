@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from hatnet.checkpoints import about, is_ours, load
+from hatnet.config import HATNetConfig
 from hatnet.data import DataError, Split
 from hatnet.data.transforms import for_testing, require_side
 from hatnet.files import write_whole
@@ -21,7 +22,7 @@ from hatnet.training.batches import batches_for_testing
 from hatnet.training.evaluate import Evaluation, evaluate
 from hatnet.training.opening import Bar, no_bar, open_together, without_broken_files
 from hatnet.training.processes import World
-from hatnet.training.recipes import RECIPES, from_json
+from hatnet.training.recipes import RECIPES, Recipe, from_json
 
 
 @dataclass(frozen=True)
@@ -91,17 +92,29 @@ def examine(
     split = open_together(data or known["data"], data_dir, download, world)
     _require_fit(model.config.num_classes, model.config.in_channels, known, split, weights)
     split = without_broken_files(split, data_dir, world, parts=("test",), bar=bar)
-    recipe = from_json(known["recipe"]) if "recipe" in known else RECIPES["imagenet"]
+    recipe = _recipe_of(model.config, known, weights)
     if recipe.crop_padding is not None:
         advice = f"the test takes images as they are, as the training of {weights} did; store them in that size"
         require_side(split.test, split.name, recipe.image_size, advice)
-    if known:
+    if "mean" in known and "std" in known:
         split = _normalised_as(split, known)
     batches = batches_for_testing(split.test, for_testing(recipe, split), world.rank, world.size, batch_size, workers)
     model = model.to(world.device).float()
     with bar("testing", None) as step:
         found = evaluate(model, _counted(batches, step), world)
     return Examination(weights, split.name, split.classes, found)
+
+
+def _recipe_of(config: HATNetConfig, known: Mapping[str, Any], weights: Path) -> Recipe:
+    """That of the training, which says how images are prepared; where it is not known, as ImageNet's are for photos."""
+    if "recipe" in known:
+        return from_json(known["recipe"])
+    if config.name == "micro" or config.in_channels != 3:
+        raise DataError(
+            f"{weights} doesn't say how it was trained, so it is not known how images have to be prepared: evaluate "
+            "a file that hatnet train wrote, or one of a published variant"
+        )
+    return RECIPES["imagenet"]
 
 
 def draw(found: Examination, path: Path) -> None:
