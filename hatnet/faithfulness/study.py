@@ -101,7 +101,7 @@ def pieces(settings: Settings) -> int:
 def check(settings: Settings, source: Source, data: Split, limit: int = 2 * GIB) -> None:
     """Raise a ValueError where the study can't be made."""
     require_suited(source.model.config, source.about, data, "the network")
-    recipe, each = recipe_for_testing(source.about), settings.images // len(data.classes)
+    recipe, each = _recipe(source), settings.images // len(data.classes)
     if patches(settings, source) < FEWEST:
         raise ValueError(
             f"patch={settings.patch} leaves too few patches of images of {recipe.image_size} x {recipe.image_size} "
@@ -124,9 +124,13 @@ def check(settings: Settings, source: Source, data: Split, limit: int = 2 * GIB)
     require_size(recipe, data, "the network")
 
 
+def _recipe(source: Source) -> Recipe:
+    return recipe_for_testing(source.model.config, source.about, "the network")
+
+
 def patches(settings: Settings, source: Source) -> int:
     """How many an image is cut into."""
-    return ceil(recipe_for_testing(source.about).image_size / settings.patch) ** 2
+    return ceil(_recipe(source).image_size / settings.patch) ** 2
 
 
 def at_once(settings: Settings, source: Source, limit: int) -> int:
@@ -135,7 +139,7 @@ def at_once(settings: Settings, source: Source, limit: int) -> int:
     Raises:
         ValueError: if one image takes more.
     """
-    side, item = recipe_for_testing(source.about).image_size, next(source.model.parameters()).element_size()
+    side, item = _recipe(source).image_size, next(source.model.parameters()).element_size()
     gradients = any(METHODS[method].needs_gradients for method in settings.methods)
     batch = BATCH
     while True:
@@ -151,7 +155,7 @@ def at_once(settings: Settings, source: Source, limit: int) -> int:
 
 def chosen(settings: Settings, source: Source, data: Split) -> tuple[Tensor, Tensor]:
     """The first test images of every class, prepared as the network is tested on them, and their labels."""
-    indices, recipe = balanced(data.test.labels, settings.images // len(data.classes)), recipe_for_testing(source.about)
+    indices, recipe = balanced(data.test.labels, settings.images // len(data.classes)), _recipe(source)
     images = (data.test.image(int(index)) for index in indices)
     if recipe.crop_padding is None:
         prepare = for_testing(recipe, data)

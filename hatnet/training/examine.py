@@ -92,7 +92,7 @@ def examine(
     split = open_together(data or known["data"], data_dir, download, world)
     require_suited(model.config, known, split, str(weights))
     split = without_broken_files(split, data_dir, world, parts=("test",), bar=bar)
-    recipe = recipe_for_testing(known)
+    recipe = recipe_for_testing(model.config, known, str(weights))
     require_size(recipe, split, str(weights))
     split = normalised_as(split, known)
     batches = batches_for_testing(split.test, for_testing(recipe, split), world.rank, world.size, batch_size, workers)
@@ -141,9 +141,25 @@ def draw(found: Examination, path: Path) -> None:
     write_whole(path, picture.getvalue())
 
 
-def recipe_for_testing(known: Mapping[str, Any]) -> Recipe:
-    """The recipe that says how test images are prepared: that of the training, the paper's where none is known."""
-    return from_json(known["recipe"]) if "recipe" in known else RECIPES["imagenet"]
+def recipe_for_testing(config: HATNetConfig, known: Mapping[str, Any], weights: str) -> Recipe:
+    """The recipe that says how test images are prepared: that of the training, or for photos the paper's.
+
+    Args:
+        config: of the network.
+        known: `hatnet.checkpoints.about` of its weights.
+        weights: for the message: what they are called.
+
+    Raises:
+        DataError: where no recipe is known and the network is not for photos.
+    """
+    if "recipe" in known:
+        return from_json(known["recipe"])
+    if config.name == "micro" or config.in_channels != 3:
+        raise DataError(
+            f"{weights} doesn't say how it was trained, so it is not known how images have to be prepared: take a file "
+            "that hatnet train wrote, or one of a published variant"
+        )
+    return RECIPES["imagenet"]
 
 
 def require_suited(config: HATNetConfig, known: Mapping[str, Any], data: Split, weights: str) -> None:
