@@ -57,7 +57,7 @@ def about(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         FileNotFoundError, CheckpointError: if there is no such file, or it is damaged.
     """
-    found: dict[str, Any] = json.loads(_read_safetensors(Path(path))[1].get("about", "{}"))
+    found: dict[str, Any] = json.loads(_read_safetensors(Path(path), tensors=False)[1].get("about", "{}"))
     return found
 
 
@@ -92,7 +92,7 @@ def is_ours(path: str | os.PathLike[str]) -> bool:
         FileNotFoundError, CheckpointError: if there is no such file, or it is a truncated one.
     """
     path = Path(path)
-    return path.suffix == ".safetensors" and _read_safetensors(path)[1].get("format") == "hatnet"
+    return path.suffix == ".safetensors" and _read_safetensors(path, tensors=False)[1].get("format") == "hatnet"
 
 
 def read_file(path: Path) -> Mapping[str, object]:
@@ -101,7 +101,9 @@ def read_file(path: Path) -> Mapping[str, object]:
         return _read_safetensors(path)[0]
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint file at {path}")
-    if not (zipfile.is_zipfile(path) or path.read_bytes()[:1] == b"\x80"):  # what torch.save writes, now and long ago
+    with path.open("rb") as file:
+        first = file.read(1)
+    if not (zipfile.is_zipfile(path) or first == b"\x80"):  # what torch.save writes, now and long ago
         raise CheckpointError(f"{path} is truncated or no checkpoint of PyTorch")
     try:
         with warnings.catch_warnings(action="ignore"):  # of odd pickles, which are refused in a moment
@@ -113,21 +115,23 @@ def read_file(path: Path) -> Mapping[str, object]:
             "while it is read, so it was not read. Where you trust the file, load it yourself and pass its state dict "
             "instead of its path."
         ) from error
-    except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+    except Exception as error:  # half a pickle fails in any way, IndexError and AttributeError included
         raise CheckpointError(f"{path} is truncated or no checkpoint of PyTorch") from error
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not a state dict")
     return content
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read_safetensors(path: Path, tensors: bool = True) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a file, none of them where they are not asked for, and what it says about them."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint file at {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 no mapping
+            names = file.keys() if tensors else ()
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     except SafetensorError as error:
         hint = "; for the authors' .pth files use load_official" if path.suffix != ".safetensors" else ""
         raise CheckpointError(f"{path} is truncated or not a safetensors file{hint}") from error

@@ -188,15 +188,15 @@ COMMANDS: dict[str, Callable[..., None]] = {
 def main() -> None:
     """Entry point of `hatnet`; wrong input ends with a message and exit status 2, not with a traceback."""
     try:
-        if sys.argv[1:2] == ["train"] and not "".join(sys.argv[2:3]).startswith("-"):
-            get_recipe("".join(sys.argv[2:3]))  # names the nearest one, where tyro would speak of misplaced options
+        if sys.argv[1:2] == ["train"] and sys.argv[2:] and not sys.argv[2].startswith("-"):
+            get_recipe(sys.argv[2])  # names the nearest one, where tyro would speak of misplaced options
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
             prog="hatnet",
             description="Vision Transformers with Hierarchical Attention.",
             config=(tyro.conf.CascadeSubcommandArgs,),  # options in any order after the last subcommand
         )
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except MemoryError as error:

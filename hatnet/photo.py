@@ -52,10 +52,10 @@ def open_image(path: Path, mode: Literal["RGB", "L"]) -> Image.Image:
         FileNotFoundError: if there is no such file.
         ValueError: if it is not an image that can be read, or its pixels have no known white.
     """
-    from PIL import ImageOps
-
     with _opened(path) as file:
-        return _in_8_bits(ImageOps.exif_transpose(file)).convert(mode)
+        turn = _turn(file)  # before the pixels are read, which makes a TIFF upright by itself
+        image = _in_8_bits(file).convert(mode)
+        return image if turn is None else image.transpose(turn)
 
 
 def resized(image: Image.Image, size: int, square: bool) -> Image.Image:
@@ -85,9 +85,13 @@ def size_of_image(path: Path) -> tuple[int, int]:
     >>> size_of_image(CHELSEA)
     (300, 451)
     """
+    from PIL.Image import Transpose
+
     with _opened(path) as file:
-        lies_on_its_side = file.getexif().get(ORIENTATION, 1) >= 5
-        width, height = file.size[::-1] if lies_on_its_side else file.size
+        on_its_side = _turn(file) in (
+            Transpose.TRANSPOSE, Transpose.ROTATE_270, Transpose.TRANSVERSE, Transpose.ROTATE_90
+        )  # fmt: skip
+        width, height = file.size[::-1] if on_its_side else file.size
     return height, width
 
 
@@ -100,8 +104,26 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as file:
             yield file
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged files make decoders fail in any way, struct.error and TypeError included
         raise ValueError(f"{path} can't be read as an image: {error}") from error
+
+
+def _turn(file: Image.Image) -> Image.Transpose | None:
+    """What makes an image upright, by its EXIF; None where nothing has to be done.
+
+    `ImageOps.exif_transpose` writes all of EXIF anew as well, and fails where a part that no one needs is damaged.
+    """
+    from PIL.Image import Transpose
+
+    if file.format == "TIFF":
+        return None  # Pillow turns it while reading
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM, 5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90,
+    }  # fmt: skip
+    return turns.get(file.getexif().get(ORIENTATION, 1))
 
 
 def _in_8_bits(image: Image.Image) -> Image.Image:
@@ -111,7 +133,8 @@ def _in_8_bits(image: Image.Image) -> Image.Image:
     if image.mode[0] not in "IF":
         return image
     pixels = np.asarray(image)
-    if image.mode == "F" or pixels.min() < 0 or pixels.max() > 65535:
+    # 32 bits that use no more than 8 may be either
+    if image.mode == "F" or pixels.min() < 0 or pixels.max() > 65535 or (image.mode == "I" and pixels.max() < 256):
         raise ValueError(
             f"its pixels (mode {image.mode}) go from {pixels.min():g} to {pixels.max():g}, and which is white is not "
             "known; save it with 8 or 16 bits a channel"

@@ -328,7 +328,7 @@ BUGS = (
     Bug(
         "trained weights to start from left in their file",
         "hatnet/training/loop.py",
-        "not start_from(self.model, weights_file(Path(recipe.weights)))",
+        "not start_from(model, weights, data.classes)",
         "Path(recipe.weights).exists()",
         TRAINING + "test_a_training_can_start_from_trained_weights",
     ),

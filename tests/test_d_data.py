@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -258,6 +259,34 @@ def test_broken_files_are_left_out_however_their_folder_is_spelled(tmp_path, mon
     broken = broken_files(absolute, tmp_path / "kept", step=lambda _: pytest.fail("looked again"))
     assert broken == [absolute.paths[1]]
     assert len(absolute.without(set(broken))) == 5
+
+
+MAKE = 0x10F  # of EXIF: who made the camera
+
+
+@pytest.mark.parametrize("damaged", [0x100, 0x11A])
+def test_a_photo_with_damaged_facts_about_it_is_turned_upright_all_the_same(damaged, tmp_path):
+    """Tags that should hold numbers hold words; one such photo must not end the reading of all."""
+    exif = Image.Exif()
+    exif[0x112] = 6  # to be turned by 90 degrees
+    exif[MAKE] = "words"
+    order = ">" if b"MM" in exif.tobytes()[:8] else "<"
+    words, numbers = (struct.pack(f"{order}HH", tag, 2) for tag in (MAKE, damaged))  # 2: text
+    facts = exif.tobytes().replace(words, numbers)
+    assert facts != exif.tobytes()
+    write_folder(tmp_path)
+    photo = tmp_path / "train" / "cat" / "0.jpg"
+    Image.new("RGB", (40, 30)).save(photo, exif=facts)
+    data = open_data(f"folder:{tmp_path}")
+    assert broken_files(data.train, tmp_path / "kept") == []
+    assert data.train.image(data.train.paths.index(photo)).shape == (3, 40, 30)
+
+
+def test_an_answer_that_can_not_be_kept_is_an_error_before_files_are_read(tmp_path):
+    data = open_data(f"folder:{write_folder(tmp_path / 'data')}")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        broken_files(data.train, tmp_path / "file", step=lambda _: pytest.fail("read a file"))
 
 
 def test_a_link_that_leads_nowhere_is_a_broken_file(tmp_path):

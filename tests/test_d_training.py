@@ -25,14 +25,14 @@ from torch.nn import functional as F
 
 from hatnet.checkpoints import CheckpointError, about, load, save
 from hatnet.cli import main
-from hatnet.data import DataError, ImageFolder, ImageTensor, Split, open_data
+from hatnet.data import DataError, ImageFolder, ImageTensor, Split, fingerprint, open_data
 from hatnet.data.transforms import for_testing
 from hatnet.network import HATNet, create_model
 from hatnet.training import NonFiniteLossError, Training, Watch, World, join
 from hatnet.training.average import WeightAverage
 from hatnet.training.batches import batches_for_testing
 from hatnet.training.evaluate import Evaluation, evaluate
-from hatnet.training.examine import Examination
+from hatnet.training.examine import Examination, examine
 from hatnet.training.folder import COLUMNS, read_metrics
 from hatnet.training.initial import fan_in, first_recipe
 from hatnet.training.order import Order
@@ -209,6 +209,14 @@ def test_evaluation_equals_counting_one_image_at_a_time():
     assert math.isclose(found.loss, float(np.mean(losses)), rel_tol=1e-5)
     assert found.accuracy == float(confusion.diagonal().sum()) / 23
     assert math.isclose(np.nansum(np.array(found.class_accuracy) * confusion.sum(1).numpy()) / 23, found.accuracy)
+
+
+def test_a_process_alone_asks_no_device(monkeypatch):
+    """On a GPU the answer would have to be waited for, after every step."""
+    monkeypatch.setattr(World, "sum", lambda *_: pytest.fail("asked the device"))
+    assert ALONE.any(True)
+    assert not ALONE.any(False)
+    assert ALONE.of_first(7) == 7
 
 
 # --- Interruptions ---------------------------------------------------------------------------------------------------
@@ -431,6 +439,17 @@ def test_trained_weights_of_other_classes_lend_all_but_their_classifier(tmp_path
     assert mine["classifier.weight"].shape == (10, 16)
 
 
+def test_a_classifier_of_as_many_other_classes_is_not_taken_over(whole, tmp_path):
+    """Ten kinds of trees are not ten kinds of clothes."""
+    trees = replace(small_data(), classes=tuple(f"tree {number}" for number in range(10)))
+    recipe = replace(SMALL, weights=str(whole / "last.safetensors"))
+    training = Training(recipe, trees, tmp_path, ALONE, build=thin)
+    assert training.fresh_classifier
+    trained = load(whole / "last.safetensors").state_dict()
+    assert not torch.equal(training.model.classifier.weight, trained["classifier.weight"])
+    assert torch.equal(training.model.stem.conv1.weight, trained["stem.conv1.weight"])
+
+
 def test_a_training_from_trained_weights_goes_on_without_their_file(whole, tmp_path):
     weights = tmp_path / "weights.safetensors"
     weights.write_bytes((whole / "last.safetensors").read_bytes())
@@ -523,6 +542,47 @@ def test_a_state_of_another_recipe_is_refused_with_the_differences(whole):
 def test_a_state_of_other_data_is_refused_with_the_differences(whole):
     with pytest.raises(CheckpointError, match=r"of other data(.|\n)*training images: 70 here, 80 there"):
         Training(SMALL, small_data(train=7), whole, ALONE, resume=True, build=thin)
+    data = small_data()
+    inverted = replace(data, train=ImageTensor(255 - data.train.pixels, data.train.labels))
+    with pytest.raises(CheckpointError, match=r"of other data(.|\n)*pixels or files: \w+ here, \w+ there"):
+        Training(SMALL, inverted, whole, ALONE, resume=True, build=thin)
+
+
+def test_other_files_are_other_data_wherever_their_folder_lies(tmp_path):
+    one, moved, renamed = (open_data(f"folder:{write_folder(tmp_path / name)}") for name in ("one", "moved", "renamed"))
+    assert fingerprint(one) == fingerprint(moved)
+    renamed.train.paths[0] = renamed.train.paths[0].with_name("another.png")
+    assert fingerprint(one) != fingerprint(renamed)
+
+
+def test_a_finished_run_whose_state_has_gone_is_not_begun_again(tmp_path):
+    run(tmp_path)
+    before = (tmp_path / "run.json").read_text()
+    (tmp_path / "state.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"state.safetensors has gone, so its run can't be gone on from"):
+        run(tmp_path, resume=True)
+    assert (tmp_path / "run.json").read_text() == before
+
+
+def test_what_can_be_refused_at_once_is_refused_before_all_images_are_read(tmp_path, monkeypatch, capsys):
+    """Reading a million files to say that the folder is taken would cost an hour."""
+    data = write_folder(tmp_path / "data", images=8, size=(28, 28))
+    monkeypatch.setattr("hatnet.training.command.without_broken_files", lambda *_, **__: pytest.fail("read images"))
+    command = ["hatnet", "train", "fashion-quick", "--data", f"folder:{data}", "--batch-size", "8", "--slice-size", "8"]
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "run.json").write_text("{}")
+    for options, message in (
+        (["--out", "taken"], "holds a run already"),
+        (["--weights", "none.safetensors"], "no weights to start from"),
+        (["--batch-size", "64", "--slice-size", "64"], "batch_size=64 is more than the 16 images there are"),
+        (["--precision", "float16", "--device", "cpu"], "is for GPUs"),
+        (["--workers", "-1"], "workers=-1 must not be negative"),
+    ):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [*command, *options])
+        with pytest.raises(SystemExit):
+            main()
+        assert message in capsys.readouterr().err
 
 
 def test_a_run_that_goes_on_says_when_it_did_and_clears_up_after_a_kill(tmp_path):
@@ -665,6 +725,17 @@ def test_the_command_line_says_what_is_wrong_before_it_starts(arguments, message
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("error", [RuntimeError, TypeError])
+def test_a_defect_keeps_its_traceback(error, monkeypatch):
+    def fail(*_, **__):
+        raise error("a defect")
+
+    monkeypatch.setattr("hatnet.training.command.examine", fail)
+    monkeypatch.setattr(sys, "argv", ["hatnet", "evaluate", str(Path(__file__)), "--device", "cpu"])
+    with pytest.raises(error, match="a defect"):
+        main()
+
+
 @pytest.mark.parametrize(
     ("raised", "cause"),
     [
@@ -690,16 +761,6 @@ def test_too_little_memory_is_an_error_with_advice(raised, cause, monkeypatch, c
     assert error.startswith(f"error: {cause}")
     assert "\nHalve --slice-size (train" in error
     assert "--batch-size (evaluate)" in error
-
-
-def test_an_error_of_ours_keeps_its_traceback(monkeypatch):
-    def fail(*_, **__):
-        raise RuntimeError("a defect")
-
-    monkeypatch.setattr("hatnet.training.command.examine", fail)
-    monkeypatch.setattr(sys, "argv", ["hatnet", "evaluate", str(Path(__file__)), "--device", "cpu"])
-    with pytest.raises(RuntimeError, match="a defect"):
-        main()
 
 
 def test_evaluation_from_the_command_line_draws_and_writes(whole, tmp_path, monkeypatch, capsys):
@@ -753,6 +814,16 @@ def test_evaluation_of_images_of_another_size_is_refused(tmp_path, monkeypatch, 
     with pytest.raises(SystemExit):
         main()
     assert "cat/0.png has 28 x 40 pixels, image_size=28: the test takes images as they are" in capsys.readouterr().err
+
+
+def test_weights_that_do_not_say_how_images_are_prepared_are_not_evaluated_by_guess(tmp_path):
+    data = write_folder(tmp_path / "data", images=2, size=(28, 28))
+    save(create_model("micro", num_classes=2), tmp_path / "micro.safetensors", {"note": "made by hand"})
+    with pytest.raises(DataError, match="micro.safetensors doesn't say how it was trained"):
+        examine(tmp_path / "micro.safetensors", ALONE, data=f"folder:{data}", data_dir=tmp_path / "kept")
+    save(create_model("tiny", num_classes=2), tmp_path / "tiny.safetensors", {"note": "made by hand"})
+    found = examine(tmp_path / "tiny.safetensors", ALONE, data=f"folder:{data}", data_dir=tmp_path / "kept")
+    assert found.evaluation.images == 4
 
 
 def test_evaluation_on_other_classes_is_refused(tmp_path, monkeypatch, capsys):

@@ -14,7 +14,7 @@ from hatnet.ablation import ARMS, MATCHED, Record, Settings, build, fit, read, w
 from hatnet.ablation.arms import BASE, CONFIG
 from hatnet.ablation.command import ablation
 from hatnet.ablation.matching import TOLERANCE, parts
-from hatnet.ablation.measurement import Ablation, measure_times, trainer
+from hatnet.ablation.measurement import Ablation, machine, measure_times, trainer
 from hatnet.ablation.record import DATA, Network, Run, Times, differences
 from hatnet.ablation.statistics import complete_seeds, residual, student
 from hatnet.ablation.statistics import differences as against_base
@@ -266,11 +266,15 @@ def test_arms_are_trained_with_one_recipe_on_the_same_images_in_the_same_order(t
 
 
 def test_times_are_taken_in_turns_of_every_arm():
-    found = measure_times(SETTINGS, ["none", "h-mhsa"], CPU, rounds=2)
+    found = measure_times(SETTINGS, ["none", "h-mhsa"], CPU, Watch(), rounds=2)
     assert [times.what for times in found] == ["forward", "step"]
     for times in found:
         assert {arm: len(seconds) for arm, seconds in times.seconds.items()} == {"none": 2, "h-mhsa": 2}
         assert all(second > 0 for seconds in times.seconds.values() for second in seconds)
+
+
+def test_timing_ends_when_it_is_asked_to(tmp_path):
+    assert measure_times(SETTINGS, ["none"], CPU, Watch(stop=True)) is None
 
 
 # --- Bad input -------------------------------------------------------------------------------------------------------
@@ -288,6 +292,8 @@ def test_times_are_taken_in_turns_of_every_arm():
         (["--figure", "figure.png"], "name it figure.svg"),
         (["--record", "missing.json"], "no record at missing.json"),
         (["--device", "cuda:99"], "device 'cuda:99' can't be used here"),
+        (["--threads", "0"], "threads=0 must be at least 1"),
+        (["--workers", "-1"], "workers=-1 must not be negative"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_done(arguments, words, tmp_path, monkeypatch, capsys):
@@ -303,16 +309,20 @@ def test_bad_input_is_refused_before_anything_is_done(arguments, words, tmp_path
 
 
 def test_a_folder_with_another_ablation_is_refused_and_the_difference_named(tmp_path):
-    write(Record("2026-01-01", {}, Settings("fashion-subset", 7), []), tmp_path / "ablation.json")
+    other = Record("2026-01-01", machine(CPU), Settings("fashion-subset", 7), [])
+    write(other, tmp_path / "ablation.json")
     with pytest.raises(ValueError, match=r"another ablation; give another --out:\nepochs: 1 here, 7 there"):
+        Ablation(SETTINGS, ["local"], 1, tmp_path, CPU)
+    write(replace(other, settings=SETTINGS, machine=other.machine | {"threads": 99}), tmp_path / "ablation.json")
+    with pytest.raises(ValueError, match=r"another ablation; give another --out:\nthreads: \d+ here, 99 there"):
         Ablation(SETTINGS, ["local"], 1, tmp_path, CPU)
 
 
 def test_a_record_of_other_networks_is_not_gone_on_from():
     made = Network.of(SETTINGS.fit("local"))
     record = Record("2026-01-01", {}, SETTINGS, [replace(made, widths=[1, 2, 3])])
-    assert "the network local" in differences(record, SETTINGS)[0]
-    assert not differences(replace(record, networks=[made]), SETTINGS)
+    assert "the network local" in differences(record, SETTINGS, {})[0]
+    assert not differences(replace(record, networks=[made]), SETTINGS, {})
 
 
 # --- The record, and what is made of it ------------------------------------------------------------------------------
@@ -404,7 +414,7 @@ KEPT = DOCS / "measurements" / "ablation-subset-cpu.json"
 
 def test_the_kept_record_is_whole_and_of_the_networks_of_today():
     record = read(KEPT)
-    assert not differences(record, record.settings)
+    assert not differences(record, record.settings, record.machine)
     assert record.settings == Settings("fashion-subset", DATA["fashion-subset"].epochs)
     assert {(run.arm, run.seed) for run in record.runs} == {(arm, seed) for arm in MATCHED for seed in range(3)}
     assert all(len(run.accuracy) == record.settings.epochs for run in record.runs)

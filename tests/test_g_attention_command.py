@@ -181,13 +181,21 @@ def test_pixels_whose_white_is_not_known_are_refused(tmp_path):
         read_picture(tmp_path / "map.tiff", 1, 28, square=True)
 
 
-@pytest.mark.parametrize(("orientation", "size"), [(1, (20, 30)), (6, (30, 20))])
-def test_the_size_is_known_before_the_image_is_read(tmp_path, orientation, size):
+@pytest.mark.parametrize("kind", ["jpg", "png", "tiff"])
+@pytest.mark.parametrize(("orientation", "size"), [(1, (20, 30)), (3, (20, 30)), (6, (30, 20)), (9, (20, 30))])
+def test_the_size_is_known_before_the_image_is_read(tmp_path, kind, orientation, size):
     photo = Image.new("RGB", (30, 20))
     photo.getexif()[0x0112] = orientation
-    photo.save(tmp_path / "photo.jpg", exif=photo.getexif())
-    assert shown_size(tmp_path / "photo.jpg", 20, square=False) == size
-    assert read_picture(tmp_path / "photo.jpg", 3, 20, square=False).shape[:2] == size
+    photo.save(tmp_path / f"photo.{kind}", exif=photo.getexif())
+    assert shown_size(tmp_path / f"photo.{kind}", 20, square=False) == size
+    assert read_picture(tmp_path / f"photo.{kind}", 3, 20, square=False).shape[:2] == size
+
+
+def test_32_bits_that_use_no_more_than_8_are_refused(tmp_path):
+    """White may be 255 or 65535, so the picture may be bright or black."""
+    Image.fromarray(np.full((28, 28), 200, dtype=np.int32)).save(tmp_path / "map.tiff")
+    with pytest.raises(ValueError, match=r"its pixels \(mode I\) go from 200 to 200, and which is white is not known"):
+        read_picture(tmp_path / "map.tiff", 1, 28, square=True)
 
 
 def test_weights_that_are_not_finite_are_named_and_nothing_is_drawn(run, tmp_path):

@@ -14,9 +14,11 @@ from torch.nn import functional as F
 
 import hatnet
 from hatnet.attention_maps.source import Source, find_source
-from hatnet.data import open_data
+from hatnet.data import DataError, open_data
+from hatnet.data.transforms import for_testing
 from hatnet.faithfulness import METHODS, Asked, Settings, area, curve, descending, occlusion, read, study, tables, write
 from hatnet.faithfulness.baselines import baseline, blur
+from hatnet.faithfulness.command import faithfulness
 from hatnet.faithfulness.correlation import ranks, spearman
 from hatnet.faithfulness.curves import counts
 from hatnet.faithfulness.grad_cam import Watched, grad_cam
@@ -24,9 +26,12 @@ from hatnet.faithfulness.methods import to_pixels
 from hatnet.faithfulness.patches import over_patches, swap
 from hatnet.faithfulness.record import MEASURES
 from hatnet.faithfulness.statistics import BETTER, gain, interval, mean_score, told_apart
-from hatnet.faithfulness.study import pieces, untrained
+from hatnet.faithfulness.study import BATCH, at_once, check, chosen, patches, pieces, untrained
+from hatnet.training.examine import normalised_as
 from hatnet.training.initial import before_training
+from hatnet.training.recipes import RECIPES, to_json
 from tests.pictures import assert_same_picture
+from tests.test_d_data import write_folder
 
 PAGE = Path(__file__).parents[1] / "docs" / "faithfulness.md"
 KEPT = Path(__file__).parents[1] / "docs" / "measurements" / "faithfulness.json"
@@ -270,6 +275,107 @@ def test_the_first_untrained_network_is_the_one_that_training_began_with():
     assert not torch.equal(first.classifier.weight, second.classifier.weight)
 
 
+@pytest.mark.parametrize("initial", ["authors", "fan-in"])
+def test_every_untrained_network_is_drawn_as_the_training_s_recipe_says(initial):
+    """Else the table would mix two distributions of weights."""
+    shipped = find_source(pretrained="fashion-mnist")
+    source = knowing(shipped, recipe={**shipped.about["recipe"], "initial_weights": initial})
+    first, second, third = (
+        float(new.stages[0].blocks[0].attention.projection.weight.detach().std())
+        for new in untrained(source, Settings())
+    )
+    assert second == pytest.approx(first, rel=0.1)
+    assert third == pytest.approx(first, rel=0.1)
+    assert (first < 0.03) == (initial == "authors")  # a standard deviation of 0.02, or far more for so few channels
+
+
+def test_a_record_says_where_it_is_not_known_how_the_training_began(found):
+    assert found.initial_weights == "fan-in"
+    assert "How this training began is not known" not in tables.page(found)
+    small = replace(found.settings, methods=("random",), untrained=1)
+    source = knowing(find_source(pretrained="fashion-mnist"), started_from={"file": "elsewhere.pth"})
+    record = study(small, source, open_data("fashion-subset"))
+    assert record.initial_weights == "unknown"
+    assert "How this training began is not known" in tables.page(record)
+
+
+def test_pixels_are_normalised_as_the_weights_were_trained():
+    """By what the checkpoint says, whatever data set the images are from."""
+    data, shipped = open_data("fashion-subset"), find_source(pretrained="fashion-mnist")
+    other = knowing(shipped, mean=[0.5], std=[0.25])
+    images, others = (chosen(Settings(), one, normalised_as(data, one.about))[0] for one in (shipped, other))
+    assert torch.allclose(images * 0.353 + 0.286, others * 0.25 + 0.5, atol=1e-6)
+    small = Settings(images=10, methods=("brightness",), baselines=("mean",), patch=14, steps=1)
+    assert study(small, other, data).probability != study(small, shipped, data).probability
+
+
+# --- Photos ----------------------------------------------------------------------------------------------------------
+
+
+def knowing(source, **changes):
+    """A source whose weights say something else of their training."""
+    return replace(source, about={**source.about, **changes})
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """(source, data): weights trained on photos that are resized to 64 pixels, and photos of two sizes."""
+    folder = write_folder(tmp_path_factory.mktemp("photos"), images=4)
+    for name, size in (("wide", (90, 70)), ("tall", (60, 110))):
+        write_folder(folder.parent / name, images=1, size=size)
+    for image, other in (("cat/0.png", "wide"), ("dog/1.png", "tall")):
+        (folder.parent / other / "val" / image[:3] / "0.png").rename(folder / "val" / image)
+    data = open_data(f"folder:{folder}")
+    recipe = replace(RECIPES["imagenette"], variant="micro", image_size=64, data=data.name)
+    torch.manual_seed(0)
+    known = {"recipe": to_json(recipe), "classes": list(data.classes), "image_size": 64}
+    return Source(hatnet.create_model("micro", num_classes=2).eval(), "weights of a test", known), data
+
+
+def test_photos_of_many_sizes_are_prepared_as_hatnet_evaluate_does_it(photos):
+    source, data = photos
+    images, labels = chosen(Settings(images=8), source, data)
+    prepare = for_testing(replace(RECIPES["imagenette"], image_size=64), data)
+    assert images.shape == (8, 3, 64, 64)
+    assert torch.equal(images, torch.stack([prepare(data.test.image(index)) for index in range(8)]))
+    assert labels.tolist() == [0] * 4 + [1] * 4
+
+
+def test_where_memory_is_short_fewer_images_are_taken_at_once_and_the_study_is_the_same(photos):
+    source, data = photos
+    small = Settings(images=8, methods=("class-map", "gradient"), baselines=("mean",), patch=16, steps=2, untrained=1)
+    one = next(limit for limit in (2**power for power in range(40)) if fits(small, source, limit))
+    assert at_once(small, source, one) == 1
+    assert at_once(small, source, 8 * one) in (6, 12)  # BATCH is halved to 25, 12, 6
+    assert at_once(small, source, 2**31) == BATCH
+    alone, together = (study(small, source, data, limit=limit) for limit in (one, 2**31))
+    for a, b in zip(alone.scores, together.scores, strict=True):
+        assert a.insertion == pytest.approx(b.insertion, abs=1e-3)
+    assert alone.patches == patches(small, source) == 16
+    assert alone.initial_weights == "authors"
+
+
+def fits(settings, source, limit):
+    try:
+        return at_once(settings, source, limit) > 0
+    except ValueError:
+        return False
+
+
+def test_tiny_on_photos_needs_no_more_than_the_usual_memory():
+    """50 images at once would take more; so would the class map of fewer."""
+    source = Source(hatnet.create_model("tiny"), "random weights")
+    assert 1 <= at_once(Settings(), source, 2**31) < BATCH
+    assert at_once(Settings(methods=("rollout",)), source, 2**31) > at_once(Settings(), source, 2**31)
+
+
+def test_what_does_not_fit_memory_is_refused_before_any_image_is_read(photos, monkeypatch):
+    source, data = photos
+    monkeypatch.setattr(type(data.test), "image", lambda *_: pytest.fail("an image was read"))
+    with pytest.raises(ValueError, match=r"of 1 image of 64 x 64 pixels take .* GiB"):
+        study(Settings(images=8), source, data, limit=1000)
+
+
 def test_the_mean_of_several_scores_is_that_of_each_image(found):
     one = replace(found.scores[0], insertion=[0.1, 0.5])
     assert mean_score([one, replace(one, insertion=[0.3, 0.5])]).insertion == pytest.approx([0.2, 0.5])
@@ -313,6 +419,18 @@ def test_figures_and_tables_are_made_of_the_record_alone(found, tmp_path):
     assert "rollout" in tables.page(found)
 
 
+def test_bands_are_95_percent_intervals_as_in_the_tables(found):
+    """Of 10 images: Student's t with 9 degrees of freedom is 2.26."""
+    pytest.importorskip("matplotlib")
+    from hatnet.faithfulness.draw import draw_curves
+
+    (band,) = draw_curves(found).axes[0].collections  # of random maps
+    points = band.get_paths()[0].vertices
+    for x, (_, error) in zip((0, 50, 100), found.score("mean", "random").insertion_curve, strict=True):
+        heights = points[points[:, 0] == x][:, 1]
+        assert np.ptp(heights) == pytest.approx(2 * 2.26 * error)
+
+
 @pytest.mark.skipif(not KEPT.is_file(), reason="no study is kept")
 def test_the_kept_tables_and_figures_are_those_of_the_kept_record(tmp_path):
     """And the page includes them, so its numbers can't part from the record."""
@@ -349,10 +467,11 @@ def test_what_the_page_concludes_holds_in_the_kept_record():
         assert max(maps, key=lambda name: interval(of[name].size).mean) == "gradient"
         assert signs["gradient"] == signs["last-attention"] == (1, 0)
         assert signs["grad-cam"] == (0, 0)
-        assert signs["rollout"][0] == 1
+        assert signs["rollout"][0] == signs["grad-cam-early"][0] == 1
     assert set.intersection(*better_by_both) == {"class-map"}
     first, second = record.settings.baselines
     assert better_by_both[0] == {"class-map", "rollout"}
+    assert told_apart(record.score(second, "rollout"), record.score(second, "random"))["deletion"] == 0
     assert told_apart(record.score(first, "last-attention"), record.score(first, "random"))["size"] == -1
     assert told_apart(record.score(second, "grad-cam-early"), record.score(second, "random"))["deletion"] == -1
     for name in ("class-map", "rollout"):
@@ -378,8 +497,22 @@ def test_what_the_page_concludes_holds_in_the_kept_record():
         (["--steps", "0"], "steps=0 must be a whole number from 1"),
         (["--checkpoint", "missing.safetensors"], "no checkpoint file at missing.safetensors"),
         (["--data", "fashion-subst"], "did you mean 'fashion-subset'?"),
+        (
+            ["--patch", "28"],
+            "patch=28 leaves too few patches of images of 28 x 28 pixels to rank (1, at least 4 are needed)",
+        ),
+        (["--patch", "1024"], "give a smaller one, such as 4"),
+        (["--memory", "0"], "memory=0.0 must be a number of GiB above 0"),
+        (["--memory", "inf"], "memory=inf must be a number of GiB above 0"),
+        (["--memory", "0.001"], "of 1 image of 28 x 28 pixels take"),
+        (["--data", "cifar10"], "Add --download"),
         (["--out", "nowhere/study"], "no folder nowhere"),
+        (["--out", "."], ". is a folder; give --out a name in it, such as faithfulness"),
+        (["--out", "/"], "/ is a folder; give --out a name in it, such as /faithfulness"),
         (["--record", "missing.json"], "no record at missing.json"),
+        (["--record", str(KEPT), "--out", "."], ". is a folder"),
+        (["--record", str(KEPT), "--seed", "1", "--data-dir", "x"], "so --seed, --data-dir can't be given with it"),
+        (["--record", str(KEPT), "--page", "--out", "x"], "leave out either --page or --out"),
         (["--page"], "give it with --record"),
     ],
 )
@@ -396,12 +529,66 @@ def test_bad_input_is_refused_before_anything_is_done(arguments, words, tmp_path
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("folder", "taken is a folder; give --out a name in it, such as taken/faithfulness"),
+        ("folder of a file", "taken.json is a folder; give --out another name"),
+        ("matplotlib", "the figures need matplotlib"),
+        ("rights", "nothing may be written to the folder"),
+    ],
+)
+def test_what_could_not_be_written_is_refused_before_the_data_is_opened(wrong, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hatnet.faithfulness.command.open_data", lambda *_: pytest.fail("the data was opened"))
+    if wrong.startswith("folder"):
+        Path("taken" if wrong == "folder" else "taken.json").mkdir()
+    elif wrong == "matplotlib":
+        monkeypatch.setattr("hatnet.faithfulness.command.find_spec", lambda _: None)
+    else:
+        monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(ValueError, match=words):
+        faithfulness(out=Path("taken"))
+
+
+def test_a_kept_record_is_not_overwritten_by_its_own_tables(tmp_path):
+    (tmp_path / "kept.txt").write_bytes(KEPT.read_bytes())
+    with pytest.raises(ValueError, match=r"kept.txt would be overwritten"):
+        faithfulness(record=tmp_path / "kept.txt", out=tmp_path / "kept")
+
+
+def test_data_is_fetched_where_that_is_asked_for(tmp_path, monkeypatch):
+    def opened(name, folder, download):
+        raise DataError(f"{name} in {folder}: {download}")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hatnet.faithfulness.command.open_data", opened)
+    with pytest.raises(DataError, match="cifar10 in kept: True"):
+        faithfulness(data="cifar10", data_dir=Path("kept"), download=True)
+
+
 def test_without_the_library_grad_cam_is_refused_with_what_to_do(monkeypatch):
     monkeypatch.setattr("hatnet.faithfulness.grad_cam.find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"pip install 'hatnet\[faithfulness\]'; or leave grad-cam"):
         study(Settings(images=10), find_source(pretrained="fashion-mnist"), open_data("fashion-subset"))
 
 
-def test_a_network_of_other_images_is_refused():
-    with pytest.raises(ValueError, match="takes 3 channels, the images of fashion-subset have 1"):
-        study(Settings(images=10), find_source(variant="micro"), open_data("fashion-subset"))
+def test_a_network_of_other_images_is_refused(photos):
+    data, shipped = open_data("fashion-subset"), find_source(pretrained="fashion-mnist")
+    coloured = Source(hatnet.create_model("micro", num_classes=10), "random weights")
+    with pytest.raises(ValueError, match="takes images of 3 channels, those of fashion-subset have 1"):
+        study(Settings(images=10), coloured, data)
+    with pytest.raises(ValueError, match="knows 2 classes, fashion-subset has 10"):
+        check(Settings(images=10), photos[0], data)
+    with pytest.raises(ValueError, match=r"was trained on the classes ankle boot, bag, .*, fashion-subset has t-shirt"):
+        check(Settings(images=10), knowing(shipped, classes=list(data.classes[::-1])), data)
+    larger = knowing(shipped, recipe={**shipped.about["recipe"], "image_size": 32})
+    with pytest.raises(ValueError, match="have 28 x 28 pixels, image_size=32: the test takes images as they are"):
+        check(Settings(images=10), larger, data)
+
+
+def test_a_class_with_too_few_images_is_named(photos):
+    source, data = photos
+    few = replace(data, test=data.test.without({data.test.paths[0], data.test.paths[1]}))
+    with pytest.raises(DataError, match="has 2 test images of cat, but images=6 takes 3 of each class; give at most 4"):
+        check(Settings(images=6), source, few)

@@ -17,7 +17,7 @@ from hatnet.ablation.measurement import Ablation, trainer
 from hatnet.ablation.record import DATA, Record, Settings, read
 from hatnet.console import console
 from hatnet.data import open_data
-from hatnet.device import usable_device
+from hatnet.device import usable_device, use_threads
 from hatnet.files import write_whole
 from hatnet.training import Watch, loop
 from hatnet.training.stopping import stoppable
@@ -68,8 +68,9 @@ def ablation(
         Settings(data, 1)  # raises, and names the nearest
     settings = Settings(data, DATA[data].epochs if epochs is None else epochs)
     check_arms(arms)
-    if threads is not None:
-        torch.set_num_threads(threads)
+    use_threads(threads)
+    if workers is not None and workers < 0:
+        raise ValueError(f"workers={workers} must not be negative")
     target = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if workers is None:
         workers = 0 if target.type == "cpu" else min(8, os.cpu_count() or 1)

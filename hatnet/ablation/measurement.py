@@ -18,6 +18,7 @@ from hatnet.data import Split
 from hatnet.scaling import measurement as scaling
 from hatnet.scaling import record as scaling_record
 from hatnet.training import Training, Watch, World
+from hatnet.training.loop import precision_of
 
 ROUNDS = 15  # of timing
 BATCH = 64  # images of a timed call
@@ -38,13 +39,14 @@ class Ablation:
             raise ValueError(f"seeds={seeds!r} must be a whole number from 1 to 1000")
         self.settings, self.arms, self.seeds, self.folder, self.device = settings, arms, seeds, folder, device
         self.path = folder / "ablation.json"
+        here = machine(device)
         if self.path.exists():
             self.record = read(self.path)
-            different = differences(self.record, settings)
+            different = differences(self.record, settings, here)
             if different:
                 raise ValueError(f"{self.path} is of another ablation; give another --out:\n" + "\n".join(different))
         else:
-            self.record = Record(_now(), machine(device), settings, [])
+            self.record = Record(_now(), here, settings, [])
 
     @property
     def missing(self) -> list[tuple[str, int]]:
@@ -81,7 +83,11 @@ class Ablation:
             return False
         if any(set(self.arms) - set(times.seconds) for times in self.record.times) or not self.record.times:
             next_run("times", 0)
-            self.record.times = measure_times(self.settings, [n.arm for n in self.record.networks], self.device)
+            arms = [network.arm for network in self.record.networks]
+            times = measure_times(self.settings, arms, self.device, watch)
+            if times is None:
+                return False
+            self.record.times = times
             write(self.record, self.path)
         return True
 
@@ -111,12 +117,16 @@ def trainer(settings: Settings, data: Split, device: torch.device, workers: int)
     return train
 
 
-def measure_times(settings: Settings, arms: Sequence[str], device: torch.device, rounds: int = ROUNDS) -> list[Times]:
+def measure_times(
+    settings: Settings, arms: Sequence[str], device: torch.device, watch: Watch, rounds: int = ROUNDS
+) -> list[Times] | None:
     """Time a forward pass and a step of training for every arm, in turns: a slow minute of the machine hits all alike.
 
-    A round takes each arm once, in an order drawn anew. On a CPU the processor's time counts, so that waiting for
-    other programs does not.
+    A round takes each arm once, in an order drawn anew, in the precision of the training. With one thread of a CPU the
+    processor's time counts, so that waiting for other programs does not. None where `watch` stopped it.
     """
+    precision = precision_of(settings.recipe(0), device)
+    autocast = torch.autocast(device.type, precision, enabled=precision is not torch.float32)
     models = {arm: build(settings.fit(arm)).to(device).to(memory_format=torch.channels_last) for arm in arms}
     optimisers = {arm: torch.optim.AdamW(models[arm].parameters(), lr=1e-6, fused=True) for arm in arms}
     generator = torch.Generator().manual_seed(0)
@@ -125,11 +135,13 @@ def measure_times(settings: Settings, arms: Sequence[str], device: torch.device,
     labels = torch.randint(settings.images.classes, (BATCH,), generator=generator).to(device)
 
     def forward(arm: str) -> None:
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast:
             models[arm].eval()(images)
 
     def step(arm: str) -> None:
-        F.cross_entropy(models[arm].train()(images), labels).backward()
+        with autocast:
+            loss = F.cross_entropy(models[arm].train()(images), labels)
+        loss.backward()
         optimisers[arm].step()
         optimisers[arm].zero_grad()
 
@@ -141,6 +153,8 @@ def measure_times(settings: Settings, arms: Sequence[str], device: torch.device,
     for number in range(rounds + 1):  # the first warms up
         for times in found:
             for arm in order.sample(list(arms), len(arms)):
+                if watch.stop:
+                    return None
                 _synchronise(device)
                 start = clock()
                 calls[times.what](arm)

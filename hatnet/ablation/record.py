@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
@@ -168,9 +169,17 @@ def read(path: Path) -> Record:
     return record
 
 
-def differences(record: Record, settings: Settings) -> list[str]:
-    """In what an earlier record was of something else; the arms and seeds may grow."""
+MACHINE = ("cpu", "gpu", "device", "threads", "torch")  # what accuracies and times stand on
+
+
+def differences(record: Record, settings: Settings, machine: Mapping[str, str | int]) -> list[str]:
+    """In what an earlier record was of something else, or made elsewhere; the arms and seeds may grow."""
     found = [
+        f"{name}: {machine.get(name)} here, {record.machine.get(name)} there"
+        for name in MACHINE
+        if machine.get(name) != record.machine.get(name)
+    ]
+    found += [
         f"{entry.name}: {getattr(settings, entry.name)} here, {getattr(record.settings, entry.name)} there"
         for entry in fields(Settings)
         if getattr(settings, entry.name) != getattr(record.settings, entry.name)

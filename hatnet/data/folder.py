@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
@@ -37,6 +38,10 @@ class ImageFolder:
             DataError: if the file can't be read as an image.
         """
         return read_image(self.paths[index])
+
+    def content(self) -> bytes:
+        """The names of the files and of the folders they are in, wherever the whole may lie."""
+        return b"\n".join(os.fsencode(Path(*path.parts[-2:])) for path in self.paths)
 
     def without(self, broken: set[Path]) -> ImageFolder:
         """The same images but for some files."""
@@ -100,17 +105,22 @@ def broken_files(
         cache: where answers are kept.
         workers: threads that decode.
         step: called after each file, for a progress bar.
+
+    Raises:
+        OSError: if nothing can be written to `cache`, before a file is read.
     """
     record = answer_file(images, cache)
     if record.is_file():
         return [images.paths[index] for index in json.loads(record.read_text())["broken"]]
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=cache):  # an hour of reading should not end in an answer that can't be kept
+        pass
     broken = []
     with ThreadPoolExecutor(workers) as pool:
         for index, readable in enumerate(pool.map(_is_readable, images.paths)):
             if not readable:
                 broken.append(index)
             step(images.paths[index].name)
-    cache.mkdir(parents=True, exist_ok=True)
     paths = [images.paths[index] for index in broken]
     # Places are read again, since another run may spell the paths in another way; paths are for people.
     content = {"images": len(images), "broken": broken, "files": [str(path) for path in paths]}

@@ -28,6 +28,10 @@ class Images(Protocol):
         """One image, (C_in, H, W), uint8."""
         ...
 
+    def content(self) -> bytes:
+        """What tells these images from others of as many: their pixels, or the names of their files."""
+        ...
+
 
 @dataclass(frozen=True)
 class ImageTensor:
@@ -42,6 +46,10 @@ class ImageTensor:
     def image(self, index: int) -> Tensor:
         """One image, (C_in, H, W), uint8: a view."""
         return self.pixels[index]
+
+    def content(self) -> bytes:
+        """All pixels."""
+        return self.pixels.numpy().tobytes()
 
     def part(self, indices: Tensor) -> ImageTensor:
         """Those images alone, in that order."""
@@ -80,15 +88,20 @@ class Split:
 
 
 def fingerprint(data: Split) -> dict[str, int | str]:
-    """What a training that goes on must find as it left it: how many images, of which classes, in which order."""
-    digest = blake2b("\n".join(data.classes).encode(), digest_size=8)
-    for images in (data.train, data.test):
-        digest.update(images.labels.numpy().tobytes())
+    """What a training that goes on must find as it left it: the images, their classes and their order.
+
+    Of images in files the names count, not the pixels, for which a million files would have to be read.
+    """
+    labels, images = blake2b("\n".join(data.classes).encode(), digest_size=8), blake2b(digest_size=8)
+    for part in (data.train, data.test):
+        labels.update(part.labels.numpy().tobytes())
+        images.update(part.content())
     return {
         "training images": len(data.train),
         "test images": len(data.test),
         "classes": len(data.classes),
-        "names and labels": digest.hexdigest(),
+        "names and labels": labels.hexdigest(),
+        "pixels or files": images.hexdigest(),
     }
 
 

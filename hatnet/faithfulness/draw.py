@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from hatnet.ablation.statistics import student
 from hatnet.faithfulness.baselines import BASELINES
 from hatnet.faithfulness.curves import counts
 from hatnet.faithfulness.methods import METHODS
@@ -38,7 +39,6 @@ MEASURES = {
     "occlusion": "rank correlation with the\nfall of the logit",
     "size": "rank correlation with the\nlogit's absolute change",
 }
-T95 = 1.97  # of some hundred images
 BANDS = ("class-map", "gradient-input", "random")  # of all, none could be told from another
 LINES: dict[str, Literal["-", "-.", "--"]] = {"attention": "-", "gradient": "-.", "control": "--"}
 
@@ -69,6 +69,7 @@ def draw_curves(record: Record) -> Figure:
 
 
 def _curves(axes: Axes, record: Record, baseline: str, way: str) -> None:
+    t = student(record.settings.images - 1)  # as in the tables
     for method, (colour, marker) in LOOKS.items():
         score = record.score(baseline, method)
         if score is None:
@@ -76,7 +77,7 @@ def _curves(axes: Axes, record: Record, baseline: str, way: str) -> None:
         means, errors = zip(*getattr(score, f"{way}_curve"), strict=True)
         patches = record.patches
         at = [100 * count / patches for count in counts(patches, len(means) - 1)]
-        low, high = ([mean + sign * T95 * error for mean, error in zip(means, errors, strict=True)] for sign in (-1, 1))
+        low, high = ([mean + sign * t * error for mean, error in zip(means, errors, strict=True)] for sign in (-1, 1))
         if method in BANDS:
             axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.plot(at, means, color=colour, marker=marker, markersize=4, linewidth=1.2, linestyle=_line(method))

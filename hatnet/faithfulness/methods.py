@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hatnet.attention_maps import AttentionMaps, attention_maps
+from hatnet.attention_maps.maps import GIB
 from hatnet.attention_maps.rollout import through_convolution, through_stem
 from hatnet.config import nearest
 from hatnet.faithfulness.grad_cam import grad_cam
@@ -26,6 +27,7 @@ class Asked:
     labels: Tensor  # the class of each that is to be explained, (B,)
     covered: Tensor  # the baseline of each image
     generator: torch.Generator  # of random maps
+    limit: int = 2 * GIB  # bytes that attention weights, and gradients with them, may take
 
     @property
     def size(self) -> tuple[int, int]:
@@ -35,7 +37,7 @@ class Asked:
     @cached_property
     def attention(self) -> AttentionMaps:
         """Of all images."""
-        return attention_maps(self.model, self.images)
+        return attention_maps(self.model, self.images, self.limit)
 
     @cached_property
     def gradient(self) -> Tensor:
@@ -118,6 +120,11 @@ class Method:
     def needs_network(self) -> bool:
         """Whether it changes with the weights."""
         return self.kind != "control"
+
+    @property
+    def needs_gradients(self) -> bool:
+        """Whether the network runs backward for it, for which all maps between its layers are kept."""
+        return self.kind == "gradient" or self.draw is class_map
 
 
 METHODS = {

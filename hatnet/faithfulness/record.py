@@ -89,6 +89,9 @@ class Record:
     patches: int  # of an image
     right: float  # part of the images that is classified right
     probability: float  # of the class that is explained, the one that the network answers: mean
+    # How the untrained networks' weights are drawn: as the training's recipe says (authors or fan-in), or unknown where
+    # none is known, and then fan-in. Nothing in records from before this was noted.
+    initial_weights: str = ""
     ends: list[End] = field(default_factory=list)
     scores: list[Score] = field(default_factory=list)
     likenesses: list[Likeness] = field(default_factory=list)

@@ -5,19 +5,21 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from importlib.util import find_spec
+from math import ceil
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hatnet.attention_maps.maps import GIB, require_memory
 from hatnet.attention_maps.source import Source
 from hatnet.data import Split
 from hatnet.data.images import DataError, balanced
+from hatnet.data.transforms import for_testing
 from hatnet.faithfulness.baselines import baseline
 from hatnet.faithfulness.correlation import spearman
 from hatnet.faithfulness.curves import area, curve, descending
@@ -28,14 +30,17 @@ from hatnet.faithfulness.patches import over_patches
 from hatnet.faithfulness.record import End, Likeness, Record, Score, Settings, rounded
 from hatnet.network import HATNet
 from hatnet.scaling.measurement import cpu_model
-from hatnet.training.initial import before_training, fan_in
+from hatnet.training.examine import normalised_as, recipe_for_testing, require_size, require_suited
+from hatnet.training.initial import before_training, fan_in, first_recipe
+from hatnet.training.recipes import Recipe
 
-BATCH = 50  # images at once
+BATCH = 50  # images at once, fewer where memory does not do
+FEWEST = 4  # patches of an image, to be ranked
 
 Step = Callable[[str], None]
 
 
-def study(settings: Settings, source: Source, data: Split, step: Step = lambda _: None) -> Record:
+def study(settings: Settings, source: Source, data: Split, step: Step = lambda _: None, limit: int = 2 * GIB) -> Record:
     """Draw the maps of test images and score each by the trained network.
 
     Args:
@@ -43,16 +48,19 @@ def study(settings: Settings, source: Source, data: Split, step: Step = lambda _
         source: the trained network.
         data: whose test part is used.
         step: called after each piece of work with its name.
+        limit: bytes that attention weights, and gradients with them, may take.
 
     Raises:
-        ValueError: if data and network don't fit, or Captum is asked for and missing.
+        ValueError: if data and network don't fit, one image takes more than `limit`, or Captum is asked for and
+            missing.
     """
     start = time.process_time()
-    check(settings, source, data)
-    trained, new = source.model.eval(), untrained(source, settings)
-    images, labels = chosen(settings, data)
+    check(settings, source, data, limit)
+    data, batch = normalised_as(data, source.about), at_once(settings, source, limit)
+    trained, new, recipe = source.model.eval(), untrained(source, settings), began(source)
+    images, labels = chosen(settings, source, data)
     with torch.inference_mode():
-        probabilities = torch.cat([trained(batch).softmax(dim=1) for batch in images.split(BATCH)])
+        probabilities = torch.cat([trained(some).softmax(dim=1) for some in images.split(batch)])
     answers = probabilities.argmax(dim=1)
     record = Record(
         datetime.now(UTC).isoformat(timespec="seconds"), machine(), 0.0, settings,
@@ -60,11 +68,12 @@ def study(settings: Settings, source: Source, data: Split, step: Step = lambda _
         patches=over_patches(images[:1, 0], settings.patch).shape[1],
         right=round(float((answers == labels).float().mean()), 4),
         probability=round(float(probabilities.amax(dim=1).mean()), 4),
+        initial_weights="unknown" if recipe is None else recipe.initial_weights,
     )  # fmt: skip
     generator = torch.Generator().manual_seed(settings.seed)
     for number, name in enumerate(settings.baselines):
         covered = baseline(name, images, data.mean, data.std, settings.blur)
-        trial = Trial(settings, name, trained, images, answers, covered, generator)
+        trial = Trial(settings, name, trained, images, answers, covered, generator, batch, limit)
         record.ends.append(trial.end(data.classes))
         record.scores.append(trial.score("occlusion", "trained", [trial.falls]))
         step(f"{name}: occlusion")
@@ -89,46 +98,96 @@ def pieces(settings: Settings) -> int:
     return len(settings.baselines) * (1 + len(settings.methods)) + settings.untrained * again
 
 
-def check(settings: Settings, source: Source, data: Split) -> None:
+def check(settings: Settings, source: Source, data: Split, limit: int = 2 * GIB) -> None:
     """Raise a ValueError where the study can't be made."""
-    config = source.model.config
-    if config.in_channels != data.channels:
+    require_suited(source.model.config, source.about, data, "the network")
+    recipe, each = _recipe(source), settings.images // len(data.classes)
+    if patches(settings, source) < FEWEST:
         raise ValueError(
-            f"the network takes {config.in_channels} channels, the images of {data.name} have {data.channels}"
+            f"patch={settings.patch} leaves too few patches of images of {recipe.image_size} x {recipe.image_size} "
+            f"pixels to rank ({patches(settings, source)}, at least {FEWEST} are needed); give a smaller one, such as "
+            f"{max(recipe.image_size // 7, 1)}"
         )
-    if config.num_classes != len(data.classes):
-        raise ValueError(f"the network knows {config.num_classes} classes, {data.name} has {len(data.classes)}")
     if settings.images % len(data.classes) or settings.images > len(data.test):
         raise ValueError(
             f"images={settings.images} must be a multiple of the {len(data.classes)} classes, at most {len(data.test)}"
         )
+    there = data.test.labels.bincount(minlength=len(data.classes))
+    if int(there.min()) < each:
+        raise DataError(
+            f"{data.name} has {int(there.min())} test images of {data.classes[int(there.argmin())]}, but "
+            f"images={settings.images} takes {each} of each class; give at most {int(there.min()) * len(data.classes)}"
+        )
     if any(method.startswith("grad-cam") for method in settings.methods):
         require_captum()
+    at_once(settings, source, limit)  # raises where not even one image does
+    require_size(recipe, data, "the network")
 
 
-def chosen(settings: Settings, data: Split) -> tuple[Tensor, Tensor]:
-    """The first test images of every class, normalised, and their labels."""
-    indices = balanced(data.test.labels, settings.images // len(data.classes))
-    pixels = torch.stack([data.test.image(int(index)) for index in indices]).float() / 255
-    if len(indices) != settings.images:
-        raise DataError(f"{data.name} has too few test images of some class for {settings.images} in all")
+def _recipe(source: Source) -> Recipe:
+    return recipe_for_testing(source.model.config, source.about, "the network")
+
+
+def patches(settings: Settings, source: Source) -> int:
+    """How many an image is cut into."""
+    return ceil(_recipe(source).image_size / settings.patch) ** 2
+
+
+def at_once(settings: Settings, source: Source, limit: int) -> int:
+    """How many images the network is shown at once: `BATCH`, halved until `limit` bytes do.
+
+    Raises:
+        ValueError: if one image takes more.
+    """
+    side, item = _recipe(source).image_size, next(source.model.parameters()).element_size()
+    gradients = any(METHODS[method].needs_gradients for method in settings.methods)
+    batch = BATCH
+    while True:
+        try:
+            require_memory(source.model.config, side, side, batch, item, limit, gradients)
+        except ValueError:
+            if batch == 1:
+                raise
+            batch //= 2
+        else:
+            return batch
+
+
+def chosen(settings: Settings, source: Source, data: Split) -> tuple[Tensor, Tensor]:
+    """The first test images of every class, prepared as the network is tested on them, and their labels."""
+    indices, recipe = balanced(data.test.labels, settings.images // len(data.classes)), _recipe(source)
+    images = (data.test.image(int(index)) for index in indices)
+    if recipe.crop_padding is None:
+        prepare = for_testing(recipe, data)
+        return torch.stack([prepare(image) for image in images]), data.test.labels[indices]
+    # Nothing to resize. torchvision multiplies by 1 / 255, which is not the same to the last bit; where a map is flat
+    # that bit decides the order of patches, and kept records would not be found again.
     mean, std = (torch.tensor(values)[:, None, None] for values in (data.mean, data.std))
-    return (pixels - mean) / std, data.test.labels[indices]
+    return (torch.stack(list(images)).float() / 255 - mean) / std, data.test.labels[indices]
+
+
+def began(source: Source) -> Recipe | None:
+    """The recipe that the training began with, None where none is known."""
+    try:
+        return first_recipe(source.about)
+    except ValueError:
+        return None
 
 
 def untrained(source: Source, settings: Settings) -> list[HATNet]:
-    """Networks before training: the one that this training began with, where that is known, and others like it.
+    """Networks before training: the one that this training began with, and others whose weights are drawn alike.
 
-    One alone would not do: what an untrained network's maps are like depends much on the draw.
+    One alone would not do: what an untrained network's maps are like depends much on the draw. Where the training is
+    not known, all are drawn by `fan_in`.
     """
-    networks = []
-    with suppress(ValueError):
-        networks.append(before_training(source.about, source.model.config))
+    recipe = began(source)
+    networks = [] if recipe is None else [before_training(source.about, source.model.config)]
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         while len(networks) < settings.untrained:
             new = HATNet(source.model.config)
-            fan_in(new)
+            if recipe is None or recipe.initial_weights == "fan-in":
+                fan_in(new)
             networks.append(new.eval())
     return networks
 
@@ -145,8 +204,11 @@ class Trial:
         labels: Tensor,
         covered: Tensor,
         generator: torch.Generator,
+        batch: int,
+        limit: int,
     ) -> None:
         self.settings, self.name, self.model, self.generator = settings, name, model, generator
+        self.batch, self.limit = batch, limit
         self.images, self.labels, self.covered = images, labels, covered
         self.whole, self.empty = self.probability(images), self.probability(covered)
 
@@ -154,9 +216,9 @@ class Trial:
         """The maps of a network for the labels, over patches: (B, P)."""
         found = []
         for images, labels, covered in zip(
-            *(part.split(BATCH) for part in (self.images, self.labels, self.covered)), strict=True
+            *(part.split(self.batch) for part in (self.images, self.labels, self.covered)), strict=True
         ):
-            maps = METHODS[method].draw(Asked(network, images, labels, covered, self.generator))
+            maps = METHODS[method].draw(Asked(network, images, labels, covered, self.generator, self.limit))
             found.append(over_patches(maps.detach(), self.settings.patch))
         return torch.cat(found)
 
@@ -193,7 +255,7 @@ class Trial:
 
     def _logits(self, images: Tensor) -> Tensor:
         with torch.inference_mode():
-            return torch.cat([self.model(batch) for batch in images.split(BATCH)])
+            return torch.cat([self.model(some) for some in images.split(self.batch)])
 
     def _curves(self, draws: list[Tensor], way: str) -> Tensor:
         begin, end, ends = self.covered, self.images, (self.empty, self.whole)

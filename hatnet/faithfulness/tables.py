@@ -98,6 +98,11 @@ def findings(record: Record) -> list[str]:
             "More like than unlike (rank correlation above 0.5) with trained and with untrained weights: "
             f"{', '.join(unmoved)}."
         )
+    if record.initial_weights == "unknown":
+        sentences.append(
+            "How this training began is not known: all untrained networks have weights of standard deviation "
+            "1 / sqrt(fan-in), so what parts their maps from the trained network's may be more than training."
+        )
     sentences += [
         f"Shown the baseline {end.baseline} alone, the network answers {end.answer} for {end.part:.0%} of the images; "
         f"the class that is explained then has a probability of {end.probability:.2f} on average, "

@@ -21,6 +21,6 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: HATNet, step: int) -> None:
-        """Take in the weights after `step` steps."""
+        """Take in the weights that step `step` made, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
@@ -63,15 +62,18 @@ class ReadableBatches:
 
 
 def batches_for_training(
-    images: Images, transform: Transform, seed: int, slices: Iterator[list[Draw]], workers: int
+    images: Images, transform: Transform, seed: int, slices: Iterator[list[Draw]], workers: int, pinned: bool = False
 ) -> Iterator[Batch]:
-    """The slices of the whole training one after the other, prepared ahead by `workers` processes."""
-    loader: DataLoader[Batch] = _load(Augmented(images, transform, seed), slices, workers)
+    """The slices of the whole training one after the other, prepared ahead by `workers` processes.
+
+    `pinned` puts them where a GPU can fetch them by itself.
+    """
+    loader: DataLoader[Batch] = _load(Augmented(images, transform, seed), slices, workers, pinned)
     return iter(loader)
 
 
 def batches_for_testing(
-    images: Images, transform: Transform, rank: int, world: int, batch_size: int, workers: int
+    images: Images, transform: Transform, rank: int, world: int, batch_size: int, workers: int, pinned: bool = False
 ) -> ReadableBatches:
     """Every `world`-th image from `rank` on: together the processes see each image once.
 
@@ -79,16 +81,16 @@ def batches_for_testing(
     """
     mine = list(range(rank, len(images), world))
     batches = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
-    return ReadableBatches(_load(Plain(images, transform), batches, workers))
+    return ReadableBatches(_load(Plain(images, transform), batches, workers, pinned))
 
 
-def _load(dataset: Dataset[Any], batches: object, workers: int) -> DataLoader[Any]:
+def _load(dataset: Dataset[Any], batches: object, workers: int, pinned: bool) -> DataLoader[Any]:
     return DataLoader(
         dataset,
         batch_sampler=batches,  # type: ignore[arg-type]
         collate_fn=_collate_readable,
         num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pinned,
         persistent_workers=workers > 0,
         worker_init_fn=_leave_signals_to_the_training,
     )

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from hatnet.checkpoints import weights_file
 from hatnet.console import console, print_evaluation, progress
 from hatnet.data import ImageFolder
+from hatnet.device import use_threads
 from hatnet.training import loop
 from hatnet.training.examine import examine
 from hatnet.training.opening import open_together, without_broken_files
@@ -57,12 +58,12 @@ def train(
     """
     tuned = "" if recipe.weights is None else "-tuned"
     folder = out or Path("runs") / f"{Path(recipe.data.removeprefix('folder:')).name}-{recipe.variant}{tuned}"
-    if threads is not None:
-        if threads < 1:
-            raise ValueError(f"threads={threads} must be at least 1")
-        torch.set_num_threads(threads)
+    use_threads(threads)
+    if workers is not None and workers < 0:
+        raise ValueError(f"workers={workers} must not be negative")
     with join(_device(device)) as world:
         data = open_together(recipe.data, data_dir, download, world)
+        loop.prepare(recipe, data, folder, world, resume=resume)  # what can be refused at once
         data = without_broken_files(data, data_dir, world, bar=progress)
         in_memory = not isinstance(data.train, ImageFolder)
         if workers is None:

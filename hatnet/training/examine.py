@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from hatnet.checkpoints import about, is_ours, load
+from hatnet.config import HATNetConfig
 from hatnet.data import DataError, Split
 from hatnet.data.transforms import for_testing, require_side
 from hatnet.files import write_whole
@@ -21,7 +22,7 @@ from hatnet.training.batches import batches_for_testing
 from hatnet.training.evaluate import Evaluation, evaluate
 from hatnet.training.opening import Bar, no_bar, open_together, without_broken_files
 from hatnet.training.processes import World
-from hatnet.training.recipes import RECIPES, from_json
+from hatnet.training.recipes import RECIPES, Recipe, from_json
 
 
 @dataclass(frozen=True)
@@ -89,14 +90,11 @@ def examine(
             f"{weights} doesn't say what it was trained on: give --data, such as --data folder:data/imagenet"
         )
     split = open_together(data or known["data"], data_dir, download, world)
-    _require_fit(model.config.num_classes, model.config.in_channels, known, split, weights)
+    require_suited(model.config, known, split, str(weights))
     split = without_broken_files(split, data_dir, world, parts=("test",), bar=bar)
-    recipe = from_json(known["recipe"]) if "recipe" in known else RECIPES["imagenet"]
-    if recipe.crop_padding is not None:
-        advice = f"the test takes images as they are, as the training of {weights} did; store them in that size"
-        require_side(split.test, split.name, recipe.image_size, advice)
-    if known:
-        split = _normalised_as(split, known)
+    recipe = recipe_for_testing(model.config, known, str(weights))
+    require_size(recipe, split, str(weights))
+    split = normalised_as(split, known)
     batches = batches_for_testing(split.test, for_testing(recipe, split), world.rank, world.size, batch_size, workers)
     model = model.to(world.device).float()
     with bar("testing", None) as step:
@@ -143,11 +141,45 @@ def draw(found: Examination, path: Path) -> None:
     write_whole(path, picture.getvalue())
 
 
-def _require_fit(classes: int, channels: int, known: dict[str, Any], data: Split, weights: Path) -> None:
-    if classes != len(data.classes):
-        raise DataError(f"{weights} knows {classes} classes, {data.name} has {len(data.classes)}")
-    if channels != data.channels:
-        raise DataError(f"{weights} takes images of {channels} channels, those of {data.name} have {data.channels}")
+def recipe_for_testing(config: HATNetConfig, known: Mapping[str, Any], weights: str) -> Recipe:
+    """The recipe that says how test images are prepared: that of the training, or for photos the paper's.
+
+    Args:
+        config: of the network.
+        known: `hatnet.checkpoints.about` of its weights.
+        weights: for the message: what they are called.
+
+    Raises:
+        DataError: where no recipe is known and the network is not for photos.
+    """
+    if "recipe" in known:
+        return from_json(known["recipe"])
+    if config.name == "micro" or config.in_channels != 3:
+        raise DataError(
+            f"{weights} doesn't say how it was trained, so it is not known how images have to be prepared: take a file "
+            "that hatnet train wrote, or one of a published variant"
+        )
+    return RECIPES["imagenet"]
+
+
+def require_suited(config: HATNetConfig, known: Mapping[str, Any], data: Split, weights: str) -> None:
+    """A network can be tested on images of its number of channels, and of its classes in their order.
+
+    Args:
+        config: of the network.
+        known: `hatnet.checkpoints.about` of its weights.
+        data: to test it on.
+        weights: for the message: what they are called.
+
+    Raises:
+        DataError: naming what differs.
+    """
+    if config.num_classes != len(data.classes):
+        raise DataError(f"{weights} knows {config.num_classes} classes, {data.name} has {len(data.classes)}")
+    if config.in_channels != data.channels:
+        raise DataError(
+            f"{weights} takes images of {config.in_channels} channels, those of {data.name} have {data.channels}"
+        )
     if "classes" in known and tuple(known["classes"]) != data.classes:
         raise DataError(
             f"{weights} was trained on the classes {', '.join(known['classes'][:10])} ..., "
@@ -155,9 +187,16 @@ def _require_fit(classes: int, channels: int, known: dict[str, Any], data: Split
         )
 
 
-def _normalised_as(data: Split, known: dict[str, Any]) -> Split:
-    """Pixels are normalised as in training, whatever data set the images are from."""
-    return Split(data.name, data.train, data.test, data.classes, tuple(known["mean"]), tuple(known["std"]))
+def require_size(recipe: Recipe, data: Split, weights: str) -> None:
+    """Raise a DataError where test images are taken as they are, and one is not of the size of the training."""
+    if recipe.crop_padding is not None:
+        advice = f"the test takes images as they are, as the training of {weights} did; store them in that size"
+        require_side(data.test, data.name, recipe.image_size, advice)
+
+
+def normalised_as(data: Split, known: Mapping[str, Any]) -> Split:
+    """Pixels are normalised as in training, where that is known, whatever data set the images are from."""
+    return replace(data, mean=tuple(known.get("mean", data.mean)), std=tuple(known.get("std", data.std)))
 
 
 def _counted(batches: Iterable[tuple[Tensor, Tensor]], step: Callable[[str], None]) -> Iterator[tuple[Tensor, Tensor]]:

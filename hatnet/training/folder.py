@@ -44,6 +44,10 @@ class RunFolder:
         self.curves = path / "curves.svg"
         self.facts = path / "run.json"
 
+    def is_under_way(self) -> bool:
+        """Whether more than an epoch was done, so that a state must have been here."""
+        return self.metrics.exists() and len(read_metrics(self.metrics)) > 1
+
     def write_metrics(self, history: list[dict[str, float]]) -> None:
         """A row an epoch."""
         text = io.StringIO()

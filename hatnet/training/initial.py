@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,13 @@ def fan_in(model: HATNet) -> None:
             nn.init.trunc_normal_(module.weight, std=1 / sqrt(module.weight[0].numel()))
 
 
-def start_from(model: HATNet, path: Path) -> bool:
+def start_from(model: HATNet, path: Path, classes: Sequence[str] = ()) -> bool:
     """Take over trained weights, ours or the authors'. A classifier of other classes keeps its fresh ones.
+
+    Args:
+        model: takes them.
+        path: of the file.
+        classes: that the model is to learn. Ten others are other classes, where the file says which its ten are.
 
     Returns:
         Whether the classifier was taken over too.
@@ -52,11 +57,12 @@ def start_from(model: HATNet, path: Path) -> bool:
     if not path.is_file():
         raise FileNotFoundError(f"no weights to start from at {path}: train them first, or give --weights another file")
     trained = (load(path) if is_ours(path) else load_official(path)).state_dict()
-    fresh = model.state_dict()
-    same_classes = trained["classifier.bias"].shape == fresh["classifier.bias"].shape
+    own = model.state_dict()
+    known = about(path).get("classes", classes) if is_ours(path) else classes
+    same_classes = trained["classifier.bias"].shape == own["classifier.bias"].shape and list(known) == list(classes)
     if not same_classes:
-        trained |= {name: fresh[name] for name in ("classifier.weight", "classifier.bias")}
-    require_match(trained, {name: tuple(tensor.shape) for name, tensor in fresh.items()}, {}, str(path))
+        trained |= {name: own[name] for name in ("classifier.weight", "classifier.bias")}
+    require_match(trained, {name: tuple(tensor.shape) for name, tensor in own.items()}, {}, str(path))
     model.load_state_dict(trained)
     return same_classes
 

@@ -8,10 +8,11 @@ random draw is seeded by what it is for: so a run that was killed goes on bit fo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -95,23 +96,21 @@ class Training:
     ) -> None:
         from hatnet.training.curves import draw_curves  # needs matplotlib, and should say so now
 
+        if workers < 0:
+            raise ValueError(f"workers={workers} must not be negative")
+        start = prepare(recipe, data, folder, world, resume=resume, build=build)
         self.draw_curves = draw_curves
         self.recipe, self.data, self.world, self.folder = recipe, data, world, RunFolder(folder)
+        self.order, self.precision, self.origin = start.order, start.precision, start.origin
+        self.fresh_classifier, state = start.fresh_classifier, start.state
+        self.fingerprint = fingerprint(data)
+        if state is not None:
+            _require_same_data(self.folder.state, state.data, self.fingerprint)
         require_fit(recipe, data)
-        self.order = Order(
-            len(data.train), recipe.batch_size, recipe.slice_size, recipe.epochs, recipe.seed, recipe.repeats
-        )
         self.share = self.order.share(world.size)  # slices of a batch for each process
         self.save_every = save_every
-        self.precision = _precision(recipe, world.device)
-        state = self._state_to_go_on_from(resume)
 
-        self.model = fresh(recipe, recipe.config(len(data.classes), data.channels), build)
-        self.fresh_classifier, self.origin = True, {} if state is None else state.origin
-        if recipe.weights is not None and state is None:
-            self.fresh_classifier = not start_from(self.model, weights_file(Path(recipe.weights)))
-            self.origin = origin_of(weights_file(Path(recipe.weights)))
-        self.model = self.model.to(world.device).to(memory_format=torch.channels_last)
+        self.model = start.model.to(world.device).to(memory_format=torch.channels_last)
         self.average = WeightAverage(self.model, recipe.ema)
         self.names = {parameter: name for name, parameter in self.model.named_parameters()}
         self.optimiser = _optimiser(self.model, recipe)
@@ -131,12 +130,13 @@ class Training:
             self.network = DistributedDataParallel(self.network)
         self.autocast = torch.autocast(world.device.type, self.precision, enabled=self.precision is not torch.float32)
         self.mix = mixing(recipe, len(data.classes))
+        pinned = world.device.type == "cuda"
         self.batches = batches_for_training(
             data.train, for_training(recipe, data), recipe.seed,
-            self.order.slices_of(world.rank, world.size, self.step), workers,
+            self.order.slices_of(world.rank, world.size, self.step), workers, pinned,
         )  # fmt: skip
         self.tests = batches_for_testing(
-            data.test, for_testing(recipe, data), world.rank, world.size, 2 * recipe.slice_size, workers
+            data.test, for_testing(recipe, data), world.rank, world.size, 2 * recipe.slice_size, workers, pinned
         )
 
     def run(self, watch: Watch | None = None) -> list[dict[str, float]]:
@@ -163,15 +163,15 @@ class Training:
             self.take_step()
             end_of_epoch = self.step % self.order.steps_per_epoch == 0
             look = end_of_epoch or self.step % LOOK_EVERY == 0 or self.step == first + 1
-            save = self.world.first and (end_of_epoch or start - saved > self.save_every)
-            if look or save:
-                self._require_finite(weights=end_of_epoch or save)  # which waits for a GPU, and the clock with it
+            keep = self.world.first and (end_of_epoch or start - saved > self.save_every)
+            if look or keep:
+                self._require_finite(weights=end_of_epoch or keep)  # which waits for a GPU, and the clock with it
             self.seconds += time.monotonic() - start
             if look:
                 watch.report(self.end_epoch() if end_of_epoch else self.progress())
             if look or self.world.size == 1:
                 stop = self.world.any(watch.stop)  # all processes end at one step
-            if save or (self.world.first and stop):
+            if keep or (self.world.first and stop):
                 self.keep()
                 saved = time.monotonic()
         if self.world.first and self.step == self.order.steps:
@@ -269,7 +269,7 @@ class Training:
         }
         running = {"loss_sum": float(self.loss_sum), "seconds": self.seconds}
         state = State(
-            self.step, tensors, self.history, running, self.scaler.state_dict(), self.origin, fingerprint(self.data)
+            self.step, tensors, self.history, running, self.scaler.state_dict(), self.origin, self.fingerprint
         )
         save_state(self.folder.state, state, self.recipe)
 
@@ -284,25 +284,6 @@ class Training:
         self.step, self.history = state.step, state.history
         self.loss_sum.fill_(state.running["loss_sum"])
         self.seconds = state.running["seconds"]
-
-    def _state_to_go_on_from(self, resume: bool) -> State | None:
-        path = self.folder.state
-        if not resume and (path.exists() or self.folder.facts.exists()):
-            raise ValueError(f"{self.folder.path} holds a run already: give --resume to go on, or --out another folder")
-        if not path.exists():
-            return None
-        state, recipe = load_state(path)
-        different = differences(self.recipe, recipe)
-        if different:
-            raise CheckpointError(f"{path} is of another recipe, so it can't be gone on from:\n" + "\n".join(different))
-        own = fingerprint(self.data)
-        different = [f"{key}: {own[key]} here, {other} there" for key, other in state.data.items() if own[key] != other]
-        if different:
-            raise CheckpointError(
-                f"{path} is of other data, so it can't be gone on from; images that have gone must be put back first.\n"
-                + "\n".join(different)
-            )
-        return state
 
     def _require_finite(self, weights: bool = False) -> None:
         sums = [self.loss_sum]
@@ -325,7 +306,76 @@ class Training:
         return nullcontext()
 
 
-def _precision(recipe: Recipe, device: torch.device) -> torch.dtype:
+@dataclass(frozen=True)
+class Start:
+    """What a training starts with, or goes on with."""
+
+    order: Order
+    precision: torch.dtype
+    model: HATNet
+    fresh_classifier: bool
+    origin: dict[str, Any]  # what is known of weights that it started from
+    state: State | None  # to go on from
+
+
+def prepare(
+    recipe: Recipe,
+    data: Split,
+    folder: Path,
+    world: World,
+    *,
+    resume: bool = False,
+    build: Callable[[HATNetConfig], HATNet] = HATNet,
+) -> Start:
+    """All that can be refused before a single image is read; arguments and errors as those of `Training`.
+
+    `hatnet train` calls it before it looks through a million files, and `Training` calls it again.
+    """
+    order = Order(len(data.train), recipe.batch_size, recipe.slice_size, recipe.epochs, recipe.seed, recipe.repeats)
+    order.share(world.size)
+    precision = precision_of(recipe, world.device)
+    state = _state_to_go_on_from(RunFolder(folder), recipe, resume)
+    model = fresh(recipe, recipe.config(len(data.classes), data.channels), build)
+    fresh_classifier, origin = True, {} if state is None else state.origin
+    if recipe.weights is not None and state is None:
+        weights = weights_file(Path(recipe.weights))
+        fresh_classifier, origin = not start_from(model, weights, data.classes), origin_of(weights)
+    return Start(order, precision, model, fresh_classifier, origin, state)
+
+
+def _state_to_go_on_from(folder: RunFolder, recipe: Recipe, resume: bool) -> State | None:
+    if not resume and (folder.state.exists() or folder.facts.exists()):
+        raise ValueError(f"{folder.path} holds a run already: give --resume to go on, or --out another folder")
+    if not folder.state.exists():
+        if folder.is_under_way():
+            raise ValueError(f"{folder.state} has gone, so its run can't be gone on from; give --out another folder")
+        return None
+    state, other = load_state(folder.state)
+    different = differences(recipe, other)
+    if different:
+        raise CheckpointError(
+            f"{folder.state} is of another recipe, so it can't be gone on from:\n" + "\n".join(different)
+        )
+    return state
+
+
+def _require_same_data(path: Path, there: Mapping[str, int | str], here: Mapping[str, int | str]) -> None:
+    different = [
+        f"{key}: {here.get(key)} here, {other} there" for key, other in there.items() if here.get(key) != other
+    ]
+    if different:
+        raise CheckpointError(
+            f"{path} is of other data, so it can't be gone on from; images that have gone must be put back first.\n"
+            + "\n".join(different)
+        )
+
+
+def precision_of(recipe: Recipe, device: torch.device) -> torch.dtype:
+    """What matrices are multiplied in.
+
+    Raises:
+        ValueError: for float16 on a CPU.
+    """
     if recipe.precision != "auto":
         chosen: torch.dtype = getattr(torch, recipe.precision)
         if chosen is torch.float16 and device.type == "cpu":

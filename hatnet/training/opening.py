@@ -66,5 +66,7 @@ def without_broken_files(
                 if len(broken) > NAMED:
                     print(f"  ... and {len(broken) - NAMED} more; {answer_file(images, cache)} lists all")
         world.wait()
-        kept[part] = images.without(set(broken_files(images, cache)))
+        if not world.first:
+            broken = broken_files(images, cache)  # the answer that the first process has kept
+        kept[part] = images.without(set(broken))
     return replace(data, train=kept["training"], test=kept["test"])

@@ -28,7 +28,8 @@ class Order:
     """The order of a whole training. Every epoch shuffles anew; what is left over of the last batch is dropped.
 
     With `repeats` above 1, an epoch shows a part of the images `repeats` times each, augmented differently, in one
-    batch (repeated augmentation, arXiv:1901.09335), but never side by side: neighbours are what mixup and CutMix mix.
+    batch (repeated augmentation, arXiv:1901.09335). In batches of more than a few images the same are never side by
+    side: neighbours are what mixup and CutMix mix.
 
     Raises ValueError where the parts don't go into each other.
     """

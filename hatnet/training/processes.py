@@ -35,10 +35,14 @@ class World:
 
     def any(self, flag: bool) -> bool:
         """Whether any process says yes."""
+        if self.size == 1:
+            return flag  # to ask a GPU is to wait for it
         return bool(self.sum(torch.tensor(float(flag), device=self.device)))
 
     def of_first(self, number: int) -> int:
         """The number that the first process has."""
+        if self.size == 1:
+            return number
         return int(self.sum(torch.tensor(number if self.first else 0, device=self.device)))
 
     def wait(self) -> None:
@@ -59,7 +63,10 @@ def join(device: str) -> Iterator[World]:
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield World(0, 1, usable_device(device))
+        target = usable_device(device)
+        if target.type == "cuda":
+            torch.cuda.set_device(target)  # what PyTorch says of "the" GPU is said of this one
+        yield World(0, 1, target)
         return
     rank, local = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
     here = int(os.environ["LOCAL_WORLD_SIZE"])
