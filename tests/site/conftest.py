@@ -4,11 +4,13 @@ import functools
 import http.server
 import shutil
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 120_000  # ms: on a machine shared with others a page may stand still for half a minute
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
@@ -33,15 +35,26 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture(scope="session")
-def address(site):
-    """Where the site is served."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, directory=site)) as server:
+class _Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 128  # a browser asks for all parts of a page at once, and five may wait otherwise
+
+
+@contextmanager
+def serving(folder):
+    """Serve a folder to this machine; its address."""
+    with _Server(("127.0.0.1", 0), functools.partial(_Handler, directory=folder)) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture(scope="session")
+def address(site):
+    """Where the site is served."""
+    with serving(site) as where:
+        yield where
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +88,7 @@ def open_page(browser, address):
     def page_of(color_scheme):
         context = browser.new_context(color_scheme=color_scheme, permissions=["clipboard-read", "clipboard-write"])
         contexts.append(context)
+        context.set_default_timeout(PATIENCE)
         context.route("**/*", gate)
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(f"{page.url}: {error}"))

@@ -1,12 +1,9 @@
 """The attention explorer in a real browser: its numbers are those of Python, and everybody can use it."""
 
 import dataclasses
-import functools
-import http.server
 import itertools
 import re
 import shutil
-import threading
 
 import numpy as np
 import pytest
@@ -20,6 +17,7 @@ from hatnet.explorer import SCRIPT, Start, look, write_explorer, write_maps
 from hatnet.photo import load_photo
 from hatnet.report.colour import colour
 from hatnet.site.maps import first_mistake
+from tests.site.conftest import PATIENCE, serving
 
 PHONE = 390
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -75,19 +73,10 @@ def folder(tmp_path_factory, model, images):
     return folder
 
 
-class _Handler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        """Say nothing."""
-
-
 @pytest.fixture(scope="module")
 def served(folder):
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, directory=folder)) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
+    with serving(folder) as where:
+        yield where
 
 
 @pytest.fixture
@@ -97,6 +86,7 @@ def open_explorer(browser, served):
 
     def open_(address="", width=1000, height=1200, **settings):
         context = browser.new_context(viewport={"width": width, "height": height}, **settings)
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
         page.on("request", lambda request: foreign.append(request.url) if outside(request.url) else None)
