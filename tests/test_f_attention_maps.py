@@ -16,7 +16,7 @@ from hatnet.attention_maps import HIERARCHICAL, PLAIN, attention_maps, explicit_
 from hatnet.attention_maps.cells import spread, through_cells
 from hatnet.attention_maps.composed import Head, composed
 from hatnet.attention_maps.maps import require_memory
-from hatnet.attention_maps.relevance import weights_and_gradients
+from hatnet.attention_maps.relevance import relevances, weights_and_gradients
 from hatnet.attention_maps.rollout import through_convolution, through_stem
 from hatnet.attention_maps.windows import local_map, through_windows
 from hatnet.complexity import attention_weights, network
@@ -578,6 +578,27 @@ def test_images_and_matrices_that_take_too_much_memory_are_refused_with_their_si
         maps.class_map(0)
     with pytest.raises(ValueError, match="the composed matrix of 48 x 48 tokens takes 0.1 GiB"):
         maps.dense(0, 0)
+
+
+def test_class_maps_of_many_images_are_computed_as_memory_allows(monkeypatch):
+    """Gradients need far more than weights do, so a batch that fits without them is taken in slices."""
+    slices = []
+
+    def noted(model, images, *rest):
+        slices.append(len(images))
+        return relevances(model, images, *rest)
+
+    monkeypatch.setattr("hatnet.attention_maps.maps.relevances", noted)
+    model, images, labels = TINY.model(), torch.cat([scale * TINY.images() for scale in (1, 2, 3)])[:5], [0, 1, 2, 1, 0]
+    at_once = attention_maps(model, images).class_map(labels)
+    in_slices = attention_maps(model, images, limit=300_000).class_map(labels)
+    assert slices == [5, 2, 2, 1]
+    assert_same(torch.from_numpy(in_slices), at_once, slices)
+
+
+def test_class_maps_of_no_images_are_refused():
+    with pytest.raises(ValueError, match="batch=0 must be a whole number of at least 1"):
+        attention_maps(TINY.model(), TINY.images()[:0]).class_map()
 
 
 @pytest.mark.parametrize(("gradients", "place"), [(False, "stage 2"), (True, "stage 0")])

@@ -34,7 +34,7 @@ def attention_maps(model: HATNet, image: Tensor, limit: int = 2 * GIB) -> Attent
         model: any HAT-Net, on any device.
         image: (C_in, H, W), or a batch (B, C_in, H, W), normalised as the network was trained.
         limit: bytes that the weights may take, and anything asked for later: a composed matrix, or for a class map
-            the weights, their gradients and the maps kept for them.
+            the weights, their gradients and the maps kept for them, of as many images as are taken at once.
 
     Returns:
         The maps. Each is computed when it is asked for.
@@ -103,6 +103,27 @@ def require_memory(
             f"{needed / GIB:.1f} GiB, the largest part in {taken.most_common(1)[0][0]}, but the limit is "
             f"{limit / GIB:.1f} GiB; {instead}"
         )
+
+
+def images_at_once(
+    config: HATNetConfig, height: int, width: int, most: int, item: int, limit: int, gradients: bool = False
+) -> int:
+    """How many images may run together: `most`, halved until they take no more than `limit` bytes.
+
+    Arguments as in `require_memory`.
+
+    Raises:
+        ValueError: if a single image takes more.
+    """
+    while True:
+        try:
+            require_memory(config, height, width, most, item, limit, gradients)
+        except ValueError:
+            if most <= 1:
+                raise
+            most //= 2
+        else:
+            return most
 
 
 def _place(name: str) -> str:
@@ -238,7 +259,8 @@ class AttentionMaps:
     def class_map(self, label: int | Iterable[int] | None = None, pixels: bool = False) -> Array:
         """What speaks for a class: gradient-weighted attention rolled out; not negative, its sum has no meaning.
 
-        The first time a class is asked for, the network runs once more, with gradients.
+        The first time a class is asked for, the network runs once more, with gradients, on as many images at once as
+        the limit given to `attention_maps` lets.
 
         Args:
             label: the class; for a batch, also one for each image. None for the class that the network answers.
@@ -248,16 +270,19 @@ class AttentionMaps:
             Over the stem's tokens, (H, W) of stage 0; or over pixels.
 
         Raises:
-            ValueError: if the gradients would take more than the limit given to `attention_maps`, or if the network or
-                the image has changed since: it would be of another network than the maps beside it.
+            ValueError: if the gradients of a single image would take more than that limit, or if the network or the
+                image has changed since: it would be of another network than the maps beside it.
         """
         labels = self._labels(label)
         if labels not in self._relevances:
-            item = self._images.element_size()
-            require_memory(self.config, *self.size, len(self._images), item, self._limit, gradients=True)
+            most, item = len(self._images), self._images.element_size()
+            count = images_at_once(self.config, *self.size, most, item, self._limit, gradients=True)
             chosen = torch.tensor(labels, device=self._images.device)
-            with _as_tested(self._model):  # kept are those of the last class asked for alone
-                self._relevances = {labels: relevances(self._model, self._images, chosen, self._logits)}
+            parts = zip(self._images.split(count), chosen.split(count), self._logits.split(count), strict=True)
+            with _as_tested(self._model):
+                found = [relevances(self._model, *part) for part in parts]
+            # Kept are those of the last class asked for alone.
+            self._relevances = {labels: {name: torch.cat([part[name] for part in found]) for name in found[0]}}
         start = self._start(len(self.config.stages) - 1, None)
         carried = Carried(alone=start, added=torch.zeros_like(start))
         for s in reversed(range(len(self.config.stages))):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hatnet.attention_maps.maps import GIB, require_memory
+from hatnet.attention_maps.maps import GIB, images_at_once
 from hatnet.attention_maps.source import Source
 from hatnet.data import Split
 from hatnet.data.images import DataError, balanced
@@ -141,16 +141,7 @@ def at_once(settings: Settings, source: Source, limit: int) -> int:
     """
     side, item = _recipe(source).image_size, next(source.model.parameters()).element_size()
     gradients = any(METHODS[method].needs_gradients for method in settings.methods)
-    batch = BATCH
-    while True:
-        try:
-            require_memory(source.model.config, side, side, batch, item, limit, gradients)
-        except ValueError:
-            if batch == 1:
-                raise
-            batch //= 2
-        else:
-            return batch
+    return images_at_once(source.model.config, side, side, BATCH, item, limit, gradients)
 
 
 def chosen(settings: Settings, source: Source, data: Split) -> tuple[Tensor, Tensor]:
