@@ -213,7 +213,8 @@ def create_model(name: str, pretrained: str | None = None, **overrides: object) 
     Args:
         name: `tiny`, `small`, `medium`, `large` (Table 1 of the paper) or `micro` (ours, for images of 28 to 64 pixels)
         pretrained: weights that come with this package, and then in evaluation mode: `fashion-mnist` for `micro`. They
-            fix the configuration, but for what holds no parameters (`grid_sizes`, `pool_sizes`, the drop rates).
+            fix the configuration, with strides of the stem that keep every pixel; only what holds no parameters can be
+            changed (`grid_sizes`, `pool_sizes`, the drop rates).
         overrides: fields of `HATNetConfig`, such as `num_classes`, `in_channels`, `grid_sizes` (G1), `pool_sizes` (G2)
             or `drop_path_rate`.
 

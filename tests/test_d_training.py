@@ -848,6 +848,18 @@ def test_pretrained_weights_are_small_and_say_how_they_were_trained():
     assert about(path)["data"] == "fashion-mnist"
 
 
+def test_the_guide_gives_the_accuracy_that_the_weights_and_their_records_give():
+    from hatnet.pretrained import pretrained_file
+
+    docs = Path(__file__).parents[1] / "docs"
+    accuracy = about(pretrained_file("micro", "fashion-mnist"))["test_accuracy"]
+    assert (docs / "training.md").read_text(encoding="utf-8").count(f"**{100 * accuracy:.2f} %**") == 2
+    kept = docs / "measurements" / "fashion-micro-full" / "third"
+    assert json.loads((kept / "evaluation.json").read_text(encoding="utf-8"))["accuracy"] == accuracy
+    run = json.loads((kept / "run.json").read_text(encoding="utf-8"))
+    assert run["result"]["test accuracy of the last epoch"] == accuracy
+
+
 def test_pretrained_weights_classify_the_embedded_test_images():
     """The 2,500 are part of the 10,000 that the published figure is of."""
     from hatnet.pretrained import pretrained_file
