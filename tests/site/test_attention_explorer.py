@@ -647,10 +647,10 @@ def test_numbers_of_a_trained_network_are_those_of_python(open_explorer, trained
 
     for picture, maps in enumerate(seen):
         choose(page, "picture", picture)
-        row = maps.global_(0, 1, (7, 5))
-        assert query_of(page) == (7, 5)
+        row = maps.global_(0, 1, (15, 10))
+        assert query_of(page) == (15, 10)
         for place, weight in np.ndenumerate(np.float16(row)):
-            y, x = ((4 * at + 1) / 14 for at in place)
+            y, x = ((4 * at + 2) / 28 for at in place)
             point(page, "map", x, y)
             words = plain(canvas(page, "map").get_attribute("aria-valuetext"))
             if weight >= 1e-4:
@@ -664,8 +664,8 @@ def test_maps_of_the_whole_network_have_no_query(open_explorer, trained, garment
     choose(page, "kind", "rollout")
     assert shown(rollout.max()) in text(page, ".finding")
     point(page, "query", 0.53, 0.53)  # the picture points into the map
-    comes = "of what the classifier is given comes from token j = (7, 7)"
-    assert f"{shown(rollout[7, 7])} {comes}" in text(page, ".finding")
+    comes = "of what the classifier is given comes from token j = (14, 14)"
+    assert f"{shown(rollout[14, 14])} {comes}" in text(page, ".finding")
     for name in ("stage", "block", "head"):
         assert page.locator(f"attention-explorer input[name={name}]").first.is_disabled()
     assert canvas(page, "query").get_attribute("aria-disabled") == "true"
@@ -687,23 +687,23 @@ def test_maps_of_the_whole_network_have_no_query(open_explorer, trained, garment
             choose(page, "class", index)
             values = as_stored(maps.class_map(label))
             page.locator("attention-explorer .size").hover()
-            assert f"for the class {trained.classes[label]}, {role}: rank 1 of 196, 100 %" in text(page, ".finding")
+            assert f"for the class {trained.classes[label]}, {role}: rank 1 of 784, 100 %" in text(page, ".finding")
             assert f"{shown(values.max())} is the relevance of token j" in text(page, ".finding")
             assert "sum" not in text(page, ".map figcaption")
             end = np.sort(values.ravel())[int(np.ceil(0.99 * values.size)) - 1]
             assert text(page, ".most") == f"≥ {shown(end)}"
-            point(page, "map", 0.25, 0.75)
-            assert f"{shown(values[10, 3])} is the relevance of token j = (10, 3)" in text(page, ".finding")
+            point(page, "map", 0.27, 0.77)
+            assert f"{shown(values[21, 7])} is the relevance of token j = (21, 7)" in text(page, ".finding")
             point(page, "map", 0.99, 0.99)
             most, least = (np.unravel_index(at, values.shape) for at in (values.argmax(), values.argmin()))
             page.locator("attention-explorer .size").hover()
             bright, dark = (
-                canvas(page, "map").evaluate(BRIGHTNESS, [(x + 0.5) / 14, (y + 0.5) / 14]) for y, x in (most, least)
+                canvas(page, "map").evaluate(BRIGHTNESS, [(x + 0.5) / 28, (y + 0.5) / 28]) for y, x in (most, least)
             )
             assert bright > dark + 50
 
     choose(page, "kind", "global")
-    assert query_of(page) == (7, 5)
+    assert query_of(page) == (15, 10)
     assert page.locator("attention-explorer input[name=stage]").first.is_enabled()
 
 
