@@ -279,7 +279,8 @@ def test_the_first_untrained_network_is_the_one_that_training_began_with():
 def test_every_untrained_network_is_drawn_as_the_training_s_recipe_says(initial):
     """Else the table would mix two distributions of weights."""
     shipped = find_source(pretrained="fashion-mnist")
-    source = knowing(shipped, recipe={**shipped.about["recipe"], "initial_weights": initial})
+    begun = {**shipped.about["recipe"], "weights": None, "initial_weights": initial}
+    source = knowing(shipped, started_from={"recipe": begun})  # itself trained on by another recipe
     first, second, third = (
         float(new.stages[0].blocks[0].attention.projection.weight.detach().std())
         for new in untrained(source, Settings())
