@@ -321,8 +321,8 @@ BUGS = (
     Bug(
         "a training that goes on forgets its averaged weights",
         "hatnet/training/loop.py",
-        '(self.average.model, "average.")',
-        '(self.average.model, "model.")',
+        "for section, weights in self._weights().items():",
+        'for section, weights in [("model.", self.model)]:',
         TRAINING + "test_a_training_asked_to_stop_goes_on_bit_for_bit[10]",
     ),
     Bug(

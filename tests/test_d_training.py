@@ -256,6 +256,19 @@ def test_a_training_asked_to_stop_goes_on_bit_for_bit(whole, tmp_path, after, mo
     assert outcome(tmp_path) == outcome(whole)
 
 
+def test_a_training_without_an_average_holds_no_copy_of_its_weights_and_goes_on_bit_for_bit(tmp_path):
+    plain, watch = replace(SMALL, ema=0.0), Watch()
+    run(tmp_path / "whole", plain)
+    watch.report = lambda progress: setattr(watch, "stop", progress.step == 10)
+    assert run(tmp_path / "stopped", plain, watch=watch).average is None
+    state, _ = load_state(tmp_path / "stopped" / "state.safetensors")
+    assert {name.split(".")[0] for name in state.tensors} == {"model", "optimiser"}
+    ended = run(tmp_path / "stopped", plain, resume=True)
+    assert outcome(tmp_path / "stopped") == outcome(tmp_path / "whole")
+    for name, tensor in load(tmp_path / "stopped" / "last.safetensors").state_dict().items():
+        assert torch.equal(ended.model.state_dict()[name], tensor), name
+
+
 def test_a_training_that_is_killed_goes_on_bit_for_bit(whole, tmp_path):
     """SIGKILL at random times, until it ends by itself; `python -m tests.training_runs 100` kills a hundred."""
     kills = kill_at_random(tmp_path, np.random.default_rng(1), longest=1.0)

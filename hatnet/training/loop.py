@@ -111,7 +111,7 @@ class Training:
         self.save_every = save_every
 
         self.model = start.model.to(world.device).to(memory_format=torch.channels_last)
-        self.average = WeightAverage(self.model, recipe.ema)
+        self.average = WeightAverage(self.model, recipe.ema) if recipe.ema else None
         self.names = {parameter: name for name, parameter in self.model.named_parameters()}
         self.optimiser = _optimiser(self.model, recipe)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=self.precision is torch.float16)
@@ -202,7 +202,7 @@ class Training:
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.optimiser.zero_grad()
-        if self.recipe.ema:
+        if self.average is not None:
             self.average.update(self.model, self.step)
         self.loss_sum += self.world.sum(loss)
         self.step += 1
@@ -214,7 +214,7 @@ class Training:
 
     def end_epoch(self) -> Progress:
         """Test the weights, and write down the epoch."""
-        tested = self.average.model if self.recipe.ema else self.model
+        tested = self.model if self.average is None else self.average.model
         tested.eval()
         with self.autocast:
             evaluation = evaluate(tested, self.tests, self.world)
@@ -263,19 +263,24 @@ class Training:
         """Save what is needed to go on from here."""
         self._require_finite(weights=True)
         tensors = {
-            **{f"model.{name}": tensor for name, tensor in self.model.state_dict().items()},
-            **{f"average.{name}": tensor for name, tensor in self.average.model.state_dict().items()},
-            **optimiser_tensors(self.optimiser, self.names),
+            f"{section}{name}": tensor
+            for section, weights in self._weights().items()
+            for name, tensor in weights.state_dict().items()
         }
+        tensors |= optimiser_tensors(self.optimiser, self.names)
         running = {"loss_sum": float(self.loss_sum), "seconds": self.seconds}
         state = State(
             self.step, tensors, self.history, running, self.scaler.state_dict(), self.origin, self.fingerprint
         )
         save_state(self.folder.state, state, self.recipe)
 
+    def _weights(self) -> dict[str, HATNet]:
+        """What a state keeps of the weights, by the names of its sections."""
+        return {"model.": self.model} | ({} if self.average is None else {"average.": self.average.model})
+
     def _restore(self, state: State) -> None:
-        for module, section in ((self.model, "model."), (self.average.model, "average.")):
-            module.load_state_dict(
+        for section, weights in self._weights().items():
+            weights.load_state_dict(
                 {name.removeprefix(section): part for name, part in state.tensors.items() if name.startswith(section)}
             )
         restore_optimiser(self.optimiser, self.names, state.tensors)

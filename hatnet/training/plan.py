@@ -66,7 +66,7 @@ class Plan:
     slices_per_gpu: int  # one after the other in each step
 
     activation_bytes: float  # kept for the backward pass of one slice
-    weight_bytes: int  # weights, gradients, AdamW's moments, the average, and copies of them
+    weight_bytes: int  # weights, gradients, AdamW's moments, an average if there is one, and copies of them
     memory_share: float  # of a GPU's memory that both take
     exchanged_bytes: float  # that each GPU sends in a step, and as much that it receives
 
@@ -128,7 +128,7 @@ def plan(
     computing = mine * flops / (given.gpu_flops * given.flops_reached)
     moving = mine * kept * given.passes / (given.gpu_bandwidth * given.bandwidth_reached)
     exchanging = sent / (given.link_bandwidth * given.link_reached)
-    held = cost.parameters * _bytes_per_parameter(given.gpus)
+    held = cost.parameters * _bytes_per_parameter(recipe, given.gpus)
     workers = given.gpus * given.workers_per_gpu
     loading = recipe.batch_size * given.seconds_per_image / workers
 
@@ -158,9 +158,9 @@ def plan(
     )
 
 
-def _bytes_per_parameter(gpus: int) -> int:
-    """Weight, gradient, two moments and the average in float32; autocast's copy; and DDP's buckets of gradients."""
-    return 5 * 4 + 2 + (4 if gpus > 1 else 0)
+def _bytes_per_parameter(recipe: Recipe, gpus: int) -> int:
+    """Weight, gradient, two moments and any average in float32; autocast's copy; and DDP's buckets of gradients."""
+    return 4 * 4 + (4 if recipe.ema else 0) + 2 + (4 if gpus > 1 else 0)
 
 
 def assumption_table(assumptions: Assumptions) -> str:

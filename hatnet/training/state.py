@@ -24,7 +24,7 @@ class State:
     """
 
     step: int  # steps done
-    tensors: dict[str, Tensor]  # model.NAME, average.NAME, optimiser.KEY.NAME
+    tensors: dict[str, Tensor]  # model.NAME, average.NAME where there is one, optimiser.KEY.NAME
     history: list[dict[str, float]] = field(default_factory=list)  # a row an epoch
     running: dict[str, float] = field(default_factory=dict)  # of the epoch that is not over
     scaler: dict[str, Any] = field(default_factory=dict)  # of float16
