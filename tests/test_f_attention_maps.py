@@ -508,6 +508,19 @@ def test_a_class_map_under_autocast_may_be_asked_for_outside_it():
 # Bad input
 
 
+def test_a_class_map_of_an_even_image_is_refused_where_its_gradients_are_too_large():
+    """A new network makes nothing of black: every norm then divides by 1 / sqrt(eps), too often for float32."""
+    torch.manual_seed(0)
+    model, images = hatnet.create_model("micro"), torch.zeros(2, 3, 28, 28)
+    images[0] = torch.randn(3, 28, 28)
+    maps = attention_maps(model, images)
+    for _ in range(2):  # and keeps nothing of it
+        with pytest.raises(ValueError, match=r"finite gradients.* of one colour.* for float32; take another image"):
+            maps.class_map()
+    assert np.isfinite(attention_maps(model, images[0]).class_map()).all()
+    assert np.isfinite(attention_maps(model.double(), images.double()).class_map()).all()
+
+
 def test_a_pixel_belongs_to_the_token_whose_square_holds_it():
     maps = attention_maps(TINY.model(), TINY.images()[0])  # 9 x 8 pixels, 2 a token, so 5 x 4 tokens
     assert [maps.token_at(x, y, stage=0) for x, y in ((0, 0), (7, 0), (0, 8), (3, 5))] == [

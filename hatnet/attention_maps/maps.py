@@ -270,8 +270,8 @@ class AttentionMaps:
             Over the stem's tokens, (H, W) of stage 0; or over pixels.
 
         Raises:
-            ValueError: if the gradients of a single image would take more than that limit, or if the network or the
-                image has changed since: it would be of another network than the maps beside it.
+            ValueError: if the gradients of a single image would take more than that limit, or are not finite, or if
+                the network or the image has changed since: it would be of another network than the maps beside it.
         """
         labels = self._labels(label)
         if labels not in self._relevances:

@@ -14,6 +14,7 @@ every class, is left out.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from itertools import chain
 from math import inf, sqrt
 
@@ -41,7 +42,8 @@ def relevances(model: HATNet, images: Tensor, labels: Tensor, answered: Tensor |
         (B, rows, columns, 1, g h, g h), (B, 1, HW, H'W') and (B, 1, HW, HW), not negative.
 
     Raises:
-        ValueError: if the network answers anything else than `answered`, but for rounding.
+        ValueError: if the network answers anything else than `answered`, but for rounding, or if a gradient is not
+            finite.
     """
     found = {}
     for name, (weights, gradient) in weights_and_gradients(model, images, labels, answered).items():
@@ -68,6 +70,7 @@ def weights_and_gradients(
             _require_same(logits.detach(), answered)
         chosen = logits[torch.arange(len(images)), labels.clone()]
         gradients = torch.autograd.grad(chosen.sum(), weights)  # images don't meet, so each has its own
+    _require_finite(gradients)
     calls = iter([(one.detach(), gradient) for one, gradient in zip(weights, gradients, strict=True)])
     found = {}
     for s, (stage, layout) in enumerate(zip(model.config.stages, layouts, strict=True)):
@@ -80,6 +83,16 @@ def weights_and_gradients(
                 found[f"{attention}.local_weights"] = near, slope
                 found[f"{attention}.global_weights"] = next(calls)
     return found
+
+
+def _require_finite(gradients: Sequence[Tensor]) -> None:
+    """A norm divides by a standard deviation: on even tokens every norm multiplies the gradient by 1 / sqrt(eps)."""
+    if not all(gradient.isfinite().all() for gradient in gradients):
+        raise ValueError(
+            "a class map needs finite gradients, and some are not: where an image is of one colour, as padding "
+            f"is, norms make them too large for {str(gradients[0].dtype).removeprefix('torch.')}; take another image, "
+            "or model.double() and image.double()"
+        )
 
 
 def _require_same(logits: Tensor, answered: Tensor) -> None:
