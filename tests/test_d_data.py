@@ -315,6 +315,18 @@ def test_the_first_ten_broken_files_are_printed_and_the_file_that_lists_all(tmp_
     assert json.loads(answer.read_text())["files"] == [str(path) for path in data.train.paths[:12]]
 
 
+def test_other_processes_read_the_first_one_s_answer_and_say_where_they_can_t_see_it(tmp_path, monkeypatch):
+    """Rather than each decoding a million photos again; on a machine that shares no disk, say."""
+    data = open_data(f"folder:{write_folder(tmp_path / 'photos')}")
+    data.train.paths[1].write_text("not an image")
+    monkeypatch.setattr(World, "wait", lambda _: None)
+    first, other = (World(rank, 2, torch.device("cpu")) for rank in (0, 1))
+    with pytest.raises(DataError, match=r"its answer is not in .*kept: --data and --data-dir must lie on a disk that"):
+        without_broken_files(data, tmp_path / "kept", other)
+    kept = without_broken_files(data, tmp_path / "kept", first)
+    assert without_broken_files(data, tmp_path / "kept", other).train.paths == kept.train.paths
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_the_first_process_alone_fetches_and_the_others_wait_for_it(rank, tmp_path, monkeypatch):
     did = []

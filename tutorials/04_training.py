@@ -283,8 +283,8 @@ plt.show()
 # %% [markdown]
 # ## 6. The loop
 #
-# All parts are there. What is left: the optimiser, AdamW, which scales the step of each weight by how large its
-# gradients have been, and pulls matrices (not biases and norms) a little towards zero. And an **average** of the
+# All parts are there. What is left: the optimiser, AdamW, which divides the step of each weight by how large its
+# gradients have lately been, and pulls matrices (not biases and norms) a little towards zero. And an **average** of the
 # weights over the last steps, $\bar w \leftarrow \beta \bar w + (1 - \beta) w$, which is what will be tested: single
 # steps jitter, their average less so.
 #
@@ -529,9 +529,10 @@ plt.show()
 # - **Training falls, test rises**: it learns images by heart. More augmentation, more data, or a smaller network.
 # - **Both are high and flat**: it can't, or may not. Try a higher learning rate, a longer run, a larger network.
 # - **Worse for a while, then better than before**, right of each line: the rate went up again, and the network left the
-#   hollow that it had settled in. In the first training's last epochs nothing moved, so more of them promised little.
+#   hollow that it had settled in. At the end of the first training nothing moved, but its steps were almost zero there.
 # - **A jump, then worse for ever**: a step too far. Lower the rate, warm up longer, clip.
-# - **The last epochs gain most per step** with a cosine, when steps get small. That is why it must not be cut short.
+# - **The fall of the rate brings a gain of its own**, which no time at a high rate does. In the very last epochs, with
+#   steps of almost nothing, little happens. That is why a cosine must not be cut short.
 #
 # The weights of the *last* epoch are the result, not those of the best one: who picks the best by looking at the test
 # images has used them for a choice, and their accuracy is a little too good to be true.

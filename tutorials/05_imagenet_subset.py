@@ -55,7 +55,7 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
 # [Imagenette](https://github.com/fastai/imagenette) is ten classes of ImageNet that are easy to tell apart: tench,
 # English springer, cassette player, chain saw, church, French horn, garbage truck, gas pump, golf ball, parachute. The
 # version with a shorter side of 320 pixels has 9,469 and 3,925 photos, 340 MB. The first training fetches it and
-# compares its checksum:
+# compares its checksum (it is the whole training that this starts; part 6 begins with a short one):
 #
 # ```console
 # hatnet train imagenette --download
@@ -189,7 +189,7 @@ WHY = {
     "lr": "the paper's, for 1024 images a step; with 256 we have not tried it",
     "first_lr": "where warm-up starts",
     "last_lr": "where the cosine ends",
-    "warmup_epochs": "370 steps; PVT's code, which the authors follow, has 5 epochs of 1,251",
+    "warmup_epochs": "360 steps; PVT's code, which the authors follow, has 5 epochs of 1,251",
     "weight_decay": "the paper's",
     "clip": "a gradient is never longer than this",
     "ema": "remembers 693 steps (half of it), which is 19 epochs",
@@ -208,7 +208,7 @@ WHY = {
     "stem_strides": "None: the variant's 2, 2",
     "grid_sizes": "None: the variant's 8, 7, 7",
     "pool_sizes": "None: the variant's 8, 4, 2",
-    "precision": "auto: bfloat16 for matrices on a GPU that has it, float32 for norms, sums and weights",
+    "precision": "auto: on a GPU bfloat16 (or float16) for matrices, float32 for norms, sums and weights",
     "compile": "torch.compile: minutes at the start; whether it pays, measure",
 }
 assert list(WHY) == [field.name for field in fields(Recipe)]

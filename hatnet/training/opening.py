@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from hatnet.data import ImageFolder, Split, open_data
+from hatnet.data import DataError, ImageFolder, Split, open_data
 from hatnet.data.folder import answer_file, broken_files
 from hatnet.training.processes import World
 
@@ -50,7 +50,7 @@ def without_broken_files(
         bar: shows how far it is.
 
     Raises:
-        DataError: if no image of a part can be read.
+        DataError: if no image of a part can be read, or this process does not see what the first one has found.
     """
     kept = {"training": data.train, "test": data.test}
     for part in parts:
@@ -67,6 +67,12 @@ def without_broken_files(
                     print(f"  ... and {len(broken) - NAMED} more; {answer_file(images, cache)} lists all")
         world.wait()
         if not world.first:
-            broken = broken_files(images, cache)  # the answer that the first process has kept
+            answer = answer_file(images, cache)
+            if not answer.is_file():
+                raise DataError(
+                    f"the first process has looked through the {part} images, but its answer is not in {cache}: --data "
+                    "and --data-dir must lie on a disk that all machines share"
+                )
+            broken = broken_files(images, cache)
         kept[part] = images.without(set(broken))
     return replace(data, train=kept["training"], test=kept["test"])

@@ -47,7 +47,7 @@ class Assumptions:
     element_bytes: float = _assume(3, "under autocast norms give 4 bytes and matrices 2; see the check below")
     passes: float = _assume(5, "over what is kept: written, read twice, its gradient written and read")
     workers_per_gpu: int = _count(8, "what `hatnet train` starts, where there are as many processors")
-    seconds_per_image: float = _assume(0.010, "decoding and augmenting; a photo of 500 x 400 took 0.005 on our 2.8 GHz")
+    seconds_per_image: float = _assume(0.010, "to decode and augment: a guess, twice what 500 x 400 took on 2.8 GHz")
     file_bytes: float = _assume(115e3, "the 147.9 GB of ImageNet's training files over their number")
 
     def __post_init__(self) -> None:

@@ -48,7 +48,7 @@ class Recipe:
     grid_sizes: tuple[int, ...] | None = None  # G1, likewise
     pool_sizes: tuple[int, ...] | None = None  # G2, likewise
 
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: bfloat16 on a GPU that has it
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: bfloat16 on a GPU, if it can
     compile: bool = False  # torch.compile
 
     def __post_init__(self) -> None:
