@@ -5,8 +5,9 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
+from itertools import pairwise
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import torch
 
-from hatnet.config import get_config
+from hatnet.config import get_config, nearest
 from hatnet.device import usable_device
 from hatnet.equivalence import (
     TOLERANCES,
@@ -28,7 +29,7 @@ from hatnet.equivalence import (
 from hatnet.network import HATNet, create_model
 from hatnet.summary import describe, summarise
 from hatnet.training.loop import NonFiniteLossError
-from hatnet.training.recipes import get_recipe
+from hatnet.training.recipes import RECIPES, get_recipe
 
 try:
     import tyro
@@ -188,8 +189,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
 def main() -> None:
     """Entry point of `hatnet`; wrong input ends with a message and exit status 2, not with a traceback."""
     try:
-        if sys.argv[1:2] == ["train"] and sys.argv[2:] and not sys.argv[2].startswith("-"):
-            get_recipe(sys.argv[2])  # names the nearest one, where tyro would speak of misplaced options
+        if sys.argv[1:2] == ["train"]:
+            _require_recipe(sys.argv[2:])
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
             prog="hatnet",
@@ -222,6 +223,16 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _require_recipe(words: Sequence[str]) -> None:
+    """Name the nearest recipe to one that is not known, where tyro would speak of misplaced options."""
+    if words and not words[0].startswith("-"):
+        get_recipe(words[0])
+    elif not RECIPES.keys() & set(words):
+        for option, word in pairwise(words):
+            if not (option.startswith("-") or word.startswith("-")) and nearest(word, RECIPES):
+                get_recipe(word)
 
 
 def random_model(variant: str, dtype: torch.dtype, seed: int) -> HATNet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
@@ -15,7 +16,7 @@ import torch
 from PIL import Image
 
 from hatnet.config import get_config
-from hatnet.data import SOURCES, DataError, ImageFolder, ImageTensor, Split, open_data
+from hatnet.data import SOURCES, DataError, ImageFolder, ImageTensor, Split, leave_out, left_out, open_data
 from hatnet.data.folder import broken_files
 from hatnet.data.sources import _read_cifar
 from hatnet.data.transforms import for_testing, for_training, mixing
@@ -250,6 +251,37 @@ def test_broken_files_are_named_and_the_answer_is_kept(tmp_path):
     assert kept.labels.tolist() == [0, 0, 1, 1]
 
 
+def test_files_of_a_disk_that_was_away_are_images_again(tmp_path, monkeypatch):
+    """The answer is kept, but what it calls broken is looked at again; only that."""
+    images = open_data(f"folder:{write_folder(tmp_path / 'photos')}").train
+    images.paths[2].write_text("not an image")
+    with monkeypatch.context() as away:
+        away.setattr("hatnet.data.folder.open_image", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "disk away")))
+        assert broken_files(images, tmp_path / "kept") == images.paths
+    assert broken_files(images, tmp_path / "kept") == [images.paths[2]]
+    read = []
+    monkeypatch.setattr("hatnet.data.folder.open_image", lambda path, _: read.append(path) or np.zeros((2, 2, 3)))
+    assert broken_files(images, tmp_path / "kept") == []
+    assert read == [images.paths[2]]
+
+
+def test_a_data_set_goes_without_the_same_files_again(tmp_path):
+    """By their places among all, however they came to be left out, and whichever can be read now."""
+    whole = open_data(f"folder:{write_folder(tmp_path / 'photos', images=5)}")
+    once = whole.train.without({whole.train.paths[1], whole.train.paths[7]})
+    twice = once.without({whole.train.paths[4], whole.train.paths[9]})
+    assert (once.left_out, twice.left_out) == ([1, 7], [1, 4, 7, 9])
+    assert twice.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    places = left_out(replace(whole, train=twice))
+    assert places == {"train": [1, 4, 7, 9], "test": []}
+    for data in (whole, replace(whole, train=once), replace(whole, train=twice)):
+        again = leave_out(data, places)
+        assert (again.train.paths, again.train.left_out) == (twice.paths, twice.left_out)
+        assert torch.equal(again.train.labels, twice.labels)
+        assert again.test.paths == whole.test.paths
+    assert leave_out(open_data("fashion-subset"), left_out(open_data("fashion-subset"))).train.labels.shape == (12_000,)
+
+
 def test_broken_files_are_left_out_however_their_folder_is_spelled(tmp_path, monkeypatch):
     folder = write_folder(tmp_path / "photos")
     (folder / "train" / "cat" / "1.png").write_text("not an image")
@@ -313,18 +345,6 @@ def test_the_first_ten_broken_files_are_printed_and_the_file_that_lists_all(tmp_
     assert str(data.train.paths[10]) not in printed
     answer = Path(re.search(r"\.\.\. and 2 more; (.*) lists all", printed)[1])
     assert json.loads(answer.read_text())["files"] == [str(path) for path in data.train.paths[:12]]
-
-
-def test_other_processes_read_the_first_one_s_answer_and_say_where_they_can_t_see_it(tmp_path, monkeypatch):
-    """Rather than each decoding a million photos again; on a machine that shares no disk, say."""
-    data = open_data(f"folder:{write_folder(tmp_path / 'photos')}")
-    data.train.paths[1].write_text("not an image")
-    monkeypatch.setattr(World, "wait", lambda _: None)
-    first, other = (World(rank, 2, torch.device("cpu")) for rank in (0, 1))
-    with pytest.raises(DataError, match=r"its answer is not in .*kept: --data and --data-dir must lie on a disk that"):
-        without_broken_files(data, tmp_path / "kept", other)
-    kept = without_broken_files(data, tmp_path / "kept", first)
-    assert without_broken_files(data, tmp_path / "kept", other).train.paths == kept.train.paths
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from hatnet.checkpoints import CheckpointError, about, load, save
 from hatnet.cli import main
+from hatnet.config import HATNetConfig
 from hatnet.data import DataError, ImageFolder, ImageTensor, Split, fingerprint, open_data
 from hatnet.data.transforms import for_testing
 from hatnet.network import HATNet, create_model
@@ -269,6 +270,37 @@ def test_a_training_without_an_average_holds_no_copy_of_its_weights_and_goes_on_
         assert torch.equal(ended.model.state_dict()[name], tensor), name
 
 
+def test_a_training_goes_on_though_files_have_gone_bad_since_its_start(tmp_path, capfd):
+    """What it left out at the start stays out; what has gone bad since is passed over."""
+    data = open_data(f"folder:{write_folder(tmp_path / 'data', images=9, size=(28, 28))}")
+    paths = data.train.paths
+    paths[3].write_text("not an image")
+    command = [
+        "hatnet", "train", "fashion-quick", "--data", data.name, "--data-dir", str(tmp_path), "--out",
+        str(tmp_path / "run"), "--epochs", "2", "--batch-size", "8", "--slice-size", "8", "--workers", "0", "--device",
+        "cpu", "--resume",
+    ]  # fmt: skip
+
+    def train(watch: Watch) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("hatnet.training.loop.Watch", lambda: watch)
+            patch.setattr(sys, "argv", command)
+            main()
+
+    with pytest.raises(SystemExit, match="130"):
+        train(Watch(stop=True))
+    assert load_state(tmp_path / "run" / "state.safetensors")[0].left_out == {"train": [3], "test": []}
+    paths[3].write_bytes(paths[4].read_bytes())
+    paths[0].write_bytes(paths[0].read_bytes()[:99])
+    data.test.paths[2].write_text("not an image")
+    train(Watch())
+    printed = capfd.readouterr().out
+    assert f"left out, its neighbour taken: {paths[0]}" in printed
+    assert f"left out of the test: {data.test.paths[2]}" in printed
+    assert "17 training and 18 test images" in " ".join(printed.split())
+    assert len(read_metrics(tmp_path / "run" / "metrics.csv")) == 2
+
+
 def test_a_training_that_is_killed_goes_on_bit_for_bit(whole, tmp_path):
     """SIGKILL at random times, until it ends by itself; `python -m tests.training_runs 100` kills a hundred."""
     kills = kill_at_random(tmp_path, np.random.default_rng(1), longest=1.0)
@@ -345,9 +377,10 @@ def test_slices_one_after_the_other_give_the_gradient_of_the_whole_batch(tmp_pat
 
 
 def test_two_processes_under_torchrun_train_what_one_trains(tmp_path):
-    """Everything random on, 13 test images: not a multiple of anything."""
+    """Everything random on, 25 test images: not a multiple of anything. One file is broken."""
     data = write_folder(tmp_path / "data", images=13, size=(28, 28))
     (tmp_path / "data" / "val" / "dog" / "12.png").unlink()
+    (tmp_path / "data" / "train" / "cat" / "5.png").write_text("not an image")
     found = []
     for processes in (1, 2):
         folder = tmp_path / str(processes)
@@ -360,6 +393,8 @@ def test_two_processes_under_torchrun_train_what_one_trains(tmp_path):
         ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
         assert ended.returncode == 0, ended.stderr
         assert ended.stdout.count("Done:") == 1, "only the first process prints"
+        assert "1 of 26 training images can't be read" in ended.stdout
+        assert "neighbour taken" not in ended.stdout, "both leave it out from the start"
         found.append((load(folder / "last.safetensors"), read_metrics(folder / "metrics.csv")))
     (one, one_rows), (two, two_rows) = found
     for (name, parameter), other in zip(one.named_parameters(), two.parameters(), strict=True):
@@ -372,6 +407,35 @@ def test_two_processes_under_torchrun_train_what_one_trains(tmp_path):
         assert math.isclose(one_row["train_loss"], two_row["train_loss"], rel_tol=1e-4)
         assert math.isclose(one_row["test_loss"], two_row["test_loss"], rel_tol=1e-4)
         assert (25 * two_row["test_accuracy"]) % 1 in (pytest.approx(0), pytest.approx(1)), "25 images, each once"
+
+
+def test_processes_that_were_told_other_things_refuse_to_train_together(tmp_path):
+    """Each machine has a command line of its own, and may have its own copy of the data."""
+    script = tmp_path / "other_seeds.py"
+    script.write_text(
+        "import os, sys\nfrom hatnet.cli import main\n"
+        f"sys.argv = ['hatnet', 'train', 'fashion-quick', '--device', 'cpu', '--out', {str(tmp_path / 'run')!r}]\n"
+        "sys.argv += ['--slice-size', '32', '--seed', os.environ['RANK']]\nmain()\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", str(script)]
+    ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert ended.returncode != 0
+    assert "error: not all processes were given the same recipe and see the same images" in ended.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("device", ["mps", "meta", "gpu", "cuda:x"])
+def test_only_cpus_and_gpus_train(device):
+    with pytest.raises(ValueError, match=f"device='{device}' must be cpu, cuda or one GPU such as cuda:1"):
+        join(device).__enter__()
+
+
+def test_several_processes_that_torchrun_did_not_start_are_an_error(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ValueError, match="WORLD_SIZE=2 is set but not RANK, .*start several processes with torchrun"):
+        join("cpu").__enter__()
 
 
 def test_more_processes_than_gpus_is_an_error(monkeypatch):
@@ -529,12 +593,24 @@ def test_bfloat16_trains_on_a_cpu_and_float16_is_refused(tmp_path):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("device", ["cuda", "cuda:0"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
-def test_every_precision_trains_on_a_gpu(precision, tmp_path):
-    world = World(0, 1, torch.device("cuda"))
+def test_every_precision_trains_on_a_gpu(precision, device, tmp_path):
     recipe = replace(SMALL, precision=precision)
-    history = Training(recipe, small_data(), tmp_path, world, build=thin).run()
+    with join(device) as world:
+        history = Training(recipe, small_data(), tmp_path, world, build=thin).run()
     assert math.isfinite(history[-1]["test_loss"])
+
+
+def test_a_gpu_may_be_asked_for_with_a_number_or_without(monkeypatch):
+    """PyTorch takes "cuda" for the one in use, but does not let it be chosen."""
+    chosen = []
+    monkeypatch.setattr("hatnet.training.processes.usable_device", torch.device)  # as if there were one here
+    monkeypatch.setattr(torch._C, "_cuda_setDevice", chosen.append, raising=False)
+    for name, numbers in (("cuda", []), ("cuda:1", [1])):
+        with join(name) as world:
+            assert world.device == torch.device(name)
+        assert chosen == numbers
 
 
 # --- Bad input -------------------------------------------------------------------------------------------------------
@@ -552,12 +628,22 @@ def test_a_state_of_another_recipe_is_refused_with_the_differences(whole):
         run(whole, replace(SMALL, lr=0.1, seed=9), resume=True)
 
 
+def test_a_state_of_another_network_is_refused_with_the_differences(whole):
+    """The recipe names a variant, and a later version may mean another network by it."""
+
+    def other(config: HATNetConfig) -> HATNet:
+        return thin(replace(config, grid_sizes=(3, 2)))
+
+    with pytest.raises(CheckpointError, match=r"of another network.*\ngrid_sizes: \[3, 2\] here, \[8, 4\] there"):
+        Training(SMALL, small_data(), whole, ALONE, resume=True, build=other)
+
+
 def test_a_state_of_other_data_is_refused_with_the_differences(whole):
-    with pytest.raises(CheckpointError, match=r"of other data(.|\n)*training images: 70 here, 80 there"):
+    with pytest.raises(CheckpointError, match=r"of another data set(.|\n)*training images: 70 here, 80 there"):
         Training(SMALL, small_data(train=7), whole, ALONE, resume=True, build=thin)
     data = small_data()
     inverted = replace(data, train=ImageTensor(255 - data.train.pixels, data.train.labels))
-    with pytest.raises(CheckpointError, match=r"of other data(.|\n)*pixels or files: \w+ here, \w+ there"):
+    with pytest.raises(CheckpointError, match=r"of another data set(.|\n)*pixels or files: \w+ here, \w+ there"):
         Training(SMALL, inverted, whole, ALONE, resume=True, build=thin)
 
 
@@ -718,10 +804,11 @@ def test_files_of_the_size_of_the_recipe_are_taken_as_they_are(tmp_path):
             "the images of fashion-subset have 28 x 28 pixels, image_size=32: give --crop-padding None",
         ),
         (["train", "fashion-quik"], "unknown recipe 'fashion-quik', did you mean 'fashion-quick'"),
+        (["train", "--stem-strides", "1", "1", "fashon"], "unknown recipe 'fashon', did you mean 'fashion'"),
         (["train", "fashion", "--data-dir", "{tmp}"], "fashion-mnist is not in {tmp}"),
         (["train", "fashion-quick", "--data", "folder:{tmp}/none"], "no folder {tmp}/none/train"),
         (["train", "fashion-quick", "--weights", "{tmp}/none.safetensors"], "no weights to start from at {tmp}/none"),
-        (["train", "fashion-quick", "--device", "tpu"], "device 'tpu' can't be used here"),
+        (["train", "fashion-quick", "--device", "tpu"], "device='tpu' must be cpu, cuda or one GPU such as"),
         (["evaluate", "{tmp}/none.safetensors"], "no checkpoint file at {tmp}/none.safetensors"),
         (["evaluate", "{tmp}/none.safetensors", "--batch-size", "-1"], "batch_size=-1 must be at least 1"),
         (["evaluate", "{tmp}/none.safetensors", "--batch-size", "0"], "batch_size=0 must be at least 1"),

@@ -1,7 +1,18 @@
 """Images with labels: what there is, how it is opened, and how an image becomes what a network takes."""
 
-from hatnet.data.folder import ImageFolder
+from hatnet.data.folder import ImageFolder, leave_out, left_out
 from hatnet.data.images import DataError, Images, ImageTensor, Split, fingerprint
 from hatnet.data.sources import SOURCES, open_data
 
-__all__ = ["SOURCES", "DataError", "ImageFolder", "ImageTensor", "Images", "Split", "fingerprint", "open_data"]
+__all__ = [
+    "SOURCES",
+    "DataError",
+    "ImageFolder",
+    "ImageTensor",
+    "Images",
+    "Split",
+    "fingerprint",
+    "leave_out",
+    "left_out",
+    "open_data",
+]

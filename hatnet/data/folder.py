@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from hashlib import blake2b
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +24,18 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", 
 
 
 class ImageFolder:
-    """Image files with labels; a file is read when its image is asked for."""
+    """Image files with labels; a file is read when its image is asked for.
 
-    def __init__(self, paths: Sequence[Path], labels: Tensor) -> None:
+    Args:
+        paths: of the files.
+        labels: one a file.
+        left_out: places of those that are not here, among all that there were.
+    """
+
+    def __init__(self, paths: Sequence[Path], labels: Tensor, left_out: Iterable[int] = ()) -> None:
         self.paths = list(paths)
         self.labels = labels
+        self.left_out = sorted(left_out)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -43,10 +52,37 @@ class ImageFolder:
         """The names of the files and of the folders they are in, wherever the whole may lie."""
         return b"\n".join(os.fsencode(Path(*path.parts[-2:])) for path in self.paths)
 
-    def without(self, broken: set[Path]) -> ImageFolder:
+    def without(self, broken: Collection[Path]) -> ImageFolder:
         """The same images but for some files."""
-        kept = [index for index, path in enumerate(self.paths) if path not in broken]
-        return ImageFolder([self.paths[index] for index in kept], self.labels[kept])
+        return self._keep([path not in broken for path in self.paths])
+
+    def without_places(self, places: Iterable[int]) -> ImageFolder:
+        """The same, by their places among all files that there were; those left out already stay so."""
+        gone = set(places)
+        return self._keep([place not in gone for place in self._places()])
+
+    def _keep(self, which: Sequence[bool]) -> ImageFolder:
+        left_out = {place for place, keep in zip(self._places(), which, strict=True) if not keep}
+        return ImageFolder(list(compress(self.paths, which)), self.labels[list(which)], left_out.union(self.left_out))
+
+    def _places(self) -> list[int]:
+        gone = set(self.left_out)
+        return [place for place in range(len(self.paths) + len(gone)) if place not in gone]
+
+
+def left_out(data: Split) -> dict[str, list[int]]:
+    """Of each part in files the places that it goes without, for `leave_out`."""
+    parts = {"train": data.train, "test": data.test}
+    return {name: images.left_out for name, images in parts.items() if isinstance(images, ImageFolder)}
+
+
+def leave_out(data: Split, places: Mapping[str, Sequence[int]]) -> Split:
+    """A data set that goes without the same files as the one `left_out` was asked about, whichever can be read now."""
+    train, test = (
+        images.without_places(places.get(name, ())) if isinstance(images, ImageFolder) else images
+        for name, images in (("train", data.train), ("test", data.test))
+    )
+    return replace(data, train=train, test=test)
 
 
 def open_folder(root: Path) -> Split:
@@ -98,7 +134,8 @@ def broken_files(
     """Decode every image once, and name the files that can't be.
 
     The answer is kept in the folder `cache`, in the file `answer_file`, for as long as the files have the same names,
-    sizes and times. It counts for every way to spell the folder that they are in.
+    sizes and times. It counts for every way to spell the folder that they are in. Of its broken files each is looked at
+    again, since a disk may have been away.
 
     Args:
         images: what to look at.
@@ -111,26 +148,43 @@ def broken_files(
     """
     record = answer_file(images, cache)
     if record.is_file():
-        return [images.paths[index] for index in json.loads(record.read_text())["broken"]]
+        known = json.loads(record.read_text())["broken"]
+        broken = _unreadable(images.paths, known, workers)
+        if broken != known:
+            _keep_answer(record, images, broken)
+        return [images.paths[index] for index in broken]
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=cache):  # an hour of reading should not end in an answer that can't be kept
         pass
-    broken = []
-    with ThreadPoolExecutor(workers) as pool:
-        for index, readable in enumerate(pool.map(_is_readable, images.paths)):
-            if not readable:
-                broken.append(index)
-            step(images.paths[index].name)
-    paths = [images.paths[index] for index in broken]
-    # Places are read again, since another run may spell the paths in another way; paths are for people.
-    content = {"images": len(images), "broken": broken, "files": [str(path) for path in paths]}
-    write_whole(record, json.dumps(content, indent=2).encode())
-    return paths
+    broken = _unreadable(images.paths, range(len(images)), workers, step)
+    _keep_answer(record, images, broken)
+    return [images.paths[index] for index in broken]
 
 
 def answer_file(images: ImageFolder, cache: Path) -> Path:
     """Where `broken_files` keeps its answer about these files: JSON, with every broken file."""
     return cache / f"broken-files-{_fingerprint(images.paths)}.json"
+
+
+def _unreadable(
+    paths: Sequence[Path], indices: Sequence[int], workers: int, step: Callable[[str], None] = lambda _: None
+) -> list[int]:
+    """Those of the indices whose files can't be decoded."""
+    broken = []
+    with ThreadPoolExecutor(workers) as pool:
+        for start in range(0, len(indices), 1000):  # a million waiting files would take gigabytes
+            some = indices[start : start + 1000]
+            for index, readable in zip(some, pool.map(_is_readable, (paths[index] for index in some)), strict=True):
+                if not readable:
+                    broken.append(index)
+                step(paths[index].name)
+    return broken
+
+
+def _keep_answer(record: Path, images: ImageFolder, broken: Sequence[int]) -> None:
+    """Places are read again, since another run may spell the paths in another way; paths are for people."""
+    files = [str(images.paths[index]) for index in broken]
+    write_whole(record, json.dumps({"images": len(images), "broken": broken, "files": files}, indent=2).encode())
 
 
 def _is_readable(path: Path) -> bool:

@@ -63,8 +63,9 @@ def train(
         raise ValueError(f"workers={workers} must not be negative")
     with join(_device(device)) as world:
         data = open_together(recipe.data, data_dir, download, world)
-        loop.prepare(recipe, data, folder, world, resume=resume)  # what can be refused at once
-        data = without_broken_files(data, data_dir, world, bar=progress)
+        start = loop.prepare(recipe, data, folder, world, resume=resume)  # what can be refused at once
+        if start.state is None:
+            data = without_broken_files(data, data_dir, world, bar=progress)
         in_memory = not isinstance(data.train, ImageFolder)
         if workers is None:
             workers = 0 if in_memory and world.device.type == "cpu" else _processors_each()

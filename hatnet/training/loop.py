@@ -7,6 +7,7 @@ random draw is seeded by what it is for: so a run that was killed goes on bit fo
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -21,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hatnet.checkpoints import CheckpointError, save, weights_file
 from hatnet.config import HATNetConfig
-from hatnet.data import Split, fingerprint
+from hatnet.data import Split, fingerprint, leave_out, left_out
 from hatnet.data.transforms import for_testing, for_training, mixing, require_fit
 from hatnet.network import HATNet
 from hatnet.training.average import WeightAverage
@@ -31,7 +32,7 @@ from hatnet.training.folder import RunFolder, about_weights, facts_of, memory_mb
 from hatnet.training.initial import fresh, origin_of, start_from
 from hatnet.training.order import Order
 from hatnet.training.processes import World
-from hatnet.training.recipes import Recipe, differences
+from hatnet.training.recipes import Recipe, differences, to_json
 from hatnet.training.schedule import learning_rate
 from hatnet.training.seeds import derive
 from hatnet.training.state import State, load_state, optimiser_tensors, restore_optimiser, save_state
@@ -99,13 +100,15 @@ class Training:
         if workers < 0:
             raise ValueError(f"workers={workers} must not be negative")
         start = prepare(recipe, data, folder, world, resume=resume, build=build)
+        data = start.data
         self.draw_curves = draw_curves
         self.recipe, self.data, self.world, self.folder = recipe, data, world, RunFolder(folder)
         self.order, self.precision, self.origin = start.order, start.precision, start.origin
         self.fresh_classifier, state = start.fresh_classifier, start.state
         self.fingerprint = fingerprint(data)
         if state is not None:
-            _require_same_data(self.folder.state, state.data, self.fingerprint)
+            advice = "; images that have gone must be put back first"
+            _require_same(self.folder.state, "data set", state.data, self.fingerprint, advice)
         require_fit(recipe, data)
         self.share = self.order.share(world.size)  # slices of a batch for each process
         self.save_every = save_every
@@ -120,10 +123,13 @@ class Training:
         self.seconds = 0.0  # of this epoch's steps
         if state is not None:
             self._restore(state)
-        if self.world.any(self.step != self.world.of_first(self.step)):
+        if world.any(self.step != world.of_first(self.step)):
             raise ValueError(
                 f"not all processes see the state in {folder}: it must lie on a disk that all machines share"
             )
+        task = derive(0, json.dumps(to_json(recipe)), json.dumps(self.fingerprint))
+        if world.any(task != world.of_first(task)):
+            raise ValueError("not all processes were given the same recipe and see the same images and labels")
 
         self.network: nn.Module = torch.compile(self.model) if recipe.compile else self.model  # type: ignore[assignment]
         if world.size > 1:
@@ -270,8 +276,9 @@ class Training:
         tensors |= optimiser_tensors(self.optimiser, self.names)
         running = {"loss_sum": float(self.loss_sum), "seconds": self.seconds}
         state = State(
-            self.step, tensors, self.history, running, self.scaler.state_dict(), self.origin, self.fingerprint
-        )
+            self.step, tensors, self.history, running, self.scaler.state_dict(), self.origin, self.fingerprint,
+            left_out(self.data), vars(self.model.config),
+        )  # fmt: skip
         save_state(self.folder.state, state, self.recipe)
 
     def _weights(self) -> dict[str, HATNet]:
@@ -315,6 +322,7 @@ class Training:
 class Start:
     """What a training starts with, or goes on with."""
 
+    data: Split  # without the files that a run which goes on left out at its start
     order: Order
     precision: torch.dtype
     model: HATNet
@@ -336,16 +344,20 @@ def prepare(
 
     `hatnet train` calls it before it looks through a million files, and `Training` calls it again.
     """
+    state = _state_to_go_on_from(RunFolder(folder), recipe, resume)
+    if state is not None:
+        data = leave_out(data, state.left_out)  # and what has gone bad since is for the loop to pass over
     order = Order(len(data.train), recipe.batch_size, recipe.slice_size, recipe.epochs, recipe.seed, recipe.repeats)
     order.share(world.size)
     precision = precision_of(recipe, world.device)
-    state = _state_to_go_on_from(RunFolder(folder), recipe, resume)
     model = fresh(recipe, recipe.config(len(data.classes), data.channels), build)
+    if state is not None:
+        _require_same(RunFolder(folder).state, "network", state.network, json.loads(json.dumps(vars(model.config))))
     fresh_classifier, origin = True, {} if state is None else state.origin
     if recipe.weights is not None and state is None:
         weights = weights_file(Path(recipe.weights))
         fresh_classifier, origin = not start_from(model, weights, data.classes), origin_of(weights)
-    return Start(order, precision, model, fresh_classifier, origin, state)
+    return Start(data, order, precision, model, fresh_classifier, origin, state)
 
 
 def _state_to_go_on_from(folder: RunFolder, recipe: Recipe, resume: bool) -> State | None:
@@ -364,14 +376,13 @@ def _state_to_go_on_from(folder: RunFolder, recipe: Recipe, resume: bool) -> Sta
     return state
 
 
-def _require_same_data(path: Path, there: Mapping[str, int | str], here: Mapping[str, int | str]) -> None:
+def _require_same(path: Path, what: str, there: Mapping[str, Any], here: Mapping[str, Any], advice: str = "") -> None:
     different = [
         f"{key}: {here.get(key)} here, {other} there" for key, other in there.items() if here.get(key) != other
     ]
     if different:
         raise CheckpointError(
-            f"{path} is of other data, so it can't be gone on from; images that have gone must be put back first.\n"
-            + "\n".join(different)
+            f"{path} is of another {what}, so it can't be gone on from{advice}.\n" + "\n".join(different)
         )
 
 

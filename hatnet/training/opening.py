@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from hatnet.data import DataError, ImageFolder, Split, open_data
+from hatnet.data import ImageFolder, Split, open_data
 from hatnet.data.folder import answer_file, broken_files
 from hatnet.training.processes import World
 
@@ -40,7 +40,7 @@ def open_together(name: str, folder: Path, download: bool, world: World) -> Spli
 def without_broken_files(
     data: Split, cache: Path, world: World, parts: Sequence[str] = ("training", "test"), bar: Bar = no_bar
 ) -> Split:
-    """A data set in files, without those that can't be read; the first process looks and prints which.
+    """A data set in files, without those that can't be read; the first process looks, and tells which.
 
     Args:
         data: returned as it is where its images are in memory.
@@ -50,13 +50,14 @@ def without_broken_files(
         bar: shows how far it is.
 
     Raises:
-        DataError: if no image of a part can be read, or this process does not see what the first one has found.
+        DataError: if no image of a part can be read.
     """
     kept = {"training": data.train, "test": data.test}
     for part in parts:
         images = kept[part]
         if not isinstance(images, ImageFolder):
             continue
+        broken: list[Path] = []
         if world.first:
             with bar(f"reading {part} images", len(images)) as step:
                 broken = broken_files(images, cache, step=step)
@@ -66,13 +67,6 @@ def without_broken_files(
                 if len(broken) > NAMED:
                     print(f"  ... and {len(broken) - NAMED} more; {answer_file(images, cache)} lists all")
         world.wait()
-        if not world.first:
-            answer = answer_file(images, cache)
-            if not answer.is_file():
-                raise DataError(
-                    f"the first process has looked through the {part} images, but its answer is not in {cache}: --data "
-                    "and --data-dir must lie on a disk that all machines share"
-                )
-            broken = broken_files(images, cache)
-        kept[part] = images.without(set(broken))
+        gone = world.of_first_all(images.without(set(broken)).left_out)
+        kept[part] = images.without_places(gone)
     return replace(data, train=kept["training"], test=kept["test"])

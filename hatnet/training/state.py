@@ -30,6 +30,8 @@ class State:
     scaler: dict[str, Any] = field(default_factory=dict)  # of float16
     origin: dict[str, Any] = field(default_factory=dict)  # what is known of weights that the training started from
     data: dict[str, Any] = field(default_factory=dict)  # which images and labels: `hatnet.data.fingerprint`
+    left_out: dict[str, list[int]] = field(default_factory=dict)  # files it goes without: `hatnet.data.left_out`
+    network: dict[str, Any] = field(default_factory=dict)  # its configuration
 
 
 def save_state(path: Path, state: State, recipe: Recipe) -> None:
