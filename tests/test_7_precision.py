@@ -1,16 +1,23 @@
 """The same cases in lower precision and on CUDA. All limits are in `hatnet.equivalence.TOLERANCES`."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call
 
 import hatnet.attention
 import hatnet.hierarchical_attention
 import reference
+from hatnet.ablation import ARMS, build, fit
 from hatnet.attention import attention_weights, join_heads, split_heads
+from hatnet.attention_maps import explicit_attention
 from hatnet.equivalence import TOLERANCES, compare, relative_error
 from hatnet.hierarchical_attention import HMHSA
+from hatnet.scaling.contenders import NAMES, contenders
 from tests.cases import MUST_HIT, NETWORK_MUST_HIT, also, map_cases, stack
 from tests.comparing import assert_agree, assert_same
 
@@ -80,6 +87,48 @@ def test_autocast_takes_float32_images_and_is_as_near_as_bfloat16():
     with torch.autocast("cpu", torch.bfloat16):
         got = model.float()(images.float())
     assert relative_error(got.detach().float().numpy(), want) < TOLERANCES[torch.bfloat16]
+
+
+# --- On a GPU, or where there is none on a fake one ------------------------------------------------------------------
+
+
+def on_a_fake_gpu(module, *shape):
+    """The devices of what a module makes of an image or map: PyTorch computes shapes, and refuses to mix devices."""
+    with FakeTensorMode():
+        tensors = {
+            name: torch.empty(tensor.shape, dtype=tensor.dtype, device="cuda")
+            for tensors in (module.named_parameters(), module.named_buffers())
+            for name, tensor in tensors
+        }
+        made = functional_call(module, tensors, torch.empty(shape, device="cuda"))
+        return made.device.type
+
+
+@pytest.mark.parametrize("around", [nullcontext, explicit_attention])
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("case", NETWORK_MUST_HIT, ids=["partial", "whole"])
+def test_networks_stay_on_one_device(case, training, around):
+    """In training with drop path and dropout."""
+    model = hatnet.create_model("micro", drop_path_rate=0.2, classifier_drop_rate=0.2).train(training)
+    with around():
+        assert on_a_fake_gpu(model, 2, 3, case.height, case.width) == "cuda"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_attention_of_relatives_stays_on_one_device(name):
+    assert on_a_fake_gpu(contenders([name], 1, C=32, heads=2)[name].build(), 2, 13, 18, 32) == "cuda"
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_the_arms_of_the_ablation_stay_on_one_device(arm):
+    assert on_a_fake_gpu(build(fit(ARMS[arm])), 2, 1, 28, 28) == "cuda"
+
+
+def test_a_fake_gpu_refuses_what_lies_elsewhere(monkeypatch):
+    layer = HMHSA(6, 2, grid_size=3, pool_size=2)
+    monkeypatch.setattr(hatnet.hierarchical_attention, "average_pool", lambda x, _: torch.ones(2, 3, 4, 6))
+    with pytest.raises(RuntimeError, match="to be on the same device"):
+        on_a_fake_gpu(layer, 2, 5, 7, 6)
 
 
 @needs_cuda
