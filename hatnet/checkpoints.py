@@ -21,7 +21,7 @@ from torch import Tensor
 
 from hatnet.config import HATNetConfig
 from hatnet.files import write_whole
-from hatnet.network import HATNet
+from hatnet.network import HATNet, require_windows
 
 
 class CheckpointError(ValueError):
@@ -38,11 +38,19 @@ def save(model: HATNet, path: str | os.PathLike[str], about: Mapping[str, object
             are normalised for them. `about` reads it.
 
     Raises:
+        CheckpointError: (a ValueError) if the model is no longer the network that its configuration describes, with
+            another classifier for instance, so that `load` could not make it again.
         OSError: if the file can't be written; an older file at `path` is then still there.
     """
+    require_as_configured(model)
+    write(model, path, about)
+
+
+def write(model: HATNet, path: str | os.PathLike[str], about: Mapping[str, object] | None = None) -> None:
+    """`save` without asking whether `load` can read it: the networks of an ablation fit no configuration."""
     from safetensors.torch import save as to_bytes
 
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {bare(name): tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {"format": "hatnet", "version": "1", "config": json.dumps(asdict(model.config))}
     if about:
         metadata["about"] = json.dumps(about)
@@ -135,6 +143,23 @@ def _read_safetensors(path: Path, tensors: bool = True) -> tuple[dict[str, Tenso
     except SafetensorError as error:
         hint = "; for the authors' .pth files use load_official" if path.suffix != ".safetensors" else ""
         raise CheckpointError(f"{path} is truncated or not a safetensors file{hint}") from error
+
+
+def bare(name: str) -> str:
+    """A parameter's name without what data parallelism and compilation put before it."""
+    while name.startswith(("module.", "_orig_mod.")):
+        name = name.partition(".")[2]
+    return name
+
+
+def require_as_configured(model: HATNet) -> None:
+    """Raise a CheckpointError unless the model is the network that `model.config` describes."""
+    require_match({bare(name): tensor for name, tensor in model.state_dict().items()}, shapes(model.config), {},
+                  "the model, held against its own configuration,")  # fmt: skip
+    try:
+        require_windows(model)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def shapes(config: HATNetConfig) -> dict[str, tuple[int, ...]]:

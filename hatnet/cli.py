@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from hatnet.config import get_config, nearest
-from hatnet.device import usable_device
+from hatnet.device import CPU_ALLOCATOR, out_of_memory, usable_device
 from hatnet.equivalence import (
     TOLERANCES,
     Agreement,
@@ -170,8 +170,6 @@ def docs(folder: Path = Path("site"), serve: bool = True, port: int = 8000, agai
         running.serve_forever()
 
 
-CPU_ALLOCATOR = "DefaultCPUAllocator: "  # how PyTorch says that a CPU's memory is full; for GPUs it has a class
-
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "verify": verify,
@@ -209,7 +207,7 @@ def main() -> None:
         print(f"stopped: {error}", file=sys.stderr)
         sys.exit(1)
     except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and CPU_ALLOCATOR not in str(error):
+        if not out_of_memory(error):
             raise
         cause = str(error).partition("\n")[0].rpartition(CPU_ALLOCATOR)[2]
         print(

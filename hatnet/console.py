@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from inspect import signature
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich import box
@@ -20,6 +21,18 @@ if TYPE_CHECKING:
     from hatnet.training.evaluate import Evaluation
 
 console = Console(highlight=False)
+
+
+def require_used(command: Callable[..., None], given: Mapping[str, Any], used: Collection[str]) -> None:
+    """Raise a ValueError for arguments that a command with `--record` ignores, where they are not the defaults."""
+    known = signature(command).parameters
+    ignored = [
+        f"--{name.replace('_', '-')}"
+        for name, value in given.items()
+        if name not in ("record", *used) and value != known[name].default
+    ]
+    if ignored:
+        raise ValueError(f"--record shows what is already measured, so {', '.join(ignored)} can't be given with it")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
+
+from hatnet.device import full_precision
 
 if TYPE_CHECKING:
     from hatnet.network import HATNet
@@ -129,14 +132,22 @@ def run_model(model: HATNet, images: Tensor, progress: Progress | None = None) -
     """The trace of `model` in evaluation mode for a batch of images, which are moved to its device and dtype."""
     weight = next(model.parameters())
     trace: dict[str, Tensor] = _Watched(progress)
-    training = model.training
+    with as_tested(model), torch.inference_mode():
+        model(images.to(weight.device, weight.dtype), trace)
+    return dict(trace)
+
+
+@contextmanager
+def as_tested(model: HATNet) -> Iterator[None]:
+    """The model in evaluation mode, computing in its own dtype with all digits; as it was before, afterwards."""
+    training = {module: module.training for module in model.modules()}  # of each, as parts of it may be frozen
     model.eval()
     try:
-        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-            model(images.to(weight.device, weight.dtype), trace)
+        with full_precision():
+            yield
     finally:
-        model.train(training)
-    return dict(trace)
+        for module, mode in training.items():
+            module.training = mode
 
 
 class _Watched(dict):  # type: ignore[type-arg]

@@ -12,9 +12,14 @@ REMAINS = ".part."  # in the names of files that are being written
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that there is never half of one: to a neighbour first, then into its place.
 
+    Where `path` is a link, what it leads to is written.
+
     Raises:
         OSError: if it can't be written; an older file at `path` is then still there.
     """
+    path = path.resolve()
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no folder {path.parent} to write {path.name} to; create it first")
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}{REMAINS}")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -55,7 +55,9 @@ def window_mask(x: Tensor, window: tuple[int, int]) -> Tensor | None:
 class HMHSA(nn.Module):
     """Hierarchical multi-head self-attention, Eq. 6-14 without the last `+ X`, which is the block's.
 
-    `grid_size` (G1) and `pool_size` (G2) hold no parameters and may be changed at any time.
+    `grid_size` (G1) and `pool_size` (G2) hold no parameters and may be changed at any time. Within a `HATNet` its
+    configuration then says something else, so there give them to `create_model`, with weights too: `load_state_dict`
+    does not ask for them.
 
     Raises:
         ValueError: if `heads` does not divide `channels`, or G1 or G2 is below 1.

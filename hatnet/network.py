@@ -207,6 +207,19 @@ def _initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
+def require_windows(model: HATNet) -> None:
+    """Raise a ValueError where windows or cells are no longer those that `model.config` gives its stages."""
+    for name, module in model.named_modules():
+        if isinstance(module, HMHSA):
+            stage = model.config.stages[int(name.partition("stages.")[2].split(".")[0])]
+            here, there = (module.grid_size, module.pool_size), (stage.grid_size, stage.pool_size)
+            if here != there:
+                raise ValueError(
+                    f"{name} has G1, G2 = {here}, but the model's configuration says {there}: make the model anew with "
+                    "create_model(..., grid_sizes=, pool_sizes=), and load_state_dict(model.state_dict())"
+                )
+
+
 def create_model(name: str, pretrained: str | None = None, **overrides: object) -> HATNet:
     """A HAT-Net with fresh weights (`torch.manual_seed` makes them repeatable), in training mode.
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hatnet.checkpoints import CheckpointError, assemble, read_file, require_match, shapes
+from hatnet.checkpoints import CheckpointError, assemble, bare, read_file, require_match, shapes
 from hatnet.config import VARIANTS, HATNetConfig, get_config
 from hatnet.network import HATNet
 
@@ -129,7 +129,7 @@ def _find_network(content: Mapping[str, object], source: str) -> dict[str, Tenso
             if isinstance(value, Mapping):
                 search(value, f"{path}{key}/")
             elif isinstance(value, Tensor | np.ndarray):
-                tensors[_bare(str(key))] = torch.as_tensor(value)
+                tensors[bare(str(key))] = torch.as_tensor(value)
         seen.update(tensors)
         if known & set(tensors):
             found[path] = tensors
@@ -148,13 +148,6 @@ def _find_network(content: Mapping[str, object], source: str) -> dict[str, Tenso
         if path in found:
             return found[path]
     raise CheckpointError(f"{source} holds several networks ({', '.join(found)}); pass one of them as a state dict")
-
-
-def _bare(name: str) -> str:
-    """A parameter's name without what data parallelism and compilation put before it."""
-    while name.startswith(("module.", "_orig_mod.")):
-        name = name.partition(".")[2]
-    return name
 
 
 def _recognise(tensors: Mapping[str, Tensor]) -> str:

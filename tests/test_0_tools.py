@@ -2,13 +2,23 @@
 
 import dataclasses
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 
-from hatnet.equivalence import Agreement, compare, compare_traces, first_difference, relative_error, worst
+from hatnet.device import full_precision
+from hatnet.equivalence import (
+    Agreement,
+    as_tested,
+    compare,
+    compare_traces,
+    first_difference,
+    relative_error,
+    worst,
+)
 from tests.cases import MUST_HIT, NETWORK_MUST_HIT, map_cases
 from tests.comparing import assert_agree, assert_same
 from tests.pictures import assert_same_picture
@@ -158,3 +168,31 @@ def test_assert_same_picture_sees_what_a_reader_would(change, message, tmp_path)
     else:
         with pytest.raises(AssertionError, match=message):
             assert_same_picture(drawn, kept)
+
+
+def test_full_precision_is_for_as_long_as_it_is_asked_for_and_keeps_cudnn():
+    conv, matmul = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+    before = conv.fp32_precision, matmul.fp32_precision
+    try:
+        conv.fp32_precision = matmul.fp32_precision = "tf32"
+        with torch.autocast("cpu", torch.bfloat16), suppress(KeyError), full_precision():
+            assert (conv.fp32_precision, matmul.fp32_precision) == ("ieee", "ieee")
+            assert torch.backends.cudnn.enabled
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+            raise KeyError
+        assert (conv.fp32_precision, matmul.fp32_precision) == ("tf32", "tf32")
+    finally:
+        conv.fp32_precision, matmul.fp32_precision = before
+
+
+def test_a_model_that_is_tested_is_left_as_it_was():
+    """Parts of it may be frozen, as the norms of a backbone are."""
+    model = NETWORK_MUST_HIT[0].model().train()
+    model.stages[0].eval()
+    modes = [module.training for module in model.modules()]
+    with suppress(KeyError), as_tested(model):
+        assert not any(module.training for module in model.modules())
+        raise KeyError
+    assert [module.training for module in model.modules()] == modes
+    assert any(modes)
+    assert not all(modes)

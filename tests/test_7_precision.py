@@ -15,6 +15,7 @@ import reference
 from hatnet.ablation import ARMS, build, fit
 from hatnet.attention import attention_weights, join_heads, split_heads
 from hatnet.attention_maps import explicit_attention
+from hatnet.device import full_precision
 from hatnet.equivalence import TOLERANCES, compare, relative_error
 from hatnet.hierarchical_attention import HMHSA
 from hatnet.scaling.contenders import NAMES, contenders
@@ -141,8 +142,27 @@ def test_h_mhsa_on_cuda(dtype, case):
     if dtype != torch.float64 and case.height * case.width * case.channels < 64:
         return
     layer, x, want = in_dtype(case, dtype)
-    with torch.backends.cudnn.flags(allow_tf32=False):
+    with full_precision():
         assert_same(layer.cuda()(x.cuda()), want, case, dtype)
+
+
+@needs_cuda
+@pytest.mark.parametrize("dtype", LOW, ids=str)
+@pytest.mark.parametrize("head_dim", [16, 48, 64])
+@pytest.mark.parametrize("size", [(16, 24), (14, 14)], ids=["whole", "partial"])
+def test_h_mhsa_on_cuda_with_the_kernels_of_real_networks(size, head_dim, dtype):
+    """Eq. 6-14: fused kernels want heads of multiples of 8 channels, and masks are theirs where windows are partial."""
+    case = type(MUST_HIT[0])(2, *size, heads=2, head_dim=head_dim, grid_size=8, pool_size=4, scale=1.0, seed=0)
+    layer, x, want = in_dtype(case, dtype)
+    layer, x = layer.cuda(), x.cuda()
+    with full_precision():
+        y = layer(x)
+        assert_same(y, want, case, dtype)
+        gradients = torch.autograd.grad(y.square().sum(), list(layer.parameters()))
+        with explicit_attention():
+            explicit = torch.autograd.grad(layer(x).square().sum(), list(layer.parameters()))
+    for fused, plain in zip(gradients, explicit, strict=True):
+        assert relative_error(fused.double().cpu().numpy(), plain.double().cpu().numpy()) < TOLERANCES[dtype]
 
 
 @needs_cuda

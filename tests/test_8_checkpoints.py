@@ -220,6 +220,40 @@ def test_foreign_or_damaged_files_of_ours_are_refused(tmp_path):
         load(other)
 
 
+def test_what_could_not_be_loaded_again_is_not_saved(tmp_path):
+    path = tmp_path / "model.safetensors"
+    model = create_model("micro")
+    model.classifier = torch.nn.Linear(128, 5)
+    with pytest.raises(
+        CheckpointError, match=r"its own configuration, does not fit(.|\n)*classifier.weight \(5, 128\)"
+    ):
+        save(model, path)
+    model = create_model("micro")
+    model.stages[1].blocks[0].attention.pool_size = 3
+    with pytest.raises(CheckpointError, match=r"stages.1.blocks.0.attention has G1, G2 = \(4, 3\), but .* \(4, 2\)"):
+        save(model, path)
+    assert not path.exists()
+
+
+def test_a_compiled_model_is_saved_under_its_own_names(tmp_path):
+    model = create_model("micro")
+    save(torch.compile(model), tmp_path / "model.safetensors")
+    again = load(tmp_path / "model.safetensors").state_dict()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(again[name], tensor), name
+
+
+def test_a_file_is_written_where_a_link_leads(tmp_path):
+    real, link = tmp_path / "real", tmp_path / "link"
+    link.symlink_to(real)
+    for content in (b"first", b"second"):
+        write_whole(link, content)
+        assert real.read_bytes() == content
+    assert link.is_symlink()
+    with pytest.raises(FileNotFoundError, match=r"no folder .*away to write x to; create it first"):
+        write_whole(tmp_path / "away" / "x", b"")
+
+
 def test_saving_is_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "model.safetensors"
     write_whole(path, b"old")

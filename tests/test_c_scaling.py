@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -171,8 +172,25 @@ def test_running_out_of_memory_refuses_and_any_other_error_is_raised():
     record = measure(SMALL, bench=Clock(SMALL, error=torch.OutOfMemoryError("CUDA out of memory")))
     assert "ran out of memory" in record.point("mhsa", 64).refused
     assert record.complete
-    with pytest.raises(RuntimeError, match="a bug"):
-        measure(SMALL, bench=Clock(SMALL, error=RuntimeError("a bug")))
+    for error in ("a bug", "CUDA error: an illegal memory access was encountered"):
+        with pytest.raises(RuntimeError, match=error):
+            measure(SMALL, bench=Clock(SMALL, error=RuntimeError(error)))
+
+
+def test_the_first_call_on_a_gpu_which_loads_its_kernels_foretells_nothing(monkeypatch):
+    """On a CPU the second call would only cost time where the first took long."""
+
+    class Cold(Clock):
+        def seconds(self, contender, size, calls):
+            cold = (contender.name, size) not in self.asked
+            return super().seconds(contender, size, calls) + (9.0 if cold else 0.0)
+
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a GPU")
+    settings = replace(SMALL, device="cuda", rounds=1, longest=5.0)
+    record = measure(settings, memory=2**40, bench=Cold(settings))
+    assert all(point.seconds for point in record.points)
+    on_cpu = replace(settings, device="cpu")
+    assert all(point.refused for point in measure(on_cpu, memory=2**40, bench=Cold(on_cpu)).points)
 
 
 def test_ctrl_c_keeps_what_was_measured(tmp_path):

@@ -291,6 +291,7 @@ def test_timing_ends_when_it_is_asked_to(tmp_path):
         (["--out", "FILE"], "can't write to the folder"),
         (["--figure", "figure.png"], "name it figure.svg"),
         (["--record", "missing.json"], "no record at missing.json"),
+        (["--record", "missing.json", "--out", "there"], "so --out can't be given with it"),
         (["--device", "cuda:99"], "device 'cuda:99' can't be used here"),
         (["--threads", "0"], "threads=0 must be at least 1"),
         (["--workers", "-1"], "workers=-1 must not be negative"),

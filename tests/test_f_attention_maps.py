@@ -495,17 +495,57 @@ def test_a_class_map_of_another_network_than_the_maps_beside_it_is_refused(what,
     assert np.array_equal(maps.class_map(0), before)
 
 
-def test_a_class_map_under_autocast_may_be_asked_for_outside_it():
-    """Logits of two precisions agree in half of the digits of the lower one."""
+def test_maps_are_in_the_model_s_precision_under_autocast_too():
     model, images = TINY.model().float(), TINY.images().float()
+    want = attention_maps(model, images)
     with torch.autocast("cpu", torch.bfloat16):
         maps = attention_maps(model, images)
         within = maps.class_map(0)
-    assert np.abs(maps.class_map(0) - within).max() <= 0.1 * within.max()
-    assert np.isfinite(attention_maps(model, images).class_map(0)).all()
+    for found in (within, maps.class_map(0)):
+        assert np.array_equal(found, want.class_map(0))
+    assert np.array_equal(maps.rollout(), want.rollout())
+
+
+def test_what_is_done_to_a_map_does_not_change_those_asked_for_next():
+    """As when it is scaled for a picture."""
+    maps = attention_maps(TINY.model(), TINY.images())
+    asked = {
+        "logits": lambda: maps.logits,
+        "weights": lambda: maps.weights["stages.1.blocks.0.attention.weights"],
+        "local": lambda: maps.local(0, 0, (1, 1), head=0),
+        "global": lambda: maps.global_(0, 0, (1, 1), head=0),
+        "of cells": lambda: maps.global_(0, 0, (1, 1), head=0, over_tokens=True),
+        "composed": lambda: maps.composed(0, 0, (1, 1), head=0),
+        "residual": lambda: maps.parts(0, 0, (1, 1)).residual,
+        "rollout": maps.rollout,
+        "class map": lambda: maps.class_map(1),
+    }
+    before = {name: ask().copy() for name, ask in asked.items()}
+    for ask in asked.values():
+        ask()[:] = -1
+    for name, ask in asked.items():
+        assert np.array_equal(ask(), before[name]), name
+
+
+@pytest.mark.parametrize(("height", "width"), [(28, 28), (36, 36), (17, 40), (64, 64)])
+def test_the_memory_that_weights_take_is_foretold_to_the_byte(height, width):
+    """Windows over the border are filled with tokens, whose weights are kept too."""
+    model = hatnet.create_model("micro").eval()
+    maps = attention_maps(model, torch.zeros(2, 3, height, width))
+    taken = sum(weights.nbytes for weights in maps.weights.values())
+    require_memory(model.config, height, width, batch=2, item=4, limit=taken)
+    with pytest.raises(ValueError, match="but the limit"):
+        require_memory(model.config, height, width, batch=2, item=4, limit=taken - 1)
 
 
 # Bad input
+
+
+def test_a_network_whose_windows_are_not_those_of_its_configuration_is_refused():
+    model = TINY.model()
+    model.stages[0].blocks[1].attention.grid_size += 1
+    with pytest.raises(ValueError, match=r"stages\.0\.blocks\.1\.attention has G1, G2 = .* make the model anew"):
+        attention_maps(model, TINY.images())
 
 
 def test_a_class_map_of_an_even_image_is_refused_where_its_gradients_are_too_large():

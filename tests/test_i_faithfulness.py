@@ -267,6 +267,16 @@ def test_scores_are_in_their_ranges_and_there_is_one_an_image(found):
     assert found.likeness("brightness") is None
 
 
+def test_a_study_in_the_middle_of_a_training_leaves_it_as_it_was(found):
+    """And takes its gradients though its caller asked for none."""
+    source, small = find_source(pretrained="fashion-mnist"), replace(found.settings, methods=("gradient",), untrained=1)
+    source.model.train()
+    with torch.inference_mode():
+        again = study(small, source, open_data("fashion-subset"))
+    assert source.model.training
+    assert again.score("mean", "gradient") == found.score("mean", "gradient")
+
+
 def test_the_first_untrained_network_is_the_one_that_training_began_with():
     source = find_source(pretrained="fashion-mnist")
     first, second = untrained(source, Settings(untrained=2))

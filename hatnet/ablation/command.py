@@ -15,7 +15,7 @@ from hatnet.ablation import tables
 from hatnet.ablation.arms import MATCHED, check_arms
 from hatnet.ablation.measurement import Ablation, trainer
 from hatnet.ablation.record import DATA, Record, Settings, read
-from hatnet.console import console
+from hatnet.console import console, require_used
 from hatnet.data import open_data
 from hatnet.device import usable_device, use_threads
 from hatnet.files import write_whole
@@ -57,11 +57,13 @@ def ablation(
         figure: where else to draw it, an SVG.
         record: a kept record to print and draw instead of training.
     """
+    given = dict(locals())
     if figure is not None and figure.suffix != ".svg":
         raise ValueError(f"the figure is an SVG: name it {figure.with_suffix('.svg').name}, not {figure.name}")
     if figure is not None and not figure.parent.is_dir():
         raise ValueError(f"no folder {figure.parent} to write {figure.name} to; create it first")
     if record is not None:
+        require_used(ablation, given, used=("figure",))
         _show(read(record), figure)
         return
     if data not in DATA:

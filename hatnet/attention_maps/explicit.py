@@ -14,9 +14,9 @@ from torch.overrides import TorchFunctionMode
 
 @contextmanager
 def explicit_attention(frozen: bool = False) -> Iterator[list[Tensor]]:
-    """Within it, each call of a fused attention kernel is computed as Softmax(Q K^T / sqrt(d)) V, and its weights kept.
+    """Within it, each attention of HAT-Net is computed as Softmax(Q K^T / sqrt(d)) V, and its weights kept.
 
-    The results are those of the kernel but for rounding. No model has to know of it:
+    The results are those of the fused kernel but for rounding. The model does not have to know of it:
 
         with explicit_attention() as weights:
             logits = model(image.requires_grad_())

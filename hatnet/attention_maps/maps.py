@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,9 @@ from hatnet.attention_maps.windows import local_map
 from hatnet.complexity import attention_weights, network
 from hatnet.complexity.memory import saved
 from hatnet.config import HATNetConfig, Stage, StageLayout
-from hatnet.network import HATNet
+from hatnet.device import full_precision
+from hatnet.equivalence import as_tested
+from hatnet.network import HATNet, require_windows
 
 Array = NDArray[np.floating[Any]]
 GIB = 2**30
@@ -41,7 +42,8 @@ def attention_maps(model: HATNet, image: Tensor, limit: int = 2 * GIB) -> Attent
 
     Raises:
         TypeError, ValueError: for an image that is no tensor, or that the network does not take.
-        ValueError: if the weights would take more than `limit`, or what the network makes of the image is not finite.
+        ValueError: if the weights would take more than `limit`, what the network makes of the image is not finite, or
+            its G1 and G2 are no longer those of its configuration.
 
     >>> import hatnet
     >>> maps = attention_maps(hatnet.create_model("micro"), torch.zeros(3, 28, 36))
@@ -53,8 +55,9 @@ def attention_maps(model: HATNet, image: Tensor, limit: int = 2 * GIB) -> Attent
     images = image[None] if image.ndim == 3 else image
     if images.ndim == 4:  # any other rank is for the network to refuse
         require_memory(model.config, images.shape[2], images.shape[3], len(images), images.element_size(), limit)
+    require_windows(model)
     trace = _WeightsOnly()
-    with _as_tested(model), torch.inference_mode():
+    with as_tested(model), torch.inference_mode():
         model(images, trace)
     for name, values in trace.items():
         if not torch.isfinite(values).all():
@@ -87,7 +90,7 @@ def require_memory(
         instead: what the error says is to be done.
     """
     taken: Counter[str] = Counter()  # numbers in each stage
-    for part in network(config, height, width):
+    for part in network(config, height, width, padded=True):
         if part.name.endswith(".attention"):
             stage = config.stages[int(part.name.split(".")[1])]
             weights = batch * attention_weights(part.cost, stage.channels, stage.heads)
@@ -203,14 +206,17 @@ class AttentionMaps:
         cells = far.unflatten(-1, layout.merged or layout.map)
         return self._array(spread(cells, layout.map, pool_size or 1) if over_tokens else cells)
 
+    @full_precision()
     def composed(self, stage: int, block: int, query: Token, head: int | None = None) -> Array:
         """What reaches a token through all ways of a block (Eq. 6-14), as `composed` says: (H, W), sums to one."""
         return self._array(_sum(self._parts(stage, block, query, head)))
 
+    @full_precision()
     def parts(self, stage: int, block: int, query: Token, head: int | None = None) -> Parts[Array]:
         """The composed map in its parts, (H, W) each: the residuals, the window, the merged cells."""
         return Parts(*map(self._array, self._parts(stage, block, query, head)))
 
+    @full_precision()
     def dense(self, stage: int, block: int, head: int | None = None) -> Array:
         """The composed maps of all tokens as one matrix, (HW, HW), rows sum to one.
 
@@ -229,6 +235,7 @@ class AttentionMaps:
         maps = _sum(composed(every.expand(len(self._images), -1, -1, -1), self._heads(stage, block, head)))
         return self._array(maps.flatten(1, 2).transpose(1, 2))  # maps have the rows of C along their last axis
 
+    @full_precision()
     def rollout(
         self, stage: int | None = None, block: int | None = None, query: Token | None = None, pixels: bool = False
     ) -> Array:
@@ -256,6 +263,7 @@ class AttentionMaps:
             maps = through_stem(maps, self.size, self.config.stem_strides)
         return self._array((maps / maps.sum(dim=(1, 2), keepdim=True))[..., 0])
 
+    @full_precision()
     def class_map(self, label: int | Iterable[int] | None = None, pixels: bool = False) -> Array:
         """What speaks for a class: gradient-weighted attention rolled out; not negative, its sum has no meaning.
 
@@ -279,7 +287,7 @@ class AttentionMaps:
             count = images_at_once(self.config, *self.size, most, item, self._limit, gradients=True)
             chosen = torch.tensor(labels, device=self._images.device)
             parts = zip(self._images.split(count), chosen.split(count), self._logits.split(count), strict=True)
-            with _as_tested(self._model):
+            with as_tested(self._model):
                 found = [relevances(self._model, *part) for part in parts]
             # Kept are those of the last class asked for alone.
             self._relevances = {labels: {name: torch.cat([part[name] for part in found]) for name in found[0]}}
@@ -346,7 +354,7 @@ class AttentionMaps:
     def _array(self, maps: Tensor) -> Array:
         if maps.dtype == torch.bfloat16:
             maps = maps.float()  # NumPy has no such type
-        found: Array = maps.cpu().numpy()
+        found: Array = maps.cpu().numpy().copy()  # what is done to it must not change the maps asked for next
         return found if self._batched else found[0]
 
 
@@ -356,19 +364,6 @@ class _WeightsOnly(dict[str, Tensor]):
     def __setitem__(self, name: str, value: Tensor, /) -> None:
         if name.endswith("weights") or name == "logits":
             super().__setitem__(name, value)
-
-
-@contextmanager
-def _as_tested(model: HATNet) -> Iterator[None]:
-    """The model in evaluation mode, with convolutions in full precision; as it was before, afterwards."""
-    training = {module: module.training for module in model.modules()}  # of each, as parts of it may be frozen
-    model.eval()
-    try:
-        with torch.backends.cudnn.flags(allow_tf32=False):
-            yield
-    finally:
-        for module, mode in training.items():
-            module.training = mode
 
 
 def _attention(stage: int, block: int) -> str:

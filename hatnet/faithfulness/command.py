@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from importlib.util import find_spec
-from inspect import signature
 from math import inf
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from hatnet.attention_maps.source import find_source
-from hatnet.console import console, progress
+from hatnet.console import console, progress, require_used
 from hatnet.data import open_data
 from hatnet.faithfulness import tables
 from hatnet.faithfulness.methods import METHODS
@@ -71,7 +68,9 @@ def faithfulness(
     if page and record is None:
         raise ValueError("--page prints the tables of a kept record: give it with --record FILE.json")
     if record is not None:
-        _require_used(given)
+        require_used(faithfulness, given, used=("page", "out"))
+        if page and out is not None:
+            raise ValueError("--page prints tables and writes no files: leave out either --page or --out")
         if out is not None:
             _require_writable(out, DRAWN, record)
         kept = read(record)
@@ -121,20 +120,6 @@ def _draw(record: Record, out: Path) -> None:
     save(draw_scores(record), _named(out, "-scores.svg"))
     for suffix in DRAWN:
         print(_named(out, suffix).resolve())  # plainly, so that long paths are not broken
-
-
-def _require_used(given: Mapping[str, Any]) -> None:
-    """Raise a ValueError for settings that a kept record would ignore, where they are other than the defaults."""
-    known = signature(faithfulness).parameters
-    ignored = [
-        f"--{name.replace('_', '-')}"
-        for name, value in given.items()
-        if name not in ("record", "page", "out") and value != known[name].default
-    ]
-    if ignored:
-        raise ValueError(f"--record shows a study that is already made, so {', '.join(ignored)} can't be given with it")
-    if given["page"] and given["out"] is not None:
-        raise ValueError("--page prints tables and writes no files: leave out either --page or --out")
 
 
 def _require_writable(out: Path, suffixes: tuple[str, ...], given: Path | None) -> None:

@@ -20,6 +20,7 @@ from hatnet.attention_maps.source import Source
 from hatnet.data import Split
 from hatnet.data.images import DataError, balanced
 from hatnet.data.transforms import for_testing
+from hatnet.equivalence import as_tested
 from hatnet.faithfulness.baselines import baseline
 from hatnet.faithfulness.correlation import spearman
 from hatnet.faithfulness.curves import area, curve, descending
@@ -57,38 +58,39 @@ def study(settings: Settings, source: Source, data: Split, step: Step = lambda _
     start = time.process_time()
     check(settings, source, data, limit)
     data, batch = normalised_as(data, source.about), at_once(settings, source, limit)
-    trained, new, recipe = source.model.eval(), untrained(source, settings), began(source)
-    images, labels = chosen(settings, source, data)
-    with torch.inference_mode():
-        probabilities = torch.cat([trained(some).softmax(dim=1) for some in images.split(batch)])
-    answers = probabilities.argmax(dim=1)
-    record = Record(
-        datetime.now(UTC).isoformat(timespec="seconds"), machine(), 0.0, settings,
-        {name: source.about[name] for name in ("data", "epoch", "test_accuracy") if name in source.about},
-        patches=over_patches(images[:1, 0], settings.patch).shape[1],
-        right=round(float((answers == labels).float().mean()), 4),
-        probability=round(float(probabilities.amax(dim=1).mean()), 4),
-        initial_weights="unknown" if recipe is None else recipe.initial_weights,
-    )  # fmt: skip
-    generator = torch.Generator().manual_seed(settings.seed)
-    for number, name in enumerate(settings.baselines):
-        covered = baseline(name, images, data.mean, data.std, settings.blur)
-        trial = Trial(settings, name, trained, images, answers, covered, generator, batch, limit)
-        record.ends.append(trial.end(data.classes))
-        record.scores.append(trial.score("occlusion", "trained", [trial.falls]))
-        step(f"{name}: occlusion")
-        for method in settings.methods:
-            maps = [trial.maps(method, trained) for _ in range(settings.random_maps if method == "random" else 1)]
-            record.scores.append(trial.score(method, "trained", maps))
-            step(f"{name}: {method}")
-            if number == 0 and METHODS[method].needs_network:  # with one baseline, since it takes as long again
-                others = [trial.maps(method, network) for network in new]
-                for count, other in enumerate(others, start=1):
-                    record.scores.append(trial.score(method, f"untrained {count}", [other]))
-                    step(f"{name}: {method}, untrained {count}")
-                likenesses = [correlations(maps[0], other) for other in others]
-                record.likenesses.append(Likeness(method, rounded(np.mean(likenesses, axis=0))))
-    record.seconds = round(time.process_time() - start, 1)
+    with as_tested(source.model), torch.inference_mode(False), torch.enable_grad():
+        trained, new, recipe = source.model, untrained(source, settings), began(source)
+        images, labels = chosen(settings, source, data)
+        with torch.inference_mode():
+            probabilities = torch.cat([trained(some).softmax(dim=1) for some in images.split(batch)])
+        answers = probabilities.argmax(dim=1)
+        record = Record(
+            datetime.now(UTC).isoformat(timespec="seconds"), machine(), 0.0, settings,
+            {name: source.about[name] for name in ("data", "epoch", "test_accuracy") if name in source.about},
+            patches=over_patches(images[:1, 0], settings.patch).shape[1],
+            right=round(float((answers == labels).float().mean()), 4),
+            probability=round(float(probabilities.amax(dim=1).mean()), 4),
+            initial_weights="unknown" if recipe is None else recipe.initial_weights,
+        )  # fmt: skip
+        generator = torch.Generator().manual_seed(settings.seed)
+        for number, name in enumerate(settings.baselines):
+            covered = baseline(name, images, data.mean, data.std, settings.blur)
+            trial = Trial(settings, name, trained, images, answers, covered, generator, batch, limit)
+            record.ends.append(trial.end(data.classes))
+            record.scores.append(trial.score("occlusion", "trained", [trial.falls]))
+            step(f"{name}: occlusion")
+            for method in settings.methods:
+                maps = [trial.maps(method, trained) for _ in range(settings.random_maps if method == "random" else 1)]
+                record.scores.append(trial.score(method, "trained", maps))
+                step(f"{name}: {method}")
+                if number == 0 and METHODS[method].needs_network:  # with one baseline, since it takes as long again
+                    others = [trial.maps(method, network) for network in new]
+                    for count, other in enumerate(others, start=1):
+                        record.scores.append(trial.score(method, f"untrained {count}", [other]))
+                        step(f"{name}: {method}, untrained {count}")
+                    likenesses = [correlations(maps[0], other) for other in others]
+                    record.likenesses.append(Likeness(method, rounded(np.mean(likenesses, axis=0))))
+        record.seconds = round(time.process_time() - start, 1)
     return record
 
 

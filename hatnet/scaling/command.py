@@ -12,7 +12,7 @@ from typing import Literal
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from hatnet.config import VARIANTS
-from hatnet.console import console
+from hatnet.console import console, require_used
 from hatnet.device import usable_device
 from hatnet.scaling import tables
 from hatnet.scaling.contenders import DIVISORS, NAMES
@@ -66,6 +66,7 @@ def scaling(
         figure: where to draw it, an SVG.
         record: a kept record to print and draw instead of measuring.
     """
+    given = dict(locals())
     for path, default in ((out, "scaling.json"), (figure, "scaling.svg")):
         if path is not None and not path.parent.is_dir():
             raise ValueError(f"no folder {path.parent} to write {path.name} to; create it first")
@@ -76,6 +77,7 @@ def scaling(
     if figure is not None and figure.suffix != ".svg":
         raise ValueError(f"the figure is an SVG: name it {figure.with_suffix('.svg').name}, not {figure.name}")
     if record is not None:
+        require_used(scaling, given, used=("figure",))
         _show(read(record), figure)
         return
     if memory is not None and not memory > 0:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from hatnet.device import full_precision, out_of_memory
 from hatnet.scaling.contenders import Contender
 from hatnet.scaling.memory import predicted_bytes
 from hatnet.scaling.record import Point, Record, Settings
@@ -42,7 +43,7 @@ class Bench:
         module, x = self._module(contender), self._input(size)
         clock = time.process_time if self.settings.clock == "cpu" else time.perf_counter
         run = self._forward_backward if self.settings.backward else self._forward
-        with self._kernels(), torch.backends.cudnn.flags(allow_tf32=False):
+        with self._kernels(), full_precision():
             self._synchronise()
             start = clock()
             for _ in range(calls):
@@ -163,7 +164,7 @@ def _plan(settings: Settings) -> Record:
 
 def _warm_up(record: Record, bench: Bench, memory: int, watch: Watch) -> dict[int, float]:
     """Call each point, small ones first, and refuse what can't be measured; the seconds a call takes, by index."""
-    contenders, longest = record.settings.contenders(), record.settings.longest
+    settings, contenders, longest = record.settings, record.settings.contenders(), record.settings.longest
     estimates: dict[int, float] = {}
     last: dict[str, tuple[int, float]] = {}  # of each module, the MACs and seconds of the largest size so far
     for index in sorted(range(len(record.points)), key=lambda index: record.points[index].size):
@@ -178,10 +179,10 @@ def _warm_up(record: Record, bench: Bench, memory: int, watch: Watch) -> dict[in
         else:
             try:
                 seconds = bench.seconds(contenders[point.module], point.size, calls=1)
-                if seconds < 0.5:  # the first call also allocates and chooses kernels
+                if seconds < 0.5 or settings.device != "cpu":  # the first call also allocates and chooses kernels
                     seconds = bench.seconds(contenders[point.module], point.size, calls=1)
-            except RuntimeError as error:  # torch.OutOfMemoryError is one
-                if "memory" not in str(error):
+            except RuntimeError as error:
+                if not out_of_memory(error):
                     raise
                 point.refused = f"ran out of memory, though {gigabytes(point.memory)} was predicted"
                 bench.release()

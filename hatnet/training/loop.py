@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from hatnet.checkpoints import CheckpointError, save, weights_file
+from hatnet.checkpoints import CheckpointError, weights_file, write
 from hatnet.config import HATNetConfig
 from hatnet.data import Split, fingerprint, leave_out, left_out
 from hatnet.data.transforms import for_testing, for_training, mixing, require_fit
@@ -162,6 +162,7 @@ class Training:
                 facts_of(self.recipe, self.data, self.model.config, self.world, self.precision, self.origin),
             )
         torch.backends.cudnn.benchmark = True
+        torch.backends.cuda.enable_cudnn_sdp(False)  # gradients may be NaN with masks: pytorch issue 196678
         first, saved, stop = self.step, time.monotonic(), False
         while self.step < self.order.steps and not stop:
             start = time.monotonic()
@@ -243,9 +244,9 @@ class Training:
         self.seconds = 0.0
         if self.world.first:
             about = about_weights(self.recipe, self.data, progress.epoch + 1, evaluation.accuracy, self.origin)
-            save(tested, self.folder.last, about)
+            write(tested, self.folder.last, about)
             if evaluation.accuracy > best:
-                save(tested, self.folder.best, about)
+                write(tested, self.folder.best, about)
             self.folder.write_metrics(self.history)
             self.draw_curves(self.history, self.folder.curves)
         return progress
