@@ -954,8 +954,8 @@ def test_the_guide_gives_the_accuracy_that_the_weights_and_their_records_give():
     docs = Path(__file__).parents[1] / "docs"
     accuracy = about(pretrained_file("micro", "fashion-mnist"))["test_accuracy"]
     assert (docs / "training.md").read_text(encoding="utf-8").count(f"**{100 * accuracy:.2f} %**") == 2
-    kept = docs / "measurements" / "fashion-micro-full" / "third"
-    assert json.loads((kept / "evaluation.json").read_text(encoding="utf-8"))["accuracy"] == accuracy
+    kept = docs / "measurements" / "fashion-micro-full" / "fourth"
+    assert json.loads((kept / "evaluation.json").read_text(encoding="utf-8"))["accuracy"] == accuracy >= 0.945
     run = json.loads((kept / "run.json").read_text(encoding="utf-8"))
     assert run["result"]["test accuracy of the last epoch"] == accuracy
 

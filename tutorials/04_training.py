@@ -485,13 +485,13 @@ draw_confusion(confusion, part.classes, "After 60 steps: 1,000 test images", alt
 # ## 10. The full runs, from their records
 #
 # A run leaves a folder: `run.json` with what was done on what machine, and `metrics.csv` with a row for each epoch.
-# These are three, each begun with the last weights of the one before. First `hatnet train fashion`: the same network,
+# These are four, each begun with the last weights of the one before. First `hatnet train fashion`: the same network,
 # the whole of Fashion-MNIST. Then the same weights with a stem that keeps every pixel, so that there are four times as
-# many tokens, which cost four times as much; and that once more. Nothing of it is run here; it takes hours.
+# many tokens, which cost four times as much; and that twice more. Nothing of it is run here; it takes hours.
 
 # %%
 rows, starts = [], []
-for part in ("fashion-micro", "fashion-micro-full/second", "fashion-micro-full/third"):
+for part in ("fashion-micro", *(f"fashion-micro-full/{nth}" for nth in ("second", "third", "fourth"))):
     facts = json.loads((RECORDS / part / "run.json").read_text(encoding="utf-8"))
     recipe, starts = facts["recipe"], [*starts, len(rows) + 1]
     with (RECORDS / part / "metrics.csv").open(encoding="utf-8", newline="") as file:
@@ -501,7 +501,7 @@ epochs = range(1, len(rows) + 1)
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
 fig.set_label(
-    "Kept records of three trainings in a row: losses of training and test, and test accuracy, over epochs. Each "
+    "Kept records of four trainings in a row: losses of training and test, and test accuracy, over epochs. Each "
     "training begins a little worse than the one before ended, and ends better."
 )
 left.plot(epochs, [row["train_loss"] for row in rows], color=BLUE, label="training (augmented, smoothed)")
