@@ -512,8 +512,8 @@ left.set(title="Loss", xlabel="epoch", ylabel="cross-entropy, nats")
 left.legend(frameon=False, fontsize=8)
 right.plot(epochs, [100 * row["test_accuracy"] for row in rows], color=ORANGE, marker=".")
 for start, end in zip(starts, [*starts[1:], len(rows) + 1], strict=True):
-    best = 100 * rows[end - 2]["test_accuracy"]
-    right.annotate(f"{best:.2f} %", (end - 1, best), (0, 6), textcoords="offset points", ha="right")
+    last = 100 * rows[end - 2]["test_accuracy"]
+    right.annotate(f"{last:.2f} %", (end - 1, last), (2, 6), textcoords="offset points", ha="right", fontsize=8)
     for ax in (left, right):
         if start > 1:
             ax.axvline(start - 0.5, color=GREY, linewidth=0.8)
