@@ -235,6 +235,7 @@ def test_what_could_not_be_loaded_again_is_not_saved(tmp_path):
     assert not path.exists()
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside torch.compile
 def test_a_compiled_model_is_saved_under_its_own_names(tmp_path):
     model = create_model("micro")
     save(torch.compile(model), tmp_path / "model.safetensors")
