@@ -418,7 +418,8 @@ def test_processes_that_were_told_other_things_refuse_to_train_together(tmp_path
         "sys.argv += ['--slice-size', '32', '--seed', os.environ['RANK']]\nmain()\n"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", str(script)]
-    ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    here = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | here)
     assert ended.returncode != 0
     assert "error: not all processes were given the same recipe and see the same images" in ended.stderr
     assert not (tmp_path / "run").exists()
