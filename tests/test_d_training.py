@@ -7,6 +7,7 @@ import math
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -409,20 +410,40 @@ def test_two_processes_under_torchrun_train_what_one_trains(tmp_path):
         assert (25 * two_row["test_accuracy"]) % 1 in (pytest.approx(0), pytest.approx(1)), "25 images, each once"
 
 
-def test_processes_that_were_told_other_things_refuse_to_train_together(tmp_path):
-    """Each machine has a command line of its own, and may have its own copy of the data."""
-    script = tmp_path / "other_seeds.py"
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--seed", "not all processes were given the same recipe and see the same images and labels"),
+        ("--out", "not all processes see the state in {tmp}/1: it must lie on a disk that all machines share"),
+    ],
+)
+def test_processes_that_were_told_other_things_refuse_to_train_together(option, words, tmp_path):
+    """Each machine has a command line and disks of its own. Here --seed or --out ends in the number of the process."""
+    data, first = write_folder(tmp_path / "data", images=9, size=(28, 28)), tmp_path / "0"
+    command = [
+        "hatnet", "train", "fashion-quick", "--data", f"folder:{data}", "--data-dir", str(tmp_path), "--epochs", "2",
+        "--batch-size", "8", "--slice-size", "4", "--workers", "0", "--device", "cpu", "--resume", "--out", str(first),
+    ]  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hatnet.training.loop.Watch", lambda: Watch(stop=True))
+        patch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit, match="130"):
+            main()  # leaves a state after one step
+    before = (first / "state.safetensors").read_bytes()
+    if option == "--seed":
+        shutil.rmtree(first)
+    number = "os.environ['RANK']" if option == "--seed" else f"{str(tmp_path)!r} + '/' + os.environ['RANK']"
+    script = tmp_path / "told.py"
     script.write_text(
-        "import os, sys\nfrom hatnet.cli import main\n"
-        f"sys.argv = ['hatnet', 'train', 'fashion-quick', '--device', 'cpu', '--out', {str(tmp_path / 'run')!r}]\n"
-        "sys.argv += ['--slice-size', '32', '--seed', os.environ['RANK']]\nmain()\n"
+        f"import os, sys\nfrom hatnet.cli import main\nsys.argv = {command!r} + [{option!r}, {number}]\nmain()\n"
     )
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", str(script)]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", str(script)]
     here = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
-    ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | here)
+    ended = subprocess.run(torchrun, capture_output=True, text=True, timeout=120, env=os.environ | here)
     assert ended.returncode != 0
-    assert "error: not all processes were given the same recipe and see the same images" in ended.stderr
-    assert not (tmp_path / "run").exists()
+    assert f"error: {words.format(tmp=tmp_path)}" in ended.stderr
+    assert not (tmp_path / "1").exists()
+    assert not first.exists() or (first / "state.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize("device", ["mps", "meta", "gpu", "cuda:x"])

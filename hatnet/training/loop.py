@@ -123,10 +123,6 @@ class Training:
         self.seconds = 0.0  # of this epoch's steps
         if state is not None:
             self._restore(state)
-        if world.any(self.step != world.of_first(self.step)):
-            raise ValueError(
-                f"not all processes see the state in {folder}: it must lie on a disk that all machines share"
-            )
         task = derive(0, json.dumps(to_json(recipe)), json.dumps(self.fingerprint))
         if world.any(task != world.of_first(task)):
             raise ValueError("not all processes were given the same recipe and see the same images and labels")
@@ -350,6 +346,9 @@ def prepare(
         data = leave_out(data, state.left_out)  # and what has gone bad since is for the loop to pass over
     order = Order(len(data.train), recipe.batch_size, recipe.slice_size, recipe.epochs, recipe.seed, recipe.repeats)
     order.share(world.size)
+    done = 0 if state is None else state.step
+    if world.any(done != world.of_first(done)):  # before one waits for what another has no need to do
+        raise ValueError(f"not all processes see the state in {folder}: it must lie on a disk that all machines share")
     precision = precision_of(recipe, world.device)
     model = fresh(recipe, recipe.config(len(data.classes), data.channels), build)
     if state is not None:
