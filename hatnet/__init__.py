@@ -1,12 +1,13 @@
 """Vision Transformers with Hierarchical Attention (H-MHSA, HAT-Net) in PyTorch."""
 
 from hatnet.attention import MHSA
-from hatnet.checkpoints import CheckpointError, load, save
 from hatnet.config import VARIANTS, HATNetConfig, get_config
 from hatnet.equivalence import to_numpy
 from hatnet.hierarchical_attention import HMHSA
-from hatnet.network import HATNet, create_model
-from hatnet.official import load_official
+from hatnet.models import create_model
+from hatnet.network import HATNet
+from hatnet.weights.checkpoints import CheckpointError, load, save
+from hatnet.weights.official import load_official
 
 __all__ = [
     "HMHSA",

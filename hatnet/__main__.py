@@ -1,5 +1,5 @@
 """`python -m hatnet`, for `torchrun -m hatnet`."""
 
-from hatnet.cli import main
+from hatnet.cli.main import main
 
 main()

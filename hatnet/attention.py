@@ -39,7 +39,7 @@ def multi_head_attention(Q: Tensor, K: Tensor, V: Tensor, heads: int, mask: Tens
     Returns:
         A, (B, N, C).
     """
-    A = F.scaled_dot_product_attention(  # divides by sqrt(d) itself                                   Eq. 2
+    A = F.scaled_dot_product_attention(  # divides by sqrt(d) itself  Eq. 2
         split_heads(Q, heads), split_heads(K, heads), split_heads(V, heads), attn_mask=mask
     )  # (B, heads, N, d)
     return join_heads(A)  # (B, N, C)
@@ -74,16 +74,16 @@ class MHSA(nn.Module):
         require_heads(channels, heads)
         self.heads = heads
         self.norm = GroupNorm(channels)  # D1
-        self.qkv = nn.Linear(channels, 3 * channels)  # rows: W^q, W^k, W^v                            D4
+        self.qkv = nn.Linear(channels, 3 * channels)  # rows: W^q, W^k, W^v  D4
         self.projection = nn.Linear(channels, channels)  # W^p
         self.drop = ChannelDropout(drop_rate)
 
     def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
         X = self.norm(x).flatten(1, 2)  # (B, HW, C)
-        Q, K, V = self.qkv(X).chunk(3, dim=-1)  # (B, HW, C) each                                      Eq. 1
-        A = multi_head_attention(Q, K, V, self.heads)  # (B, HW, C)                                    Eq. 2
+        Q, K, V = self.qkv(X).chunk(3, dim=-1)  # (B, HW, C) each  Eq. 1
+        A = multi_head_attention(Q, K, V, self.heads)  # (B, HW, C)  Eq. 2
         if trace is not None:
             trace["weights"] = attention_weights(Q, K, self.heads)
-        A = A.unflatten(1, x.shape[1:3])  # (B, H, W, C)                                               Eq. 3
-        return self.drop(self.projection(A))  # A W^p                                                  Eq. 3
+        A = A.unflatten(1, x.shape[1:3])  # (B, H, W, C)  Eq. 3
+        return self.drop(self.projection(A))  # A W^p  Eq. 3

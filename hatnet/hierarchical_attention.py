@@ -72,7 +72,7 @@ class HMHSA(nn.Module):
         self.grid_size = grid_size  # G1, in tokens
         self.pool_size = pool_size  # G2, in tokens
         self.norm = GroupNorm(channels)  # D1
-        self.local_qkv = nn.Linear(channels, 3 * channels)  # rows: W_1^q, W_1^k, W_1^v                D4
+        self.local_qkv = nn.Linear(channels, 3 * channels)  # rows: W_1^q, W_1^k, W_1^v  D4
         self.local_norm = GroupNorm(channels)  # D2
         self.merge_norm = GroupNorm(channels)  # D3
         self.global_q = nn.Linear(channels, channels)  # W_2^q
@@ -82,45 +82,45 @@ class HMHSA(nn.Module):
 
     def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
-        A1 = self.local_attention(self.norm(x), trace)  # (B, H, W, C)                                 Eq. 6-8
-        A1 = self.local_norm(A1 + x)  # + X, not + its norm                                            Eq. 9, D2
-        merged = self.merge(A1)  # (B, H / G2, W / G2, C)                                              Eq. 10
-        A2 = self.global_attention(A1, merged, trace)  # (B, H, W, C)                                  Eq. 11-13
+        A1 = self.local_attention(self.norm(x), trace)  # (B, H, W, C)  Eq. 6-8
+        A1 = self.local_norm(A1 + x)  # + X, not + its norm  Eq. 9, D2
+        merged = self.merge(A1)  # (B, H / G2, W / G2, C)  Eq. 10
+        A2 = self.global_attention(A1, merged, trace)  # (B, H, W, C)  Eq. 11-13
         if trace is not None:
             trace["local"], trace["merged"], trace["global"] = A1, merged, A2
-        return self.aggregate(A1, A2)  #                                                               Eq. 14
+        return self.aggregate(A1, A2)  # Eq. 14
 
     def local_attention(self, x: Tensor, trace: Trace | None = None) -> Tensor:
         """Attention inside each window, A1 of Eq. 6-8: (B, H, W, C) -> (B, H, W, C)."""
         B, H, W, _ = x.shape
         window = (min(self.grid_size, H), min(self.grid_size, W))
         mask = window_mask(x, window)  # D6
-        X1 = to_windows(x, window)  # (B windows, g h, C)                                              Eq. 6
-        Q1, K1, V1 = self.local_qkv(X1).chunk(3, dim=-1)  # (B windows, g h, C) each                   Eq. 7
-        A1 = multi_head_attention(Q1, K1, V1, self.heads, mask)  # (B windows, g h, C)                 Eq. 2
+        X1 = to_windows(x, window)  # (B windows, g h, C)  Eq. 6
+        Q1, K1, V1 = self.local_qkv(X1).chunk(3, dim=-1)  # (B windows, g h, C) each  Eq. 7
+        A1 = multi_head_attention(Q1, K1, V1, self.heads, mask)  # (B windows, g h, C)  Eq. 2
         if trace is not None:
             weights = attention_weights(Q1, K1, self.heads, mask)  # (B windows, heads, g h, g h)
             if mask is not None:
                 weights = weights * mask.transpose(-2, -1)  # padding asks nothing either
             trace["local_weights"] = weights.unflatten(0, (B, -(-H // window[0]), -(-W // window[1])))
-        return from_windows(A1, window, (H, W))  # (B, H, W, C)                                        Eq. 8
+        return from_windows(A1, window, (H, W))  # (B, H, W, C)  Eq. 8
 
     def merge(self, A1: Tensor) -> Tensor:
         """The merged tokens of Eq. 10, normalised: (B, H, W, C) -> (B, H / G2, W / G2, C), rounded up."""
-        return self.merge_norm(average_pool(A1, self.pool_size))  #                                    Eq. 10, D3
+        return self.merge_norm(average_pool(A1, self.pool_size))  # Eq. 10, D3
 
     def global_attention(self, A1: Tensor, merged: Tensor, trace: Trace | None = None) -> Tensor:
         """Every token attends to all merged tokens, A2 of Eq. 11-13: (B, H, W, C) -> (B, H, W, C)."""
-        Q2 = self.global_q(A1.flatten(1, 2))  # (B, HW, C)                                             Eq. 11, 12
-        K2, V2 = self.global_kv(merged.flatten(1, 2)).chunk(2, dim=-1)  # (B, H'W', C) each            Eq. 11, 12
-        A2 = multi_head_attention(Q2, K2, V2, self.heads)  # (B, HW, C)                                Eq. 2
+        Q2 = self.global_q(A1.flatten(1, 2))  # (B, HW, C)  Eq. 11, 12
+        K2, V2 = self.global_kv(merged.flatten(1, 2)).chunk(2, dim=-1)  # (B, H'W', C) each  Eq. 11, 12
+        A2 = multi_head_attention(Q2, K2, V2, self.heads)  # (B, HW, C)  Eq. 2
         if trace is not None:
             trace["global_weights"] = attention_weights(Q2, K2, self.heads)
-        return A2.unflatten(1, A1.shape[1:3])  # (B, H, W, C)                                          Eq. 13
+        return A2.unflatten(1, A1.shape[1:3])  # (B, H, W, C)  Eq. 13
 
     def aggregate(self, A1: Tensor, A2: Tensor) -> Tensor:
         """Near and far together, (A1 + A2) W^p: (B, H, W, C) -> (B, H, W, C)."""
-        return self.drop(self.projection(A1 + A2))  #                                                  Eq. 14
+        return self.drop(self.projection(A1 + A2))  # Eq. 14
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}, grid_size={self.grid_size}, pool_size={self.pool_size}"

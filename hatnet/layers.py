@@ -26,7 +26,7 @@ class GroupNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        normed = F.layer_norm(x, x.shape[1:], eps=self.eps)  # statistics over H, W and C together     D1
+        normed = F.layer_norm(x, x.shape[1:], eps=self.eps)  # statistics over H, W and C together  D1
         return torch.addcmul(self.bias, normed, self.weight)
 
     def extra_repr(self) -> str:

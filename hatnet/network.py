@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hatnet.attention import MHSA
-from hatnet.config import HATNetConfig, Stage, get_config
+from hatnet.config import HATNetConfig, Stage
 from hatnet.hierarchical_attention import HMHSA
 from hatnet.layers import ChannelDropout, Conv2d, DropPath, GroupNorm
 from hatnet.trace import Trace, scope
@@ -57,7 +57,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
-        x = F.silu(self.expand(self.norm_in(x)))  # (B, H, W, E C)                                     D7
+        x = F.silu(self.expand(self.norm_in(x)))  # (B, H, W, E C)  D7
         x = F.silu(self.depthwise(x))  # (B, H, W, E C)
         x = self.contract(self.drop(x))  # (B, H, W, C)
         return self.drop(self.norm_out(x))
@@ -77,10 +77,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
-        x = self.drop_path(self.attention(x, scope(trace, "attention"))) + x  #                        Eq. 14, Eq. 3
+        x = self.drop_path(self.attention(x, scope(trace, "attention"))) + x  # Eq. 14, Eq. 3
         if trace is not None:
             trace["attended"] = x
-        x = self.drop_path(self.mlp(x)) + x  #                                                         Eq. 4
+        x = self.drop_path(self.mlp(x)) + x  # Eq. 4
         if trace is not None:
             trace["output"] = x
         return x
@@ -218,30 +218,3 @@ def require_windows(model: HATNet) -> None:
                     f"{name} has G1, G2 = {here}, but the model's configuration says {there}: make the model anew with "
                     "create_model(..., grid_sizes=, pool_sizes=), and load_state_dict(model.state_dict())"
                 )
-
-
-def create_model(name: str, pretrained: str | None = None, **overrides: object) -> HATNet:
-    """A HAT-Net with fresh weights (`torch.manual_seed` makes them repeatable), in training mode.
-
-    Args:
-        name: `tiny`, `small`, `medium`, `large` (Table 1 of the paper) or `micro` (ours, for images of 28 to 64 pixels)
-        pretrained: weights that come with this package, and then in evaluation mode: `fashion-mnist` for `micro`. They
-            fix the configuration, with strides of the stem that keep every pixel; only what holds no parameters can be
-            changed (`grid_sizes`, `pool_sizes`, the drop rates).
-        overrides: fields of `HATNetConfig`, such as `num_classes`, `in_channels`, `grid_sizes` (G1), `pool_sizes` (G2)
-            or `drop_path_rate`.
-
-    Raises:
-        ValueError: for an unknown variant, weights that don't exist, or values that describe no network.
-        TypeError: for an unknown override.
-
-    >>> model = create_model("micro", in_channels=1)
-    >>> model(torch.zeros(2, 1, 28, 28)).shape
-    torch.Size([2, 10])
-    """
-    config = get_config(name, **overrides)
-    if pretrained is None:
-        return HATNet(config)
-    from hatnet.pretrained import load_pretrained  # which makes networks itself
-
-    return load_pretrained(name, pretrained, overrides)

@@ -71,7 +71,7 @@ def multi_head_attention(Q: Array, K: Array, V: Array, heads: int) -> tuple[Arra
     for head in range(heads):
         own = slice(head * d, (head + 1) * d)  # the channels of this head
         weights[head] = attention_weights(Q[:, own], K[:, own])  # (N, M)
-        A[:, own] = weights[head] @ V[:, own]  # (N, d)                                                Eq. 2
+        A[:, own] = weights[head] @ V[:, own]  # (N, d)  Eq. 2
     return A, weights
 
 
@@ -97,10 +97,10 @@ def mhsa(x: Array, params: Params, heads: int, trace: Trace | None = None) -> Ar
     (4, 5, 6)
     """
     H, W, C = x.shape
-    X = group_norm(x, **within(params, "norm")).reshape(H * W, C)  # (HW, C)                            D1
-    Q, K, V = np.split(linear(X, **within(params, "qkv")), 3, axis=-1)  # (HW, C) each                 Eq. 1
-    A, weights = multi_head_attention(Q, K, V, heads)  # (HW, C)                                       Eq. 2
+    X = group_norm(x, **within(params, "norm")).reshape(H * W, C)  # (HW, C)  D1
+    Q, K, V = np.split(linear(X, **within(params, "qkv")), 3, axis=-1)  # (HW, C) each  Eq. 1
+    A, weights = multi_head_attention(Q, K, V, heads)  # (HW, C)  Eq. 2
     if trace is not None:
         trace["weights"] = weights
-    A = A.reshape(H, W, C)  # back to a map                                                            Eq. 3
-    return linear(A, **within(params, "projection"))  # A W^p                                          Eq. 3
+    A = A.reshape(H, W, C)  # back to a map  Eq. 3
+    return linear(A, **within(params, "projection"))  # A W^p  Eq. 3

@@ -46,7 +46,7 @@ def local_matrix(weights: Array, size: tuple[int, int], G1: int) -> Array:
     L = np.zeros((H * W, H * W))
     for row, column, window in windows(H, W, G1):
         own = weights[row, column].reshape(g, h, g, h)
-        m, n = number[window].shape  # smaller at the border                                           D6
+        m, n = number[window].shape  # smaller at the border  D6
         tokens = number[window].ravel()
         L[np.ix_(tokens, tokens)] = own[:m, :n, :m, :n].reshape(m * n, m * n)
     return L
@@ -72,7 +72,7 @@ def pooling_matrix(size: tuple[int, int], G2: int) -> Array:
     for row in range(rows):
         for column in range(columns):
             cell = P[row, column, row * G2 : (row + 1) * G2, column * G2 : (column + 1) * G2]
-            cell[:] = 1 / cell.size  #                                                                 Eq. 10
+            cell[:] = 1 / cell.size  # Eq. 10
     return P.reshape(rows * columns, H * W)
 
 
@@ -100,9 +100,9 @@ def composed_matrix(L: Array, G: Array, P: Array) -> Array:
            [0.2, 0.8]])
     """
     I = np.eye(len(L))  # noqa: E741 the identity has no other name
-    A1 = I + L  #                                                                                      Eq. 9
-    A2 = G @ P @ A1  #                                                                                 Eq. 10-13
-    return (A1 + A2 + I) / 5  #                                                                        Eq. 14
+    A1 = I + L  # Eq. 9
+    A2 = G @ P @ A1  # Eq. 10-13
+    return (A1 + A2 + I) / 5  # Eq. 14
 
 
 def plain_matrix(A: Array) -> Array:
@@ -112,7 +112,7 @@ def plain_matrix(A: Array) -> Array:
     array([[0.75, 0.25],
            [0.25, 0.75]])
     """
-    return (np.eye(len(A)) + A) / 2  #                                                                 Eq. 3
+    return (np.eye(len(A)) + A) / 2  # Eq. 3
 
 
 def block_matrix(trace: Mapping[str, Array], stage: Stage, block: str, head: int | None = None) -> Array:

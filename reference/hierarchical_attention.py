@@ -53,12 +53,12 @@ def local_attention(x: Array, params: Params, heads: int, G1: int, trace: Trace 
     g, h = min(G1, H), min(G1, W)  # a full window
     all_weights = np.zeros((-(-H // G1), -(-W // G1), heads, g, h, g, h)) if trace is not None else None
     for row, column, window in windows(H, W, G1):
-        tokens = x[window]  # (<= G1, <= G1, C)                                                        Eq. 6
+        tokens = x[window]  # (<= G1, <= G1, C)  Eq. 6
         m, n, _ = tokens.shape
         X1 = tokens.reshape(m * n, C)
-        Q1, K1, V1 = np.split(linear(X1, **within(params, "local_qkv")), 3, axis=-1)  # (mn, C) each   Eq. 7
-        attended, weights = multi_head_attention(Q1, K1, V1, heads)  # (mn, C)                         Eq. 2
-        A1[window] = attended.reshape(m, n, C)  #                                                      Eq. 8
+        Q1, K1, V1 = np.split(linear(X1, **within(params, "local_qkv")), 3, axis=-1)  # (mn, C) each  Eq. 7
+        attended, weights = multi_head_attention(Q1, K1, V1, heads)  # (mn, C)  Eq. 2
+        A1[window] = attended.reshape(m, n, C)  # Eq. 8
         if all_weights is not None:
             all_weights[row, column, :, :m, :n, :m, :n] = weights.reshape(heads, m, n, m, n)
     if trace is not None and all_weights is not None:
@@ -80,7 +80,7 @@ def merge(A1: Array, params: Params, G2: int) -> Array:
     >>> merge(np.ones((4, 5, 6)), {"merge_norm.weight": np.ones(6), "merge_norm.bias": np.zeros(6)}, G2=2).shape
     (2, 3, 6)
     """
-    merged = average_pool(A1, G2)  # (H / G2, W / G2, C)                                               Eq. 10
+    merged = average_pool(A1, G2)  # (H / G2, W / G2, C)  Eq. 10
     return group_norm(merged, **within(params, "merge_norm"))  # D3
 
 
@@ -106,14 +106,14 @@ def global_attention(A1: Array, merged: Array, params: Params, heads: int, trace
     (4, 5, 6)
     """
     H, W, C = A1.shape
-    tokens = A1.reshape(H * W, C)  #                                                                   Eq. 11
-    merged_tokens = merged.reshape(-1, C)  # (H'W', C)                                                 Eq. 11
-    Q2 = linear(tokens, **within(params, "global_q"))  # (HW, C)                                       Eq. 12
-    K2, V2 = np.split(linear(merged_tokens, **within(params, "global_kv")), 2, axis=-1)  # (H'W', C)   Eq. 12
-    A2, weights = multi_head_attention(Q2, K2, V2, heads)  # (HW, C)                                   Eq. 2
+    tokens = A1.reshape(H * W, C)  # Eq. 11
+    merged_tokens = merged.reshape(-1, C)  # (H'W', C)  Eq. 11
+    Q2 = linear(tokens, **within(params, "global_q"))  # (HW, C)  Eq. 12
+    K2, V2 = np.split(linear(merged_tokens, **within(params, "global_kv")), 2, axis=-1)  # (H'W', C)  Eq. 12
+    A2, weights = multi_head_attention(Q2, K2, V2, heads)  # (HW, C)  Eq. 2
     if trace is not None:
         trace["global_weights"] = weights
-    return A2.reshape(H, W, C)  #                                                                      Eq. 13
+    return A2.reshape(H, W, C)  # Eq. 13
 
 
 def aggregate(A1: Array, A2: Array, params: Params) -> Array:
@@ -129,7 +129,7 @@ def aggregate(A1: Array, A2: Array, params: Params) -> Array:
     >>> aggregate(np.ones((4, 5, 2)), np.ones((4, 5, 2)), {"projection.weight": np.eye(2)})[0, 0]
     array([2., 2.])
     """
-    return linear(A1 + A2, **within(params, "projection"))  #                                          Eq. 14
+    return linear(A1 + A2, **within(params, "projection"))  # Eq. 14
 
 
 def h_mhsa(x: Array, params: Params, heads: int, G1: int, G2: int, trace: Trace | None = None) -> Array:
@@ -159,11 +159,11 @@ def h_mhsa(x: Array, params: Params, heads: int, G1: int, G2: int, trace: Trace 
     {'local_weights': (2, 2, 2, 9, 9), 'global_weights': (2, 20, 6),
      'local': (4, 5, 6), 'merged': (2, 3, 6), 'global': (4, 5, 6)}
     """
-    normed = group_norm(x, **within(params, "norm"))  # (H, W, C)                                      D1
-    A1 = local_attention(normed, params, heads, G1, trace)  # (H, W, C)                                Eq. 6-8
-    A1 = group_norm(A1 + x, **within(params, "local_norm"))  # + X, not + its norm                     Eq. 9, D2
-    merged = merge(A1, params, G2)  # (H / G2, W / G2, C)                                              Eq. 10
-    A2 = global_attention(A1, merged, params, heads, trace)  # (H, W, C)                               Eq. 11-13
+    normed = group_norm(x, **within(params, "norm"))  # (H, W, C)  D1
+    A1 = local_attention(normed, params, heads, G1, trace)  # (H, W, C)  Eq. 6-8
+    A1 = group_norm(A1 + x, **within(params, "local_norm"))  # + X, not + its norm  Eq. 9, D2
+    merged = merge(A1, params, G2)  # (H / G2, W / G2, C)  Eq. 10
+    A2 = global_attention(A1, merged, params, heads, trace)  # (H, W, C)  Eq. 11-13
     if trace is not None:
         trace["local"], trace["merged"], trace["global"] = A1, merged, A2
-    return aggregate(A1, A2, params)  #                                                                Eq. 14
+    return aggregate(A1, A2, params)  # Eq. 14

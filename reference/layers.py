@@ -134,7 +134,7 @@ def average_pool(x: Array, G2: int) -> Array:
            [10.5, 12.5, 14. ]])
     """
     H, W, C = x.shape
-    rows, columns = -(-H // G2), -(-W // G2)  # rounded up                                             D6
+    rows, columns = -(-H // G2), -(-W // G2)  # rounded up  D6
     merged = np.empty((rows, columns, C))
     for row in range(rows):
         for column in range(columns):

@@ -127,10 +127,10 @@ def block(x: Array, params: Params, stage: Stage, trace: Trace | None = None) ->
         attended = mhsa(x, attention_params, stage.heads, inner)
     else:
         attended = h_mhsa(x, attention_params, stage.heads, stage.grid_size, stage.pool_size, inner)
-    x = attended + x  #                                                                                Eq. 14, Eq. 3
+    x = attended + x  # Eq. 14, Eq. 3
     if trace is not None:
         trace["attended"] = x
-    x = mlp(x, within(params, "mlp")) + x  #                                                           Eq. 4
+    x = mlp(x, within(params, "mlp")) + x  # Eq. 4
     if trace is not None:
         trace["output"] = x
     return x

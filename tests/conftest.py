@@ -23,6 +23,21 @@ hypothesis.settings.register_profile(  # for planted bugs: find, don't shrink
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="run everything: the long tests and the browser, too")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what is marked `long`, and what needs the built site, unless `--long` asks for everything."""
+    for item in items:
+        if "site" in getattr(item, "fixturenames", ()):
+            item.add_marker("long")
+    if not config.getoption("--long"):
+        left_out = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+
+
 def pytest_report_header() -> str:
     """Say what the run stands on, and what it leaves out."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "none, so CUDA is not tested"

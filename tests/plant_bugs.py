@@ -44,7 +44,7 @@ TEST_LAYERS, TEST_ATTENTION, TEST_HIERARCHICAL, TEST_BLOCK, TEST_NETWORK = (
     for name in ("test_1_layers", "test_2_attention", "test_3_hierarchical_attention", "test_4_block", "test_5_network")
 )
 WHOLE = TEST_HIERARCHICAL + "test_h_mhsa_batched_and_fused_is_the_reference_image_by_image"
-MAPS, TRAINING = "tests/test_f_attention_maps.py::", "tests/test_d_training.py::"
+MAPS, TRAINING = "tests/maps/test_attention_maps.py::", "tests/training/test_training.py::"
 
 BUGS = (
     Bug(
@@ -285,28 +285,28 @@ BUGS = (
     ),
     Bug(
         "windows, going back: not transposed",
-        "hatnet/attention_maps/windows.py",
+        "hatnet/maps/windows.py",
         ".transpose(-2, -1) @ r",
         "@ r",
         MAPS + "test_going_back_through_windows_and_cells_is_a_product_with_their_matrices",
     ),
     Bug(
         "attention through a window and a cell left out of the composed map",
-        "hatnet/attention_maps/composed.py",
+        "hatnet/maps/block_map.py",
         "brought = through_windows(cells,",
         "brought = through_windows(maps,",
         MAPS + "test_the_composed_map_is_the_dense_product_and_its_parts_are_the_parts",
     ),
     Bug(
         "class map: negative gradients counted as positive",
-        "hatnet/attention_maps/relevance.py",
+        "hatnet/maps/class_map.py",
         "(gradient * weights).clamp(min=0)",
         "(gradient * weights).abs()",
         MAPS + "test_numpy_and_pytorch_agree_on_the_class_map",
     ),
     Bug(
         "rollout: every output alike, where every place should be",
-        "hatnet/attention_maps/rollout.py",
+        "hatnet/maps/rollout.py",
         "/ by_all.masked_fill(by_all == 0, 1)",
         "/ by_all.mean()",
         MAPS + "test_a_convolution_draws_nothing_into_an_even_map",
@@ -348,7 +348,7 @@ BUGS = (
     ),
     Bug(
         "slices dealt out in turn",
-        "hatnet/training/order.py",
+        "hatnet/training/sampling.py",
         "range(rank * share, (rank + 1) * share)",
         "range(rank, self.slices, world)",
         TRAINING + "test_processes_together_draw_what_one_draws_alone",
@@ -365,14 +365,14 @@ BUGS = (
         "hatnet/training/batches.py",
         'derive(self.seed, "augment", draw.position)',
         'derive(self.seed, "augment", draw.index)',
-        "tests/test_d_data.py::test_augmentation_depends_on_seed_and_position_alone",
+        "tests/training/test_data.py::test_augmentation_depends_on_seed_and_position_alone",
     ),
     Bug(
         "the coarse label of CIFAR-100",
         "hatnet/data/sources.py",
         "records[:, label_bytes - 1]",
         "records[:, 0]",
-        "tests/test_d_data.py::test_cifar_labels_lie_before_the_pixels",
+        "tests/training/test_data.py::test_cifar_labels_lie_before_the_pixels",
     ),
 )  # fmt: skip
 

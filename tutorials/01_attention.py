@@ -26,8 +26,8 @@ import torch
 import hatnet
 import hatnet.attention
 import reference
+from hatnet.data.photo import load_photo
 from hatnet.equivalence import TOLERANCES, relative_error
-from hatnet.photo import load_photo
 
 np.set_printoptions(precision=3, suppress=True)
 torch.set_num_threads(1)  # small matrices are faster on one core, and times easier to compare

@@ -31,8 +31,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import hatnet
 import hatnet.hierarchical_attention as module
 import reference
+from hatnet.data.photo import load_photo, normalise
 from hatnet.equivalence import TOLERANCES, randomise, relative_error
-from hatnet.photo import load_photo, normalise
 
 np.set_printoptions(precision=2, suppress=True, linewidth=110)
 BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito's colours, safe for the colour-blind

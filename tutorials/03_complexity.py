@@ -46,7 +46,7 @@ from hatnet.complexity import (
 )
 from hatnet.complexity.memory import attention_weights, saved
 from hatnet.equivalence import randomise
-from hatnet.scaling import Record, Settings, measure, read
+from hatnet.studies.scaling import Record, Settings, measure, read
 
 torch.set_num_threads(1)  # times are easier to compare on one core
 BLUE, ORANGE, GREEN, SKY, PEACH, GREY = "#0072B2", "#D55E00", "#009E73", "#9CCBE8", "#F3BE98", "#999999"

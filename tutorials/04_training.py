@@ -41,9 +41,9 @@ from hatnet.data.images import balanced
 from hatnet.data.transforms import for_testing, for_training, mixing
 from hatnet.training import Progress, Recipe, Training, Watch, get_recipe, join
 from hatnet.training.batches import batches_for_testing
-from hatnet.training.evaluate import Evaluation, evaluate
-from hatnet.training.initial import fan_in
-from hatnet.training.order import Draw, Order
+from hatnet.training.evaluation import Evaluation, evaluate
+from hatnet.training.initial_weights import fan_in
+from hatnet.training.sampling import Draw, Order
 from hatnet.training.schedule import learning_rate
 from hatnet.training.seeds import derive, seed_cpu
 

@@ -36,15 +36,15 @@ from torch import Tensor
 import hatnet
 from hatnet.complexity import network, total, training_memory
 from hatnet.data import DataError, open_data
-from hatnet.data.folder import broken_files
+from hatnet.data.image_folder import broken_files
+from hatnet.data.photo import CHELSEA
 from hatnet.data.transforms import for_testing, for_training
-from hatnet.official import authors_names, authors_shapes
-from hatnet.photo import CHELSEA
+from hatnet.studies.plan import Assumptions, plan
 from hatnet.training import Progress, Recipe, Training, Watch, get_recipe, join
 from hatnet.training.batches import Augmented
-from hatnet.training.order import Draw
-from hatnet.training.plan import Assumptions, plan
+from hatnet.training.sampling import Draw
 from hatnet.training.seeds import derive, seed_cpu
+from hatnet.weights.official import authors_names, authors_shapes
 
 torch.set_num_threads(1)
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
@@ -276,7 +276,7 @@ ax.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.22
 plt.show()
 
 # %% [markdown]
-# These are not measurements. Each assumption is a field of `hatnet.training.plan.Assumptions` with its reason; the
+# These are not measurements. Each assumption is a field of `hatnet.studies.plan.Assumptions` with its reason; the
 # shares of the peak that kernels reach are guesses. What the picture teaches is robust all the same: **count your
 # processors before you buy a larger GPU**. What helps: `--workers`, photos stored smaller (Imagenette at 320 pixels
 # decodes faster than ImageNet's originals), a smaller `--image-size`.

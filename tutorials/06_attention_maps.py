@@ -29,14 +29,14 @@ from torch.nn import functional as F
 import hatnet
 import reference
 import reference.attention_maps as by_hand
-from hatnet.attention_maps import attention_maps
-from hatnet.attention_maps.source import find_source
 from hatnet.data import open_data
 from hatnet.data.images import balanced
+from hatnet.data.photo import load_photo, normalise
 from hatnet.equivalence import TOLERANCES, randomise, relative_error
-from hatnet.explorer import stored_numbers
-from hatnet.photo import load_photo, normalise
-from hatnet.training.initial import before_training
+from hatnet.maps import attention_maps
+from hatnet.maps.explorer import stored_numbers
+from hatnet.training.initial_weights import before_training
+from hatnet.weights.source import find_source
 
 torch.set_num_threads(1)
 np.set_printoptions(precision=3, suppress=True, linewidth=110)
@@ -124,7 +124,7 @@ assert np.allclose(moved, 5 * C)
 #
 # ## 3. The fast form, on a photo
 #
-# Forming $L$, $G P$ and $C$ whole would undo what hierarchical attention saves. `hatnet.attention_maps` keeps the
+# Forming $L$, $G P$ and $C$ whole would undo what hierarchical attention saves. `hatnet.maps` keeps the
 # softmax rows of one forward pass and multiplies one row at a time. HAT-Net Tiny, the bundled photo, and as a query the
 # token at the cat's right eye. **The weights are random here**: what you see is how the maps are made, not what a
 # trained network looks at. Colours run from zero, dark, to the largest weight of each map, bright.

@@ -1,7 +1,7 @@
 """Complexity in closed form: what HAT-Net and its relatives cost, exactly, without running them.
 
-Pure Python integers. `tests/test_a_complexity.py` counts the same products while both implementations run, and
-`tests/test_b_memory.py` measures the memory.
+Pure Python integers. `tests/studies/test_complexity.py` counts the same products while both implementations run, and
+`tests/studies/test_memory.py` measures the memory.
 """
 
 from hatnet.complexity.attention import equation_5, equation_15, h_mhsa, mhsa, pvt, pvt_v2_linear, swin, twins

@@ -1,6 +1,6 @@
 """Images with labels: what there is, how it is opened, and how an image becomes what a network takes."""
 
-from hatnet.data.folder import ImageFolder, leave_out, left_out
+from hatnet.data.image_folder import ImageFolder, leave_out, left_out
 from hatnet.data.images import DataError, Images, ImageTensor, Split, fingerprint
 from hatnet.data.sources import SOURCES, open_data
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from hatnet.config import nearest
-from hatnet.data.folder import ImageFolder, open_folder
+from hatnet.data.image_folder import ImageFolder, open_folder
 from hatnet.data.images import DataError, ImageTensor, Split
 
 EMBEDDED = Path(__file__).parents[1] / "assets" / "fashion-mnist-subset.npz"

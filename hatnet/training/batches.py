@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from hatnet.data import DataError, Images
 from hatnet.data.transforms import Transform
-from hatnet.training.order import Draw
+from hatnet.training.sampling import Draw
 from hatnet.training.seeds import derive, seed_cpu
 
 Batch = tuple[Tensor, Tensor]  # images (B, C_in, H, W) float32, labels (B,) int64

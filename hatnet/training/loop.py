@@ -20,22 +20,22 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from hatnet.checkpoints import CheckpointError, weights_file, write
 from hatnet.config import HATNetConfig
 from hatnet.data import Split, fingerprint, leave_out, left_out
 from hatnet.data.transforms import for_testing, for_training, mixing, require_fit
 from hatnet.network import HATNet
-from hatnet.training.average import WeightAverage
 from hatnet.training.batches import batches_for_testing, batches_for_training
-from hatnet.training.evaluate import Evaluation, evaluate
-from hatnet.training.folder import RunFolder, about_weights, facts_of, memory_mb
-from hatnet.training.initial import fresh, origin_of, start_from
-from hatnet.training.order import Order
-from hatnet.training.processes import World
+from hatnet.training.distributed import World
+from hatnet.training.evaluation import Evaluation, evaluate
+from hatnet.training.initial_weights import fresh, origin_of, start_from
 from hatnet.training.recipes import Recipe, differences, to_json
+from hatnet.training.run_folder import RunFolder, about_weights, facts_of, memory_mb
+from hatnet.training.sampling import Order
 from hatnet.training.schedule import learning_rate
 from hatnet.training.seeds import derive
 from hatnet.training.state import State, load_state, optimiser_tensors, restore_optimiser, save_state
+from hatnet.training.weight_average import WeightAverage
+from hatnet.weights.checkpoints import CheckpointError, weights_file, write
 
 LOOK_EVERY = 10  # steps between two looks at the loss, which a GPU has to stop for
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hatnet.checkpoints import CheckpointError
 from hatnet.files import write_whole
 from hatnet.training.recipes import Recipe, from_json, to_json
+from hatnet.weights.checkpoints import CheckpointError
 
 
 @dataclass

@@ -17,7 +17,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
     """The folder of the built site. Tutorials run only if they, or the code under them, have changed."""
-    from hatnet.site.build import build
+    from builder.build import build
 
     folder = tmp_path_factory.mktemp("site")
     build(ROOT, folder)

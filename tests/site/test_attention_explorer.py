@@ -8,15 +8,15 @@ import shutil
 import numpy as np
 import pytest
 
+from builder.maps import first_mistake
 from hatnet import create_model
-from hatnet.attention_maps import attention_maps
-from hatnet.attention_maps.source import find_source
 from hatnet.data import open_data
+from hatnet.data.photo import load_photo
 from hatnet.equivalence import randomise
-from hatnet.explorer import SCRIPT, Start, look, write_explorer, write_maps
-from hatnet.photo import load_photo
-from hatnet.report.colour import colour
-from hatnet.site.maps import first_mistake
+from hatnet.maps import attention_maps
+from hatnet.maps.explorer import SCRIPT, Start, look, write_explorer, write_maps
+from hatnet.maps.report.colour import colour
+from hatnet.weights.source import find_source
 from tests.site.conftest import PATIENCE, serving
 
 PHONE = 390

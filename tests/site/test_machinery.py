@@ -10,16 +10,16 @@ import pytest
 pytest.importorskip("mkdocstrings", reason="the extra `docs` is not installed: pip install -e '.[docs]'")
 pytest.importorskip("math_core", reason="the extra `docs` is not installed: pip install -e '.[docs]'")
 
-from hatnet.site import tutorials
-from hatnet.site.build import BuildError, mkdocs
-from hatnet.site.code import directives_to_fences
-from hatnet.site.excerpts import ExcerptError, cut
-from hatnet.site.mathematics import FormulaError, to_mathml
-from hatnet.site.notebook import to_notebook, to_plain_markdown
-from hatnet.site.percent import ScriptError, read_cells
-from hatnet.site.runner import Outcome
-from hatnet.site.traceability import LEDGER, TraceabilityError, check_ledger, trace
-from hatnet.site.tutorials import make_page, make_pages, to_page
+from builder import tutorials
+from builder.build import BuildError, mkdocs
+from builder.code import directives_to_fences
+from builder.excerpts import ExcerptError, cut
+from builder.mathematics import FormulaError, to_mathml
+from builder.notebook import to_notebook, to_plain_markdown
+from builder.percent import ScriptError, read_cells
+from builder.runner import Outcome
+from builder.traceability import LEDGER, TraceabilityError, check_ledger, trace
+from builder.tutorials import make_page, make_pages, to_page
 from tests.site.conftest import ROOT
 
 

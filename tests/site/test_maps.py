@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hatnet.attention_maps import attention_maps
-from hatnet.attention_maps.source import find_source
+from builder.maps import SHOWN, first_mistake, write_site_maps
 from hatnet.data import open_data
-from hatnet.explorer import decode
-from hatnet.site.maps import SHOWN, first_mistake, write_site_maps
+from hatnet.maps import attention_maps
+from hatnet.maps.explorer import decode
 from hatnet.training import Training, join
-from hatnet.training.initial import before_training, first_recipe
+from hatnet.training.initial_weights import before_training, first_recipe
+from hatnet.weights.source import find_source
 
 
 @pytest.fixture(scope="module")

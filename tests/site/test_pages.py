@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("mkdocstrings", reason="the extra `docs` is not installed: pip install -e '.[docs]'")
 pytest.importorskip("math_core", reason="the extra `docs` is not installed: pip install -e '.[docs]'")
 
-from hatnet.site.excerpts import cut
+from builder.excerpts import cut
 from tests.site.conftest import ROOT
 
 TUTORIALS = sorted(path.stem for path in (ROOT / "tutorials").glob("[0-9]*.py"))

@@ -1,0 +1,81 @@
+"""Functions, methods and classes cut from a live file, by name."""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+# Tags stand in a column of their own in the source, 100 characters from the left; pages have no room for that.
+WIDE_GAP = re.compile(r"(#.*?) {2,}((?:Eq\. ?|D)\d.*)$")
+
+
+class ExcerptError(ValueError):
+    """A name that a file does not define."""
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """The source of one definition, without docstrings and indentation."""
+
+    name: str
+    line: int  # of the definition, counted from 1
+    source: str
+
+
+def cut(path: Path, name: str) -> Excerpt:
+    """The definition of `name`, such as `local_attention` or `HMHSA.local_attention`, in the file at `path`.
+
+    Raises:
+        ExcerptError: if there is no such file or definition, with the names that there are.
+    """
+    if not path.is_file():
+        raise ExcerptError(f"no file {path}")
+    text = path.read_text(encoding="utf-8")
+    known = dict(definitions(ast.parse(text)))
+    if name not in known:
+        raise ExcerptError(f"{path} does not define {name!r}; it defines {', '.join(known)}")
+    node = known[name]
+    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+    lines = text.splitlines()
+    dropped = {number for inner in ast.walk(node) for number in _docstring_lines(inner, lines)}
+    kept = [lines[number - 1] for number in range(first, _end(node) + 1) if number not in dropped]
+    source = textwrap.dedent("\n".join(kept))
+    return Excerpt(name, first, source)
+
+
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def definitions(tree: ast.AST, prefix: str = "") -> list[tuple[str, Definition]]:
+    """All definitions by qualified name, in the order of the file.
+
+    >>> [name for name, _ in definitions(ast.parse("class A:\\n  def f(self): ...\\ndef g(): ..."))]
+    ['A', 'A.f', 'g']
+    """
+    found: list[tuple[str, Definition]] = []
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, Definition):
+            found.append((prefix + node.name, node))
+            found.extend(definitions(node, f"{prefix}{node.name}."))
+    return found
+
+
+def _end(node: Definition) -> int:
+    assert node.end_lineno is not None
+    return node.end_lineno
+
+
+def _docstring_lines(node: ast.AST, lines: list[str]) -> range:
+    """The lines of a definition's docstring and the blank ones after it; none where code shares its lines."""
+    if not isinstance(node, Definition) or ast.get_docstring(node) is None or len(node.body) == 1:
+        return range(0)
+    first, last = node.body[0].lineno, node.body[0].end_lineno
+    assert last is not None
+    if not lines[first - 1].lstrip().startswith(("'", '"', "r'", 'r"')):
+        return range(0)
+    while not lines[last].strip():
+        last += 1
+    return range(first, last + 1)

@@ -1,0 +1,1 @@
+"""The command `hatnet`: one thin file per command."""

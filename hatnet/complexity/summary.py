@@ -1,0 +1,122 @@
+"""What a variant is and what it costs, stage by stage."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+
+from hatnet.complexity import network, total
+from hatnet.complexity.memory import live, saved
+from hatnet.config import HATNetConfig, Stage, StageLayout
+from hatnet.network import HATNet
+from hatnet.weights.official import PUBLISHED, unused_shapes
+
+# Tables 1 and 2 of the paper, for 224 x 224 pixels: parameters in millions, and what it calls FLOPs, in G.
+PAPER = {"tiny": (12.7, 2.0), "small": (25.7, 4.3), "medium": (42.9, 8.3), "large": (63.1, 11.5)}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One part of the network: the stem, a stage, or the classifier; for one image."""
+
+    part: str  # as in parameter names: stem, stages.0, ..., classifier
+    parameters: int
+    macs: int  # multiply-accumulates without the products of attention, Q K^T and softmax V
+    attention_macs: int  # those products
+    live: int | None  # the most elements alive at once in inference while it runs; None where that is next to nothing
+    saved: int  # elements it keeps for the backward pass
+    layout: StageLayout | None = None
+    channels: int | None = None
+    heads: int | None = None
+    grid_size: int | None = None
+    pool_size: int | None = None
+    blocks: int | None = None
+
+
+def summarise(config: HATNetConfig, height: int = 224, width: int = 224) -> list[Row]:
+    """Size, channels, heads, G1, G2, blocks, parameters, MACs and memory of each part, for one image size.
+
+    Raises:
+        ValueError: if the image is too small for the network.
+
+    >>> from hatnet.config import VARIANTS
+    >>> sum(row.parameters for row in summarise(VARIANTS["tiny"]))
+    12650152
+    """
+    layouts = config.layout(height, width)
+    with torch.device("meta"):
+        model = HATNet(config)
+
+    parts = network(config, height, width)
+    alive, kept = live(config, height, width), saved(config, height, width)
+
+    def row(name: str, part: torch.nn.Module, layout: StageLayout | None = None, stage: Stage | None = None) -> Row:
+        below = [part for part in parts if f"{part.name}.".startswith(f"{name}.")]
+        cost = total(below)
+        return Row(
+            name,
+            sum(parameter.numel() for parameter in part.parameters()),
+            cost.projection_macs,
+            cost.attention_macs,
+            alive.get(name),
+            sum(kept[part.name] for part in below),
+            layout,
+            *((stage.channels, stage.heads, stage.grid_size, stage.pool_size, stage.depth) if stage else ()),
+        )
+
+    return [
+        row("stem", model.stem),
+        *(
+            row(f"stages.{index}", model.stages[index], layout, stage)
+            for index, (stage, layout) in enumerate(zip(config.stages, layouts, strict=True))
+        ),
+        row("classifier", model.classifier),
+    ]
+
+
+def describe(config: HATNetConfig, height: int = 224, width: int = 224) -> dict[str, object]:
+    """The same for a machine: parts, totals and the paper's figures, in plain numbers that JSON takes.
+
+    MACs are of one image; memory is in elements, times 4 for bytes in float32.
+
+    >>> from hatnet.config import VARIANTS
+    >>> describe(VARIANTS["tiny"])["macs"]
+    {'without_attention': 1969741824, 'with_attention': 2128134912}
+    """
+    rows = summarise(config, height, width)
+    without, together = macs(rows)
+    paper = PAPER.get(config.name)
+    return {
+        "variant": config.name,
+        "image_size": [height, width],
+        "parameters": sum(row.parameters for row in rows),
+        "macs": {"without_attention": without, "with_attention": together},
+        "memory": {"inference": peak(rows), "training": sum(row.saved for row in rows)},
+        "paper_at_224": None if paper is None else {"parameters_millions": paper[0], "gflops": paper[1]},
+        "parts": [asdict(row) for row in rows],
+    }
+
+
+def macs(rows: list[Row]) -> tuple[int, int]:
+    """MACs of the whole network, without the products of attention and with them."""
+    without = sum(row.macs for row in rows)
+    return without, without + sum(row.attention_macs for row in rows)
+
+
+def peak(rows: list[Row]) -> int:
+    """The most elements alive at once in inference."""
+    return max(row.live or 0 for row in rows)
+
+
+def published_parameters(config: HATNetConfig) -> int | None:
+    """The parameters of the authors' network, their unused `proj_norm` counted; None where they published no such one.
+
+    >>> from hatnet.config import VARIANTS
+    >>> published_parameters(VARIANTS["tiny"])
+    12655912
+    """
+    if config.name not in PUBLISHED:
+        return None
+    unused = sum(channels for (channels,) in unused_shapes(config).values())
+    return sum(row.parameters for row in summarise(config)) + unused

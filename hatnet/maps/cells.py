@@ -1,0 +1,48 @@
+r"""Through the merged tokens: the matrix $G P$ of Eq. 10-13, without ever forming it.
+
+$G_{im}$ is the weight that token i gives to merged token m. Merging averages (Eq. 10), so by P each of the tokens in a
+cell has an equal share of the cell's weight. The rows of G, of P and of G P sum to one.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def spread(cells: Tensor, size: tuple[int, int], pool_size: int) -> Tensor:
+    """Weights of cells, shared out equally among the tokens of each: $g P$ for rows g.
+
+    Args:
+        cells: (B, H', W', ...).
+        size: of the map, (H, W).
+        pool_size: G2.
+
+    Returns:
+        (B, H, W, ...), with the same sums.
+
+    >>> spread(torch.tensor([[[0.8, 0.2]]]), size=(1, 3), pool_size=2)  # the last cell holds one token
+    tensor([[[0.4000, 0.4000, 0.2000]]])
+    """
+    for axis, length in zip((1, 2), size, strict=True):
+        cells = cells.repeat_interleave(pool_size, dim=axis).narrow(axis, 0, length)
+        place = torch.arange(length, device=cells.device) // pool_size  # of each token: its cell
+        held = (length - place * pool_size).clamp(max=pool_size)  # how many tokens that cell has along this axis
+        cells = cells / held.view(-1, *[1] * (cells.ndim - axis - 1))  # Eq. 10
+    return cells
+
+
+def through_cells(maps: Tensor, weights: Tensor, pool_size: int) -> Tensor:
+    r"""Maps r of weights over what comes out of global attention, taken back to $A_1$: $r\, G P$.
+
+    Args:
+        maps: (B, H, W, R): R rows r, each a map over all tokens.
+        weights: G of one head, (B, HW, H'W').
+        pool_size: G2; 1 where attention is plain, and each token its own cell.
+
+    Returns:
+        (B, H, W, R).
+    """
+    _, H, W, _ = maps.shape
+    cells = weights.transpose(-2, -1) @ maps.flatten(1, 2)  # (B, H'W', R)  Eq. 11-13
+    return spread(cells.unflatten(1, (-(-H // pool_size), -(-W // pool_size))), (H, W), pool_size)

@@ -1,0 +1,1 @@
+"""What all studies share: records, tables, statistics, drawing, machine details."""

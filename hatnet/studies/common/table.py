@@ -1,0 +1,50 @@
+"""Tables of results: for the terminal by rich, for a page as Markdown."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table; a cell may have a second line, which is less important."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def rich(self) -> Table:
+        """For the terminal."""
+        from rich import box
+        from rich.table import Table
+
+        table = Table(title=self.title, box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
+        for index, column in enumerate(self.columns):
+            table.add_column(column, justify="right" if index else "left", no_wrap=True)
+        for row in self.rows:
+            lines = [cell.partition("\n") for cell in row]
+            table.add_row(*(f"{first}\n[dim]{second}[/]" if second else first for first, _, second in lines))
+        return table
+
+    def markdown(self) -> str:
+        """For a page, with its title above."""
+        return f"**{self.title}**\n\n{self._table()}"
+
+    def folded(self) -> str:
+        """For a page, folded under its title."""
+        return fold(self.title, self._table())
+
+    def _table(self) -> str:
+        lines = [self.columns, ("---", *["---:"] * (len(self.columns) - 1)), *self.rows]
+        cells = ([cell.replace("\n", "<br>").replace(", ", ",&nbsp;") for cell in line] for line in lines)
+        return "\n".join("| " + " | ".join(line) + " |" for line in cells) + "\n"
+
+
+def fold(title: str, text: str) -> str:
+    """Text for a page, folded under a title."""
+    return f'??? abstract "{title}"\n\n' + textwrap.indent(text, "    ")

@@ -1,0 +1,1 @@
+"""Weights: files of ours, the authors' checkpoints, and those that ship with the package."""

@@ -1,0 +1,179 @@
+"""The authors' checkpoints: their names for our parameters, and how a file of theirs is recognised and loaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hatnet.config import VARIANTS, HATNetConfig, get_config
+from hatnet.network import HATNet
+from hatnet.weights.checkpoints import CheckpointError, assemble, bare, read_file, require_match, shapes
+
+PUBLISHED = ("tiny", "small", "medium", "large")
+
+# Our names and the authors', for stage {s} and block {b} counted from 0; {d} = {s} + 1, since their first
+# downsampling is ds2. Each is a layer with a weight and mostly a bias. Their projections and MLP matrices are
+# 1x1 convolutions, of shape (out, in, 1, 1) where ours are (out, in).
+AUTHORS_NAMES = (
+    # ours                                              the authors'
+    ("stem.conv1", "patch_embed.0"),
+    ("stem.norm", "patch_embed.1"),
+    ("stem.conv2", "patch_embed.3"),
+    ("stages.{s}.downsample.conv", "ds{d}.conv"),
+    ("stages.{s}.downsample.norm", "ds{d}.norm"),
+    ("stages.{s}.blocks.{b}.attention.norm", "blocks.{s}.{b}.attn.norm"),
+    ("stages.{s}.blocks.{b}.attention.qkv", "blocks.{s}.{b}.attn.qkv"),  # the last stage
+    ("stages.{s}.blocks.{b}.attention.local_qkv", "blocks.{s}.{b}.attn.qkv"),  # the others
+    ("stages.{s}.blocks.{b}.attention.local_norm", "blocks.{s}.{b}.attn.grid_norm"),
+    ("stages.{s}.blocks.{b}.attention.merge_norm", "blocks.{s}.{b}.attn.ds_norm"),
+    ("stages.{s}.blocks.{b}.attention.global_q", "blocks.{s}.{b}.attn.q"),
+    ("stages.{s}.blocks.{b}.attention.global_kv", "blocks.{s}.{b}.attn.kv"),
+    ("stages.{s}.blocks.{b}.attention.projection", "blocks.{s}.{b}.attn.proj"),
+    ("stages.{s}.blocks.{b}.mlp.norm_in", "blocks.{s}.{b}.conv.conv1.0"),
+    ("stages.{s}.blocks.{b}.mlp.expand", "blocks.{s}.{b}.conv.conv1.1"),
+    ("stages.{s}.blocks.{b}.mlp.depthwise", "blocks.{s}.{b}.conv.conv2.0"),
+    ("stages.{s}.blocks.{b}.mlp.contract", "blocks.{s}.{b}.conv.conv3.0"),
+    ("stages.{s}.blocks.{b}.mlp.norm_out", "blocks.{s}.{b}.conv.conv3.1"),
+    ("classifier", "classifier.1"),
+)
+UNUSED = "blocks.{s}.{b}.attn.proj_norm"  # in the files, never used by the authors' forward pass  D5
+
+
+def load_official(checkpoint: str | os.PathLike[str] | Mapping[str, object], **overrides: object) -> HATNet:
+    """Load one of the authors' checkpoints; the variant is recognised from the shapes.
+
+    Args:
+        checkpoint: a file (`HAT-Net_Tiny.pth`, or the same in safetensors) or a state dict. The tensors may be nested
+            below keys such as `model`, and their names may begin with `module.`.
+        overrides: fields of `HATNetConfig` that hold no parameters, such as `grid_sizes` and `pool_sizes`.
+
+    Returns:
+        The model in evaluation mode, in the floating dtype of the checkpoint, on the CPU.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CheckpointError: (a ValueError) if it can't be read without executing code, is truncated, or holds another
+            network; everything missing, unexpected or of another shape is listed.
+        TypeError: for an unknown override.
+    """
+    source = "the state dict" if isinstance(checkpoint, Mapping) else str(checkpoint)
+    content = checkpoint if isinstance(checkpoint, Mapping) else read_file(Path(checkpoint))
+    tensors = _find_network(content, source)
+    config = get_config(_recognise(tensors), **{**_sizes(tensors), **overrides})
+    description = f"{source}, taken for HAT-Net {config.name.capitalize()},"
+    require_match(tensors, authors_shapes(config), unused_shapes(config), description)
+    dtype, names = _common_dtype(tensors), authors_names(config)
+    return assemble(
+        config, {name: tensors[names[name]].to(dtype, copy=True).view(shape) for name, shape in shapes(config).items()}
+    )
+
+
+def authors_names(config: HATNetConfig) -> dict[str, str]:
+    """Our parameter names and the authors' for one network, in our order: `AUTHORS_NAMES` filled in.
+
+    >>> authors_names(VARIANTS["tiny"])["stages.1.downsample.conv.weight"]
+    'ds2.conv.weight'
+    """
+    patterns = {}
+    for s, stage in enumerate(config.stages):
+        for b in range(stage.depth):
+            for ours, theirs in AUTHORS_NAMES:
+                places = {"s": s, "d": s + 1, "b": b}
+                patterns[ours.format(**places)] = theirs.format(**places)
+    names = {}
+    for name in shapes(config):
+        layer, _, kind = name.rpartition(".")
+        names[name] = f"{patterns[layer]}.{kind}"
+    return names
+
+
+@cache
+def authors_shapes(config: HATNetConfig) -> dict[str, tuple[int, ...]]:
+    """The authors' names and shapes for one network, without `proj_norm`."""
+    ours, names = shapes(config), authors_names(config)
+    return {
+        names[name]: (*shape, 1, 1) if len(shape) == 2 and name.startswith("stages.") else shape
+        for name, shape in ours.items()
+    }
+
+
+def unused_shapes(config: HATNetConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of `proj_norm`, which the authors' files hold and nothing uses.
+
+    >>> sum(channels for (channels,) in unused_shapes(VARIANTS["tiny"]).values())
+    5760
+    """
+    return {
+        f"{UNUSED.format(s=s, b=b)}.{kind}": (stage.channels,)
+        for s, stage in enumerate(config.stages)
+        for b in range(stage.depth)
+        for kind in ("weight", "bias")
+    }
+
+
+def _find_network(content: Mapping[str, object], source: str) -> dict[str, Tensor]:
+    """The state dict within nested dictionaries, its names without prefixes such as `module.`."""
+    known = {name for variant in PUBLISHED for name in authors_shapes(VARIANTS[variant])}
+    found: dict[str, dict[str, Tensor]] = {}
+    seen: set[str] = set()
+
+    def search(mapping: Mapping[str, object], path: str) -> None:
+        tensors = {}
+        for key, value in mapping.items():
+            if isinstance(value, Mapping):
+                search(value, f"{path}{key}/")
+            elif isinstance(value, Tensor | np.ndarray):
+                tensors[bare(str(key))] = torch.as_tensor(value)
+        seen.update(tensors)
+        if known & set(tensors):
+            found[path] = tensors
+
+    search(content, "")
+    if not found:
+        if "stem.conv1.weight" in seen:
+            raise CheckpointError(
+                f"{source} holds a HAT-Net under this package's own names, not the authors'; use hatnet.load for "
+                "a file of hatnet.save, or load_state_dict"
+            )
+        some = ", ".join(sorted(seen)[:5]) or "none"
+        raise CheckpointError(f"{source} is not a checkpoint of HAT-Net: none of its {len(seen)} tensors has a known "
+                              f"name; the first are {some}")  # fmt: skip
+    for path in found if len(found) == 1 else ("", "model/", "state_dict/"):
+        if path in found:
+            return found[path]
+    raise CheckpointError(f"{source} holds several networks ({', '.join(found)}); pass one of them as a state dict")
+
+
+def _recognise(tensors: Mapping[str, Tensor]) -> str:
+    """The published variant with the most names and shapes in common, and the fewest of its own."""
+
+    def closeness(variant: str) -> int:
+        expected = authors_shapes(VARIANTS[variant])
+        common = sum(name in tensors and tuple(tensors[name].shape) == shape for name, shape in expected.items())
+        return 2 * common - len(expected)
+
+    return max(PUBLISHED, key=closeness)
+
+
+def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """Classes and input channels, which fine-tuned checkpoints may have changed."""
+    sizes = {}
+    for field, name, axis in (("num_classes", "classifier.1.weight", 0), ("in_channels", "patch_embed.0.weight", 1)):
+        if name in tensors and tensors[name].ndim > axis and tensors[name].shape[axis]:
+            sizes[field] = tensors[name].shape[axis]
+    return sizes
+
+
+def _common_dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:
+    """The dtype of all tensors; the widest where they differ."""
+    dtypes = {tensor.dtype for tensor in tensors.values()}
+    common = next(iter(dtypes))
+    for dtype in dtypes:
+        common = torch.promote_types(common, dtype)
+    return common

@@ -1,0 +1,52 @@
+"""Trained weights that come with the package, by variant and by the data they were trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hatnet.config import nearest
+from hatnet.network import HATNet
+from hatnet.weights.checkpoints import load, require_match, shapes
+
+ASSETS = Path(__file__).parents[1] / "assets"
+PRETRAINED = {("micro", "fashion-mnist"): ASSETS / "micro-fashion-mnist.safetensors"}
+
+
+def pretrained_file(variant: str, data: str) -> Path:
+    """Where the weights of a variant are; `hatnet.weights.checkpoints.about` tells how they were trained.
+
+    Raises:
+        ValueError: if there are none.
+
+    >>> pretrained_file("micro", "fashion-mnist").name
+    'micro-fashion-mnist.safetensors'
+    """
+    known = [known_data for known_variant, known_data in PRETRAINED if known_variant == variant]
+    if data not in known:
+        there = ", ".join(f"{variant} on {data}" for variant, data in PRETRAINED)
+        raise ValueError(f"no weights of {variant!r} trained on {data!r}{nearest(data, known)}; there are: {there}")
+    return PRETRAINED[variant, data]
+
+
+def load_pretrained(variant: str, data: str, changes: Mapping[str, Any]) -> HATNet:
+    """The trained network, in evaluation mode; `create_model(variant, pretrained=data)` in other words.
+
+    Args:
+        variant: of HAT-Net.
+        data: what the weights were trained on.
+        changes: fields of the configuration to change, of those without parameters.
+
+    Raises:
+        ValueError: if there are no such weights.
+        CheckpointError: if a change does not fit the weights.
+    """
+    trained = load(pretrained_file(variant, data))
+    config = replace(trained.config, **changes)
+    tensors = trained.state_dict()
+    require_match(tensors, shapes(config), {}, f"the weights of {variant} trained on {data}")
+    model = HATNet(config)
+    model.load_state_dict(tensors)
+    return model.eval()

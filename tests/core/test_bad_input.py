@@ -1,0 +1,146 @@
+"""Wrong input gets an error that says what was given, what was expected and what to do, before any work."""
+
+import numpy as np
+import pytest
+import torch
+
+import reference
+from hatnet import HMHSA, MHSA, create_model, get_config, to_numpy
+from hatnet.data.photo import load_photo
+
+MODEL = create_model("micro").eval()
+PARAMS = to_numpy(MODEL)
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "message"),
+    [
+        (torch.zeros(3, 32, 32), ValueError, r"must have shape \(B, 3, H, W\), got \(3, 32, 32\)"),
+        (torch.zeros(1, 32, 32, 3), ValueError, r"got \(1, 32, 32, 3\); .*permute\(0, 3, 1, 2\) puts channels first"),
+        (np.zeros((1, 3, 32, 32)), TypeError, "must be a tensor, got ndarray; for an array use torch.from_numpy"),
+        (torch.zeros(1, 1, 32, 32), ValueError, r"must have shape \(B, 3, H, W\), got \(1, 1, 32, 32\)"),
+        (torch.zeros(1, 3, 7, 32), ValueError, "7 x 32 pixels is too small.*at least 8; enlarge or pad"),
+        (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), TypeError, "must hold floats, got torch.uint8; scale"),
+        (torch.zeros(1, 3, 32, 32, dtype=torch.float64), TypeError, r"torch.float64, the parameters are torch.float32"),
+    ],
+    ids=["rank", "channels last", "array", "channels", "size", "integers", "dtype"],
+)
+def test_the_model_checks_shapes_and_dtypes(image, error, message):
+    with pytest.raises(error, match=message):
+        MODEL(image)
+    with pytest.raises(error, match=message):
+        MODEL.forward_features(image)
+
+
+@pytest.mark.parametrize("variant", ["tiny", "small", "medium", "large"])
+def test_published_variants_take_images_from_32_pixels(variant):
+    assert get_config(variant).min_image_size == 32
+    with pytest.raises(ValueError, match="31 x 40 pixels is too small.*at least 32"):
+        get_config(variant).layout(31, 40)
+
+
+def test_the_model_never_looks_at_values():
+    """That would cost time on every forward pass; values are checked where data enters."""
+    assert MODEL(torch.full((1, 3, 32, 32), torch.nan)).isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "message"),
+    [
+        (np.zeros((1, 3, 32, 32)), ValueError, r"must have shape \(3, H, W\), got \(1, 3, 32, 32\)"),
+        (np.zeros((4, 32, 32)), ValueError, r"must have shape \(3, H, W\), got \(4, 32, 32\)"),
+        (np.zeros((3, 32, 7)), ValueError, "32 x 7 pixels is too small: both sides must be at least 8"),
+        (np.zeros((3, 32, 32), dtype=np.uint8), TypeError, "must hold floats, got uint8; scale"),
+        (np.full((3, 32, 32), np.nan), ValueError, "holds 3072 NaN or infinite values of 3072"),
+        (np.where(np.eye(32) + np.zeros((3, 1, 1)), np.inf, 0), ValueError, "holds 96 NaN or infinite values"),
+    ],
+    ids=["rank", "channels", "size", "integers", "nan", "infinite"],
+)
+def test_the_reference_checks_values_too(image, error, message):
+    with pytest.raises(error, match=message):
+        reference.hat_net(image, PARAMS, MODEL.config)
+
+
+def test_the_reference_takes_float32_images_in_float64():
+    image = np.random.default_rng(0).standard_normal((3, 32, 32)).astype(np.float32)
+    logits = reference.hat_net(image, PARAMS, MODEL.config)
+    assert logits.dtype == np.float64
+    assert np.array_equal(logits, reference.hat_net(image.astype(np.float64), PARAMS, MODEL.config))
+
+
+def test_missing_parameters_are_named():
+    params = {name: value for name, value in PARAMS.items() if not name.startswith("stages.1.blocks.0.mlp")}
+    with pytest.raises(KeyError, match="no parameter below 'mlp'; given: attention.global_kv.bias"):
+        reference.hat_net(np.zeros((3, 32, 32)), params, MODEL.config)
+
+
+def test_heads_must_divide_channels():
+    with pytest.raises(ValueError, match="4 heads do not divide 6 channels"):
+        reference.multi_head_attention(np.ones((2, 6)), np.ones((2, 6)), np.ones((2, 6)), heads=4)
+    for layer in (lambda: MHSA(6, 4), lambda: HMHSA(6, 4, 2, 2), lambda: MHSA(6, 0)):
+        with pytest.raises(ValueError, match="heads do not divide 6 channels"):
+            layer()
+    with pytest.raises(ValueError, match="grid_size=0 and pool_size=2 must be at least 1"):
+        HMHSA(6, 3, 0, 2)
+    with pytest.raises(ValueError, match="head_dim=48 does not divide the 64 channels of a stage"):
+        create_model("small", head_dim=48)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "error", "message"),
+    [
+        ("tny", {}, ValueError, "unknown variant 'tny', did you mean 'tiny'.*known: tiny, small, medium, large, micro"),
+        ("resnet50", {}, ValueError, "unknown variant 'resnet50'; known"),
+        ("tiny", {"num_clases": 3}, TypeError, "unknown override 'num_clases', did you mean 'num_classes'"),
+        ("tiny", {"num_classes": 0}, ValueError, "num_classes=0 must be a whole number of at least 1"),
+        ("tiny", {"num_classes": 2.5}, ValueError, "num_classes=2.5 must be a whole number"),
+        ("tiny", {"grid_sizes": (8, 8)}, ValueError, r"grid_sizes=\(8, 8\) must have 3 entries for 4 stages"),
+        ("tiny", {"grid_sizes": 8}, ValueError, "grid_sizes=8 must have 3 entries"),
+        (
+            "tiny",
+            {"pool_sizes": (8, 0, 2)},
+            ValueError,
+            r"pool_sizes=\(8, 0, 2\) must be whole numbers of at least 1",
+        ),
+        ("tiny", {"kernel_sizes": (3, 4, 3, 3)}, ValueError, "must be odd"),
+        ("tiny", {"channels": ()}, ValueError, "channels is empty"),
+        ("tiny", {"drop_path_rate": 1.0}, ValueError, r"drop_path_rate=1.0 must be a probability in \[0, 1\)"),
+        ("tiny", {"drop_rate": "much"}, ValueError, "drop_rate='much' must be a probability"),
+    ],
+)
+def test_unknown_names_and_impossible_values(name, overrides, error, message):
+    with pytest.raises(error, match=message):
+        create_model(name, **overrides)
+
+
+def test_drop_path_rates_are_checked_when_set_later():
+    with pytest.raises(ValueError, match="drop_path_rate=-0.1 must be a probability"):
+        create_model("micro").set_drop_path_rate(-0.1)
+
+
+def test_image_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no image file at .*none.jpg"):
+        load_photo(tmp_path / "none.jpg")
+    (tmp_path / "text.png").write_text("not a picture")
+    with pytest.raises(ValueError, match=r"text.png can't be read as an image"):
+        load_photo(tmp_path / "text.png")
+    from hatnet.data.photo import CHELSEA
+
+    (tmp_path / "half.png").write_bytes(CHELSEA.read_bytes()[:100_000])
+    with pytest.raises(ValueError, match=r"half.png can't be read as an image"):
+        load_photo(tmp_path / "half.png")
+    with pytest.raises(ValueError, match="size=0 must be at least 1"):
+        load_photo(size=0)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])
+@pytest.mark.parametrize("size", [(300, 451), (50, 50), (451, 40)])
+def test_images_of_any_mode_and_size_become_rgb_squares(tmp_path, mode, size):
+    from PIL import Image
+
+    suffix = "jpg" if mode == "CMYK" else "png"
+    Image.new("RGB", size, (255, 0, 0)).convert(mode).save(tmp_path / f"photo.{suffix}")
+    pixels = load_photo(tmp_path / f"photo.{suffix}", 64)
+    assert pixels.shape == (3, 64, 64)
+    assert pixels.min() >= 0
+    assert pixels.max() <= 1

@@ -1,0 +1,275 @@
+"""Weights in files: the authors' are recognised, ours come back as they were, and nothing is ever executed."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+import hatnet
+from hatnet import CheckpointError, create_model, load, load_official, save
+from hatnet.equivalence import randomise
+from hatnet.files import write_whole
+from hatnet.weights.checkpoints import is_ours
+from tests.comparing import assert_same
+from tests.core.authors import SHAPES, parameter, state_dict
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """The authors' Tiny in float32."""
+    return {name: tensor.float() for name, tensor in state_dict("tiny").items()}
+
+
+@pytest.mark.parametrize("variant", SHAPES)
+def test_the_variant_is_recognised_from_the_shapes(variant):
+    tensors = {name: torch.zeros(shape) for name, shape in SHAPES[variant].items()}
+    assert load_official(tensors).config == hatnet.VARIANTS[variant]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda tensors: tensors,
+        lambda tensors: {"model": tensors, "epoch": 299},
+        lambda tensors: {"state_dict": {f"module.{name}": tensor for name, tensor in tensors.items()}},
+        lambda tensors: {"model": tensors, "model_ema": tensors},
+        lambda tensors: {"a": {"b": {f"module._orig_mod.{name}": tensor for name, tensor in tensors.items()}}},
+        lambda tensors: {name: tensor for name, tensor in tensors.items() if "proj_norm" not in name},
+        lambda tensors: {name: tensor.numpy() for name, tensor in tensors.items()},
+    ],
+    ids=["plain", "model", "module", "with ema", "deep", "without proj_norm", "numpy"],
+)
+def test_nested_keys_and_prefixes_are_understood(tiny, wrap):
+    model = load_official(wrap(tiny))
+    assert not model.training
+    assert torch.equal(model.classifier.weight, tiny["classifier.1.weight"])
+    assert torch.equal(model.stages[0].blocks[1].mlp.expand.weight, tiny["blocks.0.1.conv.conv1.1.weight"][:, :, 0, 0])
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_files_load_by_path(tiny, tmp_path, suffix):
+    from safetensors.torch import save_file
+
+    path = tmp_path / f"HAT-Net_Tiny{suffix}"
+    (torch.save if suffix == ".pth" else save_file)(tiny, path)
+    assert torch.equal(load_official(path).stem.conv1.weight, tiny["patch_embed.0.weight"])
+    assert torch.equal(load_official(str(path)).stem.conv1.weight, tiny["patch_embed.0.weight"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_the_floating_dtype_of_the_file_is_kept(tiny, dtype):
+    model = load_official({name: tensor.to(dtype) for name, tensor in tiny.items()})
+    assert {parameter.dtype for parameter in model.parameters()} == {dtype}
+
+
+def test_fine_tuned_heads_and_dense_windows_are_taken(tiny):
+    """Sec. 3.3: G1 and G2 hold no parameters."""
+    tuned = tiny | {"classifier.1.weight": torch.zeros(7, 384), "classifier.1.bias": torch.zeros(7)}
+    model = load_official(tuned, grid_sizes=(8, 8, 8), pool_sizes=(16, 8, 4))
+    assert (model.config.num_classes, model.config.grid_sizes, model.config.pool_sizes) == (7, (8, 8, 8), (16, 8, 4))
+    assert model(torch.zeros(1, 3, 50, 70)).shape == (1, 7)
+
+
+def test_a_loaded_checkpoint_is_the_callers_no_more(tiny):
+    before = tiny["classifier.1.bias"].clone()
+    with torch.no_grad():
+        load_official(tiny).classifier.bias.add_(1)
+    assert torch.equal(tiny["classifier.1.bias"], before)
+
+
+def test_everything_missing_unexpected_or_misshapen_is_listed(tiny):
+    broken = dict(tiny)
+    del broken["ds3.conv.bias"], broken["blocks.2.5.attn.q.weight"]
+    broken["head.extra"] = torch.zeros(3)
+    broken["ds2.norm.weight"] = torch.zeros(5)
+    with pytest.raises(CheckpointError) as error:
+        load_official({"model": broken})
+    message = str(error.value)
+    assert "HAT-Net Tiny" in message
+    assert "missing (2): " in message
+    assert "ds3.conv.bias" in message
+    assert "blocks.2.5.attn.q.weight" in message
+    assert "unexpected (1): head.extra" in message
+    assert "of another shape (1): ds2.norm.weight (5,) for (96,)" in message
+
+
+def test_a_foreign_checkpoint_is_named_as_such():
+    with pytest.raises(CheckpointError, match="not a checkpoint of HAT-Net: none of its 2 tensors"):
+        load_official({"layer1.0.conv1.weight": torch.zeros(3), "fc.weight": torch.zeros(3)})
+    with pytest.raises(CheckpointError, match="none of its 0 tensors"):
+        load_official({"epoch": 3})
+
+
+def test_our_own_names_and_the_authors_are_not_confused(tmp_path):
+    model = create_model("micro")
+    with pytest.raises(CheckpointError, match="this package's own names, not the authors'; use hatnet.load"):
+        load_official(model.state_dict())
+    torch.save(model.state_dict(), tmp_path / "model.pth")
+    with pytest.raises(CheckpointError, match="not a safetensors file; for the authors' .pth files use load_official"):
+        load(tmp_path / "model.pth")
+
+
+@pytest.mark.parametrize("content", [b"", b"# A text", b"\x80not a pickle"], ids=["empty", "text", "almost"])
+def test_a_file_that_is_no_checkpoint_is_called_so_without_advice_to_trust_it(tmp_path, content):
+    (tmp_path / "file.pth").write_bytes(content)
+    with pytest.raises(CheckpointError) as error:
+        load_official(tmp_path / "file.pth")
+    assert "weights_only" not in str(error.value)
+
+
+def test_several_networks_in_one_file_are_not_guessed_between(tiny):
+    with pytest.raises(CheckpointError, match="several networks"):
+        load_official({"teacher": tiny, "student": tiny})
+
+
+def test_integers_are_not_weights(tiny):
+    with pytest.raises(CheckpointError, match=r"not floating \(1\): ds2.norm.bias"):
+        load_official(tiny | {"ds2.norm.bias": torch.zeros(96, dtype=torch.int64)})
+
+
+class Payload:
+    """What a hostile pickle is made of."""
+
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.proof),)
+
+
+def test_untrusted_pickles_are_never_executed(tiny, tmp_path):
+    torch.save({"model": tiny, "args": Payload(tmp_path / "executed")}, tmp_path / "hostile.pth")
+    with pytest.raises(CheckpointError, match="holds more than tensors .*mkdir.*was not read. Where you trust"):
+        load_official(tmp_path / "hostile.pth")
+    assert not (tmp_path / "executed").exists()
+    torch.load(tmp_path / "hostile.pth", weights_only=False)  # the control: the payload does work
+    assert (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("part", [0, 10, 0.5, 0.999])
+def test_truncated_files_are_refused(tiny, tmp_path, suffix, part):
+    from safetensors.torch import save_file
+
+    whole, cut = tmp_path / f"whole{suffix}", tmp_path / f"cut{suffix}"
+    (torch.save if suffix == ".pth" else save_file)(tiny, whole)
+    content = whole.read_bytes()
+    cut.write_bytes(content[: part if isinstance(part, int) else int(part * len(content))])
+    with pytest.raises(CheckpointError, match="truncated"):
+        load_official(cut)
+
+
+@pytest.mark.parametrize("function", [load, load_official, is_ours])
+@pytest.mark.parametrize("name", ["none.safetensors", "none.pth"])
+def test_a_file_that_is_not_there_is_named(tmp_path, function, name):
+    if function is is_ours and name == "none.pth":
+        assert not is_ours(tmp_path / name)
+        return
+    with pytest.raises(FileNotFoundError, match=name):
+        function(tmp_path / name)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_our_files_bring_back_weights_configuration_and_dtype(tmp_path, dtype):
+    model = create_model("micro", num_classes=3, in_channels=1, grid_sizes=(7, 7), drop_path_rate=0.2)
+    randomise(model)
+    model = model.to(dtype)
+    save(model, tmp_path / "model.safetensors")
+    back = load(tmp_path / "model.safetensors")
+    assert is_ours(tmp_path / "model.safetensors")
+    assert back.config == model.config
+    assert not back.training
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(back.state_dict()[name], tensor)
+    image = torch.randn(1, 1, 28, 28)
+    want = model.double().eval()(image.double()).detach().numpy()
+    assert_same(back.double()(image.double()), want, "round trip")
+
+
+def test_our_files_hold_nothing_but_numbers_and_json(tmp_path):
+    save(create_model("micro"), tmp_path / "model.safetensors")
+    content = (tmp_path / "model.safetensors").read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    assert json.loads(header["__metadata__"]["config"])["name"] == "micro"
+
+
+def test_foreign_or_damaged_files_of_ours_are_refused(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    model = create_model("micro")
+    path, other = tmp_path / "model.safetensors", tmp_path / "other.safetensors"
+    save(model, path)
+    save_file({"a": torch.zeros(3)}, other)
+    with pytest.raises(CheckpointError, match="not written by hatnet.save"):
+        load(other)
+    other.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(CheckpointError, match="truncated"):
+        load(other)
+    tensors = load_file(path)
+    del tensors["classifier.bias"]
+    config = json.dumps({"name": "micro"} | {"channels": [32, 64]})
+    save_file(tensors, other, metadata={"format": "hatnet", "config": config})
+    with pytest.raises(CheckpointError, match="configuration this version does not understand: .*depths"):
+        load(other)
+    good = path.read_bytes()
+    header = json.loads(good[8 : 8 + int.from_bytes(good[:8], "little")])
+    save_file(tensors, other, metadata=header["__metadata__"])
+    with pytest.raises(CheckpointError, match=r"missing \(1\): classifier.bias"):
+        load(other)
+
+
+def test_what_could_not_be_loaded_again_is_not_saved(tmp_path):
+    path = tmp_path / "model.safetensors"
+    model = create_model("micro")
+    model.classifier = torch.nn.Linear(128, 5)
+    with pytest.raises(
+        CheckpointError, match=r"its own configuration, does not fit(.|\n)*classifier.weight \(5, 128\)"
+    ):
+        save(model, path)
+    model = create_model("micro")
+    model.stages[1].blocks[0].attention.pool_size = 3
+    with pytest.raises(CheckpointError, match=r"stages.1.blocks.0.attention has G1, G2 = \(4, 3\), but .* \(4, 2\)"):
+        save(model, path)
+    assert not path.exists()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside torch.compile
+def test_a_compiled_model_is_saved_under_its_own_names(tmp_path):
+    model = create_model("micro")
+    save(torch.compile(model), tmp_path / "model.safetensors")
+    again = load(tmp_path / "model.safetensors").state_dict()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(again[name], tensor), name
+
+
+def test_a_file_is_written_where_a_link_leads(tmp_path):
+    real, link = tmp_path / "real", tmp_path / "link"
+    link.symlink_to(real)
+    for content in (b"first", b"second"):
+        write_whole(link, content)
+        assert real.read_bytes() == content
+    assert link.is_symlink()
+    with pytest.raises(FileNotFoundError, match=r"no folder .*away to write x to; create it first"):
+        write_whole(tmp_path / "away" / "x", b"")
+
+
+def test_saving_is_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    write_whole(path, b"old")
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        save(create_model("micro"), path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_parameters_by_name_do_not_change():
+    """So that figures made years apart can be compared."""
+    assert parameter("patch_embed.0.bias", [16])[0].item() == pytest.approx(0.0, abs=0.5)
+    assert torch.equal(parameter("a.weight", [3, 4]), parameter("a.weight", [3, 4]))

@@ -1,0 +1,131 @@
+"""Small trainings for tests, and killing them: `python -m tests.training.runs 100` kills a hundred."""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hatnet.config import HATNetConfig
+from hatnet.data import ImageTensor, Split, open_data
+from hatnet.data.images import balanced
+from hatnet.network import HATNet
+from hatnet.training import Recipe, Training, Watch, World
+from hatnet.weights.checkpoints import load
+
+ALONE = World(0, 1, torch.device("cpu"))
+
+# Everything random is on: augmentation, mixing, dropout, drop path; slices, clipping, averaged weights.
+SMALL = Recipe(
+    data="fashion-subset", variant="micro", image_size=28, epochs=3, seed=3, batch_size=16, slice_size=8, lr=3e-3,
+    warmup_epochs=0.5, clip=1.0, ema=0.9, crop_padding=2, rand_augment=5, erasing=0.5, mixup=0.8, cutmix=1.0,
+    label_smoothing=0.1, drop_path=0.3, classifier_drop=0.2, initial_weights="fan-in",
+)  # fmt: skip
+
+
+def small_data(train: int = 8, test: int = 3) -> Split:
+    """So many images of each class of the embedded data."""
+    data = open_data("fashion-subset")
+    assert isinstance(data.train, ImageTensor)
+    assert isinstance(data.test, ImageTensor)
+    return replace(
+        data,
+        train=data.train.part(balanced(data.train.labels, train)),
+        test=data.test.part(balanced(data.test.labels, test)),
+    )
+
+
+def thin(config: HATNetConfig) -> HATNet:
+    """The network of a recipe, but thin, so that a step takes milliseconds."""
+    return HATNet(replace(config, channels=(8, 16, 16), head_dim=8, depths=(1, 1, 1), stem_channels=4))
+
+
+def run(
+    folder: Path, recipe: Recipe = SMALL, *, resume: bool = False, watch: Watch | None = None, **options
+) -> Training:
+    """Train as far as `watch` lets it."""
+    training = Training(recipe, small_data(), folder, ALONE, resume=resume, build=thin, **options)
+    training.run(watch)
+    return training
+
+
+def outcome(folder: Path) -> tuple[dict[str, str], list[dict[str, str]]]:
+    """What must not depend on interruptions: the weights, bit for bit, and every metric that is not a time.
+
+    Files are not compared as such: safetensors orders their headers at random. Digests stand for the bits, since pytest
+    takes minutes to show where megabytes differ.
+    """
+    with (folder / "metrics.csv").open(newline="") as file:
+        rows = [
+            {key: value for key, value in row.items() if key not in ("seconds", "images_per_second", "memory_mb")}
+            for row in csv.DictReader(file)
+        ]
+    weights = {
+        f"{part} {name}": sha256(tensor.numpy().tobytes()).hexdigest()[:16]
+        for part in ("last", "best")
+        for name, tensor in load(folder / f"{part}.safetensors").state_dict().items()
+    }
+    return weights, rows
+
+
+def kill_at_random(folder: Path, generator: np.random.Generator, longest: float) -> int:
+    """Start the training again and again, kill each start after a random time, until one ends by itself.
+
+    The times grow, so that it ends on a slow machine too.
+
+    Returns:
+        How often it was killed.
+    """
+    kills = 0
+    while True:
+        child = multiprocessing.get_context("fork").Process(
+            target=run, args=(folder,), kwargs={"resume": True, "save_every": 0.0}
+        )
+        child.start()
+        child.join(generator.uniform(0, longest))
+        if child.is_alive():
+            assert child.pid is not None
+            os.kill(child.pid, signal.SIGKILL)
+            child.join()
+            kills += 1
+            longest *= 1.1
+        elif child.exitcode == 0:
+            return kills
+        else:
+            raise AssertionError(f"the training ended with status {child.exitcode}")
+
+
+def main(times: int) -> None:
+    """Kill `times` trainings, and compare each with the uninterrupted one."""
+    torch.set_num_threads(1)
+    generator = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as temporary:
+        start = time.monotonic()
+        run(Path(temporary) / "whole")
+        seconds = time.monotonic() - start
+        want = outcome(Path(temporary) / "whole")
+        kills = trainings = 0
+        while kills < times:
+            folder = Path(temporary) / str(trainings)
+            kills += kill_at_random(folder, generator, longest=seconds)
+            trainings += 1
+            if outcome(folder) != want:
+                sys.exit(f"training {trainings} ended elsewhere than the uninterrupted one")
+            print(
+                f"{kills} kills, {trainings} trainings: all end bit for bit where the uninterrupted one ends",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)
