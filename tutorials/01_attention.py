@@ -3,19 +3,19 @@
 #
 # **The question: what can a token learn from the others?**
 #
-# Cut a photo into squares and write down a few numbers for each. Such a square is a **token**, its numbers are its
-# **channels**. $N$ tokens of $C$ channels are a matrix $X$ of shape $(N, C)$, one row a token. A token on a cat's eye
-# holds something like "dark green, with an edge". Whether that is an eye or a leaf stands in the other rows.
+# Cut a photo into squares and describe each square by a few numbers. Such a square is a **token**, and its numbers are
+# its **channels**. $N$ tokens with $C$ channels form a matrix $X$ of shape $(N, C)$, with one row per token. A token on
+# a cat's eye may contain "dark green, with an edge". Only the other tokens can tell whether it is an eye or a leaf.
 #
-# Attention lets a token fetch what it lacks: its new value is a *weighted average* over all tokens, with weights that
-# are computed from the tokens themselves. You need matrix products and the exponential function, nothing more.
+# Attention gives a token this missing information. Its new value is a *weighted average* over all tokens, and the
+# weights are computed from the tokens themselves. You only need matrix products and the exponential function.
 #
-# The numbers of equations, such as (2), are those of a paper, [*Vision Transformers with Hierarchical
-# Attention*](https://doi.org/10.1007/s11633-024-1393-8). Its network is called HAT-Net. At the end you can read
-# `reference/attention.py` (Eq. 1-3), and say from Eq. 5 where attention costs too much.
+# The equation numbers, such as (2), refer to the paper [*Vision Transformers with Hierarchical
+# Attention*](https://doi.org/10.1007/s11633-024-1393-8). Its network is called HAT-Net. At the end of this tutorial,
+# you can read `reference/attention.py` (Eq. 1-3) and use Eq. 5 to find out where attention becomes too expensive.
 
 # %%
-"""Tutorial 1: softmax, scaled dot products, heads, Eq. 1-5 of the paper, and why N^2 hurts."""
+"""Tutorial 1: softmax, scaled dot products, heads, Eq. 1-5 of the paper, and the cost of attention."""
 
 from time import perf_counter
 
@@ -30,16 +30,16 @@ from hatnet.data.photo import load_photo
 from hatnet.equivalence import TOLERANCES, relative_error
 
 np.set_printoptions(precision=3, suppress=True)
-torch.set_num_threads(1)  # small matrices are faster on one core, and times easier to compare
+torch.set_num_threads(1)  # small matrices are faster on one core, and times vary less
 rng = np.random.default_rng(0)
 BLUE, ORANGE = "#0072B2", "#D55E00"
 
 # %% [markdown]
 # ## 1. Softmax: from scores to weights
 #
-# Say a token has given three others the scores 1, 2, 3: the higher, the more it wants of them. An average needs
-# weights that are positive and sum to one. Softmax raises $e$ to each score, then divides by the sum. With $s_m$ for
-# the score of token $m$, and a sum over all tokens $m'$, its weight is
+# Suppose that one token gives three other tokens the scores 1, 2 and 3. A higher score means a larger part in the
+# average. But an average needs weights that are positive and sum to one. Softmax raises $e$ to the power of each score,
+# then divides by the sum. If $s_m$ is the score of token $m$, its weight is
 #
 # $$w_m = \frac{e^{s_m}}{\sum_{m'} e^{s_{m'}}}$$
 
@@ -52,42 +52,45 @@ print("weights", weights, "sum", weights.sum().round(3))
 print("ratios of neighbours", weights[1:] / weights[:-1])
 
 # %% [markdown]
-# Both ratios are $e = 2.718\ldots$: one step more in score is $e$ times the weight. Only *differences* of scores count.
+# Both ratios are $e = 2.718\ldots$: a score that is higher by 1 gives $e$ times the weight. Only the *differences* of
+# scores matter.
 #
-# ??? question "Predict: what comes out for the scores 1001, 1002, 1003?"
-#     On paper the same weights, as the differences are the same. On the machine $e^{1001}$ is too large for a float:
-#     it becomes infinite, and infinity divided by infinity is `nan`, "not a number".
+# ??? question "Predict: what is the result for the scores 1001, 1002, 1003?"
+#     In theory the weights are the same, because the differences are the same. But on a computer, $e^{1001}$ is too
+#     large for a float. It becomes infinite, and infinity divided by infinity is `nan`, "not a number".
 
 # %%
 large = scores + 1000
-with np.errstate(over="ignore", invalid="ignore"):  # the overflow is what we want to see
+with np.errstate(over="ignore", invalid="ignore"):  # we want to see the overflow
     print("as written ", np.exp(large) / np.exp(large).sum())
-powers = np.exp(large - large.max())  # of -2, -1, 0
+powers = np.exp(large - large.max())  # the scores are now -2, -1, 0
 print("shifted    ", powers / powers.sum())
-assert np.allclose(reference.softmax(large), weights)  # the reference shifts too
+assert np.allclose(reference.softmax(large), weights)  # the reference also subtracts the maximum
 for T in (0.1, 1, 10):
     print(f"scores / {T:<3}", reference.softmax(scores / T))
 
 # %% [markdown]
-# Taking the largest score from all of them changes nothing on paper, and then no power exceeds $e^0 = 1$.
+# The remedy is to subtract the largest score from all scores. In theory this changes nothing, and now no power is
+# larger than $e^0 = 1$.
 #
-# The last lines divide the scores by a **temperature** $T$. Cold (0.1): nearly all the weight on the largest. Hot
-# (10): nearly equal weights. So the *size* of the scores decides between picking one token and averaging all.
+# The last lines divide the scores by a **temperature** $T$. At a low temperature (0.1), the largest score gets nearly
+# all the weight. At a high temperature (10), the weights are nearly equal. So the *size* of the scores matters: large
+# scores pick one token, small scores average over all tokens.
 #
 # ## 2. Query, keys, values
 #
-# Where do the scores come from? Each token has three vectors, computed from its channels (part 7 says how):
+# Where do the scores come from? Each token has three vectors, computed from its channels (part 7 shows how):
 #
-# - a **query** $q$ of $d$ numbers: what it looks for;
-# - a **key** $k$ of $d$ numbers: what it can be found by;
-# - a **value** $v$, here of $d$ numbers too: what it hands over when found.
+# - a **query** $q$ of $d$ numbers: what the token looks for;
+# - a **key** $k$ of $d$ numbers: what the token offers to the queries of others;
+# - a **value** $v$, here also of $d$ numbers: the content that it passes on.
 #
-# The score is the dot product $q \cdot k$ divided by $\sqrt d$; part 3 says why. Here are one query and three tokens
-# with $d = 2$. Check every line with a pocket calculator.
+# The score is the dot product $q \cdot k$ divided by $\sqrt d$; part 3 explains the division. Here are one query and
+# three tokens with $d = 2$. You can check every line with a pocket calculator.
 
 # %%
 q = np.array([1.0, 2.0])
-K = np.array([[2.0, 0.0], [0.0, 2.0], [1.0, 1.0]])  # (3, 2), a row for each token
+K = np.array([[2.0, 0.0], [0.0, 2.0], [1.0, 1.0]])  # (3, 2), one row per token
 V = np.array([[10.0, 0.0], [0.0, 10.0], [10.0, 10.0]])  # (3, 2)
 products = K @ q  # 2*1 + 0*2, 0*1 + 2*2, 1*1 + 1*2
 scores = products / np.sqrt(2)
@@ -100,23 +103,23 @@ print("weight * value   ", *(w * v for w, v in zip(weights, V, strict=True)))
 print("their sum        ", weights @ V)
 
 # %% [markdown]
-# The second key fits the query best, so the second token gives most: 0.576 of its value $(0, 10)$. Attention averages,
-# so the result lies among the values, never outside them.
+# The second key fits the query best, so the second token contributes most: 0.576 of its value $(0, 10)$. The result is
+# an average, so it always lies between the values.
 #
 # ## 3. Why divide by the square root of d?
 #
-# Let the numbers in queries and keys be independent, with mean 0 and variance 1. The dot product is a sum of $d$
-# products, and each of these has mean 0 and variance 1.
+# Assume that the numbers in queries and keys are independent, with mean 0 and variance 1. The dot product is a sum of
+# $d$ products. Each product also has mean 0 and variance 1.
 #
-# ??? question "Predict: the variance of the dot product for d = 64. What does softmax make of such scores?"
-#     Variances of independent terms add up: 64, so a typical score is $\pm 8$. Scores that differ by 8 have weights
-#     that differ by a factor $e^8 \approx 3000$. That is far too cold: before anything is learnt,
-#     chance has picked one token.
+# ??? question "Predict: what is the variance of the dot product for d = 64? What weights does softmax give?"
+#     Variances of independent terms add up, so the variance is 64, and a typical score is $\pm 8$. If two scores differ
+#     by 8, their weights differ by a factor of $e^8 \approx 3000$. The temperature is far too low: one token gets
+#     nearly all the weight at random, before the network has learnt anything.
 
 
 # %%
 def measure(d: int) -> tuple[float, float, float, float]:
-    """For random queries with 16 keys each: variance of the scores and mean largest weight, unscaled and scaled."""
+    """Variance of the scores and mean largest weight, unscaled and scaled, of random queries with 16 keys each."""
     s = np.einsum("nd,nmd->nm", rng.normal(size=(2000, d)), rng.normal(size=(2000, 16, d)))  # (query, key)
     raw, scaled = reference.softmax(s).max(axis=1).mean(), reference.softmax(s / np.sqrt(d)).max(axis=1).mean()
     return s.var(), (s / np.sqrt(d)).var(), raw, scaled
@@ -126,15 +129,15 @@ ds = np.array([2, 4, 8, 16, 32, 64, 128])
 raw_variance, variance, raw_top, top = np.array([measure(d) for d in ds]).T
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-fig.set_label("Unscaled, the variance of scores grows as d and one key takes nearly all; scaled, neither depends on d.")
+fig.set_label("Unscaled, the variance grows with d, and one key gets nearly all weight. Scaled, both stay constant.")
 left.loglog(ds, ds, color="0.75", linewidth=6, label="predicted: d")
 left.loglog(ds, raw_variance, "o", color=ORANGE, label=r"measured, $q \cdot k$")
 left.loglog(ds, variance, "s", color=BLUE, label=r"measured, $q \cdot k / \sqrt{d}$")
 left.set(title="Variance of the scores", xlabel="d, numbers in a query", ylabel="variance")
 right.semilogx(ds, raw_top, "o-", color=ORANGE, label=r"$q \cdot k$")
 right.semilogx(ds, top, "s-", color=BLUE, label=r"$q \cdot k / \sqrt{d}$")
-right.axhline(1 / 16, color="0.4", linestyle=":", label="all 16 keys alike")
-right.set(title="Largest of 16 weights, mean", xlabel="d, numbers in a query", ylabel="weight", ylim=(0, 1))
+right.axhline(1 / 16, color="0.4", linestyle=":", label="16 equal weights")
+right.set(title="Mean of the largest of 16 weights", xlabel="d, numbers in a query", ylabel="weight", ylim=(0, 1))
 for ax in (left, right):
     ax.set_xticks(ds, ds)
     ax.minorticks_off()
@@ -142,21 +145,22 @@ for ax in (left, right):
 plt.show()
 
 # %% [markdown]
-# Unscaled, at $d = 128$ one key takes nearly all the weight, and chance decides which. Scaled, all $d$ behave alike.
+# Without the division, one random key gets nearly all the weight at $d = 128$. With the division, the weights do not
+# depend on $d$.
 #
 # ## 4. All queries at once: rows are queries, columns are keys
 #
-# Stack the queries into $Q$. Row $n$ of $Q K^T$ holds the scores of query $n$, a column for each key:
+# Stack the queries into a matrix $Q$. Row $n$ of $Q K^T$ contains the scores of query $n$, with one column per key:
 #
 # $$A = \operatorname{Softmax}\!\left(\frac{Q K^T}{\sqrt d}\right) V \qquad\text{(2)}$$
 #
-# Softmax runs along each **row**: each query shares out one unit of attention. The classic bug is to run it along the
-# columns. The shapes stay the same, so no error is raised.
+# Softmax runs along each **row**: each query distributes one unit of attention. A classic bug is to run softmax along
+# the columns. The shapes are the same, so there is no error message.
 
 
 # %%
 def draw_weights(ax: plt.Axes, weights: np.ndarray, title: str) -> None:
-    """Weights with their numbers: a row for each query, a column for each key."""
+    """Draw weights with their numbers: one row per query, one column per key."""
     ax.imshow(weights, cmap="cividis", vmin=0, vmax=1)
     for (n, m), w in np.ndenumerate(weights):
         ax.text(m, n, f"{w:.2f}", ha="center", va="center", color="white" if w < 0.5 else "black")
@@ -165,7 +169,7 @@ def draw_weights(ax: plt.Axes, weights: np.ndarray, title: str) -> None:
     ax.set(xticklabels=range(1, M + 1), yticklabels=range(1, N + 1))
 
 
-Q = np.array([[1.0, 2.0], [2.0, 1.0], [0.0, 0.0]])  # the query of part 2, and two more
+Q = np.array([[1.0, 2.0], [2.0, 1.0], [0.0, 0.0]])  # the query of part 2 and two more
 scores = Q @ K.T / np.sqrt(2)
 over_keys = reference.softmax(scores)  # along each row
 over_queries = reference.softmax(scores.T).T  # along each column
@@ -173,21 +177,21 @@ print("row sums, softmax over keys   ", over_keys.sum(axis=1))
 print("row sums, softmax over queries", over_queries.sum(axis=1))
 
 fig, axes = plt.subplots(1, 2, figsize=(7, 3.4), layout="constrained")
-fig.set_label("Weights of three queries on three keys: rows sum to one with the right axis, columns with the wrong.")
-draw_weights(axes[0], over_keys, "right: rows sum to 1")
+fig.set_label("Weights of three queries for three keys. Right axis: rows sum to one. Wrong axis: columns sum to one.")
+draw_weights(axes[0], over_keys, "right axis: rows sum to 1")
 draw_weights(axes[1], over_queries, "wrong axis: columns sum to 1")
 plt.show()
 
 # %% [markdown]
-# Row 1 on the left is part 2. A query of zeros (row 3) prefers nothing and gets the plain average.
+# Row 1 on the left is the result of part 2. A query of zeros (row 3) prefers no key, so it gives the plain average.
 #
-# Would training show the bug? Let six tokens learn to report the mean of all six, once with each axis. (PyTorch
-# improves three matrices step by step; what matters here is the error before and after.)
+# Would training reveal the bug? Train six tokens to output the mean of all six, once with each axis. (PyTorch improves
+# three matrices step by step. Here, only the error before and after training matters.)
 
 
 # %%
 def train(axis: int) -> list[float]:
-    """Mean squared error of attention with softmax along `axis`, while its three matrices are trained."""
+    """Train attention with softmax along `axis` and return the mean squared error of each step."""
     torch.manual_seed(0)
     X = torch.randn(64, 6, 4)  # 64 examples of 6 tokens with 4 channels
     Ws = [torch.randn(4, 4).requires_grad_() for _ in range(3)]
@@ -209,19 +213,21 @@ for name, errors in trained.items():
     print(f"softmax over {name:<8} error {errors[0]:.3f} -> {errors[-1]:.5f}")
 
 # %% [markdown]
-# Both learn it. Here the bug does no harm; elsewhere it may cost accuracy, and still nothing says so. **That training
-# goes well proves nothing about the code.** This is why the project has two implementations: one plain enough to check
-# by eye, and a fast one that is held against it number by number.
+# Both versions learn the task. Here the bug does no harm. In other tasks it may reduce the accuracy, without any
+# warning. **Successful training does not prove that the code is correct.** This is why the project has two
+# implementations. One is simple enough to check by reading. The other is fast, and the tests compare it with the first
+# one, number by number.
 #
 # ## 5. Loops, then matrices
 #
-# Eq. 2 with no matrix in it, then as two matrix products, then as the reference has it, there with one head (part 6).
-# The test has 4 queries, 7 keys and 6 channels: among unequal sizes a swapped axis can't hide.
+# Here is Eq. 2 in three versions: as loops over single numbers, as two matrix products, and from the reference with one
+# head (part 6 explains heads). The example has 4 queries, 7 keys and 6 channels. With unequal sizes, a swapped axis
+# cannot go unnoticed.
 
 
 # %%
 def attention_loops(Q: np.ndarray, K: np.ndarray, V: np.ndarray) -> np.ndarray:
-    """Eq. 2, number by number: Q (N, d), K and V (M, d) -> A (N, d)."""
+    """Eq. 2 with loops over single numbers: Q (N, d), K and V (M, d) -> A (N, d)."""
     (N, d), M = Q.shape, len(K)
     A = np.zeros((N, d))
     for n in range(N):
@@ -244,13 +250,13 @@ assert np.allclose(by_reference, by_matrices, rtol=0, atol=1e-14)
 # %% [markdown]
 # ## 6. Heads: several questions at once
 #
-# One softmax is one set of weights. A token that wants its neighbours, and apart from that all tokens of its colour,
-# needs two. So the $C$ channels are cut into **heads**, groups of $d$ neighbouring channels. There are $C / d$ of
-# them, each applies Eq. 2 to its own channels, and the results are laid side by side.
+# One softmax gives one set of weights. If a token has to find its neighbours and, separately, all tokens of its colour,
+# it needs two sets. So the $C$ channels are split into **heads**, groups of $d$ neighbouring channels. There are
+# $C / d$ heads. Each head applies Eq. 2 to its own channels, and the results are concatenated.
 #
-# Six tokens in a row are coloured red, blue, red, blue, red, blue. Channels 1 and 2 say where a token is (a point on a
-# circle, 30 degrees further each time), channels 3 and 4 its colour. Queries, keys and values are the tokens
-# themselves.
+# In this example, six tokens in a row have the colours red, blue, red, blue, red, blue. Channels 1 and 2 contain the
+# position of a token (a point on a circle; each token is 30 degrees further). Channels 3 and 4 contain its colour.
+# Queries, keys and values are the tokens themselves.
 
 # %%
 angle = np.deg2rad(30 * np.arange(6))
@@ -259,54 +265,55 @@ X = 2.5 * np.stack([np.cos(angle), np.sin(angle), red, ~red], axis=1)  # (6, 4);
 A, two = reference.multi_head_attention(X, X, X, heads=2)  # (6, 4), (2, 6, 6): heads, queries, keys
 _, one = reference.multi_head_attention(X, X, X, heads=1)  # (1, 6, 6)
 place = X[:, :2]
-assert np.allclose(A[:, :2], attention_loops(place, place, place))  # head 1 sees its own channels only
+assert np.allclose(A[:, :2], attention_loops(place, place, place))  # head 1 uses only its own channels
 
 fig, axes = plt.subplots(1, 3, figsize=(11, 4), layout="constrained")
-fig.set_label("Head 1 weighs near tokens, head 2 tokens of the same colour; a single head only tokens that are both.")
+fig.set_label("Head 1 attends to near tokens, head 2 to tokens of the same colour, a single head to tokens that are both.")
 draw_weights(axes[0], two[0], "head 1 of 2: near")
 draw_weights(axes[1], two[1], "head 2 of 2: same colour")
 draw_weights(axes[2], one[0], "one head: near and same colour")
 plt.show()
 
 # %% [markdown]
-# The single head adds the two scores, and that multiplies the powers: it can ask for "near *and* of my colour", not
-# for one apart from the other. Both ways cost the same. Here we chose the channels; a network learns what its heads
-# seek.
+# The single head adds the two scores, so it multiplies their powers. It can find tokens that are near *and* of the same
+# colour, but it cannot find the two groups separately. One head and two heads cost the same. Here we chose the channels
+# by hand; a network learns them.
 #
 # ## 7. The whole of Eq. 1-3, and the block around it
 #
-# What is learnt are four matrices of size $C \times C$. Three make queries, keys and values from the same tokens
-# (hence *self*-attention); the fourth mixes what the heads have found:
+# Attention has four learnt matrices of size $C \times C$. Three of them compute queries, keys and values from the same
+# tokens (this is why it is called *self*-attention). The fourth mixes the results of the heads:
 #
 # $$Q, K, V = X W^q,\; X W^k,\; X W^v \qquad\text{(1)}$$
 #
 # $$A' = A W^p + X \qquad\text{(3)}$$
 #
-# Before you read code, know that
+# Four facts help to read the code:
 #
-# - a map of $H \times W$ tokens is laid out row by row into $N = HW$ tokens;
-# - it is **normalised** first: one mean taken out and one standard deviation divided by, over all tokens and channels
-#   (group norm with one group), then a factor and an offset for each channel. The paper leaves this out, its authors'
-#   code does it: **D1** in our list of such differences, the page "Paper against code". Their code also has a bias, a
-#   vector added after each matrix (**D4**);
-# - the $+ X$ is done by the **block**, which adds attention's result to what it gave to attention. The block then does
-#   the same with an MLP, a small network for each token and its nearest neighbours: $Y = \operatorname{MLP}(A') + A'$
-#   (Eq. 4).
+# - A map of $H \times W$ tokens becomes a list of $N = HW$ tokens, row by row.
+# - The map is **normalised** first: subtract the mean, divide by the standard deviation, then multiply each channel by
+#   a weight and add a bias. There is one mean and one standard deviation over all tokens and channels (group norm with
+#   one group). The paper does not mention this step, but its authors' code has it. It is **D1** in our list of such
+#   differences, the page "Paper against code".
+# - The authors' code also adds a bias vector after each matrix (**D4**).
+# - The **block** adds its input $X$ back to the result of attention (a residual connection). Then it does the same with
+#   an MLP, a small network that is applied to each token and its nearest neighbours:
+#   $Y = \operatorname{MLP}(A') + A'$ (Eq. 4).
 #
-# The parameters below are those of `micro`, a small network of ours. They are random: nothing has been learnt.
+# The parameters below come from `micro`, a small network of our own. They are random: the network is not trained.
 
 # %%
 torch.manual_seed(0)
-model = hatnet.create_model("micro").double()  # float64, as the reference
-stage = model.config.stages[2]  # counted from 0: the last one, where attention is plain
-params = reference.within(hatnet.to_numpy(model), "stages.2.blocks.0")  # those whose names begin with this
+model = hatnet.create_model("micro").double()  # float64, like the reference
+stage = model.config.stages[2]  # counted from 0: the last stage, with plain attention
+params = reference.within(hatnet.to_numpy(model), "stages.2.blocks.0")  # parameters whose names start with this path
 p = reference.within(params, "attention")
 C, heads = stage.channels, stage.heads
 x = rng.normal(size=(5, 7, C))
 
-X = (x - x.mean()) / np.sqrt(x.var() + 1e-6) * p["norm.weight"] + p["norm.bias"]  # D1; 1e-6: never divide by 0
+X = (x - x.mean()) / np.sqrt(x.var() + 1e-6) * p["norm.weight"] + p["norm.bias"]  # D1; 1e-6 avoids division by 0
 X = X.reshape(5 * 7, C)
-Wq, Wk, Wv = np.split(p["qkv.weight"].T, 3, axis=1)  # PyTorch keeps matrices transposed, these three in one
+Wq, Wk, Wv = np.split(p["qkv.weight"].T, 3, axis=1)  # PyTorch stores these three matrices transposed, in one
 bq, bk, bv = np.split(p["qkv.bias"], 3)
 A, weights = reference.multi_head_attention(X @ Wq + bq, X @ Wk + bk, X @ Wv + bv, heads)  # Eq. 1, Eq. 2
 attended = (A @ p["projection.weight"].T + p["projection.bias"]).reshape(5, 7, C)  # Eq. 3 without + X
@@ -317,22 +324,23 @@ A_prime = attended + x  # Eq. 3
 Y = reference.mlp(A_prime, mlp) + A_prime  # Eq. 4
 assert np.allclose(Y, reference.block(x, params, stage), rtol=0, atol=1e-13)
 
-with torch.no_grad():  # the fast implementation takes several maps at once; here it gets one
+with torch.no_grad():  # the fast implementation takes a batch of maps; here one map
     fast = model.stages[2].blocks[0].attention(torch.from_numpy(x)[None])[0]
 error = relative_error(fast, attended)
 print(f"C = {C}, {heads} heads of d = {C // heads}, weights {weights.shape}; PyTorch is off by {error:.0e}")
 assert error < TOLERANCES[torch.float64]
 
 # %% [markdown]
-# Now read `reference/attention.py`; the concept page "Attention" shows it beside the equations. You have met every line
-# of it but one kind: `trace` is a dictionary for those who want to see the weights afterwards. `linear` is
-# `X @ weight.T + bias`, and `group_norm` the normalisation above.
+# Now read `reference/attention.py`; the concept page "Attention" shows it beside the equations. Only `trace` is new: it
+# is a dictionary that stores the weights if you want to look at them later. `linear` is `X @ weight.T + bias`, and
+# `group_norm` is the normalisation above.
 #
-# ## 8. Attention knows no order
+# ## 8. Attention ignores the order of tokens
 #
 # ??? question "Predict: shuffle the tokens before attention. What happens to the output?"
-#     It is shuffled in the same way, and otherwise unchanged. The result of a token is a sum over all tokens, and a sum
-#     has no order. Positions do not occur in Eq. 2. (The normalisation is over all tokens, so it has no order either.)
+#     It is shuffled in the same way, and otherwise unchanged. Each result is a sum over all tokens, and the order of a
+#     sum does not matter. Eq. 2 does not contain positions. (The normalisation is also over all tokens, so it does not
+#     depend on their order either.)
 
 # %%
 order = rng.permutation(5 * 7)
@@ -344,18 +352,18 @@ for name, layer in (("attention", lambda x: reference.mhsa(x, p, heads)), ("MLP"
     assert follows == (name == "attention")
 
 # %% [markdown]
-# To attention alone, a photo and its shuffled patches are the same set. Many transformers give each token its
-# position, as channels 1 and 2 did in part 6. HAT-Net does not: it has convolutions, at its start, between stages and
-# in each MLP. A convolution mixes a token with its *neighbours*, so it notices the shuffle, and the zeros it puts
-# around the map tell tokens near the border where the map ends.
+# For attention alone, a photo and its shuffled patches are the same set of tokens. Many transformers add the position
+# to each token, as channels 1 and 2 did in part 6. HAT-Net does not. It has convolutions instead: at its start, between
+# stages and in each MLP. A convolution mixes a token with its *neighbours*, so its result changes when the tokens are
+# shuffled. It also pads the map with zeros, so tokens near the border are treated differently.
 #
 # ## 9. On a photo
 #
-# The bundled photo becomes 14 x 14 patches of 16 x 16 pixels: 196 tokens. There are no learnt weights here, only
-# colour. The channels are brightness, red against green, and yellow against blue, averaged over the patch, then
-# brought to mean 0 and variance 1. Dot products reward long vectors, not only fitting ones, so each token is scaled to
-# length 1: the score is now the cosine of the angle between two colours. In place of $\sqrt d$ we divide by 0.1,
-# chosen by eye. We look at the weights only.
+# The photo that comes with the package becomes 14 x 14 patches of 16 x 16 pixels: 196 tokens. There are no learnt
+# weights here, only colours. The three channels are brightness, red minus green, and yellow minus blue. They are
+# averaged over the patch and normalised to mean 0 and variance 1. Dot products favour long vectors, so each token is
+# scaled to length 1. The score is then the cosine of the angle between two colours. Instead of $\sqrt d$ we divide by
+# 0.1, a value chosen by eye. We only look at the weights.
 
 # %%
 photo = load_photo(size=224).transpose(1, 2, 0)  # (224, 224, 3), in [0, 1]
@@ -366,14 +374,14 @@ X /= np.linalg.norm(X, axis=1, keepdims=True)
 photo_weights = reference.softmax(X @ X.T / 0.1).reshape(14, 14, 14, 14)  # query row, column; key row, column
 
 fig, axes = plt.subplots(1, 3, figsize=(11, 3.9), layout="constrained")
-fig.set_label("A cat, and what two patches attend to: one at an eye both eyes, one at an ear both ears, and some fur.")
+fig.set_label("A cat and the weights of two patches. One attends to both eyes and some fur, one to both ears and some fur.")
 axes[0].imshow(photo, extent=(0, 14, 14, 0))
-axes[0].set(title="the photo and two queries", ylabel="token row")
+axes[0].set(title="the photo with two queries", ylabel="token row")
 for ax, name, (row, column) in zip(axes[1:], "AB", ((4, 3), (0, 0)), strict=True):
     seen = photo_weights[row, column]
     opacity = np.kron(0.1 + 0.9 * seen / seen.max(), np.ones((16, 16)))[:, :, None]
-    ax.imshow(1 - opacity * (1 - photo), extent=(0, 14, 14, 0))  # fades to white where the weight is small
-    ax.set_title(f"what {name} attends to (full colour = {seen.max():.1%})")
+    ax.imshow(1 - opacity * (1 - photo), extent=(0, 14, 14, 0))  # small weights fade to white
+    ax.set_title(f"weights of {name} (full colour = {seen.max():.1%})")
     for marked in (axes[0], ax):
         marked.add_patch(plt.Rectangle((column, row), 1, 1, fill=False, edgecolor=BLUE, linewidth=2.5))
         marked.text(column + 1.3, row + 0.8, name, color=BLUE, weight="bold", bbox={"color": "white", "pad": 1})
@@ -386,26 +394,27 @@ print(f"A gives {other_eye:.1%} of its weight to the 12 tokens around the other 
 print(f"B gives {other_ear:.1%} of its weight to the 9 tokens around the other ear, {9 / 196:.1%} of all tokens")
 
 # %% [markdown]
-# A, at an eye, finds the other eye, and fur on the forehead. B, at a pink ear, finds the other ear, and pale fur. The
-# colours fit, no more: nothing here knows what an eye is. But a token reaches any other in one step, however far away,
-# and learnt matrices $W^q$ and $W^k$ can make "fits" mean something better than "has my colour".
+# A lies on an eye. It attends to the other eye, and to fur on the forehead. B lies on a pink ear. It attends to the
+# other ear, and to pale fur. Only the colours match; there is no notion of an eye here. But a token can reach any other
+# token in one step, at any distance. And with learnt matrices $W^q$ and $W^k$, a match can mean more than an equal
+# colour.
 #
-# ## 10. What it costs: Eq. 5
+# ## 10. The cost: Eq. 5
 #
-# Count multiply-accumulates, one `sum += a * b` each. A product of an $(n, k)$ with a $(k, m)$ matrix takes $n k m$.
-# Eq. 1 is three products of $(N, C)$ with $(C, C)$. In each of $C / d$ heads, $Q K^T$ takes $N \cdot d \cdot N$, and
-# the product with $V$ as many. With $N = HW$ the count $\Omega$ is
+# We count multiply-accumulates; one is `sum += a * b`. The product of an $(n, k)$ matrix and a $(k, m)$ matrix takes
+# $n k m$ of them. Eq. 1 has three products of $(N, C)$ with $(C, C)$. In each of the $C / d$ heads, $Q K^T$ takes
+# $N \cdot d \cdot N$, and so does the product with $V$. With $N = HW$, the count $\Omega$ is
 #
 # $$\Omega = 3 H W C^2 + 2 H^2 W^2 C \qquad\text{(5)}$$
 #
-# Softmax is not counted, nor is $W^p$, which Eq. 5 leaves out (one more $H W C^2$). Let us count, not just believe.
+# Eq. 5 leaves out softmax and $W^p$ (another $H W C^2$). Let us check it by counting.
 
 # %%
 macs = {"Eq. 1": 0, "Eq. 2": 0}
 
 
 def product(A: np.ndarray, B: np.ndarray, equation: str) -> np.ndarray:
-    """A @ B, number by number and counted."""
+    """A @ B with loops over single numbers; counts the multiply-accumulates in `macs`."""
     result = np.zeros((A.shape[0], B.shape[1]))
     for n, m in np.ndindex(result.shape):
         for k in range(B.shape[0]):
@@ -418,17 +427,17 @@ N, C, d = 10, 6, 3  # two heads
 X = rng.normal(size=(N, C))
 Q, K, V = (product(X, W, "Eq. 1") for W in rng.normal(size=(3, C, C)))
 A = np.empty((N, C))
-for own in (slice(0, d), slice(d, C)):
-    weights = reference.softmax(product(Q[:, own], K[:, own].T, "Eq. 2") / np.sqrt(d))
-    A[:, own] = product(weights, V[:, own], "Eq. 2")
+for head in (slice(0, d), slice(d, C)):  # the channels of each head
+    weights = reference.softmax(product(Q[:, head], K[:, head].T, "Eq. 2") / np.sqrt(d))
+    A[:, head] = product(weights, V[:, head], "Eq. 2")
 assert np.allclose(A, reference.multi_head_attention(Q, K, V, heads=2)[0])
 assert macs == {"Eq. 1": 3 * N * C**2, "Eq. 2": 2 * N**2 * C}
 print(f"counted for N = {N}, C = {C}:", macs)
 
 # %% [markdown]
-# The count does not depend on the number of heads. The first part grows with $N$, the second with $N^2$. And the
-# weights are $N \times N$ numbers in each head, of 4 bytes each in float32. What would plain attention cost in the
-# four stages of HAT-Net-Small? (Counted from 0 here; Table 1 of the paper numbers them 2 to 5.)
+# The count does not depend on the number of heads. The first part grows with $N$, the second with $N^2$. The weights
+# also need memory: $N \times N$ numbers per head, 4 bytes each in float32. How much would plain attention cost in the
+# four stages of HAT-Net-Small? (We count stages from 0; Table 1 of the paper numbers them 2 to 5.)
 
 # %%
 config = hatnet.get_config("small")
@@ -443,12 +452,14 @@ for height, width in ((224, 224), (800, 1333)):
         )
 
 # %% [markdown]
-# At 224 x 224 the first stage has $3136^2$ weights, 39 MB. At a usual size for object detection it has $66800^2$,
-# 17.8 GB, for one image and one block. A *fused* kernel, such as the one `hatnet` calls, does all of Eq. 2 in one go,
-# part by part, and need not store them all. The multiply-accumulates remain.
+# At 224 x 224 pixels, the first stage has $3136^2$ weights, 39 MB. At a usual size for object detection, it has
+# $66800^2$ weights, 17.8 GB, for one image and one block. A *fused* kernel, such as the one that `hatnet` calls,
+# computes Eq. 2 in small pieces and never stores all weights at once. But the number of multiply-accumulates stays the
+# same.
 #
-# ??? question "Predict: the photo gets twice as wide and twice as high. How much longer does Eq. 2 take?"
-#     Four times the tokens, so 16 times the work. On small maps the time grows less: fixed costs weigh more there.
+# ??? question "Predict: the photo becomes twice as wide and twice as high. How much longer does Eq. 2 take?"
+#     It has four times as many tokens, so Eq. 2 takes 16 times as long. On small maps the factor is smaller, because
+#     fixed costs matter more there.
 
 # %%
 sides = np.array([14, 20, 28, 40, 56])
@@ -464,7 +475,7 @@ for N in Ns:
 slope = np.polyfit(np.log(Ns), np.log(milliseconds), 1)[0]
 
 fig, ax = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
-fig.set_label("Measured time of Eq. 2 against the number of tokens, close to a line that grows with the square.")
+fig.set_label("Measured time of Eq. 2 against the number of tokens N. The points lie close to a line for N squared.")
 ax.loglog(Ns, milliseconds[-1] * (Ns / Ns[-1]) ** 2.0, color="0.75", linewidth=6, label="$N^2$, through the last point")
 ax.loglog(Ns, milliseconds, "o", color=ORANGE, label=f"measured; fitted slope {slope:.2f}")
 ax.set(title="Time of Eq. 2: one core, C = 64, one head", xlabel="tokens N", ylabel="milliseconds, best of 5")
@@ -474,9 +485,10 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# This is why $N^2$ hurts: twice the resolution is 16 times the work. Hierarchical attention lets a token see those
-# *near* it in a window, and those *far* merged into a few. At 56 x 56, with windows of 8 x 8 and 7 x 7 merged tokens,
-# a query has $64 + 49 = 113$ keys, not 3136. **Tutorial 2** builds it: Eq. 6-15.
+# This is the problem with $N^2$: twice the resolution means 16 times the work. In hierarchical attention, a token
+# attends to the tokens *near* it, inside a window, and to a few merged tokens that represent the tokens *far* away. On
+# a map of 56 x 56 tokens, with windows of 8 x 8 and 7 x 7 merged tokens, a query has $64 + 49 = 113$ keys instead of
+# 3136. **Tutorial 2** builds it: Eq. 6-15.
 #
 # ## Exercises
 #
@@ -487,20 +499,20 @@ q = np.sqrt(3) * np.log([2.0, 1.0, 1.0])  # q . k is q itself; e^(log 2) : e^0 :
 assert np.allclose(reference.attention_weights(q[None], np.eye(3)), [[0.5, 0.25, 0.25]])
 
 # %% [markdown]
-# **2.** Give attention all keys and values twice over. What changes in the output? And if only the first token comes
-# twice?
+# **2.** Repeat all keys and values, so that each occurs twice. How does the output change? What if only the first token
+# occurs twice?
 
 # %% solution
 Q, K, V = rng.normal(size=(4, 6)), rng.normal(size=(5, 6)), rng.normal(size=(5, 6))
 once, _ = reference.multi_head_attention(Q, K, V, heads=1)
 all_twice, _ = reference.multi_head_attention(Q, np.tile(K, (2, 1)), np.tile(V, (2, 1)), heads=1)
 first_twice, _ = reference.multi_head_attention(Q, np.vstack([K, K[:1]]), np.vstack([V, V[:1]]), heads=1)
-assert np.allclose(all_twice, once)  # each weight halves, and each value comes twice
-assert not np.allclose(first_twice, once)  # the first value counts twice as much against the others
+assert np.allclose(all_twice, once)  # each weight is half as large, and each value occurs twice
+assert not np.allclose(first_twice, once)  # the first value counts twice as much as before
 
 # %% [markdown]
-# **3.** In `p`, the middle third of `qkv.bias` is added to every key. Show that it never changes the output of
-# `reference.mhsa`, and that the first third, added to every query, does. Why?
+# **3.** The middle third of `qkv.bias` in `p` is added to every key. Show that it never changes the output of
+# `reference.mhsa`. Show that the first third, which is added to every query, does change it. Why?
 
 # %% solution
 C = len(p["norm.weight"])
@@ -509,33 +521,33 @@ key_bias[C : 2 * C], query_bias[:C] = rng.normal(size=(2, C))
 plain = reference.mhsa(x, p, heads)
 assert np.allclose(reference.mhsa(x, {**p, "qkv.bias": key_bias}, heads), plain)
 assert not np.allclose(reference.mhsa(x, {**p, "qkv.bias": query_bias}, heads), plain)
-# q . (k + b) = q . k + q . b: the same number on a whole row of scores, and softmax sees differences only.
+# q . (k + b) = q . k + q . b adds the same number to a whole row of scores. Softmax depends only on their differences.
 
 # %% [markdown]
-# **4.** At how many tokens do the two parts of Eq. 5 cost the same? Which is larger in stage 2 of HAT-Net-Small at
-# 224 x 224, with 14 x 14 tokens of 320 channels?
+# **4.** For how many tokens are the two parts of Eq. 5 equal? Which part is larger in stage 2 of HAT-Net-Small at
+# 224 x 224 pixels, with 14 x 14 tokens of 320 channels?
 
 # %% solution
 C = 320
 N = 3 * C // 2  # from 3 N C^2 = 2 N^2 C
 assert 3 * N * C**2 == 2 * N**2 * C
-assert N > 14 * 14  # 480 > 196: fewer tokens than that, so Eq. 1 is larger
+assert N > 14 * 14  # 480 > 196: there are fewer tokens, so the part of Eq. 1 is larger
 
 # %% [markdown]
-# ## What must hold
+# ## The claims of this page
 #
-# The claims of this page, checked each time it is built.
+# They are checked whenever the page is built.
 
 # %%
 assert np.allclose(over_keys.sum(axis=1), 1)
 assert not np.allclose(over_queries.sum(axis=1), 1)
-assert all(errors[-1] < errors[0] / 100 for errors in trained.values())  # the bug trains as well
+assert all(errors[-1] < errors[0] / 100 for errors in trained.values())  # training succeeds even with the bug
 assert np.allclose(raw_variance / ds, 1, atol=0.1)
 assert np.allclose(variance, 1, atol=0.1)
 assert two[0, 0, 1] > 10 * two[1, 0, 1]  # head 1: the neighbour of the other colour
 assert two[1, 0, 4] > 10 * two[0, 0, 4]  # head 2: the far token of the same colour
-assert one[0, 0, 2] > 3 * max(one[0, 0, 1], one[0, 0, 4])  # one head: both at once
-assert other_eye > 3 * 12 / 196  # far more than its share
+assert one[0, 0, 2] > 3 * max(one[0, 0, 1], one[0, 0, 4])  # one head: near and of the same colour
+assert other_eye > 3 * 12 / 196  # far more than an equal share
 assert other_ear > 3 * 9 / 196
 assert (4 * (56 * 56) ** 2, 4 * (200 * 334) ** 2) == (39_337_984, 17_848_960_000)  # bytes: 39 MB, 17.8 GB
 print("all checks passed")
