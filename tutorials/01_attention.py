@@ -268,7 +268,7 @@ place = X[:, :2]
 assert np.allclose(A[:, :2], attention_loops(place, place, place))  # head 1 uses only its own channels
 
 fig, axes = plt.subplots(1, 3, figsize=(11, 4), layout="constrained")
-fig.set_label("Head 1 attends to near tokens, head 2 to tokens of the same colour, a single head to tokens that are both.")
+fig.set_label("Head 1 attends to near tokens, head 2 to tokens of the same colour, a single head to near tokens of it.")
 draw_weights(axes[0], two[0], "head 1 of 2: near")
 draw_weights(axes[1], two[1], "head 2 of 2: same colour")
 draw_weights(axes[2], one[0], "one head: near and same colour")
@@ -374,7 +374,7 @@ X /= np.linalg.norm(X, axis=1, keepdims=True)
 photo_weights = reference.softmax(X @ X.T / 0.1).reshape(14, 14, 14, 14)  # query row, column; key row, column
 
 fig, axes = plt.subplots(1, 3, figsize=(11, 3.9), layout="constrained")
-fig.set_label("A cat and the weights of two patches. One attends to both eyes and some fur, one to both ears and some fur.")
+fig.set_label("A cat and the weights of two patches. One attends to both eyes, one to both ears, and both to fur.")
 axes[0].imshow(photo, extent=(0, 14, 14, 0))
 axes[0].set(title="the photo with two queries", ylabel="token row")
 for ax, name, (row, column) in zip(axes[1:], "AB", ((4, 3), (0, 0)), strict=True):

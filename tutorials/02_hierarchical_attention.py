@@ -1,20 +1,22 @@
 # %% [markdown]
 # # Hierarchical attention
 #
-# **The question.** In tutorial 1 every token looked at every other token. With $N$ tokens that makes $N^2$ weights for
-# each head, and a map of twice the side has sixteen times as many. Can each token see the whole picture without $N^2$?
+# **The question.** In tutorial 1, every token attended to every other token. With $N$ tokens, that makes $N^2$ weights
+# per head. A map with sides twice as long has sixteen times as many weights. Can each token see the whole picture
+# without $N^2$ weights?
 #
-# **The idea of the [paper](https://doi.org/10.1007/s11633-024-1393-8).** Look twice. First *near and fine*, the **local
-# step**: every token attends to the tokens of its own window. Then *far and coarse*, the **global step**: the map is
-# averaged into a few cells, and every token attends to all the cells. The paper calls this hierarchical multi-head
-# self-attention, H-MHSA. This tutorial walks through its Eq. 6-15 with `reference/hierarchical_attention.py`, opens the
-# fast module `hatnet.HMHSA`, and then breaks it on purpose, to see a test find the bug.
+# **The idea of the [paper](https://doi.org/10.1007/s11633-024-1393-8)** is to attend twice. The first is the **local
+# step**, *near and fine*: every token attends to the tokens of its own window. The second is the **global step**, *far
+# and coarse*: the map is averaged into a few cells, and every token attends to all cells. The paper calls this
+# hierarchical multi-head self-attention, H-MHSA. This tutorial goes through Eq. 6-15 with
+# `reference/hierarchical_attention.py` and explains the fast module `hatnet.HMHSA`. At the end you break that module on
+# purpose and watch a test find the bug.
 #
-# You need tutorial 1: softmax, $Q$, $K$, $V$, heads. Tags such as D2 name places where the paper's text and its
-# authors' code differ, or where we do; the page "Paper against code" lists them.
+# You need to know softmax, $Q$, $K$, $V$ and heads from tutorial 1. Tags such as D2 mark places where the paper, its
+# authors' code and our code differ. The page "Paper against code" lists them.
 
 # %%
-"""Tutorial 2: windows, merged tokens, Eq. 6-15 of the paper, the fast module, and a bug found by a drawn case."""
+"""Tutorial 2: windows, merged tokens, Eq. 6-15 of the paper, the fast module, and a test that finds a bug."""
 
 import itertools
 from unittest import mock
@@ -35,19 +37,20 @@ from hatnet.data.photo import load_photo, normalise
 from hatnet.equivalence import TOLERANCES, randomise, relative_error
 
 np.set_printoptions(precision=2, suppress=True, linewidth=110)
-BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito's colours, safe for the colour-blind
-LIMIT = TOLERANCES[torch.float64]  # 1e-13: what two float64 programs may differ by, relative
+BLUE, ORANGE = "#0072B2", "#D55E00"  # colours of Okabe and Ito, easy to distinguish with colour blindness
+LIMIT = TOLERANCES[torch.float64]  # 1e-13: largest relative difference allowed in float64
 
 # %% [markdown]
 # ## Tokens
 #
-# The photo has 224 x 224 pixels. We cut it into 28 x 28 patches of 8 x 8 pixels and shrink each patch to 2 x 2 colours:
-# 12 numbers, so $C = 12$. Nothing is learnt there, and you can still see the cat in its tokens. (HAT-Net makes its
-# tokens with two convolutions instead.) The sizes are those of the network's second transformer stage at this image
-# size (stage 3 in the paper's Table 1, `stages.1` in the code): $H = W = 28$, windows of $G_1 = 7$, cells of $G_2 = 4$.
+# The photo has 224 x 224 pixels. We cut it into 28 x 28 patches of 8 x 8 pixels and shrink each patch to 2 x 2 colours.
+# These are 12 numbers, so $C = 12$. Nothing is learnt in this step, and you can still see the cat in its tokens.
+# (HAT-Net makes its tokens with two convolutions instead.) The sizes are those of the network's second transformer
+# stage at this image size (stage 3 in the paper's Table 1, `stages.1` in the code): $H = W = 28$, windows of $G_1 = 7$,
+# and cells of $G_2 = 4$.
 #
-# **The weights are random.** So *what* the tokens attend to means nothing here. *What they can and can't reach* is
-# fixed by the equations, is the same for any weights, and is what we look at.
+# **The weights are random**, so *which* tokens attend to each other means nothing here. We study which tokens *can*
+# reach each other. This follows from the equations and is the same for any weights.
 
 # %%
 H, W, C, heads, G1, G2 = 28, 28, 12, 2, 7, 4
@@ -62,7 +65,7 @@ def tokens(pixels):
 photo = load_photo()
 X = tokens(normalise(photo))
 
-hmhsa = hatnet.HMHSA(C, heads, G1, G2).double()  # for now only a bag of named matrices
+hmhsa = hatnet.HMHSA(C, heads, G1, G2).double()  # for now we only use its parameters
 randomise(hmhsa, seed=0)
 params = hatnet.to_numpy(hmhsa)
 for name, value in params.items():
@@ -73,7 +76,7 @@ QUERY, FAR = (9, 17), (24, 3)  # two tokens, (row, column), in different windows
 
 
 def draw(axes, picture, title, step=None, marks=(), **options):
-    """A 28 x 28 map, drawn in token coordinates, with a line every `step` tokens and boxes around the marked ones."""
+    """Draw a 28 x 28 map in token coordinates, with a line every `step` tokens and boxes around marked tokens."""
     image = axes.imshow(picture, extent=(0, W, H, 0), interpolation="nearest", **options)
     for at in range(step, W, step) if step else ():
         axes.axvline(at, color="white", linewidth=1)
@@ -96,22 +99,22 @@ draw(right, photo.reshape(3, 56, 4, 56, 4).mean(axis=(2, 4)).transpose(1, 2, 0),
 plt.show()
 
 # %% [markdown]
-# The blue token will ask; the orange one is far away, in another window.
+# We follow the query of the blue token. The orange token is far away, in another window.
 #
 # ??? question "Predict: how many keys does one query have in its window, and how many in the global step?"
-#     A window holds $7 \times 7 = 49$ tokens. The cells of $4 \times 4$ tokens make $28/4 \times 28/4 = 49$ merged
-#     tokens. So 98 keys instead of 784. That the two are equal is a coincidence of this stage.
+#     A window contains $7 \times 7 = 49$ tokens. Cells of $4 \times 4$ tokens give $28/4 \times 28/4 = 49$ merged
+#     tokens. Together these are 98 keys instead of 784. The two numbers are equal by coincidence.
 #
 # ## Eq. 6 and 8: cut into windows, and put back
 #
-# Eq. 6 turns the map of $H \times W$ tokens into windows of $G_1 \times G_1$, each a little map of its own; Eq. 8 is
-# its inverse. On paper that is a reshape. In the reference it is a slice: `windows` gives the part of the map that each
-# window is. Here is a map of 4 x 6 tokens whose tokens are numbers, with $G_1 = 2$.
+# Eq. 6 turns the map of $H \times W$ tokens into windows of $G_1 \times G_1$ tokens. Eq. 8 is the inverse. In the
+# paper, both are reshapes. The reference uses slices instead: `windows` yields the slices of each window. Here is an
+# example with $G_1 = 2$ and a map of 4 x 6 tokens, which are just numbers.
 
 
 # %%
 def cut_and_put_back(numbers, g):
-    """Print a map, its windows of g x g, and check that putting them back gives the map."""
+    """Print a map and its windows of g x g tokens, and check that putting them back gives the map."""
     back = np.zeros_like(numbers)
     print(numbers)
     for row, column, window in reference.windows(*numbers.shape, g):
@@ -124,17 +127,19 @@ toy = np.arange(1, 25).reshape(4, 6)
 cut_and_put_back(toy, g=2)
 
 # %% [markdown]
-# Tokens 2 and 3 are neighbours on the map, and in different windows. Tokens 2 and 7 are diagonal, and in the same one.
+# Tokens 2 and 3 are neighbours on the map, but they are in different windows. Tokens 2 and 7 touch only at a corner,
+# but they are in the same window.
 #
-# **A size that does not divide (D6).** The paper writes $H/G_1$ as if it were whole, and its authors' code stops with
-# an error where it is not. We lay windows from the top left, and let the last ones be smaller. On a 3 x 5 map:
+# **Sizes that are not multiples of $G_1$ (D6).** The paper writes $H/G_1$ as if it were an integer. If it is not, the
+# authors' code stops with an error. Our windows start at the top left, and the last ones may be smaller. Here is a map
+# of 3 x 5 tokens:
 
 # %%
 odd = np.arange(1, 16).reshape(3, 5)
 cut_and_put_back(odd, g=2)
 
 # %% [markdown]
-# The corner window holds one token. It will attend to itself alone, with weight 1.
+# The window in the corner contains only one token. It attends to itself with weight 1.
 #
 # ## Eq. 7: attention inside each window
 #
@@ -142,13 +147,14 @@ cut_and_put_back(odd, g=2)
 #
 # $$A_1 = \operatorname{Softmax}(Q_1 K_1^T / \sqrt{d})\, V_1$$
 #
-# It is tutorial 1's attention, once for each window, with the same matrices for all. $X_1$ are the tokens of one
-# window; the index 1 marks the local step. By hand first, with one channel: let $W_1^q = W_1^k = 0$ and
-# $W_1^v = 1$. Then all scores are 0, all weights are equal, and each token becomes the mean of its window.
+# This is the attention of tutorial 1, applied to each window, with the same matrices for all windows. $X_1$ contains
+# the tokens of one window, and the index 1 marks the local step. The first example has one channel, so that you can
+# check it by hand. Let $W_1^q = W_1^k = 0$ and $W_1^v = 1$. Then all scores are 0, all weights are equal, and each
+# token becomes the mean of its window.
 #
 # ??? question "Predict: what do tokens 1, 2, 7, 8 of the 4 x 6 map become? And token 15, the corner of the 3 x 5 map?"
-#     $(1 + 2 + 7 + 8) / 4 = 4.5$, all four. Token 15 is alone in its window and stays 15. If the window had been filled
-#     up with zeros that take part, it would be $15/4$: keep this in mind for the fast version.
+#     All four become $(1 + 2 + 7 + 8) / 4 = 4.5$. Token 15 is alone in its window and stays 15. If the window were
+#     filled up with zeros as extra tokens, the result would be $15/4$. This will matter for the fast version.
 
 # %%
 averaging = {"local_qkv.weight": np.array([[0.0], [0.0], [1.0]]), "local_qkv.bias": np.zeros(3)}  # rows: q, k, v
@@ -156,10 +162,11 @@ print(reference.local_attention(toy[:, :, None] * 1.0, averaging, heads=1, G1=2)
 print(reference.local_attention(odd[:, :, None] * 1.0, averaging, heads=1, G1=2)[:, :, 0])
 
 # %% [markdown]
-# Now the photo. And the limit of this step: we repaint one pixel inside the orange token, and see which tokens move.
+# Now we use the photo, and look for the limit of this step. We repaint one pixel inside the orange token and see which
+# results change.
 
 # %%
-repainted = np.array(photo)  # the same order in memory, so that sums round alike
+repainted = np.array(photo)  # same memory order, so sums are rounded in the same way
 repainted[:, 8 * FAR[0] + 3, 8 * FAR[1] + 3] = 1  # one white pixel
 X_far = tokens(normalise(repainted))
 
@@ -171,25 +178,25 @@ assert moved[QUERY] == 0
 assert np.count_nonzero(moved) == G1 * G1
 
 # %% [markdown]
-# Not nearly 0: exactly 0. The blue token's sum has no term with that pixel in it. Stacking more such steps would not
-# help, because the walls stay where they are. (For that reason Swin, another transformer with windows, moves them from
-# layer to layer.)
+# The blue token changes by exactly 0, not just by a small number: no term of its sum depends on that pixel. More steps
+# of this kind would not help, because the borders of the windows stay in the same places. (For this reason Swin,
+# another transformer with windows, shifts them from layer to layer.)
 #
 # ## Eq. 9: add the map, and normalise (D2)
 #
-# The paper adds the input, $A_1 \leftarrow A_1 + X$. It never mentions a norm; the authors' code has three. One comes
-# before the local step. One comes right after this sum (D2), and the $X$ in the sum is the input *before* the first
-# norm. The third is on the merged tokens (D3). Each is a group norm with one group (D1): *one* mean and *one* variance
-# for the whole map.
+# The paper adds the input, $A_1 \leftarrow A_1 + X$. It does not mention a normalisation, but the authors' code has
+# three. The first comes before the local step. The second comes right after this sum (D2), and the $X$ in the sum is
+# the input *before* the first normalisation. The third is applied to the merged tokens (D3). Each is a group norm with
+# one group (D1): *one* mean and *one* variance for the whole map.
 #
-# ??? question "Predict: with the norms in place, does the orange pixel still leave the blue token at exactly 0?"
-#     No. The pixel changes the mean and the variance, and these are taken from every token. So the norms do couple all
-#     tokens: two numbers for the whole map, which say neither where nor what.
+# ??? question "Predict: with the norms in place, does the orange pixel still change the blue token by exactly 0?"
+#     No. The pixel changes the mean and the variance, and these affect every token. So the norms do connect all tokens,
+#     but only by two numbers for the whole map, which do not show where the change is or what it is.
 
 
 # %%
 def local_step(x):
-    """Eq. 6-9 as the reference has them, with both norms."""
+    """Eq. 6-9 as in the reference, with both norms."""
     normed = reference.group_norm(x, **reference.within(params, "norm"))  # D1
     A1 = reference.local_attention(normed, params, heads, G1)  # Eq. 6-8
     return reference.group_norm(A1 + x, **reference.within(params, "local_norm"))  # Eq. 9, D2
@@ -203,17 +210,17 @@ print(f"with norms: the orange token moved by {moved[FAR]:.3f}, the blue one by 
 # ## Eq. 10: merge
 #
 # $\hat A_1 = \operatorname{AvePool}_{G_2}(A_1)$: the mean of each cell of $G_2 \times G_2$ tokens is one merged token.
-# In the network it is $A_1$ that is averaged. To see it we average the photo's own colours with the same function. At
-# $G_2 = 5$ the last cells get what is left, $28 - 5 \cdot 5 = 3$ tokens, and average those (D6; the authors' code
-# leaves them out).
+# The network averages $A_1$. To make it visible, we average the colours of the photo with the same function. With
+# $G_2 = 5$, the last cells in each direction are only $28 - 5 \cdot 5 = 3$ tokens wide. We average these tokens (D6);
+# the authors' code ignores them.
 
 # %%
-colours = photo.reshape(3, 28, 8, 28, 8).mean(axis=(2, 4)).transpose(1, 2, 0)  # one mean colour a token
+colours = photo.reshape(3, 28, 8, 28, 8).mean(axis=(2, 4)).transpose(1, 2, 0)  # one mean colour per token
 
 figure, axes = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
 figure.set_label(
-    "Three pictures of the cat. First the photo with a grid of 7 x 7 cells. Then the 7 x 7 mean colours of those "
-    "cells. Then the mean colours for cells of 5 x 5 tokens: 6 x 6 cells, those in the last row and column narrower."
+    "Three pictures of the cat: the photo with a grid of 7 x 7 cells, the 7 x 7 mean colours of these cells, and the "
+    "mean colours of 6 x 6 cells of 5 x 5 tokens, where the cells of the last row and column are narrower."
 )
 draw(axes[0], photo.transpose(1, 2, 0), "784 tokens, cells of 4 x 4", 4, [(QUERY, BLUE), (FAR, ORANGE)])
 for ax, cell in zip(axes[1:], (4, 5), strict=True):
@@ -223,19 +230,19 @@ for ax, cell in zip(axes[1:], (4, 5), strict=True):
     draw(ax, cells, f"$G_2$ = {cell}: {rows} x {columns} = {rows * columns} merged tokens", cell)
 plt.show()
 
-print(reference.average_pool(odd[:, :, None] * 1.0, G2=2)[:, :, 0])  # the 3 x 5 map: one number a cell
+print(reference.average_pool(odd[:, :, None] * 1.0, G2=2)[:, :, 0])  # the 3 x 5 map: one number per cell
 merged = reference.merge(A1, params, G2)  # (7, 7, 12), normalised; Eq. 10, D3
 corner = reference.average_pool(A1, 5)[-1, -1]
 assert np.allclose(corner, A1[25:, 25:].mean(axis=(0, 1)))  # 3 x 3 tokens, not 5 x 5
 
 # %% [markdown]
-# ## Eq. 11-13: every token asks all merged tokens
+# ## Eq. 11-13: every token attends to all merged tokens
 #
 # $$Q_2 = A_1 W_2^q \qquad K_2, V_2 = \hat A_1 W_2^k,\; \hat A_1 W_2^v$$
 #
 # $$A_2 = \operatorname{Softmax}(Q_2 K_2^T / \sqrt{d})\, V_2$$
 #
-# The index 2 marks the global step. The queries stay fine, one for each token. Only keys and values are coarse, so the
+# The index 2 marks the global step. There is still one query per token. Only the keys and values are merged, so the
 # result is a full map again.
 
 # %%
@@ -249,8 +256,8 @@ assert trace["global_weights"].shape == (2, 784, 49)
 #
 # $$\text{H-MHSA}(X) = (A_1 + A_2)\, W^p + X$$
 #
-# No weighing: they are added and go through one matrix. The last $+ X$ belongs to the block around it. Our steps, one
-# after the other, are `reference.h_mhsa`:
+# $A_1$ and $A_2$ are added without weights and multiplied by one matrix. The block around this layer adds the last
+# $+ X$. Our steps together give the same result as `reference.h_mhsa`:
 
 # %%
 output = reference.aggregate(A1, A2, params)
@@ -259,16 +266,16 @@ print(f"output {output.shape}, and h_mhsa gives the same, up to {relative_error(
 assert relative_error(whole, output) < LIMIT
 
 # %% [markdown]
-# ## Who can the blue token see?
+# ## Which tokens reach the blue token?
 #
-# First the one repainted pixel again. Then we change each of the 784 tokens in turn, and measure how far the blue
-# token's result moves. The norms are left out here, so that what we see is attention alone. Grey is exactly 0, and the
-# colours are a logarithmic scale.
+# First we use the repainted pixel again. Then we change each of the 784 tokens in turn, and measure how much the result
+# of the blue token changes. We leave out the norms to see the effect of attention alone. Grey means exactly 0. The
+# colour scale is logarithmic.
 
 
 # %%
 def attention_alone(x):
-    """The local step, and the whole of H-MHSA, without any norm."""
+    """Return the results of the local step and of the whole H-MHSA, without norms."""
     A1 = reference.local_attention(x, params, heads, G1) + x  # Eq. 6-9
     A2 = reference.global_attention(A1, reference.average_pool(A1, G2), params, heads)  # Eq. 10-13
     return A1, reference.aggregate(A1, A2, params) + x  # Eq. 14
@@ -288,9 +295,9 @@ for row, column in itertools.product(range(H), range(W)):
 
 figure, axes = plt.subplots(1, 2, figsize=(9.6, 4.4), layout="constrained")
 figure.set_label(
-    "Two maps of how much each token influences the blue one. After the local step only the 7 x 7 tokens of its own "
-    "window do; all else is grey, exactly zero. After the whole of H-MHSA every token of the picture does, those of "
-    "the window still most; an eye and the nose of the cat can be made out."
+    "Two maps that show how much each token influences the blue token. After the local step, only the 7 x 7 tokens of "
+    "its window do; all others are grey, exactly zero. After the whole H-MHSA every token does, and those of the "
+    "window still most. An eye and the nose of the cat are visible."
 )
 for ax, seen, title in zip(axes, influence, steps, strict=True):
     limits = LogNorm(influence[1].min(), influence[1].max())
@@ -303,16 +310,17 @@ print("tokens that reach the blue one:", np.count_nonzero(influence, axis=(1, 2)
 assert np.array_equal(np.count_nonzero(influence, axis=(1, 2)), [49, 784])
 
 # %% [markdown]
-# So the answer to the question is yes, in one layer. A far token is weak: it is a sixteenth of its cell. And the blue
-# token can't tell *which* token of a cell has changed, only what the cell became. Then why is the right map not made of
-# even 4 x 4 squares? Because a far token is also a key in its own window (Eq. 7). How much it changes its neighbours
-# there depends on what it holds, and all cells that touch the window pass it on.
+# So the answer to the question is yes: one layer is enough. The influence of a far token is small, because it is only
+# one of the sixteen tokens of its cell. And the blue token only gets the mean of the cell, so it cannot distinguish its
+# tokens. Then why does the right map not consist of uniform 4 x 4 squares? Because a far token is also a key in its own
+# window (Eq. 7). There it changes its neighbours, and how much depends on its content. All cells that overlap the
+# window pass the change on.
 #
-# ## Eq. 15: what it costs
+# ## Eq. 15: the cost
 #
-# Count multiplications (a multiplication and its addition are one). Plain attention makes three projections and two
-# products with $HW \times HW$ weights. H-MHSA makes four projections of all tokens, two of the merged ones, and two
-# products for each step:
+# We count multiplications, each together with its addition. Plain attention has three projections and two products with
+# $HW \times HW$ weights. H-MHSA has four projections of all tokens, two projections of the merged tokens, and two
+# products in each of its two steps:
 #
 # $$\Omega(\text{MHSA}) = 3 HW C^2 + 2 (HW)^2 C \qquad\text{(5)}$$
 #
@@ -321,8 +329,9 @@ assert np.array_equal(np.count_nonzero(influence, axis=(1, 2)), [49, 784])
 # &+ 2\,\frac{HW}{G_2^2}\, C\,(C + HW) \qquad\text{(15)}
 # \end{aligned}$$
 #
-# Neither counts the output projection $W^p$. We check both formulas against the multiplications that PyTorch counts as
-# it runs the two layers, less $W^p$, at the sizes of HAT-Net-Tiny and, in the last row, of Small.
+# Neither formula includes the output projection $W^p$. PyTorch can count the multiplications of a layer while it runs.
+# We subtract $W^p$ and compare both formulas with these counts, for the sizes of HAT-Net-Tiny and, in the last row, of
+# Small.
 
 
 # %%
@@ -338,7 +347,7 @@ def eq15(H, W, C, G1, G2):
 
 
 def counted(layer, H, W, C):
-    """What PyTorch multiplies, without W^p; the MATH backend because fused kernels are not counted on every device."""
+    """Multiplications that PyTorch counts, without W^p. The MATH backend is counted on every device."""
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         layer(torch.zeros(1, H, W, C))
     return counter.get_total_flops() // 2 - H * W * C**2
@@ -354,19 +363,20 @@ for side, channels, d, g1, g2 in [(56, 48, 48, 8, 8), (28, 96, 48, 7, 4), (14, 2
           f"  {ratio:12.2f} | {N * N:21,d} {N * (g1**2 + N // g2**2):7,d}")  # fmt: skip
 
 # %% [markdown]
-# On the large map H-MHSA is far cheaper. On 14 x 14 it costs **more**: the ratio is below 1. There are only 196 tokens,
-# so $(HW)^2$ is small, and what counts is the projections: four and a half against three. It still has only half the
-# attention weights. The paper compares how the costs grow, which is about large maps. On 7 x 7, in the last stage, the
-# network uses plain attention.
+# On the large map, H-MHSA is far cheaper. On 14 x 14 tokens with 320 channels, it costs **more**: the ratio is below 1.
+# There are only 196 tokens, so $(HW)^2$ is small, and the projections dominate: H-MHSA has four and a half projections
+# of the full map, plain attention has three. H-MHSA still has only half as many attention weights. The paper compares
+# how the costs grow, and this comparison is about large maps. In the last stage, with 7 x 7 tokens, the network uses
+# plain attention.
 #
 # ## The fast version: `hatnet.HMHSA`
 #
-# The module takes a batch $(B, H, W, C)$. Its parameters are the ones we used all along: `hatnet.to_numpy` gives them
-# by name. So both can be run on the same three images, and every named intermediate compared: batched against image by
-# image.
+# The module takes a batch $(B, H, W, C)$. We have used its parameters all along: `hatnet.to_numpy` returns them by
+# name. So we can run both versions on the same three images and compare every named intermediate result. The module
+# runs all images as one batch; the reference runs them one at a time.
 
 # %%
-batch = np.stack([X, X[:, ::-1], X[::-1]])  # the photo, its mirror image, and upside down
+batch = np.stack([X, X[:, ::-1], X[::-1]])  # the photo, mirrored, and upside down
 fast = {}
 with torch.inference_mode():
     fast["output"] = hmhsa(torch.from_numpy(batch), fast)
@@ -379,10 +389,10 @@ for name, value in fast.items():
     assert error < LIMIT
 
 # %% [markdown]
-# The same numbers, up to the rounding of float64. But by another way: no loop over windows. A window is not a stretch
-# of memory, so a reshape alone cuts wrongly. `to_windows` splits both axes into windows and what is inside,
-# $(\text{rows}, g, \text{columns}, h)$ for windows of $g \times h$ tokens, and swaps the middle two before it joins
-# them again:
+# The numbers are the same up to float64 rounding, but the module has no loop over windows. The tokens of a window are
+# not contiguous in memory, so a reshape alone gives the wrong windows. For windows of $g \times h$ tokens, `to_windows`
+# first splits the two axes of the map into four, $(\text{rows}, g, \text{columns}, h)$. It swaps the middle two axes
+# and then joins the axes again:
 
 # %%
 as_batch = torch.from_numpy(toy)[None, :, :, None]  # (1, 4, 6, 1)
@@ -392,9 +402,10 @@ slices = [toy[window].ravel() for _, _, window in reference.windows(4, 6, 2)]
 assert np.array_equal(module.to_windows(as_batch, (2, 2))[:, :, 0], slices)
 
 # %% [markdown]
-# All windows must have the same size now, so those at the border are filled up with zeros. A zero token still has a key
-# (the bias) and would take its share of the softmax. A mask says which keys exist; the others get the score $-\infty$,
-# so weight 0. And `from_windows` drops the filling. On the 3 x 5 map, a dot marks what is not there:
+# Now all windows must have the same size, so windows at the border are padded with zeros. A padded token still has a
+# key (the bias), so it would get some weight from softmax. A mask marks the keys that exist. The other keys get the
+# score $-\infty$ and so the weight 0. Finally, `from_windows` removes the padding. Here is the 3 x 5 map, with dots for
+# the padding:
 
 # %%
 as_batch = torch.from_numpy(odd)[None, :, :, None]  # (1, 3, 5, 1)
@@ -406,13 +417,14 @@ assert torch.equal(module.from_windows(module.to_windows(as_batch, (2, 2)), (2, 
 # %% [markdown]
 # ## A test that draws its own cases
 #
-# One photo agrees. Does every map? A *property* is a sentence that holds for all cases: here "the fast path is the slow
-# path, whatever the sizes". [Hypothesis](https://hypothesis.readthedocs.io) draws the cases. We draw sizes and a seed,
-# not the numbers of the map: it is sizes that hide bugs. `randomise` fills the parameters, norms and biases included,
-# so that no part of the sum is too small for its bugs to show.
+# Both versions agree on one photo. Do they agree on every map? A *property* is a claim about all cases. Ours is: "the
+# fast version equals the reference for all sizes". [Hypothesis](https://hypothesis.readthedocs.io) draws random cases.
+# We draw only sizes and a seed, not the numbers of the map, because bugs usually depend on sizes. `randomise` fills all
+# parameters with random numbers, including norms and biases. So every part of the result is large enough to reveal a
+# bug.
 
 # %%
-cases = []  # what has been tried, in order, and how far the two were apart
+cases = []  # all cases tried, in order, with their errors
 
 
 @settings(max_examples=100, derandomize=True, deadline=None, database=None, print_blob=False,
@@ -438,52 +450,52 @@ print(f"passed: {len(cases)} cases, such as", *cases[30::30], sep="\n")
 # %% [markdown]
 # ## Plant a bug
 #
-# A test that has never failed proves little. So we break the module: a `from_windows` that takes rows of windows for
-# columns. It is one line, it runs, and all shapes are right.
+# A test that has never failed proves little. So we break the module: our `from_windows` mixes up the rows and columns
+# of windows. The bug is in one line. The code still runs, and all shapes are right.
 #
-# ??? question "Predict: on which maps does it go wrong? What is the smallest one?"
-#     Only where there are not as many rows of windows as columns, and where a window is more than one token high
-#     (if not, the reshape moves nothing). Three tokens above one another are enough, with $G_1 = 2$: two rows of
-#     windows, one column.
+# ??? question "Predict: on which maps is the result wrong? What is the smallest such map?"
+#     The numbers of rows and columns of windows must differ, and a window must be more than one token high (otherwise
+#     the reshape moves nothing). A map of three tokens in one column is enough, with $G_1 = 2$: it has two rows of
+#     windows and one column.
 
 
 # %%
 def swapped_from_windows(x, window, size):
-    """As `hatnet`'s, but rows and columns of windows have changed places in the reshape."""
+    """Like `hatnet`'s `from_windows`, but with rows and columns of windows swapped in the reshape."""
     rows, columns = -(-size[0] // window[0]), -(-size[1] // window[1])
     x = x.reshape(-1, columns, rows, *window, x.shape[-1]).transpose(2, 3)  # the bug: should be rows, columns
     return x.reshape(-1, rows * window[0], columns * window[1], x.shape[-1])[:, : size[0], : size[1]]
 
 
-def find(**bugs):
-    """Run the property with functions of the module replaced; print how it failed, and return the shrunk case."""
+def find_bug(**replacements):
+    """Replace functions of the module, run the property, print how it fails, and return the shrunk case."""
     cases.clear()
     try:
-        with mock.patch.multiple(module, **bugs):
+        with mock.patch.multiple(module, **replacements):
             fast_is_slow()
     except AssertionError as error:
         print(str(error).splitlines()[0], *error.__notes__, sep="\n")
         first = next(n for n, case in enumerate(cases) if float(case["error"]) > LIMIT)
         print(f"case {first + 1} was the first to fail: {cases[first]}; shrunk in {len(cases) - first - 1} more")
         return cases[-1]
-    raise AssertionError("the bug went unseen")
+    raise AssertionError("the test did not find the bug")
 
 
-shrunk = find(from_windows=swapped_from_windows)
+shrunk = find_bug(from_windows=swapped_from_windows)
 assert -(-shrunk["H"] // shrunk["G1"]) != -(-shrunk["W"] // shrunk["G1"])  # rows of windows, columns
 assert shrunk["H"] * shrunk["W"] <= 6
 
 # %% [markdown]
-# The first case that failed told little: any of its numbers might be the reason. Hypothesis then *shrank* it: it tried
-# smaller and smaller values, as long as the property still failed. What is left has no accident in it: one head, no
-# pooling, seed 0, a handful of tokens, and a map that is not square. (It lowers the numbers one by one, so it may stop
-# at 2 x 3, although 3 x 1 has fewer tokens.)
+# The first failing case shows little, because any of its numbers might be the reason. So Hypothesis *shrinks* the case:
+# it tries smaller and smaller values as long as the property still fails. In the final case, every remaining number
+# matters: one head, no pooling, seed 0, a handful of tokens, and a map that is not square. (Hypothesis reduces the
+# numbers one by one, so it may stop at 2 x 3, although 3 x 1 has fewer tokens.)
 #
-# **Would an example have found it?** Not a square one, and not 4 x 5 with $G_1 = 3$ either: with as many rows of
-# windows as columns the bug changes nothing. **Would training have found it?** No. Training images are cropped to
-# squares, so every stage has a square map. The loss, the gradients and the accuracy are the same to the last bit. Then
-# the first photo that is not square comes out wrong, without any error. We check that on HAT-Net-Tiny, with fresh
-# weights, by its **logits**, the scores that it gives to 1000 classes:
+# **Would a single example have found the bug?** A square map would not, and neither would 4 x 5 tokens with $G_1 = 3$:
+# with equal numbers of rows and columns of windows, the bug has no effect. **Would training have found it?** No.
+# Training images are cropped to squares, so every stage has a square map. The loss, the gradients and the accuracy are
+# identical to the last bit. But the first photo that is not square gives a wrong result, without any error message. We
+# check this with HAT-Net-Tiny and untrained weights. We compare its **logits**, the scores of the 1000 classes:
 
 # %%
 torch.manual_seed(0)
@@ -502,9 +514,10 @@ assert relative_error(logits["bug"][1], logits["right"][1]) > 0.01
 # %% [markdown]
 # ## Change one thing
 #
-# Both steps have plain attention as their extreme. With **one window as large as the map**, $G_1 = 28$, the local step
-# is attention over all tokens. With **cells of one token**, $G_2 = 1$, nothing is merged, and the global step is that.
-# Neither $G_1$ nor $G_2$ has parameters, so we can just try, with the same matrices, against tutorial 1's functions:
+# Plain attention is a special case of both steps. With **one window as large as the map**, $G_1 = 28$, the local step
+# is attention over all tokens. With **cells of one token**, $G_2 = 1$, no tokens are merged, and the global step is
+# attention over all tokens. $G_1$ and $G_2$ do not change the parameters. So we can try both with the same matrices,
+# and compare with the functions of tutorial 1:
 
 # %%
 normed = reference.group_norm(X, **reference.within(params, "norm"))
@@ -522,58 +535,62 @@ assert np.array_equal(reference.average_pool(trace["local"], 1), trace["local"])
 # %% [markdown]
 # ## Exercises
 #
-# **1. Count.** A map of 30 x 45 tokens, $G_1 = 8$, $G_2 = 4$. How many windows, and how large is the bottom right one?
-# How many keys in the global step?
+# **1. Count.** A map has 30 x 45 tokens, with $G_1 = 8$ and $G_2 = 4$. How many windows are there, and how large is the
+# one at the bottom right? How many keys does the global step have?
 
 # %% solution
 window_sizes = [np.zeros((30, 45))[window].shape for _, _, window in reference.windows(30, 45, 8)]
 assert len(window_sizes) == 4 * 6
 assert window_sizes[-1] == (30 - 3 * 8, 45 - 5 * 8)  # 6 x 5 tokens
-assert reference.average_pool(np.zeros((30, 45, 1)), 4).size == 8 * 12  # 96 keys, rounded up both ways
+assert reference.average_pool(np.zeros((30, 45, 1)), 4).size == 8 * 12  # 96 keys, rounded up in both directions
 
 # %% [markdown]
-# **2. When does it pay?** For $C = 320$, $G_1 = 7$, $G_2 = 2$ and square maps whose side is a multiple of 14: from
-# which side on is H-MHSA cheaper than plain attention?
+# **2. When is H-MHSA cheaper?** Take $C = 320$, $G_1 = 7$, $G_2 = 2$ and square maps whose side is a multiple of 14.
+# What is the smallest side for which H-MHSA costs less than plain attention?
 
 # %% solution
 cheaper = [side for side in range(14, 113, 14) if eq15(side, side, 320, 7, 2) < eq5(side, side, 320)]
 assert cheaper == [28, 42, 56, 70, 84, 98, 112]
 
 # %% [markdown]
-# **3. A property without a second implementation.** If you exchange the left and the right half of the photo, what
-# happens to the result of the local step? Say it as an equation between `local_attention` calls and check it. Does it
-# hold for $G_1 = 8$?
+# **3. A property without a second implementation.** If you swap the left and the right half of the photo, how does the
+# result of the local step change? Write this as an equation between calls of `local_attention` and check it. Does it
+# also hold for $G_1 = 8$?
 
 # %% solution
-exchanged = np.roll(X, 14, axis=1)  # 14 is two windows, so windows move as a whole
-assert np.allclose(reference.local_attention(exchanged, params, heads, 7), np.roll(near, 14, axis=1))
+swapped = np.roll(X, 14, axis=1)  # 14 tokens are two windows, so whole windows move
+assert np.allclose(reference.local_attention(swapped, params, heads, 7), np.roll(near, 14, axis=1))
 near_8 = reference.local_attention(X, params, heads, 8)
-assert not np.allclose(reference.local_attention(exchanged, params, heads, 8), np.roll(near_8, 14, axis=1))
-# No: 14 is not a multiple of 8, so other tokens share a window after the exchange.
+assert not np.allclose(reference.local_attention(swapped, params, heads, 8), np.roll(near_8, 14, axis=1))
+# No: 14 is not a multiple of 8, so after the swap, different tokens share a window.
 
 # %% [markdown]
 # **4. Another bug.** Somebody forgets the mask: `window_mask` always returns `None`. First write down the smallest $H$,
-# $W$ and $G_1$ for which that matters (a map smaller than a window has a window of its own size). Then let `find` look
-# for it.
+# $W$ and $G_1$ for which the mask matters. (If the map is smaller than $G_1$, its window is as small as the map.) Then
+# let `find_bug` look for this case.
 
 # %% solution
-shrunk = find(window_mask=lambda x, window: None)
-assert sorted((shrunk["H"], shrunk["W"])) == [1, 3]  # two windows, the second with one token and one filling
+shrunk = find_bug(window_mask=lambda x, window: None)
+assert sorted((shrunk["H"], shrunk["W"])) == [1, 3]  # two windows; the second has one token and one padded token
 assert shrunk["G1"] == 2
 
 # %% [markdown]
-# ## The claims, checked once more
+# ## The claims of this page
+#
+# They are checked whenever the page is built.
 
 # %%
-assert G1**2 + merged.shape[0] * merged.shape[1] == 98  # keys of a query, for 784 tokens
+assert G1**2 + merged.shape[0] * merged.shape[1] == 98  # keys per query, instead of 784
 assert np.allclose(trace["global_weights"].sum(axis=-1), 1)  # each row of weights is a mean over the whole map
 assert eq5(56, 56, 48) > 15 * eq15(56, 56, 48, 8, 8)  # 15 times cheaper on the large map
-assert eq5(14, 14, 320) < eq15(14, 14, 320, 7, 2)  # dearer on the small one
+assert eq5(14, 14, 320) < eq15(14, 14, 320, 7, 2)  # more expensive on the small map
 
 # %% [markdown]
 # ## What to remember
 #
-# - Local attention has walls; merged tokens look over them. Together, $G_1^2 + HW/G_2^2$ keys reach the whole map.
-# - The price is the detail of what is far, and one more projection: on small maps H-MHSA costs more than it saves.
-# - Loops over slices are easy to believe. The fast path is believed because it equals them, on shapes that break
-#   symmetry.
+# - Local attention never crosses the borders of its windows. Merged tokens do. Together, $G_1^2 + HW/G_2^2$ keys per
+#   query reach the whole map.
+# - In return, H-MHSA loses the details of far tokens and needs more projections. On small maps it costs more than it
+#   saves.
+# - The loops of the reference are easy to check by reading. We trust the fast version because it gives the same
+#   numbers, also for sizes that are not symmetric.
