@@ -37,9 +37,9 @@ BLUE, ORANGE = "#0072B2", "#D55E00"
 # %% [markdown]
 # ## 1. Softmax: from scores to weights
 #
-# Suppose that one token gives three other tokens the scores 1, 2 and 3. A higher score means a larger part in the
-# average. But an average needs weights that are positive and sum to one. Softmax raises $e$ to the power of each score,
-# then divides by the sum. If $s_m$ is the score of token $m$, its weight is
+# Suppose that one token gives three other tokens the scores 1, 2 and 3. The higher the score, the more that token
+# contributes to the average. But an average needs weights that are positive and sum to one. Softmax raises $e$ to the
+# power of each score, then divides by the sum. If $s_m$ is the score of token $m$, its weight is
 #
 # $$w_m = \frac{e^{s_m}}{\sum_{m'} e^{s_{m'}}}$$
 
@@ -294,7 +294,7 @@ plt.show()
 # - The map is **normalised** first: subtract the mean, divide by the standard deviation, then multiply each channel by
 #   a weight and add a bias. There is one mean and one standard deviation over all tokens and channels (group norm with
 #   one group). The paper does not mention this step, but its authors' code has it. It is **D1** in our list of such
-#   differences, the page "Paper against code".
+#   differences, on the page "Paper versus code".
 # - The authors' code also adds a bias vector after each matrix (**D4**).
 # - The **block** adds its input $X$ back to the result of attention (a residual connection). Then it does the same with
 #   an MLP, a small network that is applied to each token and its nearest neighbours:
@@ -407,7 +407,7 @@ print(f"B gives {other_ear:.1%} of its weight to the 9 tokens around the other e
 #
 # $$\Omega = 3 H W C^2 + 2 H^2 W^2 C \qquad\text{(5)}$$
 #
-# Eq. 5 leaves out softmax and $W^p$ (another $H W C^2$). Let us check it by counting.
+# Eq. 5 leaves out softmax and $W^p$ (another $H W C^2$). Let us count to check it.
 
 # %%
 macs = {"Eq. 1": 0, "Eq. 2": 0}
@@ -454,8 +454,8 @@ for height, width in ((224, 224), (800, 1333)):
 # %% [markdown]
 # At 224 x 224 pixels, the first stage has $3136^2$ weights, 39 MB. At a usual size for object detection, it has
 # $66800^2$ weights, 17.8 GB, for one image and one block. A *fused* kernel, such as the one that `hatnet` calls,
-# computes Eq. 2 in small pieces and never stores all weights at once. But the number of multiply-accumulates stays the
-# same.
+# computes Eq. 2 in small pieces and need not store all weights at once. But the number of multiply-accumulates stays
+# the same.
 #
 # ??? question "Predict: the photo becomes twice as wide and twice as high. How much longer does Eq. 2 take?"
 #     It has four times as many tokens, so Eq. 2 takes 16 times as long. On small maps the factor is smaller, because

@@ -13,7 +13,7 @@
 # purpose and watch a test find the bug.
 #
 # You need to know softmax, $Q$, $K$, $V$ and heads from tutorial 1. Tags such as D2 mark places where the paper, its
-# authors' code and our code differ. The page "Paper against code" lists them.
+# authors' code and our code differ. The page "Paper versus code" lists them.
 
 # %%
 """Tutorial 2: windows, merged tokens, Eq. 6-15 of the paper, the fast module, and a test that finds a bug."""
@@ -311,8 +311,8 @@ assert np.array_equal(np.count_nonzero(influence, axis=(1, 2)), [49, 784])
 
 # %% [markdown]
 # So the answer to the question is yes: one layer is enough. The influence of a far token is small, because it is only
-# one of the sixteen tokens of its cell. And the blue token only gets the mean of the cell, so it cannot distinguish its
-# tokens. Then why does the right map not consist of uniform 4 x 4 squares? Because a far token is also a key in its own
+# one of the sixteen tokens of its cell. And the blue token gets only the mean of the cell, so it cannot distinguish the
+# tokens inside. Then why does the right map not consist of uniform 4 x 4 squares? Because a far token is also a key in its own
 # window (Eq. 7). There it changes its neighbours, and how much depends on its content. All cells that overlap the
 # window pass the change on.
 #
@@ -365,7 +365,7 @@ for side, channels, d, g1, g2 in [(56, 48, 48, 8, 8), (28, 96, 48, 7, 4), (14, 2
 # %% [markdown]
 # On the large map, H-MHSA is far cheaper. On 14 x 14 tokens with 320 channels, it costs **more**: the ratio is below 1.
 # There are only 196 tokens, so $(HW)^2$ is small, and the projections dominate: H-MHSA has four and a half projections
-# of the full map, plain attention has three. H-MHSA still has only half as many attention weights. The paper compares
+# of the full map, and plain attention has three. H-MHSA still has only half as many attention weights. The paper compares
 # how the costs grow, and this comparison is about large maps. In the last stage, with 7 x 7 tokens, the network uses
 # plain attention.
 #
@@ -588,9 +588,9 @@ assert eq5(14, 14, 320) < eq15(14, 14, 320, 7, 2)  # more expensive on the small
 # %% [markdown]
 # ## What to remember
 #
-# - Local attention never crosses the borders of its windows. Merged tokens do. Together, $G_1^2 + HW/G_2^2$ keys per
-#   query reach the whole map.
+# - Local attention stops at the borders of the windows. Global attention reaches beyond them. Together, they need only
+#   $G_1^2 + HW/G_2^2$ keys per query for the whole map.
 # - In return, H-MHSA loses the details of far tokens and needs more projections. On small maps it costs more than it
 #   saves.
 # - The loops of the reference are easy to check by reading. We trust the fast version because it gives the same
-#   numbers, also for sizes that are not symmetric.
+#   numbers, even on maps that are not square.
