@@ -312,9 +312,9 @@ assert np.array_equal(np.count_nonzero(influence, axis=(1, 2)), [49, 784])
 # %% [markdown]
 # So the answer to the question is yes: one layer is enough. The influence of a far token is small, because it is only
 # one of the sixteen tokens of its cell. And the blue token gets only the mean of the cell, so it cannot distinguish the
-# tokens inside. Then why does the right map not consist of uniform 4 x 4 squares? Because a far token is also a key in its own
-# window (Eq. 7). There it changes its neighbours, and how much depends on its content. All cells that overlap the
-# window pass the change on.
+# tokens inside. Then why does the right map not consist of uniform 4 x 4 squares? Because a far token is also a key in
+# its own window (Eq. 7). There it changes its neighbours, and how much depends on its content. All cells that overlap
+# the window pass the change on.
 #
 # ## Eq. 15: the cost
 #
@@ -365,9 +365,9 @@ for side, channels, d, g1, g2 in [(56, 48, 48, 8, 8), (28, 96, 48, 7, 4), (14, 2
 # %% [markdown]
 # On the large map, H-MHSA is far cheaper. On 14 x 14 tokens with 320 channels, it costs **more**: the ratio is below 1.
 # There are only 196 tokens, so $(HW)^2$ is small, and the projections dominate: H-MHSA has four and a half projections
-# of the full map, and plain attention has three. H-MHSA still has only half as many attention weights. The paper compares
-# how the costs grow, and this comparison is about large maps. In the last stage, with 7 x 7 tokens, the network uses
-# plain attention.
+# of the full map, and plain attention has three. H-MHSA still has only half as many attention weights. The paper
+# compares how the costs grow, and this comparison is about large maps. In the last stage, with 7 x 7 tokens, the
+# network uses plain attention.
 #
 # ## The fast version: `hatnet.HMHSA`
 #

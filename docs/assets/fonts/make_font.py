@@ -1,6 +1,6 @@
 """Make stix-two-math.woff2 from STIX Two Math Regular 2.11: `python make_font.py STIXTwoMath-Regular.ttf`.
 
-Needs fonttools and brotli. The original comes with the package ziamath, among others; licence: OFL.txt.
+Requires fonttools and brotli. The original font is part of the package ziamath, for example. Its licence is in OFL.txt.
 """
 
 import sys
@@ -19,7 +19,7 @@ UNICODES = (
 
 
 def narrow_roots(font: TTFont) -> None:
-    """Chromium reserves the width of the widest root sign for every root, so all get that of the smallest."""
+    """Give all root signs the width of the smallest, because Chromium reserves the widest width for every root."""
     variants, root = font["MATH"].table.MathVariants, font.getBestCmap()[ord("√")]
     construction = variants.VertGlyphConstruction[variants.VertGlyphCoverage.glyphs.index(root)]
     names = {record.VariantGlyph for record in construction.MathGlyphVariantRecord}
@@ -35,7 +35,7 @@ def narrow_roots(font: TTFont) -> None:
 
 
 def enlarge_primes(font: TTFont) -> None:
-    """Chromium does not take the prime drawn for superscripts by itself; here primes are always superscripts."""
+    """Use the superscript form of the prime: Chromium does not choose it, and all our primes are superscripts."""
     for table in font["cmap"].tables:
         if PRIME in table.cmap:
             table.cmap[PRIME] = "minute.ssty"
