@@ -27,7 +27,7 @@ def test_mlp(case):
 
 @pytest.mark.parametrize("hierarchical", [True, False], ids=["hierarchical", "plain"])
 @for_maps
-def test_block_adds_attention_and_mlp_to_what_they_were_given(hierarchical, case):
+def test_a_block_adds_attention_and_mlp_to_their_inputs(hierarchical, case):
     """Eq. 14 (Eq. 3 in the last stage), then Eq. 4."""
     stage = stage_of(case, hierarchical)
     layer, params = case.filled(Block(stage))
@@ -43,7 +43,7 @@ def test_block_adds_attention_and_mlp_to_what_they_were_given(hierarchical, case
     assert_same(got, want, case)
 
 
-def test_drop_path_drops_attention_and_mlp_of_an_image_each_by_itself():
+def test_drop_path_drops_the_branches_but_never_the_residual():
     """Eq. 4, D9: what is dropped is the branch, never the residual."""
     case = MUST_HIT[0]
     torch.manual_seed(0)

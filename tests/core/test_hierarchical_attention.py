@@ -46,7 +46,7 @@ def test_putting_windows_back_undoes_cutting_them(case):
 
 
 @for_maps
-def test_the_mask_marks_the_tokens_that_are_on_the_map(case):
+def test_the_mask_marks_the_tokens_on_the_map(case):
     """D6: and there is none where all are, so that it costs nothing where sizes divide."""
     x, (g, h) = torch.ones(case.batch, case.height, case.width, 1), window_of(case)
     mask = window_mask(x, (g, h))
@@ -90,7 +90,7 @@ def test_global_attention(case):
 
 
 @for_maps
-def test_h_mhsa_batched_and_fused_is_the_reference_image_by_image(case):
+def test_h_mhsa_equals_the_reference_image_by_image(case):
     """Eq. 6-14: the fast path is the slow path, and so is every intermediate it records."""
     layer, params = layer_of(case)
     x, trace, wants = case.maps(), {}, []
@@ -116,7 +116,7 @@ def test_a_trace_changes_nothing(case):
 
 
 @for_maps
-def test_all_weights_sum_to_one_over_what_is_there(case):
+def test_weights_sum_to_one_over_the_tokens_on_the_map(case):
     """Eq. 2, 7, 12: each query on the map has weights of sum one; padding has none and gets none."""
     layer, _ = layer_of(case)
     trace = {}
@@ -148,7 +148,7 @@ def test_permuting_windows_permutes_the_local_output(case):
 
 
 @for_maps
-def test_a_window_as_large_as_the_map_is_plain_attention(case):
+def test_a_window_as_large_as_the_map_gives_plain_attention(case):
     """Eq. 6-8 with G1 >= H, W are Eq. 1-2."""
     layer, _ = layer_of(case, grid_size=max(case.height, case.width))
     x = case.maps()
@@ -165,7 +165,7 @@ def test_a_window_as_large_as_the_map_is_plain_attention(case):
 
 
 @for_maps
-def test_cells_of_one_token_make_the_global_step_attention_over_all_tokens(case):
+def test_with_cells_of_one_token_global_attention_is_over_all_tokens(case):
     """Eq. 10-13 with G2 = 1: nothing is merged, so keys and values are the (normalised) tokens themselves."""
     layer, params = layer_of(case, pool_size=1)
     x = case.maps()
@@ -206,7 +206,7 @@ def test_masked_and_unmasked_paths_agree(case):
 
 
 @for_maps
-def test_the_local_step_sees_its_window_and_nothing_else(case):
+def test_a_token_affects_its_own_window_only(case):
     """Eq. 6-8: changing a token changes all tokens of its window, and none outside."""
     layer, _ = layer_of(case)
     x = torch.from_numpy(np.random.default_rng(case.seed).standard_normal(case.maps().shape))

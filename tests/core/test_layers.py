@@ -12,7 +12,7 @@ from tests.comparing import assert_same
 
 
 @for_maps
-def test_a_projection_is_a_matrix_for_every_token(case):
+def test_a_projection_multiplies_every_token_by_the_matrix(case):
     """Eq. 1: X W + b."""
     layer, params = case.filled(torch.nn.Linear(case.channels, 7))
     x = case.maps()
@@ -63,7 +63,7 @@ def test_silu(case):
 
 
 @for_maps
-def test_pooling_averages_cells_and_at_the_border_what_is_there(case):
+def test_pooling_averages_the_tokens_that_each_cell_has(case):
     """Eq. 10, D6."""
     x = case.maps()
     got = average_pool(torch.from_numpy(x), case.pool_size)
@@ -71,7 +71,7 @@ def test_pooling_averages_cells_and_at_the_border_what_is_there(case):
 
 
 @for_maps
-def test_pooling_keeps_a_constant(case):
+def test_pooling_keeps_a_constant_map(case):
     """Eq. 10, D6: a mean over padding would be smaller."""
     x = torch.full((1, case.height, case.width, 1), 3.0, dtype=torch.float64)
     assert (average_pool(x, case.pool_size) == 3).all()
@@ -93,7 +93,7 @@ def test_downsampling(case):
     assert_same(layer(torch.from_numpy(x)), stack(lambda image: reference.downsample(image, params), x), case)
 
 
-def test_drop_path_leaves_out_branches_of_images_and_keeps_the_mean():
+def test_drop_path_drops_branches_per_image_and_keeps_the_mean():
     torch.manual_seed(0)
     drop = DropPath(0.25).train()
     x = torch.ones(4000, 2, 3, 4)
@@ -123,7 +123,7 @@ def test_channel_dropout_drops_whole_channels_of_an_image():
     assert 0.3 < (per_channel == 0).double().mean() < 0.7
 
 
-def test_the_reference_overflows_nowhere():
+def test_the_reference_never_overflows():
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         assert np.isfinite(reference.silu(np.array([-1e4, 1e4]))).all()
         assert np.isfinite(reference.softmax(np.array([[1e4, -1e4, 0.0]]))).all()

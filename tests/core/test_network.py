@@ -17,13 +17,13 @@ SMALL = NETWORK_MUST_HIT[0]
 
 
 @for_networks
-def test_every_intermediate_of_a_drawn_network_is_the_references(case):
+def test_every_intermediate_of_a_random_network_equals_the_references(case):
     """Eq. 1-4, 6-14, Figure 1, D6: any stages, any image size, traces under the same names in the same order."""
     assert_agree(compare(case.model(), case.images()), case)
 
 
 @pytest.mark.parametrize("variant", ["tiny", "small", "medium", "large", "micro"])
-def test_every_variant_is_the_reference(variant):
+def test_every_variant_equals_the_reference(variant):
     """Table 1, at a size that divides nowhere."""
     model = create_model(variant)
     randomise(model)
@@ -32,7 +32,7 @@ def test_every_variant_is_the_reference(variant):
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (32, 61), (33, 224), (97, 40)])
-def test_any_size_from_32_pixels_up_is_taken(height, width):
+def test_any_size_from_32_pixels_is_accepted(height, width):
     """D6."""
     model = create_model("tiny", grid_sizes=(8, 8, 8), pool_sizes=(16, 8, 4)).double()
     randomise(model)
@@ -41,7 +41,7 @@ def test_any_size_from_32_pixels_up_is_taken(height, width):
 
 
 @for_networks
-def test_the_layout_says_what_the_network_does(case):
+def test_the_layout_predicts_the_sizes_in_the_network(case):
     """Eq. 6, 10: maps, windows and merged tokens of every stage."""
     trace = {}
     case.model()(case.images(), trace)
@@ -87,7 +87,7 @@ def test_every_parameter_gets_a_gradient():
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in model.parameters())
 
 
-def test_images_of_a_batch_do_not_meet():
+def test_images_of_a_batch_do_not_affect_each_other():
     """Eq. 6-14: the logits of an image do not depend on its neighbours or its place."""
     model, images = SMALL.model(), SMALL.images()
     assert_same(model(images.flip(0)), model(images).flip(0).detach().numpy(), SMALL)
@@ -147,7 +147,7 @@ def test_configurations_are_frozen_and_equal_by_value():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside torch.compile
 @pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
-def test_there_is_no_graph_break(training):
+def test_torch_compile_finds_no_graph_break(training):
     """fullgraph raises at one; with partial windows, dropout and drop path, and sizes that may change."""
     torch._dynamo.reset()
     model = create_model("micro", depths=(1, 1, 1), drop_rate=0.1, drop_path_rate=0.1).train(training)
@@ -160,7 +160,7 @@ def test_there_is_no_graph_break(training):
 @pytest.mark.skipif(
     not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="torch.compile needs a C++ compiler on the CPU"
 )
-def test_compiled_is_the_same():
+def test_the_compiled_network_gives_the_same_logits():
     """Eq. 6-14 in the code that torch.compile writes, with partial windows (D6)."""
     torch._dynamo.reset()
     model = create_model("micro", channels=(8, 16), head_dim=8, depths=(1, 1), kernel_sizes=(3, 3), expansions=(2, 2),
