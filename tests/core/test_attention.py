@@ -1,4 +1,4 @@
-"""Attention, Eq. 1-3: PyTorch, batched and fused, is the reference, image by image."""
+"""Attention, Eq. 1-3: PyTorch, batched and fused, equals the reference image by image."""
 
 import contextlib
 
@@ -22,7 +22,7 @@ from tests.comparing import assert_same
 
 
 def queries_keys_values(case):
-    """Q (B, N, C), K and V (B, M, C), N != M; V of the case's scale."""
+    """Q (B, N, C), K and V (B, M, C), with N != M; V has the scale of the case."""
     rng = np.random.default_rng(case.seed)
     N, M = case.height * case.width, case.height + case.pool_size
     Q, K, V = (rng.standard_normal((case.batch, tokens, case.channels)) for tokens in (N, M, M))
@@ -31,7 +31,7 @@ def queries_keys_values(case):
 
 @for_maps
 def test_each_row_of_softmax_sums_to_one(case):
-    """Eq. 2: a row of weights belongs to a query."""
+    """Eq. 2: one row per query."""
     scores = 100 * case.maps()[0, 0]
     weights = reference.softmax(scores)
     assert (weights >= 0).all()
@@ -78,7 +78,7 @@ def test_a_masked_key_has_no_effect(case):
 
 @for_maps
 def test_each_head_attends_with_its_own_slice_of_channels(case):
-    """Eq. 2: several heads are several attentions of d channels side by side."""
+    """Eq. 2: several heads are independent attentions of d channels each."""
     Q, K, V = queries_keys_values(case)
     whole, _ = reference.multi_head_attention(Q[0], K[0], V[0], case.heads)
     parts = [
@@ -97,7 +97,7 @@ def test_joining_heads_undoes_splitting_them(case):
 
 @for_maps
 def test_plain_attention_equals_the_reference(case):
-    """Eq. 1-3, the attention of the last stage."""
+    """Eq. 1-3, in the last stage."""
     layer, params = case.filled(MHSA(case.channels, case.heads))
     x = case.maps()
     assert_same(layer(torch.from_numpy(x)), stack(lambda image: reference.mhsa(image, params, case.heads), x), case)
@@ -105,7 +105,7 @@ def test_plain_attention_equals_the_reference(case):
 
 @for_maps
 def test_permuting_tokens_permutes_the_output(case):
-    """Eq. 1-3: permuting the tokens permutes the output, and that is all."""
+    """Eq. 1-3: attention ignores the order of tokens."""
     layer, _ = case.filled(MHSA(case.channels, case.heads))
     tokens = torch.from_numpy(case.maps()).flatten(1, 2).unsqueeze(1)  # (B, 1, HW, C), a map of one row
     order = torch.from_numpy(np.random.default_rng(case.seed).permutation(tokens.shape[2]))

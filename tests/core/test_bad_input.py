@@ -1,4 +1,4 @@
-"""Wrong input gets an error that says what was given, what was expected and what to do, before any work."""
+"""Wrong input raises an error, before any work, with what was given, what was expected and what to do."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_published_variants_accept_images_from_32_pixels(variant):
 
 
 def test_the_model_does_not_check_values():
-    """That would cost time on every forward pass; values are checked where data enters."""
+    """That would cost time in every forward pass; values are checked where data is read."""
     assert MODEL(torch.full((1, 3, 32, 32), torch.nan)).isnan().all()
 
 

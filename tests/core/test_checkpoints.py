@@ -1,4 +1,4 @@
-"""Weights in files: the authors' are recognised, ours come back as they were, and nothing is ever executed."""
+"""Weights in files: the authors' are recognised, ours keep every bit, and no file is ever executed."""
 
 import json
 import os
@@ -130,7 +130,7 @@ def test_integers_are_refused(tiny):
 
 
 class Payload:
-    """What a hostile pickle is made of."""
+    """A pickle that creates a folder when it is executed."""
 
     def __init__(self, proof: Path) -> None:
         self.proof = proof
@@ -144,7 +144,7 @@ def test_untrusted_pickles_are_never_executed(tiny, tmp_path):
     with pytest.raises(CheckpointError, match="holds more than tensors .*mkdir.*was not read. If you trust"):
         load_official(tmp_path / "hostile.pth")
     assert not (tmp_path / "executed").exists()
-    torch.load(tmp_path / "hostile.pth", weights_only=False)  # the control: the payload does work
+    torch.load(tmp_path / "hostile.pth", weights_only=False)  # the control: the payload works
     assert (tmp_path / "executed").exists()
 
 
@@ -270,6 +270,6 @@ def test_saving_is_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_parameters_by_name_are_reproducible():
-    """So that figures made years apart can be compared."""
+    """So that the figures in data/ stay valid."""
     assert parameter("patch_embed.0.bias", [16])[0].item() == pytest.approx(0.0, abs=0.5)
     assert torch.equal(parameter("a.weight", [3, 4]), parameter("a.weight", [3, 4]))
