@@ -604,7 +604,7 @@ def test_what_could_not_be_written_is_refused_before_the_data_is_opened(wrong, w
     if wrong.startswith("folder"):
         Path("taken" if wrong == "folder" else "taken.json").mkdir()
     elif wrong == "matplotlib":
-        monkeypatch.setattr("hatnet.cli.faithfulness.find_spec", lambda _: None)
+        monkeypatch.setattr("hatnet.cli.study.find_spec", lambda _: None)
     else:
         monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(ValueError, match=words):

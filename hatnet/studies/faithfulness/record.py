@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from hatnet.studies.common.records import read_record, write_record
+from hatnet.studies.common.records import RecordFormat
 from hatnet.studies.faithfulness.baselines import check_baselines
 from hatnet.studies.faithfulness.methods import METHODS, check_methods
 
-KIND, VERSION = "hatnet faithfulness", 1
 MEASURES = ("insertion", "deletion", "occlusion", "size")
 
 
@@ -119,19 +117,7 @@ def rounded(values: Sequence[float]) -> list[float]:
     return [round(float(value), 4) for value in values]
 
 
-LISTS = {"ends": End, "scores": Score, "likenesses": Likeness}  # in the file, an entry a line
-
-
-def write(record: Record, path: Path) -> None:
-    """Write a record whole or not at all."""
-    write_record(path, KIND, VERSION, record, LISTS)
-
-
-def read(path: Path) -> Record:
-    """Read a record.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is something else.
-    """
-    return read_record(path, KIND, VERSION, Record, Settings, LISTS)
+FORMAT = RecordFormat(
+    "hatnet faithfulness", 1, Record, Settings, lists={"ends": End, "scores": Score, "likenesses": Likeness}
+)
+read, write = FORMAT.read, FORMAT.write

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -21,7 +19,8 @@ from hatnet.data.transforms import for_testing
 from hatnet.equivalence import as_tested
 from hatnet.maps.maps import GIB, images_at_once
 from hatnet.network import HATNet
-from hatnet.studies.common.machine import cpu_model
+from hatnet.studies.common.machine import machine_details
+from hatnet.studies.common.records import timestamp
 from hatnet.studies.faithfulness.baselines import baseline
 from hatnet.studies.faithfulness.correlation import spearman
 from hatnet.studies.faithfulness.curves import area, curve, descending
@@ -65,7 +64,7 @@ def study(settings: Settings, source: Source, data: Split, step: Step = lambda _
             probabilities = torch.cat([trained(some).softmax(dim=1) for some in images.split(batch)])
         answers = probabilities.argmax(dim=1)
         record = Record(
-            datetime.now(UTC).isoformat(timespec="seconds"), machine(), 0.0, settings,
+            timestamp(), machine(), 0.0, settings,
             {name: source.about[name] for name in ("data", "epoch", "test_accuracy") if name in source.about},
             patches=over_patches(images[:1, 0], settings.patch).shape[1],
             right=round(float((answers == labels).float().mean()), 4),
@@ -277,12 +276,8 @@ def points(curves: Tensor) -> list[list[float]]:
 
 def machine() -> dict[str, str | int]:
     """What was computed on; no names of hosts or people."""
-    return {
-        "system": f"{platform.system()} {platform.machine()}",
-        "cpu": cpu_model(),
+    return machine_details() | {
         "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
         "numpy": np.__version__,
         "captum": version("captum") if find_spec("captum") else "none",
     }
