@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import TaskProgressColumn
 
-from hatnet.cli.console import console, require_used
+from hatnet.cli.console import console, progress_bar, require_used
+from hatnet.cli.study import require_figure, save_figure, show
 from hatnet.data import open_data
 from hatnet.device import usable_device, use_threads
 from hatnet.files import write_whole
@@ -58,10 +59,7 @@ def ablation(
         record: a kept record to print and draw instead of training.
     """
     given = dict(locals())
-    if figure is not None and figure.suffix != ".svg":
-        raise ValueError(f"the figure is an SVG: name it {figure.with_suffix('.svg').name}, not {figure.name}")
-    if figure is not None and not figure.parent.is_dir():
-        raise ValueError(f"no folder {figure.parent} to write {figure.name} to; create it first")
+    require_figure(figure, "ablation.svg")
     if record is not None:
         require_used(ablation, given, used=("figure",))
         _show(read(record), figure)
@@ -100,14 +98,7 @@ def ablation(
 @contextmanager
 def _watched(total: int, steps: int) -> Iterator[tuple[Watch, Callable[[str, int], None]]]:
     """A progress bar over all runs, a line a run, and a first Ctrl-C (or SIGTERM) that ends the work in order."""
-    columns = (
-        TextColumn("{task.description:22}"),
-        BarColumn(bar_width=20),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, speed_estimate_period=600) as bars:
+    with progress_bar(TaskProgressColumn(), label=22, width=20, averaged_over=600) as bars:
         task = bars.add_task("", total=total)
         begun = -1  # runs before this one
 
@@ -139,18 +130,12 @@ def _require_writable(folder: Path) -> None:
 
 
 def _show(record: Record, figure: Path | None) -> None:
-    console.print(tables.networks(record).rich())
-    if record.runs:
-        console.print(tables.results(record).rich())
-    for sentence in (*tables.findings(record), tables.facts(record)):
-        console.print(sentence)
+    show((tables.networks(record), tables.results(record)), (*tables.findings(record), tables.facts(record)))
     if figure is not None and record.runs:
         _draw(record, figure)
 
 
 def _draw(record: Record, figure: Path) -> None:
-    from hatnet.studies.ablation.draw import draw_record, save
+    from hatnet.studies.ablation.draw import draw_record
 
-    save(draw_record(record), figure)
-    console.print("The figure:")
-    print(figure.resolve())  # plainly, so that a long path is not broken
+    save_figure(draw_record(record), figure)

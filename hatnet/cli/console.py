@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from hatnet.complexity.summary import PAPER, Row, macs, peak, published_parameters, summarise
@@ -35,17 +43,24 @@ def require_used(command: Callable[..., None], given: Mapping[str, Any], used: C
         raise ValueError(f"--record shows what is already measured, so {', '.join(ignored)} can't be given with it")
 
 
+def progress_bar(*middle: ProgressColumn, label: int = 24, width: int = 40, averaged_over: float = 30.0) -> Progress:
+    """A progress bar that ends with the elapsed and the remaining time.
+
+    Args:
+        middle: columns between the bar and the times, such as a count or a percentage.
+        label: width of the task's description before the bar, in characters; 0 leaves it out.
+        width: of the bar, in characters.
+        averaged_over: seconds over which the speed is averaged to estimate the remaining time.
+    """
+    before = (TextColumn(f"{{task.description:{label}}}"),) if label else ()
+    columns = (*before, BarColumn(width), *middle, TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, speed_estimate_period=averaged_over)
+
+
 @contextmanager
 def progress(description: str, total: int | None = None) -> Iterator[Callable[[str], None]]:
-    """A bar that advances with each call of what it yields; `total` None where the length is not known."""
-    columns = (
-        TextColumn("{task.description:24}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as bars:
+    """A bar that advances by one with each call of the function it yields; `total` is None where it is unknown."""
+    with progress_bar(MofNCompleteColumn()) as bars:
         task = bars.add_task(description, total=total)
         yield lambda _: bars.advance(task)
         done = int(bars.tasks[task].completed)

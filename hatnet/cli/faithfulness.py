@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from importlib.util import find_spec
 from math import inf
 from pathlib import Path
 
 import torch
 
 from hatnet.cli.console import console, progress, require_used
+from hatnet.cli.study import require_matplotlib, require_writable, show
 from hatnet.data import open_data
 from hatnet.files import write_whole
 from hatnet.studies.faithfulness import tables
@@ -104,11 +103,8 @@ def faithfulness(
 
 
 def _show(record: Record) -> None:
-    for baseline in record.settings.baselines:
-        console.print(tables.scores(record, baseline).rich())
-    console.print(tables.randomisation(record).rich())
-    for sentence in (*tables.findings(record), tables.facts(record)):
-        console.print(sentence)
+    scores = (tables.scores(record, baseline) for baseline in record.settings.baselines)
+    show((*scores, tables.randomisation(record)), (*tables.findings(record), tables.facts(record)))
 
 
 def _draw(record: Record, out: Path) -> None:
@@ -124,19 +120,13 @@ def _draw(record: Record, out: Path) -> None:
 
 def _require_writable(out: Path, suffixes: tuple[str, ...], given: Path | None) -> None:
     """Raise a ValueError where files can't be written, or drawn, after all the work; `given` is not to be lost."""
-    if not out.parent.is_dir():
-        raise ValueError(f"no folder {out.parent} to write {out.name} to; create it first")
-    if out.is_dir():
-        raise ValueError(f"{out} is a folder; give --out a name in it, such as {out / 'faithfulness'}")
-    if not os.access(out.parent, os.W_OK):
-        raise ValueError(f"nothing may be written to the folder {out.parent.resolve()}; give --out another one")
+    require_writable("--out", out, "faithfulness")
     for path in (_named(out, suffix) for suffix in suffixes):
         if path.is_dir():
             raise ValueError(f"{path} is a folder; give --out another name")
         if given is not None and path.resolve() == given.resolve():
             raise ValueError(f"{path} would be overwritten by what is made of it; give --out another name")
-    if find_spec("matplotlib") is None:
-        raise ValueError("the figures need matplotlib: python -m pip install 'hatnet[faithfulness]'")
+    require_matplotlib()
 
 
 def _named(out: Path, suffix: str) -> Path:

@@ -27,7 +27,8 @@ from hatnet.studies.scaling import (
     valley,
     write,
 )
-from hatnet.studies.scaling.fit import crossings, quartiles, rate
+from hatnet.studies.common.statistics import quartiles
+from hatnet.studies.scaling.fit import crossings, rate
 from hatnet.studies.scaling.measurement import Bench, schedule
 from hatnet.studies.scaling.modules import CLASSIFICATION
 from hatnet.studies.scaling.tables import dense_macs, formula_crossing
@@ -293,7 +294,7 @@ def test_a_file_that_is_no_record_is_refused(tmp_path):
         read(tmp_path / "none.json")
     for content in ("{", "[]", '{"kind": "something else"}', '{"kind": "hatnet scaling", "version": 1}'):
         (tmp_path / "other.json").write_text(content)
-        with pytest.raises(ValueError, match=r"is no (whole )?record of hatnet scaling"):
+        with pytest.raises(ValueError, match=r"is not a (complete )?record of hatnet scaling"):
             read(tmp_path / "other.json")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -15,8 +14,8 @@ from hatnet.data import Split
 from hatnet.studies.ablation.arms import ARMS, check_arms
 from hatnet.studies.ablation.network import build, builder
 from hatnet.studies.ablation.record import Network, Record, Run, Settings, Times, differences, read, write
-from hatnet.studies.scaling import measurement as scaling
-from hatnet.studies.scaling import record as scaling_record
+from hatnet.studies.common.machine import machine_details
+from hatnet.studies.common.records import timestamp
 from hatnet.training import Training, Watch, World
 from hatnet.training.loop import precision_of
 
@@ -46,7 +45,7 @@ class Ablation:
             if different:
                 raise ValueError(f"{self.path} is of another ablation; give another --out:\n" + "\n".join(different))
         else:
-            self.record = Record(_now(), here, settings, [])
+            self.record = Record(timestamp(), here, settings, [])
 
     @property
     def missing(self) -> list[tuple[str, int]]:
@@ -96,7 +95,7 @@ class Ablation:
         accuracy = [round(row["test_accuracy"], 6) for row in rows]
         loss = [round(row["train_loss"], 5) for row in rows]
         seconds = round(sum(row["seconds"] for row in rows), 1)
-        self.record.runs.append(Run(arm, seed, accuracy, loss, seconds, _now()))
+        self.record.runs.append(Run(arm, seed, accuracy, loss, seconds, timestamp()))
         write(self.record, self.path)
         for file in folder.glob("*.safetensors"):
             file.unlink()
@@ -168,14 +167,13 @@ def machine(device: torch.device) -> dict[str, str | int]:
     """What the runs stand on; no names of hosts or people."""
     import torchvision
 
-    facts = scaling.machine(scaling_record.Settings(device=str(device)))
-    return facts | {"torchvision": torchvision.__version__, "device": device.type, "threads": torch.get_num_threads()}
+    return machine_details(device) | {
+        "torchvision": torchvision.__version__,
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+    }
 
 
 def _synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -10,10 +10,8 @@ from typing import Literal
 from hatnet.config import nearest
 from hatnet.studies.ablation.arms import ARMS, check_arms
 from hatnet.studies.ablation.matching import Fitted, fit
-from hatnet.studies.common.records import read_record, write_record
+from hatnet.studies.common.records import RecordFormat
 from hatnet.training.recipes import Recipe
-
-KIND, VERSION = "hatnet ablation", 1
 
 
 @dataclass(frozen=True)
@@ -148,12 +146,8 @@ class Record:
         return {run.seed: run.accuracy[-1] for run in sorted(self.runs, key=lambda run: run.seed) if run.arm == arm}
 
 
-LISTS = {"networks": Network, "runs": Run, "times": Times}  # in the file, an entry a line
-
-
-def write(record: Record, path: Path) -> None:
-    """Write a record whole or not at all."""
-    write_record(path, KIND, VERSION, record, LISTS)
+FORMAT = RecordFormat("hatnet ablation", 1, Record, Settings, lists={"networks": Network, "runs": Run, "times": Times})
+write = FORMAT.write
 
 
 def read(path: Path) -> Record:
@@ -163,7 +157,7 @@ def read(path: Path) -> Record:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is something else, or holds an arm that is not known.
     """
-    record = read_record(path, KIND, VERSION, Record, Settings, LISTS)
+    record = FORMAT.read(path)
     for network in record.networks:
         check_arms([network.arm])
     return record

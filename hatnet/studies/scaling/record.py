@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from hatnet.studies.common.records import read_record, write_record
+from hatnet.studies.common.records import RecordFormat
 from hatnet.studies.common.statistics import Quartiles, quartiles
 from hatnet.studies.scaling.fit import Duel, Exponent, fit_exponent, rate
 from hatnet.studies.scaling.modules import DIVISORS, NAMES, Contender, check_names, contenders
 
 SMALLEST, LARGEST = 32, 4096  # sides of an image in pixels
 DTYPES = ("float64", "float32", "bfloat16", "float16")
-KIND, VERSION = "hatnet scaling", 1
 
 
 @dataclass(frozen=True)
@@ -150,19 +148,5 @@ class Record:
         return quartiles(spreads) if spreads else None
 
 
-LISTS = {"points": Point}  # in the file, an entry a line
-
-
-def write(record: Record, path: Path) -> None:
-    """Write a record whole or not at all."""
-    write_record(path, KIND, VERSION, record, LISTS)
-
-
-def read(path: Path) -> Record:
-    """Read a record.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is something else.
-    """
-    return read_record(path, KIND, VERSION, Record, Settings, LISTS)
+FORMAT = RecordFormat("hatnet scaling", 1, Record, Settings, lists={"points": Point})
+read, write = FORMAT.read, FORMAT.write
