@@ -25,7 +25,7 @@ LINES: dict[str, Line] = {"attention": "-", "gradient": "-.", "control": "--"}
 MEASURES = {
     "insertion": "area of insertion\nhigh is good",
     "deletion": "area of deletion\nlow is good",
-    "occlusion": "rank correlation with the\nfall of the logit",
+    "occlusion": "rank correlation with the\ndrop of the logit",
     "size": "rank correlation with the\nlogit's absolute change",
 }
 WITH_BANDS = ("class-map", "gradient-input", "random")  # bands for all methods would hide each other

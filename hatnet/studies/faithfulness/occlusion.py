@@ -22,7 +22,6 @@ def occlusion(logit: Output, images: Tensor, baselines: Tensor, patch: int) -> T
     whole = logit(images)
     one = torch.eye(patches, dtype=torch.bool)
     drops = [
-        whole - logit(replace_patches(images, baselines, one[p].expand(len(images), -1), patch))
-        for p in range(patches)
+        whole - logit(replace_patches(images, baselines, one[p].expand(len(images), -1), patch)) for p in range(patches)
     ]
     return torch.stack(drops, dim=1)

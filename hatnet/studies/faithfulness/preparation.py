@@ -63,7 +63,7 @@ def batch_size(settings: Settings, source: Source, memory_limit: int) -> int:
 
 
 def prepare_images(settings: Settings, source: Source, data: Split) -> tuple[Tensor, Tensor]:
-    """Prepare the first test images of every class as `hatnet evaluate` does: (B, C_in, H, W), and their labels (B,)."""
+    """Prepare the first test images of each class as `hatnet evaluate` does: (B, C_in, H, W), and their labels (B,)."""
     indices, recipe = balanced(data.test.labels, settings.images // len(data.classes)), _testing_recipe(source)
     images = (data.test.image(int(index)) for index in indices)
     if recipe.crop_padding is None:

@@ -46,11 +46,14 @@ def improvement(score: Score, other: Score, measure: str) -> Interval:
 
 def mean_score(scores: Sequence[Score]) -> Score:
     """Average every measure over several networks, for each image. The curves are those of the first network."""
-    means = {
-        measure: [fmean(image) for image in zip(*(getattr(score, measure) for score in scores), strict=True)]
-        for measure in MEASURES
-    }
-    return replace(scores[0], weights="untrained", **means)
+
+    def mean(measure: str) -> list[float]:
+        return [fmean(image) for image in zip(*(getattr(score, measure) for score in scores), strict=True)]
+
+    insertion, deletion, occlusion, size = map(mean, MEASURES)
+    return replace(
+        scores[0], weights="untrained", insertion=insertion, deletion=deletion, occlusion=occlusion, size=size
+    )
 
 
 def verdicts(score: Score, other: Score) -> dict[str, int]:

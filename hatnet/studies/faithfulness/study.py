@@ -83,9 +83,7 @@ def count_steps(settings: Settings) -> int:
     return len(settings.baselines) * (1 + len(settings.methods)) + settings.untrained * with_network
 
 
-def _score_method(
-    method: str, scorer: Scorer, untrained: Sequence[HATNet], record: Record, step: Step
-) -> None:
+def _score_method(method: str, scorer: Scorer, untrained: Sequence[HATNet], record: Record, step: Step) -> None:
     """Score one kind of map of the trained network; for the first baseline, also of the untrained networks."""
     draws = scorer.settings.random_maps if method == "random" else 1
     maps = [scorer.maps(method, scorer.model) for _ in range(draws)]

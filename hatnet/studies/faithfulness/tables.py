@@ -12,7 +12,7 @@ CONTROLS = {"random": "random", "brightness": "image"}  # methods to compare wit
 
 # The verdicts on insertion and deletion against random maps, in words.
 CURVES = {
-    (1, 1): "Better by both",
+    (1, 1): "better by both",
     (1, 0): "better by insertion alone",
     (0, 1): "better by deletion alone",
     (0, 0): "no significant difference",
@@ -42,7 +42,7 @@ def scores(record: Record, baseline: str) -> Grid:
             cells[MEASURES.index("occlusion")] = "1"
         against = ["-" if control is score else _signs(score, control) for control in controls]
         rows.append((title(method), *cells, *against))
-    columns = ("map", "insertion\nhigh", "deletion\nlow", "occlusion\nfall", "occlusion\nsize")
+    columns = ("map", "insertion\nhigh", "deletion\nlow", "occlusion\ndrop", "occlusion\nsize")
     against_columns = (f"against\n{CONTROLS[control.method]}" for control in controls)
     return Grid(f"Baseline: {BASELINES[baseline]}", (*columns, *against_columns), tuple(rows))
 
@@ -129,8 +129,10 @@ def _against_random(record: Record, baseline: str) -> str:
         if score is not None and score is not random:
             found = verdicts(score, random)
             groups[CURVES[found["insertion"], found["deletion"]]].append(title(method))
-    words = "; ".join(f"{words}: {', '.join(names)}" for words, names in groups.items() if names)
-    return f"Against random maps, baseline {baseline}, by insertion and deletion. {words}."
+    listed = "; ".join(f"{words}: {', '.join(names)}" for words, names in groups.items() if names)
+    return (
+        f"Maps against random maps, by insertion and deletion, baseline {baseline}. {listed[:1].upper()}{listed[1:]}."
+    )
 
 
 def _interval(values: list[float], signed: bool) -> str:
@@ -149,5 +151,5 @@ def _gain(trained: Score, untrained: list[Score], measure: str) -> str:
 
 
 def _signs(score: Score, control: Score) -> str:
-    """One sign per measure: + for better, − for worse, o for no significant difference."""  # noqa: RUF002
+    """One sign per measure: + for better, − for worse, o for no significant difference."""
     return "".join({1: "+", 0: "o", -1: "−"}[sign] for sign in verdicts(score, control).values())  # noqa: RUF001

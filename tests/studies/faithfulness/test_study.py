@@ -107,7 +107,9 @@ def test_photos_of_many_sizes_are_prepared_as_for_evaluation(photos):
 
 def test_short_memory_gives_smaller_batches_and_the_same_scores(photos):
     source, data = photos
-    settings = Settings(images=4, methods=("class-map", "gradient"), baselines=("mean",), patch=16, steps=2, untrained=1)
+    settings = Settings(
+        images=4, methods=("class-map", "gradient"), baselines=("mean",), patch=16, steps=2, untrained=1
+    )
     one = next(limit for limit in (2**power for power in range(40)) if fits(settings, source, limit))
     assert batch_size(settings, source, one) == 1
     assert batch_size(settings, source, 8 * one) in (6, 12)  # LARGEST_BATCH is halved to 25, 12, 6
