@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +33,22 @@ console = Console(highlight=False)
 
 
 def require_used(command: Callable[..., None], given: Mapping[str, Any], used: Collection[str]) -> None:
-    """Raise a ValueError for arguments that a command with `--record` ignores, where they are not the defaults."""
-    known = signature(command).parameters
+    """Raise a ValueError for options that a command with `--record` would ignore.
+
+    Args:
+        command: the function; its signature holds the defaults.
+        given: its arguments; the fields of a dataclass count as options.
+        used: the options that `--record` does use.
+    """
+    defaults = {name: parameter.default for name, parameter in signature(command).parameters.items()}
+    values = dict(given)
+    for settings in [value for value in given.values() if is_dataclass(value)]:
+        defaults |= {field.name: field.default for field in fields(settings)}
+        values |= vars(settings)
     ignored = [
         f"--{name.replace('_', '-')}"
-        for name, value in given.items()
-        if name not in ("record", *used) and value != known[name].default
+        for name, value in values.items()
+        if name not in ("record", *used) and not is_dataclass(value) and value != defaults[name]
     ]
     if ignored:
         raise ValueError(f"--record shows what is already measured, so {', '.join(ignored)} can't be given with it")

@@ -12,30 +12,30 @@ about these.
 
 from __future__ import annotations
 
-from hatnet.complexity.attention import windows
+from hatnet.complexity.attention import window_tokens_and_pairs
 from hatnet.complexity.cost import Cost, ceil_div, check_sizes
 from hatnet.complexity.network import stem_sizes
 from hatnet.config import HATNetConfig, Stage, StageLayout
 
 
 def inference_memory(config: HATNetConfig, height: int, width: int, batch: int = 1) -> int:
-    """The most elements alive at once in a forward pass without gradients: the peak, over the parts, of `live`.
+    """The most elements alive at once in a forward pass without gradients: the peak, over the parts, of `inference_memory_by_part`.
 
     >>> from hatnet.config import VARIANTS
     >>> inference_memory(VARIANTS["tiny"], 224, 224) * 4 / 1e6  # MB in float32
     16.859136
     """
-    return max(live(config, height, width, batch).values())
+    return max(inference_memory_by_part(config, height, width, batch).values())
 
 
 def training_memory(config: HATNetConfig, height: int, width: int, batch: int = 1) -> int:
-    """The elements kept for the backward pass: the sum, over the parts, of `saved`.
+    """The elements kept for the backward pass: the sum, over the parts, of `training_memory_by_part`.
 
     >>> from hatnet.config import VARIANTS
     >>> training_memory(VARIANTS["tiny"], 224, 224, batch=2) == 2 * training_memory(VARIANTS["tiny"], 224, 224)
     True
     """
-    return sum(saved(config, height, width, batch).values())
+    return sum(training_memory_by_part(config, height, width, batch).values())
 
 
 def attention_weights(cost: Cost, C: int, heads: int) -> int:
@@ -49,7 +49,7 @@ def attention_weights(cost: Cost, C: int, heads: int) -> int:
     return sum(count for term, count in cost.macs.items() if term.endswith("^T")) // C * heads
 
 
-def live(config: HATNetConfig, height: int, width: int, batch: int = 1) -> dict[str, int]:
+def inference_memory_by_part(config: HATNetConfig, height: int, width: int, batch: int = 1) -> dict[str, int]:
     """The most elements alive at once while each part runs in inference, those held for others included.
 
     Parts are `stem`, `stages.0`, `stages.1`, ... Held are the image and, for dense tasks, the outputs of all stages
@@ -71,8 +71,8 @@ def live(config: HATNetConfig, height: int, width: int, batch: int = 1) -> dict[
     return {part: batch * peak for part, peak in peaks.items()}
 
 
-def saved(config: HATNetConfig, height: int, width: int, batch: int = 1) -> dict[str, int]:
-    """The elements each part keeps for the backward pass, by the parts' names in `network`."""
+def training_memory_by_part(config: HATNetConfig, height: int, width: int, batch: int = 1) -> dict[str, int]:
+    """The elements each part keeps for the backward pass, by the parts' names in `network_costs`."""
     check_sizes(height=height, width=width, batch=batch)
     (H1, W1), _ = stem_sizes(config, height, width)
     # The image; conv1, normalised, scaled, SiLU.
@@ -97,7 +97,7 @@ def _attention_saved(stage: Stage, layout: StageLayout) -> int:
     X = H * W * C
     if stage.grid_size is None or stage.pool_size is None:
         return 7 * X + heads * H * W  # X, normalised, scaled; Q, K, V; A; and a number a query and head
-    tokens, _ = windows(H, W, stage.grid_size, padded=True)
+    tokens, _ = window_tokens_and_pairs(H, W, stage.grid_size, padded=True)
     merged = ceil_div(H, stage.pool_size) * ceil_div(W, stage.pool_size)
     near = 2 * X + 5 * tokens * C + heads * tokens  # X, normalised; X1; Q1, K1, V1; A1 in windows
     near += 3 * X  # A1 + X, normalised, scaled
@@ -112,7 +112,7 @@ def _attention_live(stage: Stage, layout: StageLayout) -> int:
     if stage.grid_size is None or stage.pool_size is None:
         return 6 * X  # normed; Q, K, V; A; A W^p
     G1, G2 = stage.grid_size, stage.pool_size
-    tokens, _ = windows(H, W, G1, padded=True)
+    tokens, _ = window_tokens_and_pairs(H, W, G1, padded=True)
     X1 = tokens * C
     merged = ceil_div(H, G2) * ceil_div(W, G2) * C
     cut = G1 < W and min(G1, H) > 1  # else the windows lie in memory as the map does, and cutting is a view

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from hatnet.complexity.attention import h_mhsa, mhsa
+from hatnet.complexity.attention import h_mhsa_cost, mhsa_cost
 from hatnet.complexity.cost import Cost, add, ceil_div, check_sizes
 from hatnet.config import HATNetConfig, Stage, StageLayout
 
@@ -24,7 +24,7 @@ class Part:
         return None if self.layout is None else int(self.name.split(".")[1])
 
 
-def network(config: HATNetConfig, height: int, width: int, padded: bool = False) -> list[Part]:
+def network_costs(config: HATNetConfig, height: int, width: int, padded: bool = False) -> list[Part]:
     """Every module and its cost, in the order of computation.
 
     Args:
@@ -37,7 +37,7 @@ def network(config: HATNetConfig, height: int, width: int, padded: bool = False)
         ValueError: if a side is no whole number, or less than `config.min_image_size`.
 
     >>> from hatnet.config import VARIANTS
-    >>> cost = total(network(VARIANTS["tiny"], 224, 224))
+    >>> cost = total(network_costs(VARIANTS["tiny"], 224, 224))
     >>> cost.projection_macs, cost.total_macs, cost.parameters
     (1969741824, 2128134912, 12650152)
     """
@@ -65,8 +65,8 @@ def attention(stage: Stage, layout: StageLayout, padded: bool = False) -> Cost:
     """The attention of a block: hierarchical, or plain in the last stage."""
     H, W = layout.map
     if stage.grid_size is None or stage.pool_size is None:
-        return mhsa(H, W, stage.channels)
-    return h_mhsa(H, W, stage.channels, stage.grid_size, stage.pool_size, padded)
+        return mhsa_cost(H, W, stage.channels)
+    return h_mhsa_cost(H, W, stage.channels, stage.grid_size, stage.pool_size, padded)
 
 
 def stem_sizes(config: HATNetConfig, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:

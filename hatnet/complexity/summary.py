@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from hatnet.complexity import network, total
-from hatnet.complexity.memory import live, saved
+from hatnet.complexity import network_costs, total
+from hatnet.complexity.memory import inference_memory_by_part, training_memory_by_part
 from hatnet.config import HATNetConfig, Stage, StageLayout
 from hatnet.network import HATNet
 from hatnet.weights.official import PUBLISHED, unused_shapes
@@ -48,8 +48,8 @@ def summarise(config: HATNetConfig, height: int = 224, width: int = 224) -> list
     with torch.device("meta"):
         model = HATNet(config)
 
-    parts = network(config, height, width)
-    alive, kept = live(config, height, width), saved(config, height, width)
+    parts = network_costs(config, height, width)
+    alive, kept = inference_memory_by_part(config, height, width), training_memory_by_part(config, height, width)
 
     def row(name: str, part: torch.nn.Module, layout: StageLayout | None = None, stage: Stage | None = None) -> Row:
         below = [part for part in parts if f"{part.name}.".startswith(f"{name}.")]

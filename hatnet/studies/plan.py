@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from math import ceil, inf
 
-from hatnet.complexity import network, total, training_memory
+from hatnet.complexity import network_costs, total, training_memory
 from hatnet.training.recipes import Recipe, get_recipe
 from hatnet.training.sampling import Order
 
@@ -120,7 +120,7 @@ def plan(
     slices, config = order.share(given.gpus), recipe.config(classes, channels)
     mine = slices * recipe.slice_size  # images of a step on one GPU
 
-    cost = total(network(config, recipe.image_size, recipe.image_size))
+    cost = total(network_costs(config, recipe.image_size, recipe.image_size))
     flops = 2 * cost.total_macs * (1 + given.backward)  # a MAC is two FLOP
     kept = training_memory(config, recipe.image_size, recipe.image_size) * given.element_bytes
     sent = 2 * (given.gpus - 1) / given.gpus * 4 * cost.parameters  # around a ring, in float32

@@ -17,8 +17,8 @@ from hatnet.device import full_precision
 from hatnet.equivalence import TOLERANCES, compare, relative_error
 from hatnet.hierarchical_attention import HMHSA
 from hatnet.maps import explicit_attention
+from hatnet.relatives import ATTENTIONS
 from hatnet.studies.ablation import ARMS, build, fit
-from hatnet.studies.scaling.modules import NAMES, contenders
 from tests.cases import MUST_HIT, NETWORK_MUST_HIT, also, map_cases, stack
 from tests.comparing import assert_agree, assert_same
 
@@ -115,9 +115,9 @@ def test_networks_stay_on_one_device(case, training, around):
         assert on_a_fake_gpu(model, 2, 3, case.height, case.width) == "cuda"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ATTENTIONS)
 def test_the_attention_of_relatives_stays_on_one_device(name):
-    assert on_a_fake_gpu(contenders([name], 1, C=32, heads=2)[name].build(), 2, 13, 18, 32) == "cuda"
+    assert on_a_fake_gpu(ATTENTIONS[name].at(1, C=32, heads=2).build(), 2, 13, 18, 32) == "cuda"
 
 
 @pytest.mark.parametrize("arm", ARMS)

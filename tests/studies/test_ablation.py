@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hatnet.cli.ablation import ablation
 from hatnet.cli.main import main
-from hatnet.complexity import mhsa, network, total
+from hatnet.complexity import mhsa_cost, network_costs, total
 from hatnet.data import ImageTensor, Split, open_data
 from hatnet.layers import GroupNorm
 from hatnet.studies.ablation import ARMS, MATCHED, Record, Settings, build, fit, read, write
@@ -70,7 +70,7 @@ def test_counted_macs_are_those_a_counter_sees(arm):
 def test_h_mhsa_keeps_the_widths_of_its_configuration_and_is_the_project_s_own_network():
     fitted = fit(ARMS[BASE])
     assert fitted.widths == tuple(stage.expansion * stage.channels for stage in CONFIG.stages)
-    assert fitted.cost == total(network(CONFIG, 28, 28))
+    assert fitted.cost == total(network_costs(CONFIG, 28, 28))
 
 
 @pytest.mark.parametrize("arm", [name for name in ARMS if name not in MATCHED])
@@ -112,7 +112,7 @@ def test_the_last_stage_keeps_plain_attention(arm):
     """As in Table 5 of the paper, which changes the stages before it."""
     fitted = fit(ARMS[arm])
     cost = {part.name: part.cost for part in parts(ARMS[arm], fitted.config, 28, fitted.widths)}
-    assert cost["stages.2.blocks.0.attention"] == mhsa(4, 4, 64)
+    assert cost["stages.2.blocks.0.attention"] == mhsa_cost(4, 4, 64)
 
 
 # --- Who sees whom ---------------------------------------------------------------------------------------------------
@@ -440,11 +440,11 @@ def test_what_the_page_says_of_g1_and_g2_at_their_own_cost_is_in_its_record():
 
 
 def test_figures_and_tables_of_the_page_are_those_of_the_kept_record(tmp_path):
-    """`python -m hatnet.studies.ablation` makes them."""
+    """`python -m builder.measurements` makes them."""
     pytest.importorskip("matplotlib")
-    from hatnet.studies.ablation.__main__ import make
+    from builder.measurements import make_ablation
 
-    for path in make(DOCS, tmp_path):
+    for path in make_ablation(DOCS, tmp_path):
         kept = DOCS / "measurements" / path.name
         if path.suffix == ".svg":
             assert_same_picture(path, kept)

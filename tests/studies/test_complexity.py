@@ -22,14 +22,14 @@ from hatnet.complexity import (
     Part,
     equation_5,
     equation_15,
-    h_mhsa,
-    mhsa,
-    network,
-    pvt,
-    pvt_v2_linear,
-    swin,
+    h_mhsa_cost,
+    mhsa_cost,
+    network_costs,
+    pvt_cost,
+    pvt_v2_linear_cost,
+    swin_cost,
     total,
-    twins,
+    twins_cost,
 )
 from hatnet.config import VARIANTS
 from hatnet.equivalence import relative_error, to_numpy
@@ -49,7 +49,7 @@ KNOWN = {
 @pytest.mark.parametrize("variant", KNOWN)
 def test_the_published_variants_cost_what_is_known(variant):
     """Table 2: its figures are the counts without the products of attention, but for the last digit of Large."""
-    cost = total(network(VARIANTS[variant], 224, 224))
+    cost = total(network_costs(VARIANTS[variant], 224, 224))
     without, together, printed = KNOWN[variant]
     assert (cost.projection_macs, cost.total_macs) == (without, together)
     assert cost.attention_macs == together - without
@@ -59,7 +59,7 @@ def test_the_published_variants_cost_what_is_known(variant):
 @given(C=st.integers(1, 400), H=st.integers(1, 100), W=st.integers(1, 100))
 def test_equation_5_is_plain_attention_without_its_output_projection(C, H, W):
     """Eq. 5 leaves out W^p."""
-    cost = mhsa(H, W, C)
+    cost = mhsa_cost(H, W, C)
     assert cost.total_macs - cost.macs["Wp"] == equation_5(H, W, C)
 
 
@@ -69,9 +69,9 @@ def test_equation_5_is_plain_attention_without_its_output_projection(C, H, W):
 def test_equation_15_is_h_mhsa_without_its_output_projection(C, G1, G2, rows, columns):
     """Eq. 15 leaves out W^p, too; it holds where G1 and G2 divide the map."""
     H, W = rows * G1 * G2, columns * G1 * G2
-    cost = h_mhsa(H, W, C, G1, G2)
+    cost = h_mhsa_cost(H, W, C, G1, G2)
     assert cost.total_macs - cost.macs["Wp"] == equation_15(H, W, C, G1, G2)
-    assert cost == h_mhsa(H, W, C, G1, G2, padded=True)
+    assert cost == h_mhsa_cost(H, W, C, G1, G2, padded=True)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_h_mhsa_is_cheaper_on_large_maps_and_dearer_on_small_ones(H, C, G1, G2, 
     """Eq. 5 over Eq. 15: stages 2, 3 and 4 of Small (paper's numbers) at 224, and stage 2 at 512 with G2 = 16."""
     ratio = equation_5(H, H, C) / equation_15(H, H, C, G1, G2)
     assert ratio == pytest.approx(times, abs=0.5 if times > 50 else 0.05 if times > 1 else 0.005)
-    plain, hierarchical = mhsa(H, H, C), h_mhsa(H, H, C, G1, G2)
+    plain, hierarchical = mhsa_cost(H, H, C), h_mhsa_cost(H, H, C, G1, G2)
     assert (plain.total_macs > hierarchical.total_macs) == (times > 1)  # W^p on both sides changes no verdict
 
 
@@ -152,27 +152,27 @@ class Kind:
 
 KINDS = {
     "MHSA": Kind(
-        lambda case: MHSA(case.channels, case.heads), lambda case: mhsa(case.height, case.width, case.channels)
+        lambda case: MHSA(case.channels, case.heads), lambda case: mhsa_cost(case.height, case.width, case.channels)
     ),
     "H-MHSA": Kind(
         lambda case: HMHSA(case.channels, case.heads, case.grid_size, case.pool_size),
-        lambda case: h_mhsa(case.height, case.width, case.channels, case.grid_size, case.pool_size, padded=True),
+        lambda case: h_mhsa_cost(case.height, case.width, case.channels, case.grid_size, case.pool_size, padded=True),
     ),
     "Swin": Kind(
         lambda case: SwinAttention(case.channels, case.heads, case.grid_size, case.seed % case.grid_size),
-        lambda case: swin(case.height, case.width, case.channels, case.grid_size, case.heads, padded=True),
+        lambda case: swin_cost(case.height, case.width, case.channels, case.grid_size, case.heads, padded=True),
     ),
     "PVT": Kind(
         lambda case: PVTAttention(case.channels, case.heads, case.pool_size),
-        lambda case: pvt(case.height, case.width, case.channels, case.pool_size),
+        lambda case: pvt_cost(case.height, case.width, case.channels, case.pool_size),
     ),
     "PVTv2": Kind(
         lambda case: PVTv2LinearAttention(case.channels, case.heads, case.pool_size),
-        lambda case: pvt_v2_linear(case.height, case.width, case.channels, case.pool_size),
+        lambda case: pvt_v2_linear_cost(case.height, case.width, case.channels, case.pool_size),
     ),
     "Twins": Kind(
         lambda case: TwinsAttention(case.channels, case.heads, case.grid_size, case.pool_size),
-        lambda case: twins(case.height, case.width, case.channels, case.grid_size, case.pool_size, padded=True),
+        lambda case: twins_cost(case.height, case.width, case.channels, case.grid_size, case.pool_size, padded=True),
     ),
 }
 
@@ -194,7 +194,7 @@ def test_plain_attention_costs_what_numpy_counts(case):
     H, W, C, heads = drawn(case)
     _, params = case.filled(MHSA(C, heads))
     got = numpy_macs(lambda x, params: reference.mhsa(x, params, heads), case.maps()[0], params)
-    assert got == split(mhsa(H, W, C)), case
+    assert got == split(mhsa_cost(H, W, C)), case
 
 
 @also(MUST_HIT)
@@ -204,7 +204,7 @@ def test_h_mhsa_costs_what_numpy_counts(case):
     (H, W, C, heads), G1, G2 = drawn(case), case.grid_size, case.pool_size
     _, params = case.filled(HMHSA(C, heads, G1, G2))
     got = numpy_macs(lambda x, params: reference.h_mhsa(x, params, heads, G1, G2), case.maps()[0], params)
-    assert got == split(h_mhsa(H, W, C, G1, G2)), case
+    assert got == split(h_mhsa_cost(H, W, C, G1, G2)), case
 
 
 @also(MUST_HIT)
@@ -212,19 +212,19 @@ def test_h_mhsa_costs_what_numpy_counts(case):
 def test_swin_and_twins_cost_what_h_mhsa_and_pvt_have_counted(case):
     """Without padding, too: their windows are those of H-MHSA, and the far half of Twins is PVT."""
     (H, W, C, heads), G1, G2 = drawn(case), case.grid_size, case.pool_size
-    counted = h_mhsa(H, W, C, G1, G2).macs
+    counted = h_mhsa_cost(H, W, C, G1, G2).macs
     near = [counted[term] for term in ("W1q W1k W1v", "Q1 K1^T", "softmax V1", "Wp")]
-    far = pvt(H, W, C, G2)
-    assert list(swin(H, W, C, G1, heads).macs.values()) == near
-    assert list(twins(H, W, C, G1, G2).macs.values()) == near + list(far.macs.values())
-    assert twins(H, W, C, G1, G2).attention_macs == swin(H, W, C, G1).attention_macs + far.attention_macs
+    far = pvt_cost(H, W, C, G2)
+    assert list(swin_cost(H, W, C, G1, heads).macs.values()) == near
+    assert list(twins_cost(H, W, C, G1, G2).macs.values()) == near + list(far.macs.values())
+    assert twins_cost(H, W, C, G1, G2).attention_macs == swin_cost(H, W, C, G1).attention_macs + far.attention_macs
 
 
 @also(NETWORK_MUST_HIT)
 @given(case=network_cases())
 def test_every_part_of_a_network_costs_what_pytorch_counts(case):
     """Any configuration and image size, part by part, padding included; and the parameters of each part."""
-    model, parts = case.model().float(), network(case.config, case.height, case.width, padded=True)
+    model, parts = case.model().float(), network_costs(case.config, case.height, case.width, padded=True)
     got = torch_macs(model, case.images().float())
     for part in parts:
         assert got[f"HATNet.{part.name}"] == tuple(case.batch * macs for macs in split(part.cost)), (part.name, case)
@@ -242,7 +242,7 @@ def test_a_network_costs_what_numpy_counts(case):
         case.images()[0].numpy(),
         to_numpy(case.model()),
     )
-    assert got == split(total(network(case.config, case.height, case.width))), case
+    assert got == split(total(network_costs(case.config, case.height, case.width))), case
 
 
 def test_the_counters_see_everything():
@@ -261,13 +261,15 @@ def test_padding_costs_nothing_where_windows_divide_and_something_where_they_do_
     """At 224 both forms agree; at 800 x 1333 PyTorch computes more than the tokens need."""
     for config in VARIANTS.values():
         side = 224 if config.name != "micro" else 32
-        assert network(config, side, side) == network(config, side, side, padded=True)
-    needed, run = (total(network(VARIANTS["tiny"], 800, 1333, padded=padded)).total_macs for padded in (False, True))
+        assert network_costs(config, side, side) == network_costs(config, side, side, padded=True)
+    needed, run = (
+        total(network_costs(VARIANTS["tiny"], 800, 1333, padded=padded)).total_macs for padded in (False, True)
+    )
     assert needed < run < 1.1 * needed
 
 
 def test_parts_are_in_the_order_of_computation_with_their_stage():
-    parts = network(VARIANTS["tiny"], 224, 224)
+    parts = network_costs(VARIANTS["tiny"], 224, 224)
     names = [part.name for part in parts]
     assert names[:3] == ["stem", "stages.0.blocks.0.attention", "stages.0.blocks.0.mlp"]
     assert names[5] == "stages.1.downsample"
@@ -279,20 +281,20 @@ def test_parts_are_in_the_order_of_computation_with_their_stage():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: mhsa(0, 7, 64), "H=0 must be a whole number of at least 1"),
-        (lambda: mhsa(7, 7.0, 64), "W=7.0 must be a whole number"),
-        (lambda: h_mhsa(14, 14, 64, G1=-7, G2=2), "G1=-7 must be a whole number"),
-        (lambda: h_mhsa(14, 14, 64, G1=7, G2=True), "G2=True must be a whole number"),
-        (lambda: swin(14, 14, 64, window=0), "window=0 must be"),
-        (lambda: swin(14, 14, 64, window=7, heads=0), "heads=0 must be"),
-        (lambda: pvt(14, 14, 64, reduction=0), "reduction=0 must be"),
-        (lambda: pvt_v2_linear(14, 14, 64, pooled=0), "pooled=0 must be"),
-        (lambda: twins(14, 14, 64, window=7, reduction="2"), "reduction='2' must be"),
+        (lambda: mhsa_cost(0, 7, 64), "H=0 must be a whole number of at least 1"),
+        (lambda: mhsa_cost(7, 7.0, 64), "W=7.0 must be a whole number"),
+        (lambda: h_mhsa_cost(14, 14, 64, G1=-7, G2=2), "G1=-7 must be a whole number"),
+        (lambda: h_mhsa_cost(14, 14, 64, G1=7, G2=True), "G2=True must be a whole number"),
+        (lambda: swin_cost(14, 14, 64, window=0), "window=0 must be"),
+        (lambda: swin_cost(14, 14, 64, window=7, heads=0), "heads=0 must be"),
+        (lambda: pvt_cost(14, 14, 64, reduction=0), "reduction=0 must be"),
+        (lambda: pvt_v2_linear_cost(14, 14, 64, pooled=0), "pooled=0 must be"),
+        (lambda: twins_cost(14, 14, 64, window=7, reduction="2"), "reduction='2' must be"),
         (lambda: equation_5(14, 14, None), "C=None must be"),
         (lambda: equation_15(14, 15, 64, G1=7, G2=2), "Eq. 15 holds where G1 divides H and W; G1=7 does not divide"),
         (lambda: equation_15(14, 21, 64, G1=7, G2=2), "Eq. 15 holds where G2 divides H and W; G2=2 does not divide"),
-        (lambda: network(VARIANTS["tiny"], 224.0, 224), "height=224.0 must be a whole number"),
-        (lambda: network(VARIANTS["tiny"], 224, 31), "image of 224 x 31 pixels is too small"),
+        (lambda: network_costs(VARIANTS["tiny"], 224.0, 224), "height=224.0 must be a whole number"),
+        (lambda: network_costs(VARIANTS["tiny"], 224, 31), "image of 224 x 31 pixels is too small"),
         (lambda: SwinAttention(6, 4, window=4), "4 heads do not divide 6 channels"),
         (lambda: PVTAttention(6, 2, reduction=0), "reduction=0 must be at least 1 token"),
         (lambda: PVTv2LinearAttention(6, 2, pooled=0), "pooled=0 must be at least 1 token"),

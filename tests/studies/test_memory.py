@@ -14,9 +14,16 @@ from torch.utils._pytree import tree_leaves
 
 import hatnet.network
 import reference
-from hatnet.complexity import attention_weights, h_mhsa, inference_memory, mhsa, reference_memory, training_memory
-from hatnet.complexity.memory import live, saved
-from hatnet.complexity.network import network
+from hatnet.complexity import (
+    attention_weights,
+    h_mhsa_cost,
+    inference_memory,
+    mhsa_cost,
+    reference_memory,
+    training_memory,
+)
+from hatnet.complexity.memory import inference_memory_by_part, training_memory_by_part
+from hatnet.complexity.network import network_costs
 from hatnet.config import VARIANTS, HATNetConfig
 from hatnet.equivalence import to_numpy
 from hatnet.models import create_model
@@ -133,7 +140,10 @@ def test_the_prediction_is_exact_where_windows_divide():
 def test_each_stage_holds_what_is_predicted(variant, height, width):
     """The peak of each stage, with what is held for others: the image and the outputs of the stages before."""
     model = create_model(variant)
-    got, want = measured_live(model, torch.zeros(1, 3, height, width)), live(model.config, height, width)
+    got, want = (
+        measured_live(model, torch.zeros(1, 3, height, width)),
+        inference_memory_by_part(model.config, height, width),
+    )
     assert list(got) == list(want)
     for part, peak in got.items():
         assert off(peak, want[part]) < LIMIT, part
@@ -147,7 +157,7 @@ def test_attention_is_the_peak_where_the_mlp_is_narrow(grid_size, pool_size):
         pool_sizes=(pool_size,),
     )  # fmt: skip
     model = HATNet(config)
-    got, want = measured_live(model, torch.zeros(1, 3, 64, 64)), live(config, 64, 64)
+    got, want = measured_live(model, torch.zeros(1, 3, 64, 64)), inference_memory_by_part(config, 64, 64)
     assert off(got["stages.0"], want["stages.0"]) < SMALL_LIMIT
     assert off(got["stages.1"], want["stages.1"]) < SMALL_LIMIT
 
@@ -212,17 +222,20 @@ def test_attention_weights_are_those_of_the_trace(case):
     maps = torch.from_numpy(case.maps()[:1])
     trace: dict[str, torch.Tensor] = {}
     case.filled(hatnet.MHSA(C, heads))[0](maps, trace)
-    assert trace["weights"].numel() == attention_weights(mhsa(H, W, C), C, heads)
+    assert trace["weights"].numel() == attention_weights(mhsa_cost(H, W, C), C, heads)
     case.filled(hatnet.HMHSA(C, heads, case.grid_size, case.pool_size))[0](maps, trace)
     together = trace["local_weights"].numel() + trace["global_weights"].numel()
-    assert together == attention_weights(h_mhsa(H, W, C, case.grid_size, case.pool_size, padded=True), C, heads)
+    assert together == attention_weights(h_mhsa_cost(H, W, C, case.grid_size, case.pool_size, padded=True), C, heads)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_parts_have_the_networks_names(variant):
     config = VARIANTS[variant]
-    assert list(saved(config, 100, 80)) == [part.name for part in network(config, 100, 80)]
-    assert list(live(config, 100, 80)) == ["stem", *(f"stages.{index}" for index in range(len(config.stages)))]
+    assert list(training_memory_by_part(config, 100, 80)) == [part.name for part in network_costs(config, 100, 80)]
+    assert list(inference_memory_by_part(config, 100, 80)) == [
+        "stem",
+        *(f"stages.{index}" for index in range(len(config.stages))),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -233,7 +246,7 @@ def test_the_parts_have_the_networks_names(variant):
         (lambda: inference_memory(VARIANTS["tiny"], 16, 224), "image of 16 x 224 pixels is too small"),
         (lambda: training_memory(VARIANTS["tiny"], "224", 224), "height='224' must be a whole number"),
         (lambda: reference_memory(VARIANTS["tiny"], 224, -1), "width=-1 must be a whole number"),
-        (lambda: attention_weights(mhsa(7, 7, 64), C=64, heads=0), "heads=0 must be a whole number"),
+        (lambda: attention_weights(mhsa_cost(7, 7, 64), C=64, heads=0), "heads=0 must be a whole number"),
     ],
 )
 def test_bad_sizes_get_an_error_that_names_the_domain(call, message):

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hatnet.studies.scaling.modules import CLASSIFICATION
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hatnet.cli.scaling import scaling
-from hatnet.complexity import mhsa
+from hatnet.complexity import mhsa_cost
+from hatnet.studies.common.statistics import quartiles
 from hatnet.studies.scaling import (
     NAMES,
     Choice,
@@ -27,10 +29,8 @@ from hatnet.studies.scaling import (
     valley,
     write,
 )
-from hatnet.studies.common.statistics import quartiles
 from hatnet.studies.scaling.fit import crossings, rate
 from hatnet.studies.scaling.measurement import Bench, schedule
-from hatnet.studies.scaling.modules import CLASSIFICATION
 from hatnet.studies.scaling.tables import dense_macs, formula_crossing
 from tests.pictures import assert_same_picture
 
@@ -336,7 +336,7 @@ def test_a_choice_from_nothing_is_refused():
 
 def test_one_window_and_cells_of_one_token_cost_more_than_plain_attention():
     """They do all that plain attention does, and more."""
-    assert costs(14, 14, 320)[14, 1] > mhsa(14, 14, 320).total_macs
+    assert costs(14, 14, 320)[14, 1] > mhsa_cost(14, 14, 320).total_macs
 
 
 def test_the_formula_puts_table_6_in_the_papers_order():
@@ -358,7 +358,7 @@ def test_what_the_page_says_in_words_is_in_the_records():
     assert max(duel.clock.median / duel.formula for duel in stage_0.duels("h-mhsa")) < 1
     for record in (stage_0, stage_2):
         assert record.rate("h-mhsa") < record.rate("mhsa")
-    assert round(choose(14, 14, 320).macs / mhsa(14, 14, 320).total_macs, 2) == 0.96
+    assert round(choose(14, 14, 320).macs / mhsa_cost(14, 14, 320).total_macs, 2) == 0.96
     default = dense_macs([8, 8, 8], [16, 8, 4])
     assert round((dense_macs([8, 8, 8], [8, 4, 2]) - default) / 1e9, 1) == 37.7
 

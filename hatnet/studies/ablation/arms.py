@@ -15,6 +15,7 @@ from hatnet.attention import MHSA
 from hatnet.complexity import Cost
 from hatnet.config import HATNetConfig, Stage, nearest
 from hatnet.hierarchical_attention import HMHSA
+from hatnet.relatives import pvt_cost, swin_cost
 from hatnet.studies.ablation.attention import GlobalAttention, LocalAttention, NoAttention, SpatialReduction
 
 # Maps of 14 x 14, 7 x 7 and 4 x 4 tokens for images of 28 x 28; small enough to train many on one core.
@@ -72,14 +73,14 @@ class Arm:
 
 def _local_cost(stage: Stage, H: int, W: int) -> Cost:
     """Swin's, less its table of position biases."""
-    cost = complexity.swin(H, W, stage.channels, _size(stage.grid_size))
+    cost = swin_cost(H, W, stage.channels, _size(stage.grid_size))
     return replace(cost, parameters=cost.parameters - (2 * _size(stage.grid_size) - 1) ** 2)
 
 
 def _global_cost(stage: Stage, H: int, W: int) -> Cost:
     """The far half of H-MHSA's: without the windows, their projections and one of three norms."""
     C, far = stage.channels, ("W2q", "W2k W2v", "Q2 K2^T", "softmax V2", "Wp")
-    both = complexity.h_mhsa(H, W, C, 1, _size(stage.pool_size))
+    both = complexity.h_mhsa_cost(H, W, C, 1, _size(stage.pool_size))
     near_parameters = (C * 3 * C + 3 * C) + 2 * C
     return Cost({term: both.macs[term] for term in far}, both.parameters - near_parameters)
 
@@ -92,17 +93,19 @@ def _size(size: int | None) -> int:
 KINDS: dict[str, Kind] = {
     "h-mhsa": Kind(
         lambda stage: HMHSA(stage.channels, stage.heads, _size(stage.grid_size), _size(stage.pool_size)),
-        lambda stage, H, W: complexity.h_mhsa(H, W, stage.channels, _size(stage.grid_size), _size(stage.pool_size)),
+        lambda stage, H, W: complexity.h_mhsa_cost(
+            H, W, stage.channels, _size(stage.grid_size), _size(stage.pool_size)
+        ),
     ),
     "local": Kind(lambda stage: LocalAttention(stage.channels, stage.heads, _size(stage.grid_size)), _local_cost),
     "global": Kind(lambda stage: GlobalAttention(stage.channels, stage.heads, _size(stage.pool_size)), _global_cost),
     "mhsa": Kind(
         lambda stage: MHSA(stage.channels, stage.heads),
-        lambda stage, H, W: complexity.mhsa(H, W, stage.channels),
+        lambda stage, H, W: complexity.mhsa_cost(H, W, stage.channels),
     ),
     "pvt": Kind(
         lambda stage: SpatialReduction(stage.channels, stage.heads, _size(stage.pool_size)),
-        lambda stage, H, W: complexity.pvt(H, W, stage.channels, _size(stage.pool_size)),
+        lambda stage, H, W: pvt_cost(H, W, stage.channels, _size(stage.pool_size)),
     ),
     "none": Kind(lambda stage: NoAttention(), lambda stage, H, W: Cost({}, parameters=0)),
 }

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import ceil, floor
 
-from hatnet.complexity import Cost, Part, network, total
+from hatnet.complexity import Cost, Part, network_costs, total
 from hatnet.config import HATNetConfig, Stage
 from hatnet.studies.ablation.arms import ARMS, BASE, Arm
 
@@ -67,7 +67,7 @@ def fit(arm: Arm, image_size: int = 28, classes: int = 10, channels: int = 1) ->
 def parts(arm: Arm, config: HATNetConfig, image_size: int, widths: tuple[int, ...]) -> list[Part]:
     """Every module of the network and its cost: HAT-Net's, with the arm's attention and these widths."""
     changed = []
-    for part in network(config, image_size, image_size):
+    for part in network_costs(config, image_size, image_size):
         cost = part.cost
         if part.layout is not None and part.stage is not None and "blocks" in part.name:
             stage, (H, W) = config.stages[part.stage], part.layout.map
