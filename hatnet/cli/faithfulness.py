@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from math import inf
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from hatnet.cli.console import console, progress, require_used
 from hatnet.cli.study import require_matplotlib, require_writable, show
@@ -11,24 +14,18 @@ from hatnet.data import Split, open_data
 from hatnet.device import use_threads
 from hatnet.files import write_whole
 from hatnet.studies.faithfulness import tables
-from hatnet.studies.faithfulness.methods import METHODS
 from hatnet.studies.faithfulness.preparation import check_study, patches_per_image
 from hatnet.studies.faithfulness.record import Record, Settings, read, write
 from hatnet.studies.faithfulness.study import count_steps, study
 from hatnet.weights.source import Source, find_source
 
 RECORD, REPORT = ".json", (".txt", "-curves.svg", "-scores.svg")  # endings of the record, and of the files made from it
+DEFAULTS = Settings()
 
 
 def faithfulness(
+    settings: Annotated[Settings, tyro.conf.arg(name="")] = DEFAULTS,
     checkpoint: Path | None = None,
-    data: str = "fashion-subset",
-    images: int = 120,
-    methods: tuple[str, ...] = tuple(METHODS),
-    baselines: tuple[str, ...] = ("blur", "mean"),
-    patch: int = 4,
-    steps: int = 7,
-    seed: int = 0,
     out: Path | None = None,
     record: Path | None = None,
     page: bool = False,
@@ -43,17 +40,10 @@ def faithfulness(
     Images are prepared as for hatnet evaluate.
 
     Args:
-        checkpoint: weights of ours (.safetensors); by default micro trained on Fashion-MNIST, which the package
+        settings: methods, baselines, number of images and so on.
+        checkpoint: weights of ours (.safetensors); where not given, micro trained on Fashion-MNIST, which the package
             contains.
-        data: data set whose test images are used.
-        images: number of images, equally many of each class.
-        methods: class-map, rollout, last-attention, grad-cam, grad-cam-early, gradient-input, gradient, brightness,
-            random.
-        baselines: what replaces patches: blur, mean, black.
-        patch: side of a patch in pixels.
-        steps: number of steps of a curve.
-        seed: for untrained weights, random maps and the order of equal scores.
-        out: path of the files without an ending; faithfulness by default.
+        out: path of the files without an ending; faithfulness where not given.
         record: a kept record to print and draw instead of a new study. Give --out to write the files made from it. No
             other option goes with it except --page.
         page: print only the tables, as Markdown; needs --record, excludes --out.
@@ -71,11 +61,10 @@ def faithfulness(
         raise ValueError("--page prints the tables of a kept record: give it with --record FILE.json")
     limit = _memory_limit(memory)
     use_threads(threads)
-    settings = Settings(data, images, methods, baselines, patch, steps, seed=seed)
     out = out or Path("faithfulness")
     _require_files(out, (RECORD, *REPORT), checkpoint)
     source = find_source(checkpoint, None if checkpoint else "fashion-mnist")
-    _run(settings, source, open_data(data, data_dir, download), limit, out)
+    _run(settings, source, open_data(settings.data, data_dir, download), limit, out)
 
 
 def _run(settings: Settings, source: Source, data: Split, limit: int, out: Path) -> None:

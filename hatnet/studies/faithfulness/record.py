@@ -16,16 +16,19 @@ MEASURES = ("insertion", "deletion", "occlusion", "size")
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a study. Raises ValueError if a value is out of range."""
+    """Settings of a study; `hatnet faithfulness` makes its options from them.
 
-    data: str = "fashion-subset"
-    images: int = 120  # test images, equally many of each class
-    methods: tuple[str, ...] = tuple(METHODS)
-    baselines: tuple[str, ...] = ("blur", "mean")
-    patch: int = 4  # side of a patch, in pixels
-    steps: int = 7  # steps of a curve
-    blur: float = 4.0  # standard deviation, in pixels
-    random_maps: int = 2  # per image
+    Raises ValueError if a value is out of range.
+    """
+
+    data: str = "fashion-subset"  # data set whose test images are used
+    images: int = 120  # number of test images, equally many of each class
+    methods: tuple[str, ...] = tuple(METHODS)  # the maps to test
+    baselines: tuple[str, ...] = ("blur", "mean")  # what replaces patches: blur, mean or black
+    patch: int = 4  # side of a patch in pixels
+    steps: int = 7  # number of steps of a curve
+    blur: float = 4.0  # standard deviation of the blur in pixels
+    random_maps: int = 2  # random maps per image
     untrained: int = 3  # untrained networks; the first has the trained network's own initial weights, if known
     seed: int = 0  # for the other untrained networks, the random maps, and the order of equal scores
 

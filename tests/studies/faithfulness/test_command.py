@@ -7,6 +7,7 @@ import pytest
 from hatnet.cli.faithfulness import faithfulness
 from hatnet.cli.main import main
 from hatnet.data import DataError
+from hatnet.studies.faithfulness import Settings
 
 KEPT = Path(__file__).parents[3] / "docs" / "measurements" / "faithfulness.json"
 
@@ -35,7 +36,7 @@ KEPT = Path(__file__).parents[3] / "docs" / "measurements" / "faithfulness.json"
         (["--out", "/"], "/ is a folder; give --out a name in it, such as /faithfulness"),
         (["--record", "missing.json"], "no record at missing.json"),
         (["--record", str(KEPT), "--out", "."], ". is a folder"),
-        (["--record", str(KEPT), "--seed", "1", "--data-dir", "x"], "--seed, --data-dir"),
+        (["--record", str(KEPT), "--seed", "1", "--data-dir", "x"], "so --data-dir, --seed can't be given with it"),
         (["--record", str(KEPT), "--page", "--out", "x"], "leave out either --page or --out"),
         (["--page"], "give it with --record"),
     ],
@@ -86,4 +87,4 @@ def test_download_is_passed_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("hatnet.cli.faithfulness.open_data", open_nothing)
     with pytest.raises(DataError, match="cifar10 in kept: True"):
-        faithfulness(data="cifar10", data_dir=Path("kept"), download=True)
+        faithfulness(Settings(data="cifar10"), data_dir=Path("kept"), download=True)
