@@ -149,10 +149,10 @@ class HATNetConfig:
             )
         layouts = []
         for stride in self.stem_strides:
-            height, width = _ceil_div(height, stride), _ceil_div(width, stride)
+            height, width = ceil_div(height, stride), ceil_div(width, stride)
         for index, stage in enumerate(self.stages):
             if index:
-                height, width = _ceil_div(height, 2), _ceil_div(width, 2)
+                height, width = ceil_div(height, 2), ceil_div(width, 2)
             window = windows = last_window = merged = last_cell = None
             if stage.grid_size is not None and stage.pool_size is not None:
                 window = (min(stage.grid_size, height), min(stage.grid_size, width))
@@ -169,13 +169,18 @@ class HATNetConfig:
         return tuple(tuple(rates[start : start + depth]) for start, depth in zip(starts, self.depths, strict=True))
 
 
-def _ceil_div(length: int, step: int) -> int:
+def ceil_div(length: int, step: int) -> int:
+    """`length` / `step`, rounded up.
+
+    >>> ceil_div(7, 2)
+    4
+    """
     return -(-length // step)
 
 
 def _tiles(sizes: tuple[int, int], tile: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
     """How many tiles cover a map, and the size of the bottom right one."""
-    counts = (_ceil_div(sizes[0], tile[0]), _ceil_div(sizes[1], tile[1]))
+    counts = (ceil_div(sizes[0], tile[0]), ceil_div(sizes[1], tile[1]))
     return counts, (sizes[0] - (counts[0] - 1) * tile[0], sizes[1] - (counts[1] - 1) * tile[1])
 
 

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from hatnet.device import full_precision
+from hatnet.former_names import former_name
 
 if TYPE_CHECKING:
     from hatnet.network import HATNet
@@ -36,7 +37,7 @@ def to_numpy(model: nn.Module) -> dict[str, NDArray[np.float64]]:
     """Copies of all parameters of a model (or of one of its layers) by name, in float64: what `reference` takes.
 
     >>> import hatnet
-    >>> to_numpy(hatnet.create_model("tiny"))["stages.0.blocks.0.attention.local_qkv.weight"].shape
+    >>> to_numpy(hatnet.create_model("tiny"))["stages.0.blocks.0.attention.local_attention.qkv.weight"].shape
     (144, 48)
     """
     return {name: tensor.detach().cpu().double().numpy().copy() for name, tensor in model.state_dict().items()}
@@ -50,7 +51,9 @@ def randomise(model: nn.Module, seed: int = 0) -> None:
     """
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            noise = np.random.default_rng([seed, zlib.crc32(name.encode())]).standard_normal(parameter.shape)
+            noise = np.random.default_rng([seed, zlib.crc32(former_name(name).encode())]).standard_normal(
+                parameter.shape
+            )
             if parameter.ndim > 1:
                 noise /= np.sqrt(noise[0].size)  # fan-in
             else:

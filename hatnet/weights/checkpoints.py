@@ -21,6 +21,7 @@ from torch import Tensor
 
 from hatnet.config import HATNetConfig
 from hatnet.files import write_whole
+from hatnet.former_names import current_name
 from hatnet.network import HATNet, require_windows
 
 
@@ -139,7 +140,7 @@ def _read_safetensors(path: Path, tensors: bool = True) -> tuple[dict[str, Tenso
     try:
         with safe_open(path, framework="pt") as file:
             names = file.keys() if tensors else ()
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+            return {current_name(name): file.get_tensor(name) for name in names}, file.metadata() or {}
     except SafetensorError as error:
         hint = "; for the authors' .pth files use load_official" if path.suffix != ".safetensors" else ""
         raise CheckpointError(f"{path} is truncated or not a safetensors file{hint}") from error

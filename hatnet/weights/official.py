@@ -29,11 +29,11 @@ AUTHORS_NAMES = (
     ("stages.{s}.downsample.norm", "ds{d}.norm"),
     ("stages.{s}.blocks.{b}.attention.norm", "blocks.{s}.{b}.attn.norm"),
     ("stages.{s}.blocks.{b}.attention.qkv", "blocks.{s}.{b}.attn.qkv"),  # the last stage
-    ("stages.{s}.blocks.{b}.attention.local_qkv", "blocks.{s}.{b}.attn.qkv"),  # the others
+    ("stages.{s}.blocks.{b}.attention.local_attention.qkv", "blocks.{s}.{b}.attn.qkv"),  # the others
     ("stages.{s}.blocks.{b}.attention.local_norm", "blocks.{s}.{b}.attn.grid_norm"),
-    ("stages.{s}.blocks.{b}.attention.merge_norm", "blocks.{s}.{b}.attn.ds_norm"),
-    ("stages.{s}.blocks.{b}.attention.global_q", "blocks.{s}.{b}.attn.q"),
-    ("stages.{s}.blocks.{b}.attention.global_kv", "blocks.{s}.{b}.attn.kv"),
+    ("stages.{s}.blocks.{b}.attention.merge.norm", "blocks.{s}.{b}.attn.ds_norm"),
+    ("stages.{s}.blocks.{b}.attention.global_attention.q", "blocks.{s}.{b}.attn.q"),
+    ("stages.{s}.blocks.{b}.attention.global_attention.kv", "blocks.{s}.{b}.attn.kv"),
     ("stages.{s}.blocks.{b}.attention.projection", "blocks.{s}.{b}.attn.proj"),
     ("stages.{s}.blocks.{b}.mlp.norm_in", "blocks.{s}.{b}.conv.conv1.0"),
     ("stages.{s}.blocks.{b}.mlp.expand", "blocks.{s}.{b}.conv.conv1.1"),
