@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from rich.progress import TaskProgressColumn
 
+from hatnet.checks import require_whole
 from hatnet.cli.console import console, progress_bar, require_used
 from hatnet.cli.study import require_figure, save_figure, show
 from hatnet.data import Split, open_data
@@ -84,8 +85,7 @@ def _worker_count(workers: int | None, device: torch.device) -> int:
     """The number of workers: `workers`, or by default none on a CPU and up to 8 for a GPU."""
     if workers is None:
         return 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)
-    if workers < 0:
-        raise ValueError(f"workers={workers} must not be negative")
+    require_whole("workers", workers, 0)
     return workers
 
 

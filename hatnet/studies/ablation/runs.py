@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from hatnet.checks import require_whole
 from hatnet.data import Split
 from hatnet.studies.ablation.arms import ARMS, require_arms
 from hatnet.studies.ablation.network import builder
@@ -29,8 +30,7 @@ class Ablation:
 
     def __init__(self, settings: Settings, arms: Sequence[str], seeds: int, folder: Path, device: torch.device) -> None:
         require_arms(arms)
-        if not isinstance(seeds, int) or isinstance(seeds, bool) or not 1 <= seeds <= 1000:
-            raise ValueError(f"seeds={seeds!r} must be a whole number from 1 to 1000")
+        require_whole("seeds", seeds, 1, 1000)
         self.settings, self.arms, self.seeds, self.folder, self.device = settings, arms, seeds, folder, device
         self.path = folder / "ablation.json"
         self.record = Record(timestamp(), machine(device), settings, [])
