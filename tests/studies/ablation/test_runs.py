@@ -80,7 +80,7 @@ def test_arms_and_seeds_can_be_added_later(tmp_path):
 
 def test_stopped_run_resumes_to_the_same_bits(small_data, tmp_path):
     """By the project's own training, with the network of an arm; stopped after the first step."""
-    train = trainer(Settings("fashion-subset", epochs=2), small_data, CPU, 0)
+    train = trainer(SETTINGS, small_data, CPU, 0)
     whole = train("local", 3, tmp_path / "whole", Watch())
     assert train("local", 3, tmp_path / "stopped", Watch(stop=True)) is None
     assert load_state(tmp_path / "stopped" / "state.safetensors")[0].step == 1
