@@ -13,9 +13,9 @@ concerns these.
 from __future__ import annotations
 
 from hatnet.complexity.attention import window_tokens_and_pairs
-from hatnet.complexity.cost import Cost, ceil_div, check_sizes
+from hatnet.complexity.cost import Cost, check_sizes
 from hatnet.complexity.network import stem_sizes
-from hatnet.config import HATNetConfig, Stage, StageLayout
+from hatnet.config import HATNetConfig, Stage, StageLayout, ceil_div
 
 
 def inference_memory(config: HATNetConfig, height: int, width: int, batch: int = 1) -> int:
@@ -149,14 +149,11 @@ def reference_memory(config: HATNetConfig, height: int, width: int) -> int:
     (H1, W1), _ = stem_sizes(config, height, width)
     peaks = [5 * H1 * W1 * config.stem_channels]  # conv1; in SiLU its normed input, e^-|x|, x e^-|x|, 1 + e^-|x|
     for stage, layout in zip(config.stages, config.layout(height, width), strict=True):
-        (H, W), C, E, border = layout.map, stage.channels, stage.expansion, stage.kernel_size - 1
-        X = H * W * C
+        (H, W), C, E = layout.map, stage.channels, stage.expansion
+        X, padded = H * W * C, (H + stage.kernel_size - 1) * (W + stage.kernel_size - 1)
         peaks += [
             3 * X + 5 * E * X,  # X, A, A + X; the depthwise input, and SiLU as above
-            3 * X
-            + E
-            * C
-            * (3 * H * W + (H + border) * (W + border)),  # the depthwise input, padded; one tap; the sum of taps
+            3 * X + E * C * (3 * H * W + padded),  # X, A, A + X; the depthwise input, also padded; one tap; their sum
             _reference_attention(stage, layout),
         ]
     return max(peaks)
@@ -170,12 +167,14 @@ def _reference_attention(stage: Stage, layout: StageLayout) -> int:
         return 6 * X + (heads + 3) * (H * W) ** 2  # X, normed, Q, K, V, A
     merged = ceil_div(H, stage.pool_size) * ceil_div(W, stage.pool_size)
     peaks = [5 * X + 3 * merged * C + (heads + 3) * H * W * merged]  # X, normed, A1, Q2, A2; merged tokens, K2, V2
+    rows, columns = _pieces(H, stage.grid_size), _pieces(W, stage.grid_size)
+    all_weights = len(rows) * len(columns) * heads * (rows[0] * columns[0]) ** 2  # of all windows, for a trace
     before = 0
-    for g in _pieces(H, stage.grid_size):
-        for h in _pieces(W, stage.grid_size):
+    for g in rows:
+        for h in columns:
             window = g * h
             own = 5 * window * C + (heads + 3) * window**2  # X1, Q1, K1, V1, A1, weights
-            peaks.append(3 * X + own + before)  # X, normed, A1
+            peaks.append(3 * X + all_weights + own + before)  # X, normed, A1
             before = window * C + heads * window**2  # A1 and weights, alive until the next window replaces them
     return max(peaks)
 

@@ -17,6 +17,7 @@ from hatnet.complexity.memory import training_memory_by_part
 from hatnet.config import HATNetConfig
 from hatnet.equivalence import TOLERANCES, run_model, run_reference
 from hatnet.hierarchical_attention import HMHSA
+from hatnet.layers import GroupNorm
 from hatnet.maps import HIERARCHICAL, PLAIN, attention_maps, explicit_attention, token_at
 from hatnet.maps.block_map import Head, composed
 from hatnet.maps.cells import spread, through_cells
@@ -161,13 +162,12 @@ def linear_values(layer):
     """Leave the values alone: norms, W^v and W^p the identity, no biases. Queries and keys stay as they are."""
     identity = torch.eye(layer.projection.weight.shape[0], dtype=torch.float64)
     with torch.no_grad():
-        for name in ("norm", "local_norm", "merge_norm"):
-            if hasattr(layer, name):
-                setattr(layer, name, nn.Identity())
-        for name in ("local_qkv", "global_kv", "qkv"):
-            if hasattr(layer, name):
-                getattr(layer, name).weight[-len(identity) :] = identity
-                getattr(layer, name).bias[-len(identity) :] = 0
+        for name, module in list(layer.named_modules()):
+            if isinstance(module, GroupNorm):
+                layer.set_submodule(name, nn.Identity())
+            elif name.endswith("kv"):
+                module.weight[-len(identity) :] = identity
+                module.bias[-len(identity) :] = 0
         layer.projection.weight.copy_(identity)
         layer.projection.bias.zero_()
 
@@ -483,7 +483,7 @@ def test_a_class_map_of_another_network_than_the_maps_beside_it_is_refused(what,
     before = maps.class_map(0)
     with torch.no_grad():
         if what == "weights":
-            model.stages[0].blocks[1].attention.local_qkv.weight.mul_(-1)
+            model.stages[0].blocks[1].attention.local_attention.qkv.weight.mul_(-1)
         elif what == "image":
             images.copy_(images.flip(3))
         elif what == "classes":

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
 
 import reference
 from hatnet.attention import MHSA
@@ -11,7 +10,7 @@ from hatnet.complexity import h_mhsa_cost, mhsa_cost, network_costs, total
 from hatnet.equivalence import to_numpy
 from hatnet.hierarchical_attention import HMHSA
 from hatnet.relatives import ATTENTIONS, SwinAttention, pvt_cost, swin_cost, twins_cost
-from tests.cases import MUST_HIT, NETWORK_MUST_HIT, also, map_cases, network_cases
+from tests.cases import for_maps, for_networks
 from tests.studies.counting import count_parameters, macs_of, numpy_macs, torch_macs
 
 
@@ -22,9 +21,7 @@ def drawn_sizes(name, case):
 
 
 @pytest.mark.parametrize("name", ATTENTIONS)
-@also(MUST_HIT)
-@settings(max_examples=60)  # of each of seven
-@given(case=map_cases)
+@for_maps
 def test_each_formula_of_the_registry_is_what_pytorch_counts(name, case):
     """Including padding, for every image of a batch. The parameters are those of the module."""
     attention, sizes = ATTENTIONS[name], drawn_sizes(name, case)
@@ -35,16 +32,14 @@ def test_each_formula_of_the_registry_is_what_pytorch_counts(name, case):
     assert count_parameters(module) == cost.parameters
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_numpy_counts_the_formula_of_plain_attention(case):
     _, params = case.filled(MHSA(case.channels, case.heads))
     got = numpy_macs(lambda x, params: reference.mhsa(x, params, case.heads), case.maps()[0], params)
     assert got == macs_of(mhsa_cost(case.height, case.width, case.channels)), case
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_numpy_counts_the_formula_of_h_mhsa(case):
     """Without padding: in NumPy a window over the border holds only tokens of the map."""
     heads, G1, G2 = case.heads, case.grid_size, case.pool_size
@@ -58,8 +53,7 @@ def test_shifting_the_windows_of_swin_costs_nothing():
     assert torch_macs(module, torch.ones(1, 6, 10, 8))["Global"] == macs_of(cost)
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_swin_and_twins_have_the_terms_that_were_counted_for_h_mhsa_and_pvt(case):
     """Without padding, too: their windows are those of H-MHSA, and the far half of Twins is PVT."""
     H, W, C, G1, G2 = case.height, case.width, case.channels, case.grid_size, case.pool_size
@@ -71,9 +65,7 @@ def test_swin_and_twins_have_the_terms_that_were_counted_for_h_mhsa_and_pvt(case
     assert twins.attention_macs == swin_cost(H, W, C, G1).attention_macs + far.attention_macs
 
 
-@also(NETWORK_MUST_HIT)
-@settings(max_examples=50)
-@given(case=network_cases())
+@for_networks
 def test_pytorch_counts_the_formula_of_every_part_of_a_network(case):
     """For any configuration and image size, including padding. The parameters are those of each part."""
     model, parts = case.model().float(), network_costs(case.config, case.height, case.width, padded=True)
@@ -85,9 +77,7 @@ def test_pytorch_counts_the_formula_of_every_part_of_a_network(case):
     assert count_parameters(model) == total(parts).parameters
 
 
-@also(NETWORK_MUST_HIT)
-@settings(max_examples=50)
-@given(case=network_cases())
+@for_networks
 def test_numpy_counts_the_formula_of_a_network(case):
     """For any configuration and image size, without padding; a convolution's taps on zeros around the map count."""
     got = numpy_macs(

@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -28,7 +28,7 @@ from hatnet.config import VARIANTS, HATNetConfig
 from hatnet.equivalence import to_numpy
 from hatnet.models import create_model
 from hatnet.network import HATNet
-from tests.cases import MUST_HIT, NETWORK_MUST_HIT, also, map_cases, network_cases
+from tests.cases import for_maps, for_networks
 
 # The formulas leave out masks of partial windows, one element per token, and statistics of norms, two per map. Largest
 # differences seen (torch 2.13.0, NumPy 2.4.6, Linux): 0.05 % for the variants; 1.5 % for drawn networks of 2 to 12
@@ -162,9 +162,7 @@ def test_attention_is_the_peak_where_the_mlp_is_narrow(grid_size, pool_size):
     assert deviation(got["stages.1"], want["stages.1"]) < SMALL_LIMIT
 
 
-@settings(max_examples=30)
-@also(NETWORK_MUST_HIT)
-@given(case=network_cases())
+@for_networks
 def test_any_network_needs_the_predicted_memory(case):
     """For any configuration and size, also where windows and cells do not divide the map."""
     model, images = case.model().float(), case.images().float()
@@ -216,8 +214,7 @@ def test_numpy_needs_the_predicted_memory(config, height, width):
     assert deviation(peak / image.itemsize, reference_memory(config, height, width)) < NUMPY_LIMIT
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_the_number_of_attention_weights_is_that_of_the_trace(case):
     """Eq. 2: one weight per query, key and head; the paper's claim about memory concerns these."""
     H, W, C, heads = case.height, case.width, case.channels, case.heads

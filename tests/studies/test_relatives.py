@@ -5,7 +5,6 @@ from math import sqrt
 
 import pytest
 import torch
-from hypothesis import given, settings
 from torch.nn import functional as F
 
 import reference
@@ -20,7 +19,7 @@ from hatnet.relatives import (
     swin_cost,
     twins_cost,
 )
-from tests.cases import MUST_HIT, also, map_cases
+from tests.cases import for_maps
 
 TOLERANCE = TOLERANCES[torch.float64]
 
@@ -60,9 +59,7 @@ def strided(layer, x):
     return layer.reduce_norm(merged)
 
 
-@also(MUST_HIT)
-@settings(max_examples=60)
-@given(case=map_cases)
+@for_maps
 @torch.no_grad()
 def test_swin_attends_within_its_windows_shifted_or_not(case):
     """A token's window is its position, less the shift, divided by M; an axis with one window has no shift."""
@@ -83,9 +80,7 @@ def test_swin_attends_within_its_windows_shifted_or_not(case):
     assert relative_error(got, layer.projection(want)) < TOLERANCE, case
 
 
-@also(MUST_HIT)
-@settings(max_examples=60)
-@given(case=map_cases)
+@for_maps
 @torch.no_grad()
 def test_pvt_attends_to_strided_cells(case):
     layer, x, got = run(case, PVTAttention(case.channels, case.heads, case.pool_size))
@@ -93,9 +88,7 @@ def test_pvt_attends_to_strided_cells(case):
     assert relative_error(got, want) < TOLERANCE, case
 
 
-@also(MUST_HIT)
-@settings(max_examples=60)
-@given(case=map_cases)
+@for_maps
 @torch.no_grad()
 def test_pvt_v2_attends_to_a_fixed_number_of_averages(case):
     layer, x, got = run(case, PVTv2LinearAttention(case.channels, case.heads, case.pool_size))
@@ -108,9 +101,7 @@ def test_pvt_v2_attends_to_a_fixed_number_of_averages(case):
     assert relative_error(got, merged_attention(layer, x, merged, case.heads)) < TOLERANCE, case
 
 
-@also(MUST_HIT)
-@settings(max_examples=60)
-@given(case=map_cases)
+@for_maps
 @torch.no_grad()
 def test_twins_attends_within_windows_then_to_strided_cells(case):
     """With the residual connections of its two layers, except that of the input, which the block adds."""
