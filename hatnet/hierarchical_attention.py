@@ -1,8 +1,8 @@
 """Hierarchical multi-head self-attention (H-MHSA): Eq. 6-14 of the paper.
 
-Near tokens attend to each other within windows of G1 x G1; then every token attends to the
-whole map, merged into cells of G2 x G2. A map of any size is taken: windows and cells are laid
-from the top left, and those that reach over the border hold what is there.
+Tokens attend to the others in their window of G1 x G1 tokens; then every token attends to the whole map, merged into
+cells of G2 x G2 tokens. A map may have any size: windows and cells start at the top left, and those cut by the border
+hold fewer tokens. Tags such as D2 are explained in docs/paper-vs-code.md.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hatnet.trace import NO_TRACE, Trace, full_name, records
 
 
 def to_windows(x: Tensor, window: tuple[int, int]) -> Tensor:
-    """Cut maps into windows, with zeros where the last ones reach over the border (Eq. 6).
+    """Cut maps into windows, and fill those that reach over the border with zeros (Eq. 6).
 
     `b (rows g) (columns h) c -> (b rows columns) (g h) c` for windows of (g, h) tokens.
     """
@@ -31,7 +31,7 @@ def to_windows(x: Tensor, window: tuple[int, int]) -> Tensor:
 
 
 def from_windows(x: Tensor, window: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Put windows back into maps of `size` (H, W), without what lay over the border (Eq. 8).
+    """Put windows back into maps of `size` (H, W), without the parts over the border (Eq. 8).
 
     `(b rows columns) (g h) c -> b (rows g) (columns h) c`, the inverse of `to_windows`.
     """
@@ -42,9 +42,9 @@ def from_windows(x: Tensor, window: tuple[int, int], size: tuple[int, int]) -> T
 
 
 def window_mask(x: Tensor, window: tuple[int, int]) -> Tensor | None:
-    """Which keys of each window are on the map, (windows, 1, 1, g h) for all images; None where all are.
+    """Which keys of each window are on the map, (B windows, 1, 1, g h); None if all are.
 
-    A map of ones goes through `to_windows`, and comes out zero where there is only padding.
+    `to_windows` cuts a map of ones, and pads it with zeros.
     """
     B, H, W, _ = x.shape
     g, h = window

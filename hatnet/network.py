@@ -1,4 +1,7 @@
-"""HAT-Net: the MLP, the block, the stem, downsampling, and the network of Figure 1."""
+"""HAT-Net: the stem, downsampling, the MLP, the block, and the network of Figure 1.
+
+Tags such as D7 are explained in docs/paper-vs-code.md.
+"""
 
 from __future__ import annotations
 
@@ -41,9 +44,9 @@ class Downsample(nn.Module):
 
 
 class MLP(nn.Module):
-    """The MLP of Eq. 4: two matrices with a depthwise convolution between them, where tokens meet their neighbours.
+    """The MLP of Eq. 4: two matrices with a depthwise convolution between them, which mixes neighbouring tokens.
 
-    The paper has no equation for it; the order of its layers is the authors' code's.
+    The paper has no equation for it; the layers and their order are those of the authors' code.
     """
 
     def __init__(self, channels: int, hidden: int, kernel_size: int, drop_rate: float = 0.0) -> None:
@@ -64,7 +67,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """One transformer block: attention and MLP, each added to what it was given."""
+    """One transformer block: attention and MLP, each with a residual connection."""
 
     def __init__(self, stage: Stage, drop_rate: float = 0.0, drop_path_rate: float = 0.0) -> None:
         super().__init__()
@@ -85,7 +88,7 @@ class Block(nn.Module):
 
 
 class HATStage(nn.Module):
-    """One stage of Figure 1: downsampling, but before the first, then its blocks."""
+    """One stage of Figure 1: downsampling, except in the first, then the blocks."""
 
     def __init__(
         self, stage: Stage, previous_channels: int | None, drop_rate: float, drop_path_rates: tuple[float, ...]

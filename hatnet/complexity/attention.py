@@ -11,7 +11,8 @@ all windows form one batch.
 
 from __future__ import annotations
 
-from hatnet.complexity.cost import Cost, ceil_div, check_sizes, linear_parameters, norm_parameters
+from hatnet.complexity.cost import Cost, check_sizes, linear_parameters, norm_parameters
+from hatnet.config import ceil_div
 
 
 def mhsa_cost(H: int, W: int, C: int) -> Cost:

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hatnet.attention import multi_head_attention, require_heads
-from hatnet.complexity.cost import Cost, ceil_div, check_sizes, linear_parameters, norm_parameters
+from hatnet.complexity.cost import Cost, check_sizes, linear_parameters, norm_parameters
+from hatnet.config import ceil_div
 
 
 class PVTAttention(nn.Module):

@@ -63,7 +63,7 @@ class Attention:
     setting: str = ""  # how the sizes are printed: a format string with their names
 
     def at(self, stage: int, C: int, heads: int) -> SizedAttention:
-        """This attention with `C` channels, and with the published sizes of a stage."""
+        """Set the channels and heads, and the published sizes of a stage."""
         sizes = self.sizes[stage]
         return SizedAttention(
             self.name,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hatnet.data import Split
-from hatnet.equivalence import as_tested
+from hatnet.equivalence import evaluation_mode
 from hatnet.maps.maps import GIB
 from hatnet.network import HATNet
 from hatnet.studies.common.machine import machine_details
@@ -58,7 +58,7 @@ def study(
     start = time.process_time()
     check_study(settings, source, data, memory_limit)
     data, batch = normalised_as(data, source.about), batch_size(settings, source, memory_limit)
-    with as_tested(source.model), torch.inference_mode(False), torch.enable_grad():
+    with evaluation_mode(source.model), torch.inference_mode(False), torch.enable_grad():
         images, labels = prepare_images(settings, source, data)
         probabilities = _predict(source.model, images, batch)
         answers = probabilities.argmax(dim=1)  # the classes to explain

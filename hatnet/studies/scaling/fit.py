@@ -6,7 +6,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import exp, log, nan
+from math import exp, log, nan, sqrt
+
+import numpy as np
 
 from hatnet.studies.common.statistics import Quartiles
 
@@ -29,12 +31,13 @@ def fit_exponent(tokens: Sequence[int], costs: Sequence[float]) -> Exponent | No
     >>> round(fit_exponent([100, 400, 1600], [1.0, 8.0, 64.0]).value, 12)
     1.5
     """
-    from scipy.stats import linregress  # extra `studies`; imported here so that the other commands work without it
-
     if len(set(tokens)) < 2:
         return None
-    fit = linregress([log(value) for value in tokens], [log(value) for value in costs])
-    return Exponent(float(fit.slope), float(fit.stderr) if len(tokens) > 2 else nan)
+    x, y = np.log(tokens), np.log(costs)
+    if len(tokens) == 2:
+        return Exponent(float(np.polyfit(x, y, 1)[0]), nan)
+    (slope, _), covariance = np.polyfit(x, y, 1, cov=True)  # scipy's linregress has no error for constant costs
+    return Exponent(float(slope), sqrt(covariance[0, 0]))
 
 
 def macs_per_second(macs: Sequence[int], seconds: Sequence[float]) -> float:

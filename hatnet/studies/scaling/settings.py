@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from hatnet.complexity.cost import ceil_div
-from hatnet.config import VARIANTS
+from hatnet.config import VARIANTS, ceil_div
 from hatnet.relatives import ATTENTIONS, SizedAttention
 from hatnet.relatives.registry import CLASSIFICATION
 from hatnet.studies.common.settings import require_known, require_whole_numbers
