@@ -18,7 +18,7 @@ from hatnet.equivalence import TOLERANCES, compare, relative_error
 from hatnet.hierarchical_attention import HMHSA
 from hatnet.maps import explicit_attention
 from hatnet.relatives import ATTENTIONS
-from hatnet.studies.ablation import ARMS, build, fit
+from hatnet.studies.ablation import ARMS, build, match_cost
 from tests.cases import MUST_HIT, NETWORK_MUST_HIT, for_maps, stack
 from tests.comparing import assert_agree, assert_same
 
@@ -121,7 +121,7 @@ def test_the_attention_of_relatives_stays_on_one_device(name):
 
 @pytest.mark.parametrize("arm", ARMS)
 def test_the_arms_of_the_ablation_stay_on_one_device(arm):
-    assert on_a_fake_gpu(build(fit(ARMS[arm])), 2, 1, 28, 28) == "cuda"
+    assert on_a_fake_gpu(build(match_cost(ARMS[arm])), 2, 1, 28, 28) == "cuda"
 
 
 def test_a_fake_gpu_refuses_what_lies_elsewhere(monkeypatch):

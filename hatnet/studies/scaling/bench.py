@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from hatnet.device import full_precision
 from hatnet.relatives import SizedAttention
 from hatnet.studies.common.machine import free_memory
+from hatnet.studies.common.timing import synchronise
 from hatnet.studies.scaling.settings import Settings
 
 
@@ -33,11 +34,11 @@ class Bench:
         clock = time.process_time if self.settings.clock == "cpu" else time.perf_counter
         run = self._forward_backward if self.settings.backward else self._forward
         with self._kernels(), full_precision():
-            self._synchronise()
+            synchronise(self.device)
             start = clock()
             for _ in range(calls):
                 run(module, x)
-            self._synchronise()  # a GPU returns before it is done
+            synchronise(self.device)  # a GPU returns before it is done
             return (clock() - start) / calls
 
     def available_bytes(self) -> int:
@@ -81,9 +82,3 @@ class Bench:
         if self.settings.attention == "explicit":
             return sdpa_kernel(SDPBackend.MATH)
         return nullcontext()
-
-    def _synchronise(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        elif self.device.type != "cpu":
-            torch.accelerator.synchronize()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,6 +11,7 @@ import torch
 from hatnet.device import out_of_memory
 from hatnet.studies.common.machine import format_gib, load_average, machine_details
 from hatnet.studies.common.records import timestamp
+from hatnet.studies.common.timing import schedule
 from hatnet.studies.scaling.bench import Bench
 from hatnet.studies.scaling.memory import predicted_bytes
 from hatnet.studies.scaling.record import Point, Record
@@ -63,16 +63,6 @@ def measure(
     record.machine["load at end"] = load_average()
     on_record(record)
     return record
-
-
-def schedule(count: int, rounds: int, seed: int) -> list[list[int]]:
-    """A random order of `count` things for every round, each thing once per round.
-
-    >>> schedule(3, rounds=2, seed=1)
-    [[0, 2, 1], [0, 1, 2]]
-    """
-    generator = random.Random(seed)
-    return [generator.sample(range(count), count) for _ in range(rounds)]
 
 
 def _plan(settings: Settings) -> Record:
