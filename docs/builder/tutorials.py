@@ -60,7 +60,7 @@ def make_page(script: Path, folder: Path, root: Path, again: bool = False) -> bo
 def inputs_of(script: Path, root: Path) -> str:
     """A hash of everything that a tutorial's page depends on."""
     patterns = ["reference/*.py", "hatnet/*.py", "hatnet/assets/*"]
-    packages = ("complexity", "data", "maps", "studies/common", "studies/scaling", "training", "weights")
+    packages = ("complexity", "data", "maps", "relatives", "studies/common", "studies/scaling", "training", "weights")
     patterns += [f"hatnet/{package}/*.py" for package in packages]
     patterns += ["docs/data/*.json", "docs/measurements/*.json", "docs/measurements/*/*.*"]
     patterns += [f"docs/builder/{module}.py" for module in ("percent", "runner", "notebook", "tutorials")]

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -19,28 +28,45 @@ console = Console(highlight=False)
 
 
 def require_used(command: Callable[..., None], given: Mapping[str, Any], used: Collection[str]) -> None:
-    """Raise a ValueError for arguments that a command with `--record` ignores, where they are not the defaults."""
-    known = signature(command).parameters
+    """Raise a ValueError for options that a command with `--record` would ignore.
+
+    Args:
+        command: the function; its signature holds the defaults.
+        given: its arguments; the fields of a dataclass count as options.
+        used: the options that `--record` does use.
+    """
+    defaults = {name: parameter.default for name, parameter in signature(command).parameters.items()}
+    values = dict(given)
+    for settings in [value for value in given.values() if is_dataclass(value)]:
+        defaults |= {field.name: field.default for field in fields(settings)}
+        values |= vars(settings)
     ignored = [
         f"--{name.replace('_', '-')}"
-        for name, value in given.items()
-        if name not in ("record", *used) and value != known[name].default
+        for name, value in values.items()
+        if name not in ("record", *used) and not is_dataclass(value) and value != defaults[name]
     ]
     if ignored:
         raise ValueError(f"--record shows what is already measured, so {', '.join(ignored)} can't be given with it")
 
 
+def progress_bar(*middle: ProgressColumn, label: int = 24, width: int = 40, averaged_over: float = 30.0) -> Progress:
+    """A progress bar that ends with the elapsed and the remaining time.
+
+    Args:
+        middle: columns between the bar and the times, such as a count or a percentage.
+        label: width of the task's description before the bar, in characters; 0 leaves it out.
+        width: of the bar, in characters.
+        averaged_over: seconds over which the speed is averaged to estimate the remaining time.
+    """
+    before = (TextColumn(f"{{task.description:{label}}}"),) if label else ()
+    columns = (*before, BarColumn(width), *middle, TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, speed_estimate_period=averaged_over)
+
+
 @contextmanager
 def progress(description: str, total: int | None = None) -> Iterator[Callable[[str], None]]:
-    """A bar that advances with each call of what it yields; `total` None where the length is not known."""
-    columns = (
-        TextColumn("{task.description:24}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as bars:
+    """A bar that advances by one with each call of the function it yields; `total` is None where it is unknown."""
+    with progress_bar(MofNCompleteColumn()) as bars:
         task = bars.add_task(description, total=total)
         yield lambda _: bars.advance(task)
         done = int(bars.tasks[task].completed)

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hatnet.complexity import attention_weights, network
-from hatnet.complexity.memory import saved
+from hatnet.complexity import attention_weights, network_costs
+from hatnet.complexity.memory import training_memory_by_part
 from hatnet.config import HATNetConfig, Stage, StageLayout
 from hatnet.device import full_precision
 from hatnet.equivalence import evaluation_mode
@@ -90,13 +90,13 @@ def require_memory(
         instead: what the error says is to be done.
     """
     taken: Counter[str] = Counter()  # numbers in each stage
-    for part in network(config, height, width, padded=True):
+    for part in network_costs(config, height, width, padded=True):
         if part.name.endswith(".attention"):
             stage = config.stages[int(part.name.split(".")[1])]
             weights = batch * attention_weights(part.cost, stage.channels, stage.heads)
             taken[_place(part.name)] += 3 * weights if gradients else weights
     if gradients:
-        for name, kept in saved(config, height, width, batch).items():
+        for name, kept in training_memory_by_part(config, height, width, batch).items():
             taken[_place(name)] += kept
     needed = item * taken.total()
     if needed > limit:

@@ -10,8 +10,8 @@ from torch.func import functional_call
 import hatnet.hierarchical_attention
 from hatnet import HMHSA, create_model
 from hatnet.maps import explicit_attention
-from hatnet.studies.ablation import ARMS, build, fit
-from hatnet.studies.scaling.modules import NAMES, contenders
+from hatnet.relatives import ATTENTIONS
+from hatnet.studies.ablation import ARMS, build, match_cost
 from tests.cases import NETWORK_MUST_HIT
 
 
@@ -37,14 +37,14 @@ def test_networks_stay_on_one_device(case, training, around):
         assert on_a_fake_gpu(model, 2, 3, case.height, case.width) == "cuda"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ATTENTIONS)
 def test_the_attention_of_relatives_stays_on_one_device(name):
-    assert on_a_fake_gpu(contenders([name], 1, C=32, heads=2)[name].build(), 2, 13, 18, 32) == "cuda"
+    assert on_a_fake_gpu(ATTENTIONS[name].at(1, C=32, heads=2).build(), 2, 13, 18, 32) == "cuda"
 
 
 @pytest.mark.parametrize("arm", ARMS)
 def test_the_arms_of_the_ablation_stay_on_one_device(arm):
-    assert on_a_fake_gpu(build(fit(ARMS[arm])), 2, 1, 28, 28) == "cuda"
+    assert on_a_fake_gpu(build(match_cost(ARMS[arm])), 2, 1, 28, 28) == "cuda"
 
 
 def test_a_fake_gpu_refuses_tensors_on_the_cpu(monkeypatch):

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from hatnet import HMHSA, create_model, load, save
 from hatnet.equivalence import randomise
 from hatnet.former_names import current_name, former_name
-from hatnet.studies.ablation import ARMS, build, fit
+from hatnet.studies.ablation import ARMS, build, match_cost
 from hatnet.training.recipes import get_recipe
 from hatnet.training.state import State, load_state, optimiser_tensors, restore_optimiser, save_state
 from hatnet.weights.pretrained import pretrained_file
@@ -90,7 +90,7 @@ def test_state_dicts_as_part_of_another_network_load(model):
 
 @pytest.mark.parametrize("arm", ["h-mhsa", "local", "global"])
 def test_networks_of_the_ablation_load(arm):
-    model, other = build(fit(ARMS[arm])), build(fit(ARMS[arm]))
+    model, other = build(match_cost(ARMS[arm])), build(match_cost(ARMS[arm]))
     state_dict = {former_name(name): tensor for name, tensor in model.state_dict().items()}
     assert set(state_dict) != set(model.state_dict())
     other.load_state_dict(state_dict)

@@ -12,8 +12,8 @@ from torch import nn
 import hatnet
 import reference
 import reference.attention_maps as by_hand
-from hatnet.complexity import attention_weights, network
-from hatnet.complexity.memory import saved
+from hatnet.complexity import attention_weights, network_costs
+from hatnet.complexity.memory import training_memory_by_part
 from hatnet.config import HATNetConfig
 from hatnet.equivalence import TOLERANCES, run_model, run_reference
 from hatnet.hierarchical_attention import HMHSA
@@ -659,11 +659,11 @@ def test_the_stage_that_takes_most_is_that_of_all_that_is_counted(gradients, pla
     """Small: its third stage has the most weights, but the maps kept for gradients are largest in its first."""
     config = hatnet.get_config("small")
     weights, kept = np.zeros(4), np.zeros(4)
-    for part in network(config, 224, 224):
+    for part in network_costs(config, 224, 224):
         if part.name.endswith(".attention"):
             s = int(part.name.split(".")[1])
             weights[s] += attention_weights(part.cost, config.stages[s].channels, config.stages[s].heads)
-    for name, count in saved(config, 224, 224).items():
+    for name, count in training_memory_by_part(config, 224, 224).items():
         if name.startswith("stages."):
             kept[int(name.split(".")[1])] += count
     taken = 3 * weights + kept if gradients else weights
