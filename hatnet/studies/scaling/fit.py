@@ -57,7 +57,6 @@ class Comparison:
     tokens: int
     formula: float  # MACs of the other module over MACs of this one
     clock: Quartiles  # the same ratio of the times, round by round
-    rounds: int
 
     @property
     def verdict(self) -> str:
