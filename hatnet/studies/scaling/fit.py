@@ -1,4 +1,4 @@
-"""What follows from the times: the exponent of growth, the rate, comparisons of two modules, and where they cross."""
+"""The arithmetic of the times: exponents, rates, comparisons of two modules, and where they cross."""
 
 from __future__ import annotations
 
