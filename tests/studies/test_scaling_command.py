@@ -1,7 +1,5 @@
 """The command `hatnet scaling`: its options, its files, its output, and its refusals."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -94,15 +92,3 @@ def test_a_file_that_is_not_a_record_is_refused(tmp_path):
         (tmp_path / "other.json").write_text(content)
         with pytest.raises(ValueError, match=r"is not a (complete )?record of hatnet scaling"):
             read(tmp_path / "other.json")
-
-
-WITHOUT_STUDIES = """
-import sys
-for module in ("captum", "matplotlib", "scipy", "torchvision"):
-    sys.modules[module] = None  # an import of it now fails
-import hatnet.cli.main
-"""
-
-
-def test_the_command_line_loads_without_the_extra_studies():
-    subprocess.run([sys.executable, "-c", WITHOUT_STUDIES], check=True)
