@@ -1,4 +1,4 @@
-"""The command `hatnet scaling`: its options, its progress bar and what it prints (extras `cli` and `studies`)."""
+"""The command `hatnet scaling`: its options, its progress bar and its output (extra `studies`)."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def scaling(
 ) -> None:
     """Time attention modules against each other over image sizes, and compare the times with the formulas.
 
-    Ctrl-C stops early; what was measured until then is still written, printed and drawn.
+    Ctrl-C stops early; the times measured until then are still written, printed and drawn.
 
     Args:
         settings: what to measure, and how.
-        memory: GiB that may be used; where not given, nine tenths of what is free.
-        out: file for the record; scaling-DATE.json where not given.
+        memory: GiB that may be used; by default nine tenths of the free memory.
+        out: file for the record; by default scaling-DATE.json.
         figure: SVG file for a figure.
         record: print and draw this kept record instead of measuring.
     """
@@ -66,7 +66,7 @@ def _measure(settings: Settings, memory: float | None, path: Path) -> Record:
 
 
 def _report(found: Record, path: Path, figure: Path | None) -> None:
-    """Print what was found; raises KeyboardInterrupt, for the exit status, if Ctrl-C stopped the measurement."""
+    """Print the results. Raises KeyboardInterrupt, for the exit status, if Ctrl-C stopped the measurement."""
     if any(point.seconds for point in found.points):
         _show(found, figure)
         console.print("The record holds every single time:")

@@ -1,4 +1,4 @@
-"""What the commands of the studies share: checks of the files they write, and how they show what they found."""
+"""Shared by the commands of the studies: checks of the files they write, and the output of results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def require_writable(option: str, path: Path | None, example: str) -> None:
 
     Args:
         option: the option that gave the path, such as `--out`, for the message.
-        path: where the file will go; None where the option is not given.
+        path: the path of the file; None if the option is not given.
         example: a file name to suggest.
 
     Raises:

@@ -22,11 +22,6 @@ class WindowSizes:
     macs: int
 
 
-def any_sizes(G1: int, G2: int) -> bool:
-    """Allow every pair."""
-    return True
-
-
 def cell_within_window(G1: int, G2: int) -> bool:
     """Allow cells no larger than a window: the tokens around a query reach as far as the next merged token."""
     return G2 <= G1
@@ -42,7 +37,9 @@ def macs_by_window_sizes(H: int, W: int, C: int) -> dict[tuple[int, int], int]:
     return {(G1, G2): h_mhsa_cost(H, W, C, G1, G2).total_macs for G1 in sides for G2 in sides}
 
 
-def cheapest_window_sizes(H: int, W: int, C: int, allowed: Callable[[int, int], bool] = any_sizes) -> WindowSizes:
+def cheapest_window_sizes(
+    H: int, W: int, C: int, allowed: Callable[[int, int], bool] = lambda G1, G2: True
+) -> WindowSizes:
     """The pair (G1, G2) with the fewest MACs on a map of H x W tokens and C channels; of equals the smallest pair.
 
     The formula ignores accuracy. Without a condition the cheapest pair is always windows of one token and one merged
@@ -51,7 +48,7 @@ def cheapest_window_sizes(H: int, W: int, C: int, allowed: Callable[[int, int], 
     Args:
         H, W: sides of the map, in tokens.
         C: channels.
-        allowed: which pairs to choose from, such as `cell_within_window`.
+        allowed: a condition on (G1, G2), such as `cell_within_window`; by default every pair is allowed.
 
     Raises:
         ValueError: for sizes below 1, or if no pair is allowed.

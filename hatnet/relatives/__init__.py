@@ -1,7 +1,7 @@
 """The attention of related networks, to compare with H-MHSA: modules, cost formulas, and the registry of them all.
 
-Every module maps (B, H, W, C) to (B, H, W, C) and stands where H-MHSA does in a block: it contains the norm before
-the attention but not the residual connection around it. Norms are layer norms per token, as in the papers. Maps of any
+Every module maps (B, H, W, C) to (B, H, W, C) and can replace H-MHSA in a block: it contains the norm before the
+attention but not the residual connection around it. Norms are layer norms per token, as in the papers. Maps of any
 size are accepted: windows that reach over the border are padded and masked as in `HMHSA`, cells are padded with zeros.
 """
 

@@ -1,4 +1,4 @@
-"""The registry of the attentions that HAT-Net's is compared with: how each is built, what it costs, how it is drawn.
+"""The registry of attentions to compare: how each is built, its cost formula, and its look in figures.
 
 To add one, write its module and its cost formula in a file of this package and add an entry to `ATTENTIONS`. The
 command `hatnet scaling`, its tables and figures, and the tests of modules and formulas all read the registry.
@@ -55,7 +55,7 @@ class Attention:
 
     name: str  # as typed and recorded
     title: str  # as printed
-    colour: str  # in figures: from Okabe and Ito's palette, made to be told apart by colour-blind readers
+    colour: str  # in figures: from Okabe and Ito's palette, which colour-blind readers can tell apart
     marker: str  # in figures
     build: Callable[..., nn.Module]  # (channels, heads, **sizes) -> a module on maps (B, H, W, C)
     cost: Callable[..., Cost]  # (H, W, C, heads, **sizes) -> the cost of one image as PyTorch computes it

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from hatnet.attention import multi_head_attention, require_heads
 from hatnet.complexity.attention import window_tokens_and_pairs
 from hatnet.complexity.cost import Cost, add, check_sizes, linear_parameters, norm_parameters
-from hatnet.hierarchical_attention import from_windows, to_windows, window_mask
+from hatnet.hierarchical_attention import LocalAttention
 from hatnet.relatives.pvt import PVTAttention, pvt_cost
 
 
 class TwinsAttention(nn.Module):
-    """Attention inside windows (LSA), then to the merged map (GSA): two layers.
+    """Attention inside windows (LSA), as in H-MHSA, then to the merged map (GSA), as in PVT: two layers.
 
     H-MHSA does both in one layer with one output projection. The MLP that Twins has between the two is left out. Raises
     ValueError if the heads do not divide the channels, and for windows or cells below 1 token.
@@ -20,27 +19,17 @@ class TwinsAttention(nn.Module):
 
     def __init__(self, channels: int, heads: int, window: int, reduction: int) -> None:
         super().__init__()
-        require_heads(channels, heads)
         check_sizes(window=window)
-        self.heads = heads
         self.window = window  # in tokens
         self.norm = nn.LayerNorm(channels)
-        self.local_qkv = nn.Linear(channels, 3 * channels)
+        self.local_attention = LocalAttention(channels, heads)
         self.local_projection = nn.Linear(channels, channels)
         self.far = PVTAttention(channels, heads, reduction)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C); the block adds `x` to this, which makes it the two residual layers."""
-        near = self.local_attention(self.norm(x))
+        near = self.local_projection(self.local_attention(self.norm(x), self.window))
         return near + self.far(x + near)
-
-    def local_attention(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C)."""
-        _, H, W, _ = x.shape
-        window = (min(self.window, H), min(self.window, W))
-        Q, K, V = self.local_qkv(to_windows(x, window)).chunk(3, dim=-1)  # (B windows, g h, C) each
-        A = multi_head_attention(Q, K, V, self.heads, window_mask(x, window))
-        return self.local_projection(from_windows(A, window, (H, W)))
 
 
 def twins_cost(H: int, W: int, C: int, window: int, reduction: int, padded: bool = False) -> Cost:

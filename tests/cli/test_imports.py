@@ -21,6 +21,11 @@ def test_importing_hatnet_needs_torch_and_numpy_alone():
     assert python(code) == ""
 
 
+def test_the_command_line_needs_none_of_the_libraries_of_the_studies():
+    missing = "import sys; sys.modules |= dict.fromkeys(['captum', 'matplotlib', 'scipy', 'torchvision']);"
+    assert python(f"{missing} import hatnet.cli.main; print('loaded')") == "loaded"
+
+
 def test_importing_the_reference_needs_numpy_alone():
     assert python("import sys, reference; print('torch' in sys.modules, 'hatnet' in sys.modules)") == "False False"
 

@@ -22,6 +22,6 @@ class FormulaClock(Bench):
         return attention.cost(side, side).total_macs / 1e9
 
     def rounds(self, points):
-        """What each round timed, without the warm-up, which calls every quick module twice."""
+        """The timings of each round, without the warm-up, which calls every quick module twice."""
         timed = self.timed[2 * points :]
         return [timed[start : start + points] for start in range(0, len(timed), points)]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hatnet.complexity import Part, equation_5, equation_15, h_mhsa_cost, mhsa_cost, network_costs, total
 from hatnet.config import VARIANTS
 
-# MACs of one image of 224 x 224 pixels: without the products of attention, with them; and what the paper prints, in G.
+# MACs of one image of 224 x 224 pixels: without the products of attention, with them; and the paper's figure, in G.
 KNOWN = {
     "tiny": (1_969_741_824, 2_128_134_912, 2.0),
     "small": (4_292_868_096, 4_548_314_112, 4.3),

@@ -1,4 +1,4 @@
-"""The formulas for memory: within a few per cent of what is measured while the code runs."""
+"""The formulas for memory: within a few per cent of the memory measured while the code runs."""
 
 import platform
 import tracemalloc
@@ -98,7 +98,7 @@ def measured_inference_by_part(model: HATNet, images: torch.Tensor) -> dict[str,
 
 
 def measured_training(model: HATNet, images: torch.Tensor) -> float:
-    """What a forward pass keeps for the backward pass, in elements; each piece of memory counts once."""
+    """The elements that a forward pass keeps for the backward pass; each piece of memory counts once."""
     parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept = {}
 
@@ -120,7 +120,7 @@ def deviation(measured: float, predicted: int) -> float:
     [("tiny", 1, 224, 224), ("tiny", 2, 97, 150), ("small", 1, 96, 128), ("large", 1, 64, 64), ("micro", 3, 45, 61)],
 )
 def test_pytorch_needs_the_predicted_memory(variant, batch, height, width):
-    """In inference the peak; in training what is saved for the backward pass."""
+    """In inference the peak; in training everything saved for the backward pass."""
     model = create_model(variant)
     images = torch.zeros(batch, 3, height, width)
     size = (model.config, height, width, batch)

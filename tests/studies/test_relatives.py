@@ -106,7 +106,7 @@ def test_pvt_v2_attends_to_a_fixed_number_of_averages(case):
 def test_twins_attends_within_windows_then_to_strided_cells(case):
     """With the residual connections of its two layers, except that of the input, which the block adds."""
     layer, x, got = run(case, TwinsAttention(case.channels, case.heads, case.grid_size, case.pool_size))
-    Q, K, V = layer.local_qkv(layer.norm(x)).chunk(3, dim=-1)
+    Q, K, V = layer.local_attention.qkv(layer.norm(x)).chunk(3, dim=-1)
     near = torch.empty_like(x)
     for _, _, window in reference.windows(case.height, case.width, case.grid_size):
         k, v = K[window].flatten(0, 1), V[window].flatten(0, 1)

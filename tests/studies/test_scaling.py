@@ -1,4 +1,4 @@
-"""The scaling measurement: what is timed in which order, what is refused, and what a stop leaves behind."""
+"""The scaling measurement: the order of the timings, refusals, and early stops."""
 
 import math
 from collections import Counter

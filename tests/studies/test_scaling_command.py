@@ -1,4 +1,4 @@
-"""The command `hatnet scaling`: its options, what it writes and prints, and what it refuses."""
+"""The command `hatnet scaling`: its options, its files, its output, and its refusals."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Build the network of an arm: HAT-Net with other attentions and MLP widths in its blocks."""
+"""The network of an arm: HAT-Net, with the attention and the MLPs of its blocks replaced."""
 
 from __future__ import annotations
 

@@ -28,9 +28,9 @@ def require_known(kind: str, names: Sequence[str], known: Collection[str]) -> No
     """Check that `names` holds at least one of the known names, and none twice.
 
     Args:
-        kind: what is named, in the singular, such as "module".
-        names: to check.
-        known: all names there are.
+        kind: the kind of thing that is named, in the singular, such as "module".
+        names: the names to check.
+        known: all names that exist.
 
     Raises:
         ValueError: for an unknown name, with the nearest one; for an empty list; for a name that comes twice.

@@ -42,7 +42,7 @@ class Bench:
             return (clock() - start) / calls
 
     def available_bytes(self) -> int:
-        """Memory that may be used: nine tenths of what is free."""
+        """Bytes of memory that may be used: nine tenths of the free memory."""
         if self.device.type == "cuda":
             return int(0.9 * torch.cuda.mem_get_info(self.device)[0])
         return int(0.9 * free_memory())

@@ -1,4 +1,4 @@
-"""What follows from the times: the exponent of growth, the rate, comparisons of two modules, and where they cross."""
+"""The arithmetic of the times: exponents, rates, comparisons of two modules, and where they cross."""
 
 from __future__ import annotations
 
@@ -57,7 +57,6 @@ class Comparison:
     tokens: int
     formula: float  # MACs of the other module over MACs of this one
     clock: Quartiles  # the same ratio of the times, round by round
-    rounds: int
 
     @property
     def verdict(self) -> str:

@@ -40,7 +40,7 @@ def measure(
 
     Args:
         settings: what to measure.
-        memory: bytes that may be used; by default what is free.
+        memory: bytes that may be used; by default nine tenths of the free memory.
         on_progress: called before each timing, for a progress bar.
         on_record: called with the record after each round and at the end, to save it.
         bench: does the timing.

@@ -72,7 +72,6 @@ class Record:
                 point.tokens,
                 others[point.size].macs / point.macs,
                 quartiles([b / a for a, b in zip(point.seconds, others[point.size].seconds, strict=False)]),
-                min(len(point.seconds), len(others[point.size].seconds)),
             )
             for point in self.timed(module)
             if point.size in others

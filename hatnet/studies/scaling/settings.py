@@ -17,13 +17,13 @@ SMALLEST, LARGEST = 32, 4096  # sides of an image in pixels
 
 @dataclass(frozen=True)
 class Settings:
-    """What to measure, and how. Raises ValueError, naming the allowed values, for anything else."""
+    """The modules and sizes to measure, and how. Raises ValueError, with the allowed values, for any other value."""
 
     modules: tuple[str, ...] = tuple(ATTENTIONS)  # attention modules to measure; mhsa is plain attention
     sizes: tuple[int, ...] = (224, 320, 448, 640, 896, 1280, 2048)  # sides of square images in pixels, 32 to 4096
     stage: int = 0  # 0, 1 or 2, counted as in the code: 4, 8 or 16 pixels per token, and the published sizes there
-    channels: int | None = None  # C; where not given, that of HAT-Net Small at this stage
-    heads: int | None = None  # where not given, one per 64 channels, as in HAT-Net Small
+    channels: int | None = None  # C; by default that of HAT-Net Small at this stage
+    heads: int | None = None  # by default one per 64 channels, as in HAT-Net Small
     batch: int = 1  # images per batch
     device: str = "cpu"  # where to measure, such as cpu or cuda
     dtype: DType = "float32"  # data type to compute in
