@@ -40,7 +40,7 @@ def build(root: Path, folder: Path, again: bool = False, config: str = "mkdocs.y
     if again:
         shutil.rmtree(root / GENERATED, ignore_errors=True)
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", config]
-    command += ["--site-dir", str(folder.resolve()), *(["--quiet"] if quiet else ["--color"])]
+    command += ["--site-dir", str(folder.resolve()), *(["--quiet"] if quiet else [])]
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}  # Material's notice about a successor of mkdocs
     if subprocess.run(command, cwd=root, env=environment, check=False).returncode:
         raise BuildError("mkdocs build --strict failed")

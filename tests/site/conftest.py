@@ -1,47 +1,61 @@
-"""The site, built once; a server for it; a browser whose pages may speak to that server alone."""
+"""The site, built once; a server for it; a browser whose pages may only reach that server."""
 
 import functools
 import http.server
+import os
 import shutil
 import threading
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 120_000  # ms: on a machine shared with others a page may stand still for half a minute
+PATIENCE = 120_000  # ms: on a busy machine a page may take half a minute
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+def alter(path, old, new):
+    """Replace text in a file that must contain it."""
+    text = path.read_text()
+    assert old in text, f"{path.name} does not contain {old!r}"
+    path.write_text(text.replace(old, new))
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
-    """The folder of the built site. Tutorials run only if they, or the code under them, have changed."""
+    """The folder of the built site, shared by all workers. Tutorials run only if something they need has changed."""
     from builder.build import build
 
-    folder = tmp_path_factory.mktemp("site")
-    build(ROOT, folder)
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "site"
+    with FileLock(folder.with_suffix(".lock")):  # the first worker builds, the others wait
+        if not folder.exists():
+            building = folder.with_name("unfinished-site")
+            build(ROOT, building)
+            building.rename(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
 def pages(site):
-    """The address of every page, below the site's own."""
+    """The paths of all pages, as they follow the site's address."""
     return sorted(str(path.relative_to(site)).removesuffix("index.html") for path in site.rglob("*.html"))
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_):
-        """Say nothing."""
+        """Print nothing."""
 
 
 class _Server(http.server.ThreadingHTTPServer):
-    request_queue_size = 128  # a browser asks for all parts of a page at once, and five may wait otherwise
+    request_queue_size = 128  # a browser requests all parts of a page at once; the default queues only five
 
 
 @contextmanager
 def serving(folder):
-    """Serve a folder to this machine; its address."""
+    """Serve a folder on this machine, and give its address."""
     with _Server(("127.0.0.1", 0), functools.partial(_Handler, directory=folder)) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -52,7 +66,7 @@ def serving(folder):
 
 @pytest.fixture(scope="session")
 def address(site):
-    """Where the site is served."""
+    """The address where the site is served."""
     with serving(site) as where:
         yield where
 
@@ -72,9 +86,9 @@ def browser():
 
 @pytest.fixture
 def open_page(browser, address):
-    """Opens pages: `open_page("concepts/", width=390, color_scheme="dark")`.
+    """A function that opens a page: `open_page("concepts/", width=390, color_scheme="dark")`.
 
-    At the end the test fails if any of them reported an error or asked another host for something.
+    Afterwards the test fails if any page reported an error or requested anything from another host.
     """
     contexts, foreign, errors = [], [], []
 
@@ -92,8 +106,8 @@ def open_page(browser, address):
         context.route("**/*", gate)
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(f"{page.url}: {error}"))
-        page.on("console", lambda said: errors.append(f"{page.url}: {said.text}") if said.type == "error" else None)
-        page.on("response", lambda got: errors.append(f"{got.status} {got.url}") if got.status >= 400 else None)
+        page.on("console", lambda line: errors.append(f"{page.url}: {line.text}") if line.type == "error" else None)
+        page.on("response", lambda reply: errors.append(f"{reply.status} {reply.url}") if reply.status >= 400 else None)
         return page
 
     cached = functools.cache(page_of)
