@@ -9,6 +9,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import hypothesis  # noqa: E402
 import numpy  # noqa: E402
+import pytest  # noqa: E402
 import torch  # noqa: E402
 
 # The same examples in every run, so that a failing test keeps failing; `nightly` draws new ones.
@@ -23,6 +24,9 @@ hypothesis.settings.register_profile(  # for planted bugs: find, but do not shri
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+LEFT_OUT = pytest.StashKey[int]()
+
+
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="run everything, including long tests and the browser")
 
@@ -32,15 +36,29 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "site" in getattr(item, "fixturenames", ()):
             item.add_marker("long")
-    if not config.getoption("--long"):
-        left_out = [item for item in items if item.get_closest_marker("long")]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("long")]
+    if config.getoption("--long"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("long")]
+    items[:] = [item for item in items if not item.get_closest_marker("long")]
+    config.hook.pytest_deselected(items=left_out)
+    config.stash[LEFT_OUT] = len(left_out)
+    if hasattr(config, "workeroutput"):  # a process of pytest-xdist: the one that reports collects nothing itself
+        config.workeroutput["left_out"] = len(left_out)
 
 
-def pytest_report_header(config) -> list[str]:
-    """Name versions and hardware, and whether long tests run."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Take over the number of tests that a process of pytest-xdist left out."""
+    node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
+
+
+def pytest_report_header() -> str:
+    """Name the versions and the hardware."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "none, so CUDA is not tested"
-    everything = "long tests and the browser included" if config.getoption("--long") else LEFT_OUT
-    versions = f"torch {torch.__version__}, numpy {numpy.__version__}, {platform.machine()}, GPU: {device}"
-    return [versions, f"tests: {everything}"]
+    return f"torch {torch.__version__}, numpy {numpy.__version__}, {platform.machine()}, GPU: {device}"
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """State how many tests were left out, and how to run them."""
+    if left_out := config.stash.get(LEFT_OUT, 0):
+        terminalreporter.write_line(f"{left_out} long tests were left out: `pytest --long` runs everything")

@@ -22,8 +22,9 @@ SET_UP = '*To run this, the kernel needs the package: `python -m pip install -e 
 
 def to_notebook(cells: list[Cell]) -> str:
     """The notebook's JSON, always the same bytes for the same cells."""
+    with_set_up = [cells[0], Cell("markdown", SET_UP, line=1), *cells[1:]]
     notebook = {
-        "cells": [_cell(cell, number) for number, cell in enumerate([cells[0], Cell("markdown", SET_UP, line=1), *cells[1:]])],
+        "cells": [_cell(cell, number) for number, cell in enumerate(with_set_up)],
         "metadata": {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"},

@@ -21,7 +21,7 @@ def docs(folder: Path = Path("site"), serve: bool = True, port: int = 8000, agai
         ValueError: if the package was installed without a checkout, the build fails, or the port is taken.
     """
     if not (ROOT / "mkdocs.yml").is_file():
-        raise ValueError(f"the site is built in a checkout, but {ROOT} has no mkdocs.yml; install with `pip install -e`")
+        raise ValueError(f"the site is built in a checkout; {ROOT} has no mkdocs.yml, so install with `pip install -e`")
     sys.path.insert(0, str(ROOT / "docs"))  # the builder lies beside the pages, not in the package
     from builder.build import build, server
 

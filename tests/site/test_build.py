@@ -33,7 +33,8 @@ def small_site(tmp_path):
         f"INHERIT: {ROOT / 'mkdocs.yml'}\nhooks: [hook.py]\nnav: [index.md]\nextra_css: []\nwatch: []\n"
     )
     (tmp_path / "docs/index.md").write_text(
-        "# A page\n\n$A_1 + X$, [here](index.md#below)\n\n@code reference/attention.py softmax\n\n## Below $G_1$ {#below}\n"
+        "# A page\n\n$A_1 + X$, [here](index.md#below)\n\n"
+        "@code reference/attention.py softmax\n\n## Below $G_1$ {#below}\n"
     )
     return tmp_path
 

@@ -99,7 +99,7 @@ def test_a_tutorial_runs_again_only_after_a_change(script, tmp_path, folder, mon
         ("total = 1 + 1", "total = 1 +", r'File "tutorials/01_small.py", line 25'),
         ("figure.set_label", "axes.set_label", "tutorials/01_small.py:11: a figure has no alt text"),
         ("# %% solution", "# %% soluton", "tutorials/01_small.py:24: '# %% soluton' starts no cell"),
-        ("# **Exercise.**", "**Exercise.**", "tutorials/01_small.py:22: a line of a Markdown cell does not start with #"),
+        ("# **Exercise.**", "**Exercise.**", "01_small.py:22: a line of a Markdown cell does not start with #"),
         ("# # A small", "# A small", "starts with a title"),
     ],
     ids=["assertion", "syntax", "alt text", "cell", "markdown", "title"],
