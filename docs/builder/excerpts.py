@@ -1,6 +1,6 @@
 """Functions, methods and classes cut from a live file by name.
 
-pymdownx.snippets would need markers in the source and keeps docstrings, which the page beside the code already explains.
+pymdownx.snippets would need markers in the source, and would show docstrings again that the page already explains.
 """
 
 from __future__ import annotations

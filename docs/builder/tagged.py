@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.excerpts import definitions
-from builder.tags import Tags, expand
+from builder.tags import TAGS, Tags, expand
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ def tagged_lines(root: Path, package: str) -> list[Line]:
 
 
 def _tagged_lines(text: str, path: str) -> Iterator[Line]:
+    if not TAGS.search(text):  # most files; reading them token by token takes a second
+        return
     owners = definitions(ast.parse(text))
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type != tokenize.COMMENT:

@@ -106,7 +106,8 @@ def test_a_tutorial_runs_again_only_after_a_change(script, tmp_path, folder, mon
 )
 def test_a_tutorial_that_fails_stops_the_build(script, tmp_path, folder, old, new, message):
     """The message names the script's own file and line, and no page of an earlier run is left."""
-    make_pages(tmp_path, folder)
+    folder.mkdir()
+    (folder / "01_small.md").write_text("# The page of an earlier run\n")
     alter(script, old, new)
     with pytest.raises(ScriptError, match=message):
         make_pages(tmp_path, folder)
