@@ -13,7 +13,44 @@ from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120_000  # ms: on a busy machine a page may take half a minute
+PHONE = 390  # pixels
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+# Elements of the content that reach beyond the window and are in no scrolling box.
+OVERFLOWING = """() => {
+  const width = document.documentElement.clientWidth;
+  const scrolls = element => ["auto", "scroll"].includes(getComputedStyle(element).overflowX);
+  const boxed = element => !element.matches(".md-content__inner")
+    && (scrolls(element.parentElement) || boxed(element.parentElement));
+  const out = [...document.querySelectorAll(".md-content__inner *")].filter(element => {
+    const {width: w, height: h, left, right} = element.getBoundingClientRect();
+    return w && h && (right > width + 1 || left < -1) && !boxed(element);
+  });
+  if (document.documentElement.scrollWidth > width) out.push(document.documentElement);
+  return out.map(element => element.outerHTML.slice(0, 120));
+}"""
+
+# selectors -> contrast of each element's text with what is painted behind it.
+CONTRASTS = """selectors => {
+  const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const painted = colours => {  // the colour of these, painted over one another
+    canvas.clearRect(0, 0, 1, 1);
+    for (const colour of colours) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
+    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3).map(value => value / 255);
+  };
+  const luminance = colour => colour
+    .map(value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, value, channel) => sum + value * [0.2126, 0.7152, 0.0722][channel], 0);
+  const background = element => getComputedStyle(element).backgroundColor;
+  const behind = element => element ? [...behind(element.parentElement), background(element)] : [];
+  return Object.fromEntries(selectors.map(selector => {
+    const element = document.querySelector(selector), ground = behind(element);
+    const [low, high] = [luminance(painted(ground)), luminance(painted([...ground, getComputedStyle(element).color]))]
+      .sort((a, b) => a - b);
+    return [selector, (high + 0.05) / (low + 0.05)];
+  }));
+}"""
 
 
 def alter(path, old, new):
