@@ -32,9 +32,9 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Without --long, leave out tests that are marked `long` or need the built site."""
+    """Without --long, leave out tests that are marked `long`, or need the built site or a browser."""
     for item in items:
-        if "site" in getattr(item, "fixturenames", ()):
+        if {"site", "browser"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("long")
     if config.getoption("--long"):
         return

@@ -12,7 +12,7 @@ pytest.importorskip("mkdocstrings", reason="the extra `docs` is not installed: p
 pytest.importorskip("math_core", reason="the extra `docs` is not installed: pip install -e '.[docs]'")
 
 from builder import GENERATED
-from builder.build import BuildError, build, server
+from builder.build import BuildError, build
 from builder.code import insert_code
 from builder.excerpts import ExcerptError, cut
 from builder.mathematics import FormulaError, to_mathml
@@ -93,11 +93,6 @@ def test_an_excerpt_of_an_unknown_name_is_refused():
 def test_a_directive_inside_a_fence_stays_as_it_is():
     page = "```\n@code nowhere.py nothing\n```"
     assert insert_code(page, ROOT) == page
-
-
-def test_a_port_that_is_taken_is_reported(tmp_path):
-    with server(tmp_path, 0) as running, pytest.raises(BuildError, match="choose another with --port"):
-        server(tmp_path, running.server_port)
 
 
 def mkdocs(checkout, *options):
