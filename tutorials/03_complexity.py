@@ -37,14 +37,14 @@ from hatnet.complexity import (
     Cost,
     equation_5,
     equation_15,
-    h_mhsa,
+    h_mhsa_cost,
     inference_memory,
-    mhsa,
-    network,
+    mhsa_cost,
+    network_costs,
     total,
     training_memory,
 )
-from hatnet.complexity.memory import attention_weights, saved
+from hatnet.complexity.memory import attention_weights, training_memory_by_part
 from hatnet.equivalence import randomise
 from hatnet.studies.scaling import Record, Settings, measure, read
 
@@ -99,12 +99,12 @@ plain_macs, macs = macs, {}
 p = hatnet.to_numpy(layers["H-MHSA"])
 X, A1 = reference.group_norm(x, **reference.within(p, "norm")), np.empty_like(x)
 for _, _, window in reference.windows(H, W, G1):
-    Q1, K1, V1 = np.split(project(X[window].reshape(4, 2), p, "local_qkv", "W1q W1k W1v"), 3, axis=1)
+    Q1, K1, V1 = np.split(project(X[window].reshape(4, 2), p, "local_attention.qkv", "W1q W1k W1v"), 3, axis=1)
     A1[window] = attend(Q1, K1, V1, "1").reshape(2, 2, 2)
 A1 = reference.group_norm(A1 + x, **reference.within(p, "local_norm"))
 merged = reference.merge(A1, p, G2).reshape(4, 2)
-Q2 = project(A1.reshape(16, 2), p, "global_q", "W2q")
-K2, V2 = np.split(project(merged, p, "global_kv", "W2k W2v"), 2, axis=1)
+Q2 = project(A1.reshape(16, 2), p, "global_attention.q", "W2q")
+K2, V2 = np.split(project(merged, p, "global_attention.kv", "W2k W2v"), 2, axis=1)
 A2 = attend(Q2, K2, V2, "2")
 ours = project(A1.reshape(16, 2) + A2, p, "projection", "Wp")
 assert np.allclose(ours.reshape(x.shape), reference.h_mhsa(x, p, 1, G1, G2))
@@ -169,11 +169,11 @@ plt.show()
 # Neither has $W^p$, which costs $HW C^2$ in both. `hatnet.complexity` has every term by name, $W^p$ included:
 
 # %%
-assert mhsa(H, W, C).macs == plain_macs
-assert h_mhsa(H, W, C, G1, G2).macs == macs
+assert mhsa_cost(H, W, C).macs == plain_macs
+assert h_mhsa_cost(H, W, C, G1, G2).macs == macs
 assert equation_5(H, W, C) == sum(plain_macs.values()) - plain_macs["Wp"] == 1216
 assert equation_15(H, W, C, G1, G2) == sum(macs.values()) - macs["Wp"] == 800
-print(h_mhsa(56, 56, 64, G1=8, G2=8))
+print(h_mhsa_cost(56, 56, 64, G1=8, G2=8))
 
 # %% [markdown]
 # ## 3. Formula against counter
@@ -198,7 +198,7 @@ def counted(layer: torch.nn.Module, *shape: int) -> int:
 print("    map       C  G1  G2          plain       H-MHSA   for padding   plain / H-MHSA")
 for H, W, C, d, G1, G2 in ((56, 56, 64, 64, 8, 8), (28, 28, 128, 64, 7, 4), (14, 14, 320, 64, 7, 2),
                            (15, 22, 48, 48, 8, 4), (25, 42, 320, 64, 8, 4)):  # fmt: skip
-    plain, exact, padded = mhsa(H, W, C), h_mhsa(H, W, C, G1, G2), h_mhsa(H, W, C, G1, G2, padded=True)
+    plain, exact, padded = mhsa_cost(H, W, C), h_mhsa_cost(H, W, C, G1, G2), h_mhsa_cost(H, W, C, G1, G2, padded=True)
     assert counted(hatnet.MHSA(C, C // d), H, W, C) == plain.total_macs
     assert counted(hatnet.HMHSA(C, C // d, G1, G2), H, W, C) == padded.total_macs
     print(f"  {H:2} x {W:2}   {C:5}  {G1:2}  {G2:2} {plain.total_macs:14,} {padded.total_macs:12,}"
@@ -224,8 +224,8 @@ GROUPS = {
 rows = []
 for config, size in ((SMALL, (224, 224)), (DENSE, (800, 1280))):
     for index, (stage, layout) in enumerate(zip(config.stages[:3], config.layout(*size), strict=False)):
-        cost = h_mhsa(*layout.map, stage.channels, stage.grid_size, stage.pool_size)
-        ratio = mhsa(*layout.map, stage.channels).total_macs / cost.total_macs
+        cost = h_mhsa_cost(*layout.map, stage.channels, stage.grid_size, stage.pool_size)
+        ratio = mhsa_cost(*layout.map, stage.channels).total_macs / cost.total_macs
         rows.append((f"{size[0]} x {size[1]}, stages.{index}\n{layout.map[0]} x {layout.map[1]}, C = {stage.channels}",
                      {name: sum(cost.macs[t] for t in terms) / cost.total_macs for name, terms in GROUPS.items()},
                      ratio))  # fmt: skip
@@ -300,7 +300,7 @@ PAPER = {"tiny": 2.0, "small": 4.3, "medium": 8.3, "large": 11.5}  # G, Table 1 
 totals = {}
 print("            matrices   attention products        all MACs        FLOPs    paper prints")
 for variant, printed in PAPER.items():
-    cost = totals[variant] = total(network(hatnet.get_config(variant), 224, 224))
+    cost = totals[variant] = total(network_costs(hatnet.get_config(variant), 224, 224))
     print(f"{variant:6} {cost.projection_macs:14,} {cost.attention_macs:20,} {cost.total_macs:15,}"
           f" {2 * cost.total_macs / 1e9:10.1f} G {printed:13} G")  # fmt: skip
 
@@ -323,15 +323,15 @@ print(f"of Small: MLP {mlp / sum(terms.values()):.1%}, attention products {share
 def with_plain_attention(config: hatnet.HATNetConfig, *size: int) -> Cost:
     """A network whose every attention is plain."""
     return total(
-        replace(part, cost=mhsa(*part.layout.map, config.stages[part.stage].channels))
+        replace(part, cost=mhsa_cost(*part.layout.map, config.stages[part.stage].channels))
         if part.name.endswith("attention")
         else part
-        for part in network(config, *size)
+        for part in network_costs(config, *size)
     )
 
 
 for config, size in ((SMALL, (224, 224)), (DENSE, (800, 1280))):
-    for name, cost in (("plain", with_plain_attention(config, *size)), ("H-MHSA", total(network(config, *size)))):
+    for name, cost in (("plain", with_plain_attention(config, *size)), ("H-MHSA", total(network_costs(config, *size)))):
         products = cost.attention_macs / cost.total_macs
         print(
             f"Small, {size[0]} x {size[1]}, {name:6} {cost.total_macs / 1e9:7.1f} G, attention products {products:.1%}"
@@ -382,7 +382,7 @@ plt.show()
 print("stages.0, MACs     G2 = 8     G2 grows with the side         plain")
 for scale in (1, 2, 4, 8, 16):
     side = 56 * scale
-    costs = h_mhsa(side, side, 64, 8, 8), h_mhsa(side, side, 64, 8, 8 * scale), mhsa(side, side, 64)
+    costs = h_mhsa_cost(side, side, 64, 8, 8), h_mhsa_cost(side, side, 64, 8, 8 * scale), mhsa_cost(side, side, 64)
     print(f"{side:4} x {side:<4} " + " ".join(f"{cost.total_macs / 1e6:14,.0f} M" for cost in costs))
 
 # %% [markdown]
@@ -402,12 +402,12 @@ print("Small, stages.0,                 weights stored, MB         maps, whole n
 print("one image, float32              plain       H-MHSA        in inference   in training")
 for config, size in ((SMALL, (224, 224)), (SMALL, (448, 448)), (DENSE, (800, 1280))):
     stage, (H, W) = config.stages[0], config.layout(*size)[0].map
-    costs = mhsa(H, W, 64), h_mhsa(H, W, 64, stage.grid_size, stage.pool_size)
+    costs = mhsa_cost(H, W, 64), h_mhsa_cost(H, W, 64, stage.grid_size, stage.pool_size)
     weights = [4e-6 * attention_weights(cost, C=64, heads=1) for cost in costs]
     maps = [4e-6 * count(config, *size) for count in (inference_memory, training_memory)]
     print(f"{size[0]:5} x {size[1]:<5} {weights[0]:22,.1f} {weights[1]:12,.1f} {maps[0]:18,.0f} {maps[1]:13,.0f}")
 
-parts = saved(SMALL, 224, 224)
+parts = training_memory_by_part(SMALL, 224, 224)
 for name, size in (("stages.0.blocks.0.attention", 56**2 * 64), ("stages.0.blocks.0.mlp", 56**2 * 64),
                    ("stages.3.blocks.0.attention", 7**2 * 512)):  # fmt: skip
     print(f"{name} keeps {parts[name] / size:.1f} maps")
@@ -509,8 +509,10 @@ plt.show()
 # Give it for $C = 64$ and $C = 512$, with $W^p$. What does it say of the last stage, 7 x 7 with $C = 512$?
 
 # %% solution
-assert all(mhsa(1, 2 * C, C).projection_macs == mhsa(1, 2 * C, C).attention_macs for C in (64, 512))  # N = 2 C
-last = mhsa(7, 7, 512)
+assert all(
+    mhsa_cost(1, 2 * C, C).projection_macs == mhsa_cost(1, 2 * C, C).attention_macs for C in (64, 512)
+)  # N = 2 C
+last = mhsa_cost(7, 7, 512)
 assert last.attention_macs / last.total_macs < 0.05  # 49 tokens are far below 1024: matrices are nearly all
 
 # %% [markdown]
@@ -521,8 +523,10 @@ assert last.attention_macs / last.total_macs < 0.05  # 49 tokens are far below 1
 # %% solution
 def saved(size: int) -> int:
     """MACs that plain attention in stages.2 of Small saves."""
-    parts = [p for p in network(SMALL, size, size) if p.name.startswith("stages.2") and p.name.endswith("attention")]
-    return sum(p.cost.total_macs - mhsa(*p.layout.map, 320).total_macs for p in parts)
+    parts = [
+        p for p in network_costs(SMALL, size, size) if p.name.startswith("stages.2") and p.name.endswith("attention")
+    ]
+    return sum(p.cost.total_macs - mhsa_cost(*p.layout.map, 320).total_macs for p in parts)
 
 
 print(f"{saved(224):,} MACs, {saved(224) / totals['small'].total_macs:.1%}")
@@ -535,12 +539,12 @@ assert next(size for size in range(224, 640, 32) if saved(size) < 0) == 320
 
 # %% solution
 H, W = SMALL.layout(800, 1280)[0].map
-costs = {G: h_mhsa(H, W, 64, G, G).total_macs for G in range(1, 41)}
+costs = {G: h_mhsa_cost(H, W, 64, G, G).total_macs for G in range(1, 41)}
 cheapest, root = min(costs, key=costs.get), round((64 + H * W) ** 0.25)
 print(f"{H} x {W}: G = {cheapest}, root {root}, dearer by {costs[root] / costs[cheapest] - 1:.2%}")
 assert (cheapest, root) == (17, 16)
 assert costs[root] < 1.001 * costs[cheapest]  # a flat valley
-assert h_mhsa(H, W, 64, 8, 16).total_macs < costs[cheapest]  # its cells are coarser than its windows
+assert h_mhsa_cost(H, W, 64, 8, 16).total_macs < costs[cheapest]  # its cells are coarser than its windows
 
 # %% [markdown]
 # **4. From 11.44 to 11.5.** Some counters add one operation for each bias that is added and two for each number that is
@@ -573,13 +577,13 @@ for variant, printed in PAPER.items():
 # %%
 assert sum(macs.values()) < sum(plain_macs.values())  # prediction 1: yes
 assert 0.05 < share < 0.06  # prediction 2: 6 per cent, and not in the 4.3 G
-growth = h_mhsa(112, 112, 64, 8, 8).total_macs / h_mhsa(56, 56, 64, 8, 8).total_macs
+growth = h_mhsa_cost(112, 112, 64, 8, 8).total_macs / h_mhsa_cost(56, 56, 64, 8, 8).total_macs
 assert 6 < growth < 6.5  # prediction 3, at first
-assert h_mhsa(896, 896, 64, 8, 8).total_macs > 15 * h_mhsa(448, 448, 64, 8, 8).total_macs  # and in the end
+assert h_mhsa_cost(896, 896, 64, 8, 8).total_macs > 15 * h_mhsa_cost(448, 448, 64, 8, 8).total_macs  # and in the end
 assert round(equation_5(14, 14, 320) / equation_15(14, 14, 320, 7, 2), 2) == 0.83
 assert all(round(totals[name].projection_macs / 1e9, 1) == PAPER[name] for name in ("tiny", "small", "medium"))
 assert 11.4 < totals["large"].projection_macs / 1e9 < 11.5
-by_pair = {(G1, G2): h_mhsa(56, 56, 64, G1, G2).total_macs for G1 in range(1, 57) for G2 in range(1, 57)}
+by_pair = {(G1, G2): h_mhsa_cost(56, 56, 64, G1, G2).total_macs for G1 in range(1, 57) for G2 in range(1, 57)}
 assert min(by_pair, key=by_pair.get) == (1, 56)
 assert min((pair for pair in by_pair if pair[1] <= pair[0]), key=by_pair.get) == (8, 8)
 assert parts["stages.0.blocks.0.attention"] / (56**2 * 64) > 1.8 * parts["stages.3.blocks.0.attention"] / (7**2 * 512)

@@ -34,7 +34,7 @@ from PIL import Image
 from torch import Tensor
 
 import hatnet
-from hatnet.complexity import network, total, training_memory
+from hatnet.complexity import network_costs, total, training_memory
 from hatnet.data import DataError, open_data
 from hatnet.data.image_folder import broken_files
 from hatnet.data.photo import CHELSEA
@@ -225,7 +225,7 @@ for name, reason in WHY.items():
 # %%
 tiny = recipe.config(classes=10, channels=3)
 micro = get_recipe("fashion-quick").config(classes=10, channels=1)
-macs = {224: total(network(tiny, 224, 224)).total_macs, 28: total(network(micro, 28, 28)).total_macs}
+macs = {224: total(network_costs(tiny, 224, 224)).total_macs, 28: total(network_costs(micro, 28, 28)).total_macs}
 print(f"{macs[224] / 1e6:,.0f} M against {macs[28] / 1e6:,.1f} M MACs an image: {macs[224] / macs[28]:.0f} times")
 
 SMALLER = Assumptions(gpus=1, gpu_flops=165e12, gpu_memory=24e9, gpu_bandwidth=1.0e12)  # a GeForce RTX 4090, say

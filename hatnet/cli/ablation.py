@@ -1,24 +1,27 @@
-"""The command `hatnet ablation` (extras `cli` and `train`)."""
+"""The command `hatnet ablation` (extra `studies`)."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import TaskProgressColumn
 
-from hatnet.cli.console import console, require_used
-from hatnet.data import open_data
+from hatnet.checks import require_whole
+from hatnet.cli.console import console, progress_bar, require_used
+from hatnet.cli.study import require_figure, save_figure, show
+from hatnet.data import Split, open_data
 from hatnet.device import usable_device, use_threads
 from hatnet.files import write_whole
 from hatnet.studies.ablation import tables
-from hatnet.studies.ablation.arms import MATCHED, check_arms
-from hatnet.studies.ablation.measurement import Ablation, trainer
+from hatnet.studies.ablation.arms import MATCHED
 from hatnet.studies.ablation.record import DATA, Record, Settings, read
+from hatnet.studies.ablation.runs import Ablation, OnRun, trainer
+from hatnet.studies.common.settings import require_known
 from hatnet.training import Watch, loop
 from hatnet.training.signals import stoppable
 
@@ -37,120 +40,119 @@ def ablation(
     figure: Path | None = None,
     record: Path | None = None,
 ) -> None:
-    """Train the same small network with other attention in the place of H-MHSA, at equal parameters and equal cost.
+    """Train the same small network with other attention instead of H-MHSA, at equal parameters and equal cost.
 
-    Every arm is trained with every seed, all arms of one seed first. Ctrl-C ends it after a few steps and loses
-    nothing: the same command goes on, and with more seeds or arms it does what is missing.
+    Every arm is trained with every seed, all arms of one seed first. Ctrl-C stops after a few steps and loses nothing:
+    the same command resumes. With more seeds or arms it runs those that are missing.
 
     Args:
         data: fashion-subset, fashion-mnist, cifar10 or cifar100.
-        seeds: how many; 0, 1, 2 and so on.
-        epochs: of one training; as the data set asks for where not given.
+        seeds: number of seeds: 0, 1, 2 and so on.
+        epochs: epochs of each training; where not given, 2, 20, 40 and 40 for these data sets.
         arms: h-mhsa, local, global, mhsa, pvt, none, and h-mhsa with small-windows, large-windows, fine-cells or
-            coarse-cells; the last four also with -own behind them, for MLPs as they are and their own cost.
+            coarse-cells. Add -own to the last four for unchanged MLPs at their own cost.
         out: folder for the record, the runs, the tables and the figure; runs/ablation-DATA where not given.
-        data_dir: where data sets are kept.
-        download: fetch the data set if it is not there.
+        data_dir: folder of the data sets.
+        download: download the data set if it is missing.
         device: cpu, cuda, or one GPU such as cuda:1; where not given, the GPU if there is one, else the CPU.
-        workers: processes that prepare images.
-        threads: of PyTorch on a CPU.
-        figure: where else to draw it, an SVG.
+        workers: number of processes that prepare images.
+        threads: number of CPU threads of PyTorch.
+        figure: a second file for the figure, an SVG.
         record: a kept record to print and draw instead of training.
     """
     given = dict(locals())
-    if figure is not None and figure.suffix != ".svg":
-        raise ValueError(f"the figure is an SVG: name it {figure.with_suffix('.svg').name}, not {figure.name}")
-    if figure is not None and not figure.parent.is_dir():
-        raise ValueError(f"no folder {figure.parent} to write {figure.name} to; create it first")
+    require_figure(figure, "ablation.svg")
     if record is not None:
         require_used(ablation, given, used=("figure",))
         _show(read(record), figure)
         return
-    if data not in DATA:
-        Settings(data, 1)  # raises, and names the nearest
+    require_known("data", [data], DATA)
     settings = Settings(data, DATA[data].epochs if epochs is None else epochs)
-    check_arms(arms)
     use_threads(threads)
-    if workers is not None and workers < 0:
-        raise ValueError(f"workers={workers} must not be negative")
-    target = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if workers is None:
-        workers = 0 if target.type == "cpu" else min(8, os.cpu_count() or 1)
-    folder = out or Path("runs") / f"ablation-{data}"
-    work = Ablation(settings, arms, seeds, folder, target)
+    chosen_device = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    worker_count = _worker_count(workers, chosen_device)
+    work = Ablation(settings, arms, seeds, out or Path("runs") / f"ablation-{data}", chosen_device)
     opened = open_data(data, data_dir, download)
-    _require_writable(folder)
-    console.print(
-        f"{len(arms)} arms x {seeds} seeds on {settings.images.words}, {settings.epochs} epochs each, on {target}; "
-        f"{len(work.missing)} runs to do\nEverything goes to {folder.resolve()}"
-    )
-    steps = settings.epochs * (len(opened.train) // settings.batch_size)
-    with _watched(len(work.missing) * steps, steps) as (watch, next_run):
-        done = work.run(trainer(settings, opened, target, workers), watch, next_run)
-    if work.record.runs:
-        _show(work.record, folder / "ablation.svg")
-        write_whole(folder / "ablation.txt", tables.page(work.record).encode())
-        if figure is not None:
-            _draw(work.record, figure)
+    _require_folder(work.folder)
+    done = _run(work, opened, worker_count)
+    _report(work, figure)
     if not done:
-        console.print("Stopped; nothing is lost: the same command goes on.")
+        console.print("Stopped; nothing is lost. The same command resumes.")
         raise KeyboardInterrupt
 
 
-@contextmanager
-def _watched(total: int, steps: int) -> Iterator[tuple[Watch, Callable[[str, int], None]]]:
-    """A progress bar over all runs, a line a run, and a first Ctrl-C (or SIGTERM) that ends the work in order."""
-    columns = (
-        TextColumn("{task.description:22}"),
-        BarColumn(bar_width=20),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, speed_estimate_period=600) as bars:
-        task = bars.add_task("", total=total)
-        begun = -1  # runs before this one
-
-        def next_run(arm: str, seed: int) -> None:
-            nonlocal begun
-            begun += 1
-            bars.update(
-                task, description="timing" if arm == "times" else f"{arm}, seed {seed}", completed=begun * steps
-            )
-
-        def report(step: loop.Progress) -> None:
-            bars.update(task, completed=begun * steps + step.step)
-            if step.evaluation is not None and step.step == step.steps:
-                console.print(f"{bars.tasks[0].description:22} {100 * step.evaluation.accuracy:.2f} %")
-
-        watch = Watch(report)
-
-        with stoppable(watch):
-            yield watch, next_run
+def _worker_count(workers: int | None, device: torch.device) -> int:
+    """The number of workers: `workers`, or by default none on a CPU and up to 8 for a GPU."""
+    if workers is None:
+        return 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)
+    require_whole("workers", workers, 0)
+    return workers
 
 
-def _require_writable(folder: Path) -> None:
+def _require_folder(folder: Path) -> None:
+    """Create the folder of the results; raise ValueError if files cannot be written to it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ValueError(f"can't write to the folder {folder}: {error}; give another --out") from error
+        raise ValueError(f"cannot write to the folder {folder}: {error}; give another --out") from error
+
+
+def _run(work: Ablation, data: Split, workers: int) -> bool:
+    """Do all runs that are missing. Returns True if everything is done."""
+    settings, missing = work.settings, len(work.missing)
+    console.print(
+        f"{len(work.arms)} arms x {work.seeds} seeds on {settings.data_set.title}, {settings.epochs} epochs each, "
+        f"on {work.device}; {missing} runs to do\nResults folder: {work.folder.resolve()}"
+    )
+    steps = settings.epochs * (len(data.train) // settings.batch_size)
+    with _progress(missing, steps) as (watch, on_run):
+        return work.run(trainer(settings, data, work.device, workers), watch, on_run)
+
+
+@contextmanager
+def _progress(runs: int, steps: int) -> Iterator[tuple[Watch, OnRun]]:
+    """A progress bar over all runs of `steps` steps, and a line per finished run.
+
+    The first Ctrl-C (or SIGTERM) stops the work cleanly.
+    """
+    with progress_bar(TaskProgressColumn(), label=22, width=20, averaged_over=600) as bars:
+        task = bars.add_task("", total=runs * steps)
+        finished = -1  # runs before the present one
+
+        def on_run(arm: str, seed: int) -> None:
+            nonlocal finished
+            finished += 1
+            description = "timing" if arm == "times" else f"{arm}, seed {seed}"
+            bars.update(task, description=description, completed=finished * steps)
+
+        def on_step(step: loop.Progress) -> None:
+            bars.update(task, completed=finished * steps + step.step)
+            if step.evaluation is not None and step.step == step.steps:
+                console.print(f"{bars.tasks[0].description:22} {100 * step.evaluation.accuracy:.2f} %")
+
+        watch = Watch(on_step)
+        with stoppable(watch):
+            yield watch, on_run
+
+
+def _report(work: Ablation, figure: Path | None) -> None:
+    """Print the results, and write the tables and the figure, if at least one run is finished."""
+    if work.record.runs:
+        _show(work.record, work.folder / "ablation.svg")
+        write_whole(work.folder / "ablation.txt", tables.page(work.record).encode())
+        if figure is not None:
+            _draw(work.record, figure)
 
 
 def _show(record: Record, figure: Path | None) -> None:
-    console.print(tables.networks(record).rich())
-    if record.runs:
-        console.print(tables.results(record).rich())
-    for sentence in (*tables.findings(record), tables.facts(record)):
-        console.print(sentence)
+    show((tables.networks(record), tables.results(record)), (*tables.findings(record), tables.facts(record)))
     if figure is not None and record.runs:
         _draw(record, figure)
 
 
 def _draw(record: Record, figure: Path) -> None:
-    from hatnet.studies.ablation.draw import draw_record, save
+    from hatnet.studies.ablation.draw import draw_record
 
-    save(draw_record(record), figure)
-    console.print("The figure:")
-    print(figure.resolve())  # plainly, so that a long path is not broken
+    save_figure(draw_record(record), figure)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hatnet.cli.console import console, print_agreement
-from hatnet.cli.verify import run_both
+from hatnet.cli.console import console
+from hatnet.cli.verify import print_agreement, run_both
 from hatnet.complexity.summary import summarise
 from hatnet.equivalence import TOLERANCES, first_difference, randomise
 from hatnet.models import create_model

@@ -1,35 +1,31 @@
-"""The command `hatnet faithfulness` (extras `cli` and `train`, and Captum)."""
+"""The command `hatnet faithfulness` (extra `studies`)."""
 
 from __future__ import annotations
 
-import os
-from importlib.util import find_spec
 from math import inf
 from pathlib import Path
+from typing import Annotated
 
-import torch
+import tyro
 
 from hatnet.cli.console import console, progress, require_used
-from hatnet.data import open_data
+from hatnet.cli.study import require_matplotlib, require_writable, show
+from hatnet.data import Split, open_data
+from hatnet.device import use_threads
 from hatnet.files import write_whole
 from hatnet.studies.faithfulness import tables
-from hatnet.studies.faithfulness.methods import METHODS
+from hatnet.studies.faithfulness.preparation import check_study, patches_per_image
 from hatnet.studies.faithfulness.record import Record, Settings, read, write
-from hatnet.studies.faithfulness.study import check, patches, pieces, study
-from hatnet.weights.source import find_source
+from hatnet.studies.faithfulness.study import count_steps, study
+from hatnet.weights.source import Source, find_source
 
-RECORD, DRAWN = ".json", (".txt", "-curves.svg", "-scores.svg")  # what is written, and what is made of it
+RECORD, REPORT = ".json", (".txt", "-curves.svg", "-scores.svg")  # endings of the record, and of the files made from it
+DEFAULTS = Settings()
 
 
 def faithfulness(
+    settings: Annotated[Settings, tyro.conf.arg(name="")] = DEFAULTS,
     checkpoint: Path | None = None,
-    data: str = "fashion-subset",
-    images: int = 120,
-    methods: tuple[str, ...] = tuple(METHODS),
-    baselines: tuple[str, ...] = ("blur", "mean"),
-    patch: int = 4,
-    steps: int = 7,
-    seed: int = 0,
     out: Path | None = None,
     record: Path | None = None,
     page: bool = False,
@@ -38,106 +34,102 @@ def faithfulness(
     memory: float = 2.0,
     threads: int = 1,
 ) -> None:
-    """Put attention maps to the test: what happens to the answer when what they point at is taken away.
+    """Test attention maps: remove the patches that a map marks as important, and measure how the prediction changes.
 
-    Writes OUT.json with every image's scores, OUT.txt with tables for a page, OUT-curves.svg and OUT-scores.svg.
-    Images are prepared as hatnet evaluate does it.
+    Writes OUT.json with the scores of every image, OUT.txt with tables for a page, OUT-curves.svg and OUT-scores.svg.
+    Images are prepared as for hatnet evaluate.
 
     Args:
-        checkpoint: weights of ours (.safetensors); micro trained on Fashion-MNIST, which comes with the package, where
-            none are given.
-        data: whose test images are used.
-        images: how many, equally many of each class.
-        methods: class-map, rollout, last-attention, grad-cam, grad-cam-early, gradient-input, gradient, brightness,
-            random.
-        baselines: what takes the place of patches: blur, mean, black.
-        patch: side in pixels.
-        steps: of a curve.
-        seed: of untrained weights, random maps and the order of equal scores.
-        out: where to, without a suffix; faithfulness where not given.
-        record: a kept record to print and draw instead of a new study; files are made of it where --out is given. No
-            other setting goes with it but --page.
-        page: print the tables as Markdown and nothing else; with --record, without --out.
-        data_dir: where data sets are kept.
-        download: fetch the data set if it is not there.
-        memory: GiB that attention weights, and gradients with them, may take; fewer images are taken at once to stay
-            within.
-        threads: of PyTorch.
+        settings: methods, baselines, number of images and so on.
+        checkpoint: weights of ours (.safetensors); where not given, micro trained on Fashion-MNIST, which the package
+            contains.
+        out: path of the files without an ending; faithfulness where not given.
+        record: a kept record to print and draw instead of a new study. Give --out to write the files made from it. No
+            other option goes with it except --page.
+        page: print only the tables, as Markdown; needs --record, excludes --out.
+        data_dir: folder of the data sets.
+        download: download the data set if it is missing.
+        memory: GiB that attention weights and their gradients may take; a small limit makes batches smaller.
+        threads: number of CPU threads of PyTorch.
     """
     given = dict(locals())
-    if page and record is None:
-        raise ValueError("--page prints the tables of a kept record: give it with --record FILE.json")
     if record is not None:
         require_used(faithfulness, given, used=("page", "out"))
-        if page and out is not None:
-            raise ValueError("--page prints tables and writes no files: leave out either --page or --out")
-        if out is not None:
-            _require_writable(out, DRAWN, record)
-        kept = read(record)
-        if page:
-            print(tables.page(kept), end="")
-        else:
-            if out is not None:
-                _draw(kept, out)
-            _show(kept)
+        _show_record(record, out, page)
         return
-    if threads < 1:
-        raise ValueError(f"threads={threads} must be at least 1")
-    if not 0 < memory < inf:
-        raise ValueError(f"memory={memory!r} must be a number of GiB above 0")
-    settings = Settings(
-        data=data, images=images, methods=methods, baselines=baselines, patch=patch, steps=steps, seed=seed
-    )
+    if page:
+        raise ValueError("--page prints the tables of a kept record: give it with --record FILE.json")
+    limit = _memory_limit(memory)
+    use_threads(threads)
     out = out or Path("faithfulness")
-    _require_writable(out, (RECORD, *DRAWN), checkpoint)
-    torch.set_num_threads(threads)
+    _require_files(out, (RECORD, *REPORT), checkpoint)
     source = find_source(checkpoint, None if checkpoint else "fashion-mnist")
-    opened, limit = open_data(data, data_dir, download), int(memory * 2**30)
-    check(settings, source, opened, limit)
-    console.print(f"{source.words} {images} test images of {data}, {patches(settings, source)} patches each.")
-    with progress("faithfulness", total=pieces(settings)) as step:
-        found = study(settings, source, opened, step, limit)
-    write(found, _named(out, RECORD))  # first, so that nothing is lost with the terminal
-    print(_named(out, RECORD).resolve())
-    _draw(found, out)
-    _show(found)
+    _run(settings, source, open_data(settings.data, data_dir, download), limit, out)
+
+
+def _run(settings: Settings, source: Source, data: Split, limit: int, out: Path) -> None:
+    """Run the study, write all files and print the results."""
+    check_study(settings, source, data, limit)
+    patches = patches_per_image(settings, source)
+    console.print(f"{source.words} {settings.images} test images of {settings.data}, {patches} patches per image.")
+    with progress("faithfulness", total=count_steps(settings)) as step:
+        record = study(settings, source, data, step, limit)
+    write(record, _path(out, RECORD))  # first, so that a closed terminal loses nothing
+    print(_path(out, RECORD).resolve())
+    _write_report(record, out)
+    _show(record)
+
+
+def _show_record(path: Path, out: Path | None, page: bool) -> None:
+    """Print a kept record, as Markdown if `page`, and write the files made from it if `out` is given."""
+    if page and out is not None:
+        raise ValueError("--page prints tables and writes no files: leave out either --page or --out")
+    if out is not None:
+        _require_files(out, REPORT, path)
+    record = read(path)
+    if page:
+        print(tables.page(record), end="")
+        return
+    if out is not None:
+        _write_report(record, out)
+    _show(record)
 
 
 def _show(record: Record) -> None:
-    for baseline in record.settings.baselines:
-        console.print(tables.scores(record, baseline).rich())
-    console.print(tables.randomisation(record).rich())
-    for sentence in (*tables.findings(record), tables.facts(record)):
-        console.print(sentence)
+    scores = (tables.scores(record, baseline) for baseline in record.settings.baselines)
+    show((*scores, tables.randomisation(record)), (*tables.findings(record), tables.facts(record)))
 
 
-def _draw(record: Record, out: Path) -> None:
-    """What is made of a record: tables and figures."""
-    from hatnet.studies.faithfulness.draw import draw_curves, draw_scores, save
+def _write_report(record: Record, out: Path) -> None:
+    """Write the tables and the figures, and print their paths."""
+    from hatnet.studies.common.drawing import save
+    from hatnet.studies.faithfulness.draw import draw_curves, draw_scores
 
-    write_whole(_named(out, ".txt"), tables.page(record).encode())
-    save(draw_curves(record), _named(out, "-curves.svg"))
-    save(draw_scores(record), _named(out, "-scores.svg"))
-    for suffix in DRAWN:
-        print(_named(out, suffix).resolve())  # plainly, so that long paths are not broken
+    text, curves, scores = (_path(out, ending) for ending in REPORT)
+    write_whole(text, tables.page(record).encode())
+    save(draw_curves(record), curves)
+    save(draw_scores(record), scores)
+    for path in (text, curves, scores):
+        print(path.resolve())  # not by rich, which would break long paths
 
 
-def _require_writable(out: Path, suffixes: tuple[str, ...], given: Path | None) -> None:
-    """Raise a ValueError where files can't be written, or drawn, after all the work; `given` is not to be lost."""
-    if not out.parent.is_dir():
-        raise ValueError(f"no folder {out.parent} to write {out.name} to; create it first")
-    if out.is_dir():
-        raise ValueError(f"{out} is a folder; give --out a name in it, such as {out / 'faithfulness'}")
-    if not os.access(out.parent, os.W_OK):
-        raise ValueError(f"nothing may be written to the folder {out.parent.resolve()}; give --out another one")
-    for path in (_named(out, suffix) for suffix in suffixes):
+def _memory_limit(gib: float) -> int:
+    """Convert --memory to bytes. Raises ValueError unless it is a finite number above 0."""
+    if not 0 < gib < inf:
+        raise ValueError(f"memory={gib!r} must be a number of GiB above 0")
+    return int(gib * 2**30)
+
+
+def _require_files(out: Path, endings: tuple[str, ...], source: Path | None) -> None:
+    """Check before the work that all files can be written and drawn, and that none overwrites `source`."""
+    require_writable("--out", out, "faithfulness")
+    for path in (_path(out, ending) for ending in endings):
         if path.is_dir():
             raise ValueError(f"{path} is a folder; give --out another name")
-        if given is not None and path.resolve() == given.resolve():
-            raise ValueError(f"{path} would be overwritten by what is made of it; give --out another name")
-    if find_spec("matplotlib") is None:
-        raise ValueError("the figures need matplotlib: python -m pip install 'hatnet[faithfulness]'")
+        if source is not None and path.resolve() == source.resolve():
+            raise ValueError(f"{path} would be overwritten by the files made from it; give --out another name")
+    require_matplotlib()
 
 
-def _named(out: Path, suffix: str) -> Path:
-    return out.with_name(out.name + suffix)
+def _path(out: Path, ending: str) -> Path:
+    return out.with_name(out.name + ending)

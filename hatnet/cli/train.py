@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import torch
 import tyro
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, TextColumn
 
-from hatnet.cli.console import console, progress
+from hatnet.cli.console import console, progress, progress_bar
 from hatnet.data import ImageFolder
 from hatnet.device import use_threads
 from hatnet.training import loop
@@ -98,14 +98,8 @@ def train(
 @contextmanager
 def _shown(watch: loop.Watch, done: int, steps: int, epochs: int) -> Iterator[None]:
     """A progress bar, and a line an epoch."""
-    columns = (
-        BarColumn(bar_width=8),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[facts]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, speed_estimate_period=300) as bars:
+    columns = (MofNCompleteColumn(), TextColumn("{task.fields[facts]}"))
+    with progress_bar(*columns, label=0, width=8, averaged_over=300) as bars:
         task = bars.add_task("step", total=steps, completed=done, facts="")
 
         def report(step: loop.Progress) -> None:

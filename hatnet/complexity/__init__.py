@@ -1,13 +1,20 @@
-"""Complexity in closed form: what HAT-Net and its relatives cost, exactly, without running them.
+"""Complexity in closed form: the exact cost of HAT-Net and its parts, without running them.
 
-Pure Python integers. `tests/studies/test_complexity.py` counts the same products while both implementations run, and
-`tests/studies/test_memory.py` measures the memory.
+All counts are Python integers. The formulas of related networks are in `hatnet.relatives`. `tests/studies/` counts the
+same products while both implementations run, and measures the memory.
 """
 
-from hatnet.complexity.attention import equation_5, equation_15, h_mhsa, mhsa, pvt, pvt_v2_linear, swin, twins
+from hatnet.complexity.attention import equation_5, equation_15, h_mhsa_cost, mhsa_cost
 from hatnet.complexity.cost import Cost
-from hatnet.complexity.memory import attention_weights, inference_memory, reference_memory, training_memory
-from hatnet.complexity.network import Part, network, total
+from hatnet.complexity.memory import (
+    attention_weights,
+    inference_memory,
+    inference_memory_by_part,
+    reference_memory,
+    training_memory,
+    training_memory_by_part,
+)
+from hatnet.complexity.network import Part, network_costs, total
 
 __all__ = [
     "Cost",
@@ -15,15 +22,13 @@ __all__ = [
     "attention_weights",
     "equation_5",
     "equation_15",
-    "h_mhsa",
+    "h_mhsa_cost",
     "inference_memory",
-    "mhsa",
-    "network",
-    "pvt",
-    "pvt_v2_linear",
+    "inference_memory_by_part",
+    "mhsa_cost",
+    "network_costs",
     "reference_memory",
-    "swin",
     "total",
     "training_memory",
-    "twins",
+    "training_memory_by_part",
 ]

@@ -1,9 +1,9 @@
-"""What a computation costs: multiply-accumulates, term by term, and parameters.
+"""The cost of a computation: multiply-accumulates (MACs), term by term, and parameters.
 
-A MAC is one multiplication with its addition, and two FLOP; papers on vision models, this one included, print MACs and
-call them FLOPs. What is multiplied by a matrix or a kernel, and the two products of attention, are MACs. Biases, norms,
-activations, softmax, pooling and residuals are not: together they are a few operations an element, where a projection
-is C of them.
+A MAC is one multiplication with its addition, which is two FLOPs. Papers on vision models, this one included, print
+MACs and call them FLOPs. We count products with a matrix or a kernel, and the two products of attention. We do not
+count biases, norms, activations, softmax, pooling and residual connections: together they take a few operations per
+element, where a projection takes C.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cost:
-    """MACs of one image by the name of the term, in the order of computation, and the parameters.
+    """MACs of one image, by term in the order of computation, and the number of parameters.
 
     >>> cost = Cost({"Wq Wk Wv": 300, "Q K^T": 50, "softmax V": 50, "Wp": 100}, parameters=40)
     >>> cost.projection_macs, cost.attention_macs, cost.total_macs
@@ -26,17 +26,17 @@ class Cost:
 
     @property
     def attention_macs(self) -> int:
-        """Products with data on both sides: Q K^T, and the softmax times V. Many counters do not see them."""
+        """MACs with data on both sides: Q K^T, and the softmax times V. Many counters miss them."""
         return sum(count for term, count in self.macs.items() if is_attention(term))
 
     @property
     def projection_macs(self) -> int:
-        """Products with parameters on one side: projections, convolutions, the classifier."""
+        """MACs with parameters on one side: projections, convolutions, the classifier."""
         return sum(count for term, count in self.macs.items() if not is_attention(term))
 
     @property
     def total_macs(self) -> int:
-        """Both."""
+        """All MACs."""
         return sum(self.macs.values())
 
 
@@ -50,7 +50,7 @@ def is_attention(term: str) -> bool:
 
 
 def add(costs: Iterable[Cost]) -> Cost:
-    """The sum, term by term.
+    """Add costs, term by term.
 
     >>> add([Cost({"Wp": 1}, parameters=3), Cost({"Wp": 10, "Q K^T": 100}, parameters=30)])
     Cost(macs={'Wp': 11, 'Q K^T': 100}, parameters=33)
@@ -64,11 +64,21 @@ def add(costs: Iterable[Cost]) -> Cost:
     return Cost(macs, parameters)
 
 
+def linear_parameters(inputs: int, outputs: int) -> int:
+    """Parameters of a linear layer: weights and biases."""
+    return inputs * outputs + outputs
+
+
+def norm_parameters(C: int) -> int:
+    """Parameters of a norm over C channels: one scale and one offset each."""
+    return 2 * C
+
+
 def check_sizes(**sizes: int) -> None:
-    """Every size is a whole number of at least 1.
+    """Check that every size is a whole number of at least 1.
 
     Raises:
-        ValueError: naming the first that is not.
+        ValueError: naming the first size that is not.
 
     >>> check_sizes(H=56, G1=0)
     Traceback (most recent call last):
@@ -77,12 +87,3 @@ def check_sizes(**sizes: int) -> None:
     for name, value in sizes.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
-
-
-def ceil_div(length: int, step: int) -> int:
-    """How many steps cover a length: rounded up.
-
-    >>> ceil_div(14, 4)
-    4
-    """
-    return -(-length // step)

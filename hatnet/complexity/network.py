@@ -1,18 +1,18 @@
-"""What a whole HAT-Net costs, part by part, at any image size."""
+"""Cost of a whole HAT-Net, part by part, at any image size."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from hatnet.complexity.attention import h_mhsa, mhsa
-from hatnet.complexity.cost import Cost, add, ceil_div, check_sizes
-from hatnet.config import HATNetConfig, Stage, StageLayout
+from hatnet.complexity.attention import h_mhsa_cost, mhsa_cost
+from hatnet.complexity.cost import Cost, add, check_sizes, norm_parameters
+from hatnet.config import HATNetConfig, Stage, StageLayout, ceil_div
 
 
 @dataclass(frozen=True)
 class Part:
-    """A module of the network."""
+    """One module of the network and its cost."""
 
     name: str  # as in parameter names: stem, stages.1.downsample, stages.1.blocks.0.attention, classifier
     cost: Cost  # of one image
@@ -20,24 +20,23 @@ class Part:
 
     @property
     def stage(self) -> int | None:
-        """Its stage, counted from 0; None for the stem and the classifier."""
+        """The stage of this part, counted from 0; None for the stem and the classifier."""
         return None if self.layout is None else int(self.name.split(".")[1])
 
 
-def network(config: HATNetConfig, height: int, width: int, padded: bool = False) -> list[Part]:
-    """Every module and its cost, in the order of computation.
+def network_costs(config: HATNetConfig, height: int, width: int, padded: bool = False) -> list[Part]:
+    """The cost of every module, in the order of computation.
 
     Args:
         config: any HAT-Net.
-        height: of the image, in pixels.
-        width: likewise.
-        padded: whether windows over the border count what PyTorch pads them with (see `hatnet.complexity.attention`).
+        height, width: sides of the image, in pixels.
+        padded: count the padding of windows that reach over the border (see `hatnet.complexity.attention`).
 
     Raises:
-        ValueError: if a side is no whole number, or less than `config.min_image_size`.
+        ValueError: if a side is not a whole number, or is below `config.min_image_size`.
 
     >>> from hatnet.config import VARIANTS
-    >>> cost = total(network(VARIANTS["tiny"], 224, 224))
+    >>> cost = total(network_costs(VARIANTS["tiny"], 224, 224))
     >>> cost.projection_macs, cost.total_macs, cost.parameters
     (1969741824, 2128134912, 12650152)
     """
@@ -57,20 +56,20 @@ def network(config: HATNetConfig, height: int, width: int, padded: bool = False)
 
 
 def total(parts: Iterable[Part]) -> Cost:
-    """The sum over the parts, term by term; parts of one stage, say, or of the whole network."""
+    """Add the costs of parts, term by term: of one stage, for example, or of the whole network."""
     return add(part.cost for part in parts)
 
 
 def attention(stage: Stage, layout: StageLayout, padded: bool = False) -> Cost:
-    """The attention of a block: hierarchical, or plain in the last stage."""
+    """Cost of the attention in a block: hierarchical, or plain in the last stage."""
     H, W = layout.map
     if stage.grid_size is None or stage.pool_size is None:
-        return mhsa(H, W, stage.channels)
-    return h_mhsa(H, W, stage.channels, stage.grid_size, stage.pool_size, padded)
+        return mhsa_cost(H, W, stage.channels)
+    return h_mhsa_cost(H, W, stage.channels, stage.grid_size, stage.pool_size, padded)
 
 
 def stem_sizes(config: HATNetConfig, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The maps after the two convolutions of the stem."""
+    """Sizes of the maps after the two convolutions of the stem, in tokens."""
     first, second = config.stem_strides
     H, W = ceil_div(height, first), ceil_div(width, first)
     return (H, W), (ceil_div(H, second), ceil_div(W, second))
@@ -80,17 +79,17 @@ def _stem(config: HATNetConfig, height: int, width: int) -> Cost:
     (H1, W1), (H2, W2) = stem_sizes(config, height, width)
     inputs, hidden, C = config.in_channels, config.stem_channels, config.channels[0]
     macs = {"conv1": H1 * W1 * 9 * inputs * hidden, "conv2": H2 * W2 * 9 * hidden * C}
-    return Cost(macs, parameters=9 * inputs * hidden + hidden + 2 * hidden + 9 * hidden * C + C)
+    return Cost(macs, parameters=9 * inputs * hidden + hidden + norm_parameters(hidden) + 9 * hidden * C + C)
 
 
 def _downsample(previous: int, stage: Stage, layout: StageLayout) -> Cost:
     H, W = layout.map
     weights = 9 * previous * stage.channels
-    return Cost({"downsample": H * W * weights}, parameters=weights + stage.channels + 2 * stage.channels)
+    return Cost({"downsample": H * W * weights}, parameters=weights + stage.channels + norm_parameters(stage.channels))
 
 
 def _mlp(stage: Stage, layout: StageLayout) -> Cost:
     H, W = layout.map
     C, E, K = stage.channels, stage.expansion, stage.kernel_size
     macs = {"expand": H * W * C * E * C, "depthwise": H * W * K**2 * E * C, "contract": H * W * E * C * C}
-    return Cost(macs, parameters=2 * C + C * E * C + K**2 * E * C + E * C * C + 2 * C)
+    return Cost(macs, parameters=2 * norm_parameters(C) + C * E * C + K**2 * E * C + E * C * C)

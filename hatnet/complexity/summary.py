@@ -1,18 +1,15 @@
-"""What a variant is and what it costs, stage by stage."""
+"""Architecture and cost of a network, one row per stage."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-import torch
-
-from hatnet.complexity import network, total
-from hatnet.complexity.memory import live, saved
+from hatnet.complexity import network_costs, total
+from hatnet.complexity.memory import inference_memory_by_part, training_memory_by_part
 from hatnet.config import HATNetConfig, Stage, StageLayout
-from hatnet.network import HATNet
 from hatnet.weights.official import PUBLISHED, unused_shapes
 
-# Tables 1 and 2 of the paper, for 224 x 224 pixels: parameters in millions, and what it calls FLOPs, in G.
+# Tables 1 and 2 of the paper, for 224 x 224 pixels: parameters in millions, and what the paper calls FLOPs, in G.
 PAPER = {"tiny": (12.7, 2.0), "small": (25.7, 4.3), "medium": (42.9, 8.3), "large": (63.1, 11.5)}
 
 
@@ -24,7 +21,7 @@ class Row:
     parameters: int
     macs: int  # multiply-accumulates without the products of attention, Q K^T and softmax V
     attention_macs: int  # those products
-    live: int | None  # the most elements alive at once in inference while it runs; None where that is next to nothing
+    live: int | None  # the most elements alive in inference while it runs; None where that is negligible
     saved: int  # elements it keeps for the backward pass
     layout: StageLayout | None = None
     channels: int | None = None
@@ -35,7 +32,7 @@ class Row:
 
 
 def summarise(config: HATNetConfig, height: int = 224, width: int = 224) -> list[Row]:
-    """Size, channels, heads, G1, G2, blocks, parameters, MACs and memory of each part, for one image size.
+    """Layout, channels, heads, G1, G2, blocks, parameters, MACs and memory of each part, for one image size.
 
     Raises:
         ValueError: if the image is too small for the network.
@@ -45,40 +42,37 @@ def summarise(config: HATNetConfig, height: int = 224, width: int = 224) -> list
     12650152
     """
     layouts = config.layout(height, width)
-    with torch.device("meta"):
-        model = HATNet(config)
+    parts = network_costs(config, height, width)
+    live, saved = inference_memory_by_part(config, height, width), training_memory_by_part(config, height, width)
 
-    parts = network(config, height, width)
-    alive, kept = live(config, height, width), saved(config, height, width)
-
-    def row(name: str, part: torch.nn.Module, layout: StageLayout | None = None, stage: Stage | None = None) -> Row:
+    def row(name: str, layout: StageLayout | None = None, stage: Stage | None = None) -> Row:
         below = [part for part in parts if f"{part.name}.".startswith(f"{name}.")]
         cost = total(below)
         return Row(
             name,
-            sum(parameter.numel() for parameter in part.parameters()),
+            cost.parameters,
             cost.projection_macs,
             cost.attention_macs,
-            alive.get(name),
-            sum(kept[part.name] for part in below),
+            live.get(name),
+            sum(saved[part.name] for part in below),
             layout,
             *((stage.channels, stage.heads, stage.grid_size, stage.pool_size, stage.depth) if stage else ()),
         )
 
     return [
-        row("stem", model.stem),
+        row("stem"),
         *(
-            row(f"stages.{index}", model.stages[index], layout, stage)
+            row(f"stages.{index}", layout, stage)
             for index, (stage, layout) in enumerate(zip(config.stages, layouts, strict=True))
         ),
-        row("classifier", model.classifier),
+        row("classifier"),
     ]
 
 
 def describe(config: HATNetConfig, height: int = 224, width: int = 224) -> dict[str, object]:
-    """The same for a machine: parts, totals and the paper's figures, in plain numbers that JSON takes.
+    """The same as data for JSON: the parts, their totals and the paper's figures.
 
-    MACs are of one image; memory is in elements, times 4 for bytes in float32.
+    MACs are for one image; memory is in elements, times 4 for bytes in float32.
 
     >>> from hatnet.config import VARIANTS
     >>> describe(VARIANTS["tiny"])["macs"]
@@ -99,7 +93,7 @@ def describe(config: HATNetConfig, height: int = 224, width: int = 224) -> dict[
 
 
 def macs(rows: list[Row]) -> tuple[int, int]:
-    """MACs of the whole network, without the products of attention and with them."""
+    """MACs of the whole network: without the products of attention, and with them."""
     without = sum(row.macs for row in rows)
     return without, without + sum(row.attention_macs for row in rows)
 
@@ -110,7 +104,7 @@ def peak(rows: list[Row]) -> int:
 
 
 def published_parameters(config: HATNetConfig) -> int | None:
-    """The parameters of the authors' network, their unused `proj_norm` counted; None where they published no such one.
+    """The parameters in the authors' file, including their unused `proj_norm`; None for variants they did not publish.
 
     >>> from hatnet.config import VARIANTS
     >>> published_parameters(VARIANTS["tiny"])

@@ -1,8 +1,8 @@
-r"""Choosing G1 and G2: what the formula says, and what it can't.
+r"""Choosing G1 and G2 by cost, and what cost alone cannot decide.
 
-By Eq. 15 a token costs, apart from its projections, $2C \, [G_1^2 + (HW + C) / G_2^2]$: it meets the tokens of its
-window and the merged tokens, and these have keys and values of their own. Smaller windows and larger cells are always
-cheaper. A valley appears when one is tied to the other.
+By Eq. 15 the cost of one token, apart from its projections, is $2C \, [G_1^2 + (HW + C) / G_2^2]$: it attends to the
+tokens of its window and to the merged tokens, which have keys and values of their own. Smaller windows and larger cells
+are always cheaper. A valley appears only when one is tied to the other.
 """
 
 from __future__ import annotations
@@ -10,70 +10,72 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hatnet.complexity import h_mhsa
+from hatnet.complexity.attention import h_mhsa_cost
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A pair of sizes, and what H-MHSA costs with them."""
+class WindowSizes:
+    """A pair of sizes, and the MACs of H-MHSA with them."""
 
     G1: int
     G2: int
     macs: int
 
 
-def anything(G1: int, G2: int) -> bool:
-    """Every pair is allowed."""
+def any_sizes(G1: int, G2: int) -> bool:
+    """Allow every pair."""
     return True
 
 
 def cell_within_window(G1: int, G2: int) -> bool:
-    """A merged cell is no larger than a window: around a token, detail reaches as far as the next merged token."""
+    """Allow cells no larger than a window: the tokens around a query reach as far as the next merged token."""
     return G2 <= G1
 
 
-def costs(H: int, W: int, C: int) -> dict[tuple[int, int], int]:
+def macs_by_window_sizes(H: int, W: int, C: int) -> dict[tuple[int, int], int]:
     """MACs of H-MHSA for every pair (G1, G2) up to the longer side of the map.
 
-    >>> costs(14, 14, 320)[7, 2]
+    >>> macs_by_window_sizes(14, 14, 320)[7, 2]
     122680320
     """
     sides = range(1, max(H, W) + 1)
-    return {(G1, G2): h_mhsa(H, W, C, G1, G2).total_macs for G1 in sides for G2 in sides}
+    return {(G1, G2): h_mhsa_cost(H, W, C, G1, G2).total_macs for G1 in sides for G2 in sides}
 
 
-def choose(H: int, W: int, C: int, allowed: Callable[[int, int], bool] = anything) -> Choice:
-    """The pair (G1, G2) with the fewest MACs on a map of H x W tokens and C channels; the smallest pair of equals.
+def cheapest_window_sizes(H: int, W: int, C: int, allowed: Callable[[int, int], bool] = any_sizes) -> WindowSizes:
+    """The pair (G1, G2) with the fewest MACs on a map of H x W tokens and C channels; of equals the smallest pair.
 
-    The formula knows nothing of accuracy: without a condition the answer is always windows of one token and one merged
-    token for the whole map, which is cheap because it attends to next to nothing.
+    The formula ignores accuracy. Without a condition the cheapest pair is always windows of one token and one merged
+    token for the whole map, which attends to next to nothing.
 
     Args:
-        H, W: of the map, in tokens.
+        H, W: sides of the map, in tokens.
         C: channels.
         allowed: which pairs to choose from, such as `cell_within_window`.
 
     Raises:
-        ValueError: for sizes below 1, or where nothing is allowed.
+        ValueError: for sizes below 1, or if no pair is allowed.
 
-    >>> choose(56, 56, 64)
-    Choice(G1=1, G2=56, macs=65036288)
-    >>> choose(56, 56, 64, cell_within_window)
-    Choice(G1=8, G2=8, macs=109985792)
+    >>> cheapest_window_sizes(56, 56, 64)
+    WindowSizes(G1=1, G2=56, macs=65036288)
+    >>> cheapest_window_sizes(56, 56, 64, cell_within_window)
+    WindowSizes(G1=8, G2=8, macs=109985792)
     """
-    pairs = {pair: macs for pair, macs in costs(H, W, C).items() if allowed(*pair)}
+    pairs = {pair: macs for pair, macs in macs_by_window_sizes(H, W, C).items() if allowed(*pair)}
     if not pairs:
-        raise ValueError(f"no pair (G1, G2) is allowed on a map of {H} x {W} tokens")
+        raise ValueError(
+            f"no pair (G1, G2) is allowed on a map of {H} x {W} tokens; `allowed` must accept at least one"
+        )
     (G1, G2), macs = min(pairs.items(), key=lambda item: (item[1], item[0]))
-    return Choice(G1, G2, macs)
+    return WindowSizes(G1, G2, macs)
 
 
 def valley(H: int, W: int, C: int) -> float:
-    r"""$G_1 G_2$ on the floor of the valley: $\sqrt{HW + C}$.
+    r"""The product $G_1 G_2$ on the floor of the valley: $\sqrt{HW + C}$.
 
     Along any fixed ratio of G1 to G2 the two parts of the cost are equal there, and their sum is the smallest.
 
-    >>> round(valley(56, 56, 64), 1)  # the published choice is 8 times 8
+    >>> round(valley(56, 56, 64), 1)  # the published sizes are 8 and 8
     56.6
     """
     return float((H * W + C) ** 0.5)

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hatnet.complexity import attention_weights, network
-from hatnet.complexity.memory import saved
+from hatnet.complexity import attention_weights, network_costs
+from hatnet.complexity.memory import training_memory_by_part
 from hatnet.config import HATNetConfig, Stage, StageLayout
 from hatnet.device import full_precision
-from hatnet.equivalence import as_tested
+from hatnet.equivalence import evaluation_mode
 from hatnet.maps.block_map import Head, Parts, composed
 from hatnet.maps.cells import spread
 from hatnet.maps.class_map import Carried, relevances
@@ -57,7 +57,7 @@ def attention_maps(model: HATNet, image: Tensor, limit: int = 2 * GIB) -> Attent
         require_memory(model.config, images.shape[2], images.shape[3], len(images), images.element_size(), limit)
     require_windows(model)
     trace = _WeightsOnly()
-    with as_tested(model), torch.inference_mode():
+    with evaluation_mode(model), torch.inference_mode():
         model(images, trace)
     for name, values in trace.items():
         if not torch.isfinite(values).all():
@@ -90,13 +90,13 @@ def require_memory(
         instead: what the error says is to be done.
     """
     taken: Counter[str] = Counter()  # numbers in each stage
-    for part in network(config, height, width, padded=True):
+    for part in network_costs(config, height, width, padded=True):
         if part.name.endswith(".attention"):
             stage = config.stages[int(part.name.split(".")[1])]
             weights = batch * attention_weights(part.cost, stage.channels, stage.heads)
             taken[_place(part.name)] += 3 * weights if gradients else weights
     if gradients:
-        for name, kept in saved(config, height, width, batch).items():
+        for name, kept in training_memory_by_part(config, height, width, batch).items():
             taken[_place(name)] += kept
     needed = item * taken.total()
     if needed > limit:
@@ -287,7 +287,7 @@ class AttentionMaps:
             count = images_at_once(self.config, *self.size, most, item, self._limit, gradients=True)
             chosen = torch.tensor(labels, device=self._images.device)
             parts = zip(self._images.split(count), chosen.split(count), self._logits.split(count), strict=True)
-            with as_tested(self._model):
+            with evaluation_mode(self._model):
                 found = [relevances(self._model, *part) for part in parts]
             # Kept are those of the last class asked for alone.
             self._relevances = {labels: {name: torch.cat([part[name] for part in found]) for name in found[0]}}

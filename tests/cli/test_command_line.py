@@ -12,7 +12,7 @@ import torch
 
 import hatnet
 from hatnet.cli.main import main
-from hatnet.complexity import inference_memory, network, total, training_memory
+from hatnet.complexity import inference_memory, network_costs, total, training_memory
 from hatnet.config import VARIANTS
 from hatnet.equivalence import randomise
 from tests.core.authors import state_dict
@@ -131,7 +131,7 @@ def test_summary_prints_json_and_nothing_else(monkeypatch, capsys):
     status, out, err = run(monkeypatch, capsys, "summary", "small", "--image-size", 100, 133, "--json")
     assert (status, err) == (0, "")
     printed = json.loads(out)
-    cost = total(network(VARIANTS["small"], 100, 133))
+    cost = total(network_costs(VARIANTS["small"], 100, 133))
     assert printed["image_size"] == [100, 133]
     assert printed["parameters"] == cost.parameters
     assert printed["macs"] == {"without_attention": cost.projection_macs, "with_attention": cost.total_macs}

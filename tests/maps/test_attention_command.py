@@ -201,7 +201,7 @@ def test_32_bits_that_use_no_more_than_8_are_refused(tmp_path):
 def test_weights_that_are_not_finite_are_named_and_nothing_is_drawn(run, tmp_path):
     model = hatnet.create_model("micro")
     with torch.no_grad():
-        model.stages[1].blocks[0].attention.local_qkv.weight.fill_(torch.nan)
+        model.stages[1].blocks[0].attention.local_attention.qkv.weight.fill_(torch.nan)
     hatnet.save(model, tmp_path / "nan.safetensors")
     status, _, err = run("--checkpoint", tmp_path / "nan.safetensors", "--out", "nan.png")
     assert status == 2

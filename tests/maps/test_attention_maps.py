@@ -12,11 +12,12 @@ from torch import nn
 import hatnet
 import reference
 import reference.attention_maps as by_hand
-from hatnet.complexity import attention_weights, network
-from hatnet.complexity.memory import saved
+from hatnet.complexity import attention_weights, network_costs
+from hatnet.complexity.memory import training_memory_by_part
 from hatnet.config import HATNetConfig
 from hatnet.equivalence import TOLERANCES, run_model, run_reference
 from hatnet.hierarchical_attention import HMHSA
+from hatnet.layers import GroupNorm
 from hatnet.maps import HIERARCHICAL, PLAIN, attention_maps, explicit_attention, token_at
 from hatnet.maps.block_map import Head, composed
 from hatnet.maps.cells import spread, through_cells
@@ -161,13 +162,12 @@ def linear_values(layer):
     """Leave the values alone: norms, W^v and W^p the identity, no biases. Queries and keys stay as they are."""
     identity = torch.eye(layer.projection.weight.shape[0], dtype=torch.float64)
     with torch.no_grad():
-        for name in ("norm", "local_norm", "merge_norm"):
-            if hasattr(layer, name):
-                setattr(layer, name, nn.Identity())
-        for name in ("local_qkv", "global_kv", "qkv"):
-            if hasattr(layer, name):
-                getattr(layer, name).weight[-len(identity) :] = identity
-                getattr(layer, name).bias[-len(identity) :] = 0
+        for name, module in list(layer.named_modules()):
+            if isinstance(module, GroupNorm):
+                layer.set_submodule(name, nn.Identity())
+            elif name.endswith("kv"):
+                module.weight[-len(identity) :] = identity
+                module.bias[-len(identity) :] = 0
         layer.projection.weight.copy_(identity)
         layer.projection.bias.zero_()
 
@@ -483,7 +483,7 @@ def test_a_class_map_of_another_network_than_the_maps_beside_it_is_refused(what,
     before = maps.class_map(0)
     with torch.no_grad():
         if what == "weights":
-            model.stages[0].blocks[1].attention.local_qkv.weight.mul_(-1)
+            model.stages[0].blocks[1].attention.local_attention.qkv.weight.mul_(-1)
         elif what == "image":
             images.copy_(images.flip(3))
         elif what == "classes":
@@ -659,11 +659,11 @@ def test_the_stage_that_takes_most_is_that_of_all_that_is_counted(gradients, pla
     """Small: its third stage has the most weights, but the maps kept for gradients are largest in its first."""
     config = hatnet.get_config("small")
     weights, kept = np.zeros(4), np.zeros(4)
-    for part in network(config, 224, 224):
+    for part in network_costs(config, 224, 224):
         if part.name.endswith(".attention"):
             s = int(part.name.split(".")[1])
             weights[s] += attention_weights(part.cost, config.stages[s].channels, config.stages[s].heads)
-    for name, count in saved(config, 224, 224).items():
+    for name, count in training_memory_by_part(config, 224, 224).items():
         if name.startswith("stages."):
             kept[int(name.split(".")[1])] += count
     taken = 3 * weights + kept if gradients else weights

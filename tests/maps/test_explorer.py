@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hatnet import create_model
-from hatnet.complexity import attention_weights, network
+from hatnet.complexity import attention_weights, network_costs
 from hatnet.config import get_config
 from hatnet.data.photo import load_photo
 from hatnet.equivalence import randomise
@@ -174,7 +174,7 @@ def test_how_small_it_is(name, size):
     """At least the weights that attention computes, padding of windows on top; N² where every token saw every other."""
     config = get_config(name)
     stored, dense = stored_numbers(config, *size)
-    parts = [part for part in network(config, *size) if part.name.endswith(".attention")]
+    parts = [part for part in network_costs(config, *size) if part.name.endswith(".attention")]
     stages = [config.stages[int(part.name.split(".")[1])] for part in parts]
     computed = sum(attention_weights(p.cost, s.channels, s.heads) for p, s in zip(parts, stages, strict=True))
     assert stored >= computed

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("mkdocstrings", reason="the extra `docs` is not installed: pip install -e '.[docs]'")
 pytest.importorskip("math_core", reason="the extra `docs` is not installed: pip install -e '.[docs]'")
 
-from hatnet.complexity import equation_5, equation_15, h_mhsa, mhsa, network, total
+from hatnet.complexity import equation_5, equation_15, h_mhsa_cost, mhsa_cost, network_costs, total
 from hatnet.config import get_config
 from tests.site.conftest import CONTRASTS, OVERFLOWING, PHONE
 
@@ -74,9 +74,9 @@ def test_the_script_computes_the_same_integers_as_python(open_page):
     cases = [LARGEST, SMALLEST, *SMALL.values(), *draw(1000)]
     for settings, (plain, ours) in zip(cases, open_page(PAGE).evaluate(COMPUTE, cases), strict=True):
         H, W, C, G1, G2 = sizes(settings)
-        assert list(plain.items()) == list(mhsa(H, W, C).macs.items()), settings
-        assert list(ours.items()) == list(h_mhsa(H, W, C, G1, G2).macs.items()), settings
-    assert mhsa(1024, 1024, 640).total_macs < 2**53  # JavaScript numbers are exact up to here
+        assert list(plain.items()) == list(mhsa_cost(H, W, C).macs.items()), settings
+        assert list(ours.items()) == list(h_mhsa_cost(H, W, C, G1, G2).macs.items()), settings
+    assert mhsa_cost(1024, 1024, 640).total_macs < 2**53  # JavaScript numbers are exact up to here
 
 
 def test_the_table_and_the_bars_follow_the_controls(open_page):
@@ -85,7 +85,7 @@ def test_the_table_and_the_bars_follow_the_controls(open_page):
     for settings in [LARGEST, SMALLEST, *SMALL.values(), *draw(20)]:
         set_to(page, settings)
         H, W, C, G1, G2 = sizes(settings)
-        ours, plain = h_mhsa(H, W, C, G1, G2), mhsa(H, W, C)
+        ours, plain = h_mhsa_cost(H, W, C, G1, G2), mhsa_cost(H, W, C)
         assert shown(page, "h-mhsa") == (ours.macs, ours.total_macs, ours.total_macs - ours.macs["Wp"]), settings
         assert shown(page, "mhsa") == (plain.macs, plain.total_macs, equation_5(H, W, C)), settings
         divides = not any(side % G for side in (H, W) for G in (G1, G2))
@@ -108,7 +108,7 @@ def test_a_button_sets_the_sliders_to_a_stage(open_page):
     group = page.get_by_role("group", name=f"Small, classification, 224 {TIMES} 224")
     for name, settings in SMALL.items():
         group.get_by_role("button", name=name).click()
-        assert shown(page, "h-mhsa")[0] == h_mhsa(*sizes(settings)).macs
+        assert shown(page, "h-mhsa")[0] == h_mhsa_cost(*sizes(settings)).macs
         assert page.locator("cost-sliders [aria-pressed=true]").all_inner_texts() == [name]
     assert "H-MHSA costs more" in page.locator("cost-sliders .finding").inner_text()
     for button in page.get_by_role("group", name=f"Small, detection, 800 {TIMES} 1280").get_by_role("button").all():
@@ -131,10 +131,10 @@ def test_the_keyboard_reaches_and_changes_every_control(open_page):
     for key, value in (("ArrowRight", 80), ("ArrowLeft", 64), ("End", 640), ("Home", 16)):
         page.keyboard.press(key)
         assert page.locator("input[type=number][name=C]").input_value() == str(value)
-        assert shown(page, "mhsa")[0] == mhsa(56, 56, value).macs
+        assert shown(page, "mhsa")[0] == mhsa_cost(56, 56, value).macs
     page.get_by_role("combobox", name="Stride, pixels per token").focus()
     page.keyboard.press("ArrowDown")
-    assert shown(page, "mhsa")[0] == mhsa(28, 28, 16).macs
+    assert shown(page, "mhsa")[0] == mhsa_cost(28, 28, 16).macs
     page.get_by_role("button", name="stages.2").first.focus()
     page.keyboard.press("Enter")
     page.wait_for_function("document.querySelector('cost-sliders [role=status]').textContent.includes('costs more')")
@@ -149,7 +149,7 @@ def test_typed_numbers_are_limited_to_the_valid_range(open_page):
         box.fill(typed)
         box.blur()
         assert box.input_value() == str(used)
-        assert shown(page, "h-mhsa")[0] == h_mhsa(56, 56, 64, 8, used).macs
+        assert shown(page, "h-mhsa")[0] == h_mhsa_cost(56, 56, 64, 8, used).macs
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -180,7 +180,7 @@ def test_without_javascript_the_page_shows_a_table(browser, address):
     rows = [row.locator("td").all_inner_texts() for row in page.locator("cost-sliders tbody tr").all()]
     assert rows == [
         [name, f"{H} {TIMES} {W}", *map(str, (C, G1, G2))]
-        + [f"{cost.total_macs:,}" for cost in (mhsa(H, W, C), h_mhsa(H, W, C, G1, G2))]
+        + [f"{cost.total_macs:,}" for cost in (mhsa_cost(H, W, C), h_mhsa_cost(H, W, C, G1, G2))]
         for name, (H, W, C, G1, G2) in ((name, sizes(settings)) for name, settings in SMALL.items())
     ]
     context.close()
@@ -190,7 +190,7 @@ def test_the_figures_on_the_page_follow_from_the_formulas(open_page):
     """Matrices, attention products and all MACs of the four variants at 224 x 224; Eq. 5 and 15 of Small's stages."""
     page = open_page(PAGE)
     rows = [row.locator("td").all_inner_texts() for row in page.locator(".published tbody tr").all()]
-    costs = [total(network(get_config(variant), 224, 224)) for variant in ("tiny", "small", "medium", "large")]
+    costs = [total(network_costs(get_config(variant), 224, 224)) for variant in ("tiny", "small", "medium", "large")]
     for row, name in zip(rows, ("projection_macs", "attention_macs", "total_macs"), strict=False):
         assert row[1:] == [f"{getattr(cost, name):,}" for cost in costs]
     rows = [row.locator("td").all_inner_texts() for row in page.locator(".losing tbody tr").all()]

@@ -1,4 +1,4 @@
-"""Memory: the closed form is what is measured while the code runs, within a few per cent."""
+"""The formulas for memory: within a few per cent of what is measured while the code runs."""
 
 import platform
 import tracemalloc
@@ -8,31 +8,38 @@ from math import prod
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import hatnet.network
 import reference
-from hatnet.complexity import attention_weights, h_mhsa, inference_memory, mhsa, reference_memory, training_memory
-from hatnet.complexity.memory import live, saved
-from hatnet.complexity.network import network
+from hatnet.complexity import (
+    attention_weights,
+    h_mhsa_cost,
+    inference_memory,
+    mhsa_cost,
+    reference_memory,
+    training_memory,
+)
+from hatnet.complexity.memory import inference_memory_by_part, training_memory_by_part
+from hatnet.complexity.network import network_costs
 from hatnet.config import VARIANTS, HATNetConfig
 from hatnet.equivalence import to_numpy
 from hatnet.models import create_model
 from hatnet.network import HATNet
-from tests.cases import MUST_HIT, NETWORK_MUST_HIT, also, map_cases, network_cases
+from tests.cases import for_maps, for_networks
 
-# What is left out: masks of partial windows, an element a token, and statistics of norms, two a map. Seen (torch
-# 2.13.0, NumPy 2.4.6, Linux): 0.05 % at most of the variants, 1.5 % of drawn networks of 2 to 12 channels, where a mask
-# is much, and 0.9 % of NumPy's peak, where Python's own objects count.
+# The formulas leave out masks of partial windows, one element per token, and statistics of norms, two per map. Largest
+# differences seen (torch 2.13.0, NumPy 2.4.6, Linux): 0.05 % for the variants; 1.5 % for drawn networks of 2 to 12
+# channels, where a mask weighs more; 0.9 % for NumPy's peak, where Python's own objects count.
 LIMIT = 0.002
 SMALL_LIMIT = 0.03
 NUMPY_LIMIT = 0.02
 
 
 class LiveTensors(TorchDispatchMode):
-    """Follows the memory of every tensor PyTorch makes, until it is freed; parameters are left out."""
+    """Track the memory of every tensor that PyTorch makes until it is freed, except parameters."""
 
     def __init__(self, model: torch.nn.Module, *held: torch.Tensor) -> None:
         super().__init__()
@@ -65,14 +72,14 @@ class LiveTensors(TorchDispatchMode):
 
 
 def measured_inference(model: HATNet, images: torch.Tensor) -> float:
-    """The peak of a forward pass, in elements of the images' dtype."""
+    """Peak memory of a forward pass, in elements of the images' dtype."""
     with torch.no_grad(), LiveTensors(model, images) as tensors:
         model.eval()(images)
     return tensors.peak / images.itemsize
 
 
-def measured_live(model: HATNet, images: torch.Tensor) -> dict[str, float]:
-    """The peak while each part runs, likewise."""
+def measured_inference_by_part(model: HATNet, images: torch.Tensor) -> dict[str, float]:
+    """Peak memory while each part runs, in elements of the images' dtype."""
     peaks = {}
     parts = {"stem": model.stem} | {f"stages.{index}": stage for index, stage in enumerate(model.stages)}
     with torch.no_grad(), LiveTensors(model, images) as tensors:
@@ -91,12 +98,12 @@ def measured_live(model: HATNet, images: torch.Tensor) -> dict[str, float]:
 
 
 def measured_training(model: HATNet, images: torch.Tensor) -> float:
-    """What a forward pass keeps for the backward pass, each piece of memory once, in elements."""
+    """What a forward pass keeps for the backward pass, in elements; each piece of memory counts once."""
     parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor  # kept alive, so that no address comes twice
+        kept[tensor.untyped_storage().data_ptr()] = tensor  # kept alive, so that no address is used twice
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
@@ -104,7 +111,7 @@ def measured_training(model: HATNet, images: torch.Tensor) -> float:
     return sum(kept[key].untyped_storage().nbytes() for key in kept.keys() - parameters) / images.itemsize
 
 
-def off(measured: float, predicted: int) -> float:
+def deviation(measured: float, predicted: int) -> float:
     return abs(measured / predicted - 1)
 
 
@@ -112,17 +119,17 @@ def off(measured: float, predicted: int) -> float:
     ("variant", "batch", "height", "width"),
     [("tiny", 1, 224, 224), ("tiny", 2, 97, 150), ("small", 1, 96, 128), ("large", 1, 64, 64), ("micro", 3, 45, 61)],
 )
-def test_pytorch_holds_what_is_predicted(variant, batch, height, width):
-    """Inference: the most alive at once. Training: what is saved for the backward pass."""
+def test_pytorch_needs_the_predicted_memory(variant, batch, height, width):
+    """In inference the peak; in training what is saved for the backward pass."""
     model = create_model(variant)
     images = torch.zeros(batch, 3, height, width)
     size = (model.config, height, width, batch)
-    assert off(measured_inference(model, images), inference_memory(*size)) < LIMIT
-    assert off(measured_training(model, images), training_memory(*size)) < LIMIT
+    assert deviation(measured_inference(model, images), inference_memory(*size)) < LIMIT
+    assert deviation(measured_training(model, images), training_memory(*size)) < LIMIT
 
 
 def test_the_prediction_is_exact_where_windows_divide():
-    """Tiny at 224: not one element more in inference; in training only the mean and deviation of each norm."""
+    """Tiny at 224: to the element in inference; in training only the mean and deviation of each norm are extra."""
     model, images = create_model("tiny"), torch.zeros(1, 3, 224, 224)
     assert measured_inference(model, images) == inference_memory(model.config, 224, 224)
     norms = sum(isinstance(module, hatnet.network.GroupNorm) for module in model.modules())
@@ -130,56 +137,59 @@ def test_the_prediction_is_exact_where_windows_divide():
 
 
 @pytest.mark.parametrize(("variant", "height", "width"), [("tiny", 224, 224), ("medium", 64, 96), ("micro", 56, 41)])
-def test_each_stage_holds_what_is_predicted(variant, height, width):
-    """The peak of each stage, with what is held for others: the image and the outputs of the stages before."""
+def test_each_stage_needs_the_predicted_memory(variant, height, width):
+    """The peak of each stage, including the image and the outputs of earlier stages."""
     model = create_model(variant)
-    got, want = measured_live(model, torch.zeros(1, 3, height, width)), live(model.config, height, width)
+    got, want = (
+        measured_inference_by_part(model, torch.zeros(1, 3, height, width)),
+        inference_memory_by_part(model.config, height, width),
+    )
     assert list(got) == list(want)
     for part, peak in got.items():
-        assert off(peak, want[part]) < LIMIT, part
+        assert deviation(peak, want[part]) < LIMIT, part
 
 
 @pytest.mark.parametrize(("grid_size", "pool_size"), [(4, 2), (5, 3), (30, 2), (1, 1), (16, 1)])
 def test_attention_is_the_peak_where_the_mlp_is_narrow(grid_size, pool_size):
-    """Windows that are cut out of the map, padded, one window that is the map, windows of one token; G2 = 1, too."""
+    """With windows cut out of the map, padded windows, one window for the whole map, windows of one token, G2 = 1."""
     config = HATNetConfig(
         channels=(32, 32), depths=(1, 1), kernel_sizes=(3, 3), expansions=(1, 1), head_dim=16, grid_sizes=(grid_size,),
         pool_sizes=(pool_size,),
     )  # fmt: skip
     model = HATNet(config)
-    got, want = measured_live(model, torch.zeros(1, 3, 64, 64)), live(config, 64, 64)
-    assert off(got["stages.0"], want["stages.0"]) < SMALL_LIMIT
-    assert off(got["stages.1"], want["stages.1"]) < SMALL_LIMIT
+    got, want = measured_inference_by_part(model, torch.zeros(1, 3, 64, 64)), inference_memory_by_part(config, 64, 64)
+    assert deviation(got["stages.0"], want["stages.0"]) < SMALL_LIMIT
+    assert deviation(got["stages.1"], want["stages.1"]) < SMALL_LIMIT
 
 
-@settings(max_examples=40)
-@also(NETWORK_MUST_HIT)
-@given(case=network_cases())
-def test_any_network_holds_what_is_predicted(case):
-    """Any configuration and size, windows and cells that do not divide included."""
+@for_networks
+def test_any_network_needs_the_predicted_memory(case):
+    """For any configuration and size, also where windows and cells do not divide the map."""
     model, images = case.model().float(), case.images().float()
     size = (case.config, case.height, case.width, case.batch)
     tokens = prod(case.config.layout(case.height, case.width)[0].map)
-    assume(tokens > 200)  # else the statistics of the norms, two a map, count
-    assert off(measured_inference(model, images), inference_memory(*size)) < SMALL_LIMIT, case
-    assert off(measured_training(model, images), training_memory(*size)) < SMALL_LIMIT, case
+    assume(tokens > 200)  # else the statistics of the norms, two per map, weigh too much
+    assert deviation(measured_inference(model, images), inference_memory(*size)) < SMALL_LIMIT, case
+    assert deviation(measured_training(model, images), training_memory(*size)) < SMALL_LIMIT, case
 
 
-def test_dropout_and_stochastic_depth_keep_next_to_nothing():
-    """They keep what they drew: a number a channel, a number an image."""
+def test_dropout_and_stochastic_depth_keep_almost_nothing():
+    """They keep their random numbers: one per channel, one per image."""
     model = create_model("micro", drop_rate=0.1, drop_path_rate=0.1)
-    assert off(measured_training(model, torch.zeros(2, 3, 64, 64)), training_memory(model.config, 64, 64, 2)) < LIMIT
+    assert (
+        deviation(measured_training(model, torch.zeros(2, 3, 64, 64)), training_memory(model.config, 64, 64, 2)) < LIMIT
+    )
 
 
-def test_a_map_more_is_seen(monkeypatch):
-    """The controls: SiLU as the formula is written makes a map more in inference, and keeps one more in training."""
+def test_one_extra_map_is_noticed(monkeypatch):
+    """A control: SiLU computed as x times sigmoid(x) needs one more map in inference and keeps one more in training."""
     monkeypatch.setattr(hatnet.network.F, "silu", lambda x: x * torch.sigmoid(x))
     model, images = create_model("micro"), torch.zeros(1, 3, 64, 64)
-    assert off(measured_inference(model, images), inference_memory(model.config, 64, 64)) > 0.05
-    assert off(measured_training(model, images), training_memory(model.config, 64, 64)) > 0.05
+    assert deviation(measured_inference(model, images), inference_memory(model.config, 64, 64)) > 0.05
+    assert deviation(measured_training(model, images), training_memory(model.config, 64, 64)) > 0.05
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="NumPy reuses the memory of temporaries with glibc alone")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="NumPy reuses the memory of temporaries only with glibc")
 @pytest.mark.parametrize(
     ("config", "height", "width"),
     [
@@ -191,8 +201,8 @@ def test_a_map_more_is_seen(monkeypatch):
                       grid_sizes=(20, 4), pool_sizes=(8, 8), stem_strides=(1, 2)), 90, 100),  # weights in windows
     ],
 )  # fmt: skip
-def test_numpy_holds_what_is_predicted(config, height, width):
-    """The reference's peak, by tracemalloc; parameters and image, which the caller has, are left out."""
+def test_numpy_needs_the_predicted_memory(config, height, width):
+    """The peak of the reference, by tracemalloc, without the parameters and the image, which the caller holds."""
     params = to_numpy(HATNet(config))
     image = np.zeros((config.in_channels, height, width))
     tracemalloc.start()
@@ -201,28 +211,30 @@ def test_numpy_holds_what_is_predicted(config, height, width):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert off(peak / image.itemsize, reference_memory(config, height, width)) < NUMPY_LIMIT
+    assert deviation(peak / image.itemsize, reference_memory(config, height, width)) < NUMPY_LIMIT
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
-def test_attention_weights_are_those_of_the_trace(case):
-    """Eq. 2: one weight a query, key and head; these are what the paper's claim on memory is about."""
+@for_maps
+def test_the_number_of_attention_weights_is_that_of_the_trace(case):
+    """Eq. 2: one weight per query, key and head; the paper's claim about memory concerns these."""
     H, W, C, heads = case.height, case.width, case.channels, case.heads
     maps = torch.from_numpy(case.maps()[:1])
     trace: dict[str, torch.Tensor] = {}
     case.filled(hatnet.MHSA(C, heads))[0](maps, trace)
-    assert trace["weights"].numel() == attention_weights(mhsa(H, W, C), C, heads)
+    assert trace["weights"].numel() == attention_weights(mhsa_cost(H, W, C), C, heads)
     case.filled(hatnet.HMHSA(C, heads, case.grid_size, case.pool_size))[0](maps, trace)
     together = trace["local_weights"].numel() + trace["global_weights"].numel()
-    assert together == attention_weights(h_mhsa(H, W, C, case.grid_size, case.pool_size, padded=True), C, heads)
+    assert together == attention_weights(h_mhsa_cost(H, W, C, case.grid_size, case.pool_size, padded=True), C, heads)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_parts_have_the_networks_names(variant):
+def test_parts_have_the_names_of_the_networks_modules(variant):
     config = VARIANTS[variant]
-    assert list(saved(config, 100, 80)) == [part.name for part in network(config, 100, 80)]
-    assert list(live(config, 100, 80)) == ["stem", *(f"stages.{index}" for index in range(len(config.stages)))]
+    assert list(training_memory_by_part(config, 100, 80)) == [part.name for part in network_costs(config, 100, 80)]
+    assert list(inference_memory_by_part(config, 100, 80)) == [
+        "stem",
+        *(f"stages.{index}" for index in range(len(config.stages))),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -233,9 +245,9 @@ def test_the_parts_have_the_networks_names(variant):
         (lambda: inference_memory(VARIANTS["tiny"], 16, 224), "image of 16 x 224 pixels is too small"),
         (lambda: training_memory(VARIANTS["tiny"], "224", 224), "height='224' must be a whole number"),
         (lambda: reference_memory(VARIANTS["tiny"], 224, -1), "width=-1 must be a whole number"),
-        (lambda: attention_weights(mhsa(7, 7, 64), C=64, heads=0), "heads=0 must be a whole number"),
+        (lambda: attention_weights(mhsa_cost(7, 7, 64), C=64, heads=0), "heads=0 must be a whole number"),
     ],
 )
-def test_bad_sizes_get_an_error_that_names_the_domain(call, message):
+def test_the_error_for_a_bad_size_names_the_allowed_sizes(call, message):
     with pytest.raises(ValueError, match=message.replace(".", r"\.")):
         call()

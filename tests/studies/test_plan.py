@@ -1,4 +1,4 @@
-"""A training on paper: every number of a plan against one worked out by hand, and the page against the code."""
+"""A training on paper: every number of a plan equals one computed by hand, and the page shows the code's tables."""
 
 from dataclasses import fields, replace
 from math import ceil
@@ -22,7 +22,7 @@ from hatnet.training.sampling import Order
 
 PAGE = Path(__file__).parents[2] / "docs" / "training-at-scale.md"
 PAPER = get_recipe("imagenet")
-# Assumptions that are easy to reckon with.
+# Round numbers, for arithmetic by hand.
 ROUND = Assumptions(
     gpus=4, gpu_flops=1e15, gpu_memory=100e9, gpu_bandwidth=1e12, link_bandwidth=1e9, flops_reached=0.5,
     bandwidth_reached=0.5, link_reached=1, backward=2, element_bytes=2, passes=5, workers_per_gpu=10,
@@ -30,12 +30,12 @@ ROUND = Assumptions(
 )  # fmt: skip
 
 
-def test_a_plan_is_what_a_pencil_gives():
-    """HAT-Net Tiny, 1024 images a step: 12,650,152 parameters; 2,128,134,912 MACs, 35,720,200 elements an image."""
+def test_plan_equals_arithmetic_by_hand():
+    """Tiny, 1024 images per step: 12,650,152 parameters; 2,128,134,912 MACs and 35,720,200 elements per image."""
     found = plan(replace(PAPER, epochs=100), ROUND)
     assert (found.steps_per_epoch, found.steps, found.slices_per_gpu) == (1251, 125_100, 2)  # 1,281,167 / 1024
     assert found.activation_bytes == pytest.approx(128 * 35_720_200 * 2)
-    assert found.weight_bytes == 22 * 12_650_152  # four float32, one bfloat16, the buckets
+    assert found.weight_bytes == 22 * 12_650_152  # four float32, one bfloat16, and the buckets
     assert found.memory_share == pytest.approx((9_144_371_200 + 278_303_344) / 100e9)
     assert found.exchanged_bytes == pytest.approx(2 * 3 / 4 * 4 * 12_650_152)
     assert found.computing == pytest.approx(256 * 3 * 2 * 2_128_134_912 / 0.5e15)  # 6.5 ms
@@ -44,19 +44,19 @@ def test_a_plan_is_what_a_pencil_gives():
     assert found.loading == pytest.approx(0.256)  # 1024 images, 40 workers, 10 ms each
 
 
-def test_an_average_of_the_weights_is_one_copy_more():
+def test_average_of_the_weights_takes_one_more_copy():
     plain, averaged = plan(PAPER, ROUND), plan(replace(PAPER, ema=0.999), ROUND)
     assert averaged.weight_bytes - plain.weight_bytes == 4 * 12_650_152
 
 
-def test_hours_are_steps_and_tests_at_the_pace_of_the_slowest():
-    """As above: a step takes 183 + 76 ms on GPUs, a little more than the 256 ms of the workers; tests are a third."""
+def test_hours_follow_the_slower_of_gpus_and_workers():
+    """A step takes 183 + 76 ms on the GPUs and 256 ms in the workers; a test image takes a third of the GPUs' time."""
     found = plan(replace(PAPER, epochs=100), ROUND)
     step = found.moving + found.exchanging
     assert step > found.loading
     assert found.gpu_images_per_second == pytest.approx(1024 / step)
     assert found.loader_images_per_second == pytest.approx(4000)
-    tests = 100 * 50_000 / 4000  # the workers' pace, for a third of 1024 / step is not reached
+    tests = 100 * 50_000 / 4000  # at the workers' rate, which is below the GPUs' 3 * 1024 / step
     assert found.hours == pytest.approx((125_100 * step + tests) / 3600)
     slow = plan(replace(PAPER, epochs=100), replace(ROUND, workers_per_gpu=5))
     assert slow.limit == "images"
@@ -64,8 +64,8 @@ def test_hours_are_steps_and_tests_at_the_pace_of_the_slowest():
     assert slow.hours_if_fed == pytest.approx((125_100 * step + 100 * 50_000 * step / 3 / 1024) / 3600)
 
 
-def test_what_the_gpus_would_take_decides_workers_and_disk():
-    """Workers: images a second times seconds an image. An image that is shown three times in a row is read once."""
+def test_rate_of_the_gpus_determines_workers_and_disk():
+    """Workers: images per second times seconds per image. A repeated image is read once."""
     found = plan(PAPER, ROUND)
     assert found.workers_wanted == ceil(found.gpu_images_per_second * 0.01)
     assert found.disk_bytes_per_second == pytest.approx(found.gpu_images_per_second * 100e3 / 3)
@@ -73,38 +73,38 @@ def test_what_the_gpus_would_take_decides_workers_and_disk():
     assert once.disk_bytes_per_second == pytest.approx(3 * found.disk_bytes_per_second)
 
 
-def test_one_gpu_exchanges_nothing_and_does_all_slices():
-    """Gradient accumulation: the memory of one slice, the time of all."""
+def test_one_gpu_exchanges_nothing_and_computes_all_slices():
+    """Gradient accumulation takes the memory of one slice and the time of all."""
     one, eight = plan(PAPER, Assumptions(gpus=1)), plan(PAPER, Assumptions(gpus=8))
     assert (one.exchanged_bytes, one.exchanging, one.slices_per_gpu) == (0, 0, 8)
     assert one.activation_bytes == eight.activation_bytes
     assert one.computing == pytest.approx(8 * eight.computing)
 
 
-def test_the_authors_memory_lies_between_two_and_four_bytes_an_element():
-    """Section 4.4: 20.2 GB for Small at 128 images a GPU. With 3 bytes an element we plan for a tenth more."""
+def test_authors_memory_lies_between_two_and_four_bytes_per_element():
+    """Section 4.4: 20.2 GB for Small with 128 images per GPU. With 3 bytes per element, the plan is a tenth higher."""
     small = variants_on_paper()["Small"]
     assert 2 / 3 * small.activation_bytes < 20.2e9 < 4 / 3 * small.activation_bytes
     assert 1 < (small.activation_bytes + small.weight_bytes) / 20.2e9 < 1.15
 
 
 @given(gpus=st.sampled_from([1, 2, 4, 8]), epochs=st.integers(6, 300))
-def test_steps_are_those_of_the_training_itself(gpus, epochs):
-    """However many GPUs there are: the order of images knows nothing of them."""
+def test_steps_equal_those_of_the_training(gpus, epochs):
+    """The order of images does not depend on the number of GPUs."""
     found = plan(replace(PAPER, epochs=epochs), Assumptions(gpus=gpus))
     assert found.steps == Order(IMAGENET, 1024, 128, epochs, 0, 3).steps
     assert found.hours >= found.hours_if_fed > 0
 
 
-def test_gpus_that_cannot_share_a_batch_are_refused():
-    """As in training, before anything starts."""
-    with pytest.raises(ValueError, match=r"3 processes can't share the 8 slices .* slice_size=128 x 3"):
+def test_gpus_that_cannot_share_a_batch_are_an_error():
+    """The same error as in training."""
+    with pytest.raises(ValueError, match=r"3 processes .* the 8 slices .* slice_size=128 x 3"):
         plan(PAPER, Assumptions(gpus=3))
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in fields(Assumptions)])
-def test_an_impossible_assumption_is_refused_by_name(name):
-    """Nothing is 0, and no share is above 1."""
+def test_impossible_assumption_is_an_error_with_its_name(name):
+    """No value is 0, and no fraction is above 1."""
     with pytest.raises(ValueError, match=f"^{name}=0 must be above 0"):
         Assumptions(**{name: 0})
     if name.endswith("reached"):
@@ -112,7 +112,7 @@ def test_an_impossible_assumption_is_refused_by_name(name):
             Assumptions(**{name: 2})
 
 
-def test_the_page_shows_what_the_code_plans():
+def test_page_shows_the_tables_of_the_code():
     """`python -m hatnet.studies.plan` prints the page's tables."""
     page = PAGE.read_text(encoding="utf-8")
     for table in (assumption_table(Assumptions()), plan_table(variants_on_paper()), plan_table(machines_on_paper())):

@@ -29,13 +29,13 @@ def severity(agreement: Agreement) -> float:
 
 def group_name(agreement: Agreement) -> str:
     """The part of the network an intermediate belongs to: `stem`, `stage 0`, ..., `logits`."""
-    return agreement.name if agreement.stage is None else f"stage {agreement.stage}"
+    return agreement.name if agreement.place.stage is None else f"stage {agreement.place.stage}"
 
 
 def is_output(agreement: Agreement) -> bool:
     """Whether it is what a block or the whole network hands on, and not a step on the way."""
-    return agreement.stage is None or (
-        agreement.block is not None and agreement.name.endswith(f"{agreement.block}.output")
+    return agreement.place.stage is None or (
+        agreement.place.block is not None and agreement.name.endswith(f"{agreement.place.block}.output")
     )
 
 

@@ -67,13 +67,11 @@ def facts_list(facts: Mapping[str, str]) -> Markup:
 
 def what(agreement: Agreement) -> str:
     """An intermediate in words."""
-    parts = agreement.name.split(".")
-    step = ".".join(parts[4:] if agreement.block is not None else parts[2:] if agreement.stage is not None else parts)
-    return WHAT.get(step, step)
+    return WHAT.get(agreement.place.name, agreement.place.name)
 
 
 def _cells(agreement: Agreement, tolerance: float) -> list[Markup]:
-    places = ("" if place is None else str(place) for place in (agreement.stage, agreement.block))
+    places = ("" if place is None else str(place) for place in (agreement.place.stage, agreement.place.block))
     return [
         *(element("td", place) for place in places),
         element("td", what(agreement)),
@@ -91,9 +89,13 @@ def _error(agreement: Agreement, tolerance: float, suffix: str = "") -> Markup:
 
 
 def _largest_within(output: Agreement, agreements: Iterable[Agreement], tolerance: float) -> Markup:
-    if output.block is None:
+    if output.place.block is None:
         return element("td")
-    members = [other for other in agreements if (other.stage, other.block) == (output.stage, output.block)]
+    members = [
+        other
+        for other in agreements
+        if (other.place.stage, other.place.block) == (output.place.stage, output.place.block)
+    ]
     worst = max(members, key=severity)
     return _error(worst, tolerance, element("code", f" {worst.name.split('.', 4)[-1]}"))
 

@@ -1,6 +1,7 @@
-"""The arms of the ablation: one small HAT-Net, and what each arm has where H-MHSA is.
+"""The arms of the ablation: one small HAT-Net, with a different attention in each arm.
 
-As in Table 5 of the paper, the last stage keeps its plain attention; the stages before it change.
+As in Table 5 of the paper, the last stage keeps its plain attention; the stages before it change. To add an arm, add
+an entry to `ARMS`.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from torch import nn
 from hatnet import complexity
 from hatnet.attention import MHSA
 from hatnet.complexity import Cost
-from hatnet.config import HATNetConfig, Stage, nearest
+from hatnet.config import HATNetConfig, Stage
 from hatnet.hierarchical_attention import HMHSA
-from hatnet.studies.ablation.attention import GlobalAttention, LocalAttention, NoAttention, SpatialReduction
+from hatnet.relatives import ATTENTIONS, swin_cost
+from hatnet.studies.ablation.attention import GlobalOnly, LocalOnly, NoAttention, SpatialReduction
+from hatnet.studies.common.settings import require_known
 
 # Maps of 14 x 14, 7 x 7 and 4 x 4 tokens for images of 28 x 28; small enough to train many on one core.
 CONFIG = HATNetConfig(
@@ -33,15 +36,7 @@ CONFIG = HATNetConfig(
     pool_sizes=(4, 2),
     classifier_drop_rate=0.0,
 )
-BASE = "h-mhsa"  # what all others are matched to and compared with
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of attention: how the module for a stage is made, and what it costs on a map of (H, W) tokens."""
-
-    build: Callable[[Stage], nn.Module]
-    cost: Callable[[Stage, int, int], Cost]
+BASE = "h-mhsa"  # the arm that all others are matched to and compared with
 
 
 @dataclass(frozen=True)
@@ -50,10 +45,13 @@ class Arm:
 
     name: str  # as typed and recorded
     title: str  # as printed
-    kind: str  # of `KINDS`
-    grid_sizes: tuple[int, ...] = CONFIG.grid_sizes  # G1, where the kind has windows
-    pool_sizes: tuple[int, ...] = CONFIG.pool_sizes  # G2, where it merges; R for PVT
-    own_cost: bool = False  # whether the MLPs stay as they are, and the cost is what it comes to
+    colour: str  # in figures: from Okabe and Ito's palette, made to be told apart by colour-blind readers
+    marker: str  # in figures
+    build: Callable[[Stage], nn.Module]  # the attention of one block in a stage with windows
+    attention_cost: Callable[[Stage, int, int], Cost]  # its cost on a map of (H, W) tokens
+    grid_sizes: tuple[int, ...] = CONFIG.grid_sizes  # G1, where the attention has windows
+    pool_sizes: tuple[int, ...] = CONFIG.pool_sizes  # G2, where it merges tokens; R for PVT
+    own_cost: bool = False  # True: the MLPs keep their widths, and the cost differs from H-MHSA's
 
     def config(self, classes: int = 10, channels: int = 1) -> HATNetConfig:
         """The small HAT-Net with this arm's G1 and G2."""
@@ -62,79 +60,115 @@ class Arm:
         )
 
     def attention(self, stage: Stage) -> nn.Module:
-        """The module in one block of a stage; plain attention in the last."""
-        return KINDS[self.kind if stage.grid_size else "mhsa"].build(stage)
+        """Build the attention of one block; plain attention in the last stage."""
+        return self.build(stage) if stage.grid_size else MHSA(stage.channels, stage.heads)
 
     def cost(self, stage: Stage, H: int, W: int) -> Cost:
-        """What that module costs on a map of (H, W) tokens; windows over the border count what is there."""
-        return KINDS[self.kind if stage.grid_size else "mhsa"].cost(stage, H, W)
+        """Cost of that attention on a map of (H, W) tokens; windows at the border count only the tokens that exist."""
+        return self.attention_cost(stage, H, W) if stage.grid_size else _mhsa_cost(stage, H, W)
+
+    @property
+    def is_variant(self) -> bool:
+        """True if the arm differs from H-MHSA in G1 or G2 alone."""
+        return (self.grid_sizes, self.pool_sizes) != (CONFIG.grid_sizes, CONFIG.pool_sizes)
+
+
+def _mhsa_cost(stage: Stage, H: int, W: int) -> Cost:
+    return complexity.mhsa_cost(H, W, stage.channels)
+
+
+def _h_mhsa_cost(stage: Stage, H: int, W: int) -> Cost:
+    return complexity.h_mhsa_cost(H, W, stage.channels, _G1(stage), _G2(stage))
 
 
 def _local_cost(stage: Stage, H: int, W: int) -> Cost:
-    """Swin's, less its table of position biases."""
-    cost = complexity.swin(H, W, stage.channels, _size(stage.grid_size))
-    return replace(cost, parameters=cost.parameters - (2 * _size(stage.grid_size) - 1) ** 2)
+    """Swin's cost without its table of position biases."""
+    cost = swin_cost(H, W, stage.channels, _G1(stage))
+    return replace(cost, parameters=cost.parameters - (2 * _G1(stage) - 1) ** 2)
 
 
 def _global_cost(stage: Stage, H: int, W: int) -> Cost:
-    """The far half of H-MHSA's: without the windows, their projections and one of three norms."""
-    C, far = stage.channels, ("W2q", "W2k W2v", "Q2 K2^T", "softmax V2", "Wp")
-    both = complexity.h_mhsa(H, W, C, 1, _size(stage.pool_size))
-    near_parameters = (C * 3 * C + 3 * C) + 2 * C
-    return Cost({term: both.macs[term] for term in far}, both.parameters - near_parameters)
+    """The cost of H-MHSA without its local half: without the windows, their projections and one of three norms."""
+    C, terms = stage.channels, ("W2q", "W2k W2v", "Q2 K2^T", "softmax V2", "Wp")
+    both = complexity.h_mhsa_cost(H, W, C, 1, _G2(stage))
+    local_parameters = (C * 3 * C + 3 * C) + 2 * C
+    return Cost({term: both.macs[term] for term in terms}, both.parameters - local_parameters)
 
 
-def _size(size: int | None) -> int:
-    assert size is not None  # of a stage that has windows
-    return size
+def _pvt_cost(stage: Stage, H: int, W: int) -> Cost:
+    return ATTENTIONS["pvt"].cost(H, W, stage.channels, stage.heads, reduction=_G2(stage))
 
 
-KINDS: dict[str, Kind] = {
-    "h-mhsa": Kind(
-        lambda stage: HMHSA(stage.channels, stage.heads, _size(stage.grid_size), _size(stage.pool_size)),
-        lambda stage, H, W: complexity.h_mhsa(H, W, stage.channels, _size(stage.grid_size), _size(stage.pool_size)),
-    ),
-    "local": Kind(lambda stage: LocalAttention(stage.channels, stage.heads, _size(stage.grid_size)), _local_cost),
-    "global": Kind(lambda stage: GlobalAttention(stage.channels, stage.heads, _size(stage.pool_size)), _global_cost),
-    "mhsa": Kind(
-        lambda stage: MHSA(stage.channels, stage.heads),
-        lambda stage, H, W: complexity.mhsa(H, W, stage.channels),
-    ),
-    "pvt": Kind(
-        lambda stage: SpatialReduction(stage.channels, stage.heads, _size(stage.pool_size)),
-        lambda stage, H, W: complexity.pvt(H, W, stage.channels, _size(stage.pool_size)),
-    ),
-    "none": Kind(lambda stage: NoAttention(), lambda stage, H, W: Cost({}, parameters=0)),
-}
+def _G1(stage: Stage) -> int:  # noqa: N802
+    assert stage.grid_size is not None  # the last stage has plain attention
+    return stage.grid_size
+
+
+def _G2(stage: Stage) -> int:  # noqa: N802
+    assert stage.pool_size is not None
+    return stage.pool_size
+
+
+def _look(name: str) -> tuple[str, str]:
+    """Colour and marker of a registered attention."""
+    return ATTENTIONS[name].colour, ATTENTIONS[name].marker
+
+
+H_MHSA = Arm(
+    "h-mhsa", "H-MHSA", *_look("h-mhsa"),
+    build=lambda stage: HMHSA(stage.channels, stage.heads, _G1(stage), _G2(stage)),
+    attention_cost=_h_mhsa_cost,
+)  # fmt: skip
+
+
+# H-MHSA with one of G1 and G2 smaller or larger.
+VARIANTS = tuple(
+    replace(H_MHSA, name=name, title=sizes, colour="#E69F00", marker=marker, grid_sizes=G1, pool_sizes=G2)
+    for name, sizes, marker, G1, G2 in (
+        ("small-windows", "G1 = 4, 2", "<", (4, 2), CONFIG.pool_sizes),
+        ("large-windows", "G1 = 14, 7", ">", (14, 7), CONFIG.pool_sizes),
+        ("fine-cells", "G2 = 2, 1", "d", CONFIG.grid_sizes, (2, 1)),
+        ("coarse-cells", "G2 = 7, 4", "D", CONFIG.grid_sizes, (7, 4)),
+    )
+)
 
 ARMS: dict[str, Arm] = {
     arm.name: arm
     for arm in (
-        Arm("h-mhsa", "H-MHSA", "h-mhsa"),
-        Arm("local", "local only", "local"),
-        Arm("global", "global only", "global"),
-        Arm("mhsa", "plain MHSA", "mhsa"),
-        Arm("pvt", "spatial reduction", "pvt"),
-        Arm("none", "no attention", "none"),
-        # In the spirit of Table 6: one of G1 and G2 smaller or larger, the other as it is.
-        Arm("small-windows", "H-MHSA, G1 = 4, 2", "h-mhsa", grid_sizes=(4, 2)),
-        Arm("large-windows", "H-MHSA, G1 = 14, 7", "h-mhsa", grid_sizes=(14, 7)),
-        Arm("fine-cells", "H-MHSA, G2 = 2, 1", "h-mhsa", pool_sizes=(2, 1)),
-        Arm("coarse-cells", "H-MHSA, G2 = 7, 4", "h-mhsa", pool_sizes=(7, 4)),
-        # Table 6 itself asks so: nothing else changes, and each has the cost that it has.
-        Arm("small-windows-own", "G1 = 4, 2, own cost", "h-mhsa", grid_sizes=(4, 2), own_cost=True),
-        Arm("large-windows-own", "G1 = 14, 7, own cost", "h-mhsa", grid_sizes=(14, 7), own_cost=True),
-        Arm("fine-cells-own", "G2 = 2, 1, own cost", "h-mhsa", pool_sizes=(2, 1), own_cost=True),
-        Arm("coarse-cells-own", "G2 = 7, 4, own cost", "h-mhsa", pool_sizes=(7, 4), own_cost=True),
+        H_MHSA,
+        Arm(
+            "local", "local only", "#0072B2", "^",
+            build=lambda stage: LocalOnly(stage.channels, stage.heads, _G1(stage)),
+            attention_cost=_local_cost,
+        ),
+        Arm(
+            "global", "global only", "#56B4E9", "P",
+            build=lambda stage: GlobalOnly(stage.channels, stage.heads, _G2(stage)),
+            attention_cost=_global_cost,
+        ),
+        Arm(
+            "mhsa", "plain MHSA", *_look("mhsa"),
+            build=lambda stage: MHSA(stage.channels, stage.heads),
+            attention_cost=_mhsa_cost,
+        ),
+        Arm(
+            "pvt", "spatial reduction", *_look("pvt"),
+            build=lambda stage: SpatialReduction(stage.channels, stage.heads, _G2(stage)),
+            attention_cost=_pvt_cost,
+        ),
+        Arm(
+            "none", "no attention", "#CC79A7", "X",
+            build=lambda stage: NoAttention(),
+            attention_cost=lambda stage, H, W: Cost({}, parameters=0),
+        ),
+        *(replace(arm, title=f"H-MHSA, {arm.title}") for arm in VARIANTS),
+        # As in Table 6 itself: nothing else changes, and each has its own cost.
+        *(replace(arm, name=f"{arm.name}-own", title=f"{arm.title}, own cost", own_cost=True) for arm in VARIANTS),
     )
-}
+}  # fmt: skip
 MATCHED = tuple(name for name, arm in ARMS.items() if not arm.own_cost)
 
 
-def check_arms(names: Sequence[str]) -> None:
-    """Raise ValueError, with the nearest name, for an arm that is not known, for none, and for one named twice."""
-    for name in names:
-        if name not in ARMS:
-            raise ValueError(f"unknown arm {name!r}{nearest(name, ARMS)}; known: {', '.join(ARMS)}")
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"arms={tuple(names)} must hold at least one of {', '.join(ARMS)}, and none twice")
+def require_arms(names: Sequence[str]) -> None:
+    """Raise ValueError for an unknown arm, with the nearest name, for no arm, and for an arm named twice."""
+    require_known("arm", names, ARMS)

@@ -7,21 +7,21 @@ from collections.abc import Callable
 from hatnet.config import HATNetConfig
 from hatnet.network import MLP, Block, HATNet, HATStage
 from hatnet.studies.ablation.arms import Arm
-from hatnet.studies.ablation.matching import Fitted, fit
+from hatnet.studies.ablation.matching import MatchedArm, match_cost
 
 
-def build(fitted: Fitted) -> HATNet:
-    """A fresh network of an arm."""
-    model = HATNet(fitted.config)
-    for stage, module, width in zip(fitted.config.stages, model.stages, fitted.widths, strict=True):
+def build(matched: MatchedArm) -> HATNet:
+    """Build the network of an arm, with random weights."""
+    model = HATNet(matched.config)
+    for stage, module, width in zip(matched.config.stages, model.stages, matched.widths, strict=True):
         assert isinstance(module, HATStage)
         for block in module.blocks:
             assert isinstance(block, Block)
-            block.attention = fitted.arm.attention(stage)  # type: ignore[assignment]
+            block.attention = matched.arm.attention(stage)  # type: ignore[assignment]
             block.mlp = MLP(stage.channels, width, stage.kernel_size)
     return model
 
 
 def builder(arm: Arm, image_size: int) -> Callable[[HATNetConfig], HATNet]:
-    """What `Training` takes: of the recipe's network it keeps the classes and the channels of an image."""
-    return lambda config: build(fit(arm, image_size, config.num_classes, config.in_channels))
+    """A builder for `Training`, which takes the classes and the image channels from the recipe's configuration."""
+    return lambda config: build(match_cost(arm, image_size, config.num_classes, config.in_channels))

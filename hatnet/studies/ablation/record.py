@@ -1,4 +1,4 @@
-"""What an ablation found, as data: one JSON file with every network, every run and every time."""
+"""The record of an ablation: one JSON file with every network, every run and every time."""
 
 from __future__ import annotations
 
@@ -7,37 +7,35 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
-from hatnet.config import nearest
-from hatnet.studies.ablation.arms import ARMS, check_arms
-from hatnet.studies.ablation.matching import Fitted, fit
-from hatnet.studies.common.records import read_record, write_record
+from hatnet.studies.ablation.arms import ARMS, require_arms
+from hatnet.studies.ablation.matching import MatchedArm, match_cost
+from hatnet.studies.common.records import RecordFormat
+from hatnet.studies.common.settings import require_known, require_whole_numbers
 from hatnet.training.recipes import Recipe
-
-KIND, VERSION = "hatnet ablation", 1
 
 
 @dataclass(frozen=True)
-class Images:
-    """What the ablation has to know of a data set before it is opened."""
+class DataSet:
+    """A data set of the ablation, described before it is opened."""
 
-    size: int  # side in pixels
+    title: str  # as printed
+    size: int  # side of an image, in pixels
     channels: int
     classes: int
-    epochs: int  # where none are given
-    words: str  # as printed
+    epochs: int  # the default
 
 
 DATA = {
-    "fashion-subset": Images(28, 1, 10, 2, "the embedded part of Fashion-MNIST (12,000 training, 2,500 test images)"),
-    "fashion-mnist": Images(28, 1, 10, 20, "the whole of Fashion-MNIST (60,000 training, 10,000 test images)"),
-    "cifar10": Images(32, 3, 10, 40, "CIFAR-10 (50,000 training, 10,000 test images)"),
-    "cifar100": Images(32, 3, 100, 40, "CIFAR-100 (50,000 training, 10,000 test images)"),
+    "fashion-subset": DataSet("the embedded part of Fashion-MNIST (12,000 training, 2,500 test images)", 28, 1, 10, 2),
+    "fashion-mnist": DataSet("the whole of Fashion-MNIST (60,000 training, 10,000 test images)", 28, 1, 10, 20),
+    "cifar10": DataSet("CIFAR-10 (50,000 training, 10,000 test images)", 32, 3, 10, 40),
+    "cifar100": DataSet("CIFAR-100 (50,000 training, 10,000 test images)", 32, 3, 100, 40),
 }
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What every run of an ablation shares. Raises ValueError, naming the domain, for anything outside it."""
+    """Settings that all runs of an ablation share. Raises ValueError if a value is out of range."""
 
     data: str
     epochs: int
@@ -51,48 +49,46 @@ class Settings:
     initial_weights: Literal["authors", "fan-in"] = "fan-in"
 
     def __post_init__(self) -> None:
-        if self.data not in DATA:
-            raise ValueError(f"unknown data {self.data!r}{nearest(self.data, DATA)}; known here: {', '.join(DATA)}")
-        if not isinstance(self.epochs, int) or isinstance(self.epochs, bool) or not 1 <= self.epochs <= 100_000:
-            raise ValueError(f"epochs={self.epochs!r} must be a whole number from 1 to 100000")
+        require_known("data", [self.data], DATA)
+        require_whole_numbers(self, epochs=(1, 100_000))
 
     @property
-    def images(self) -> Images:
-        """Of the data."""
+    def data_set(self) -> DataSet:
+        """Description of the data set."""
         return DATA[self.data]
 
     def recipe(self, seed: int) -> Recipe:
-        """The recipe of one run; its variant is only what the network of an arm is built in place of."""
+        """The recipe of one run. Its variant does not matter, because the network of an arm replaces the variant's."""
         return Recipe(
-            data=self.data, variant="micro", image_size=self.images.size, epochs=self.epochs, seed=seed,
+            data=self.data, variant="micro", image_size=self.data_set.size, epochs=self.epochs, seed=seed,
             batch_size=self.batch_size, slice_size=self.batch_size, lr=self.lr, warmup_epochs=self.warmup_epochs,
             weight_decay=self.weight_decay, clip=self.clip, ema=self.ema, crop_padding=0, flip=self.flip,
             initial_weights=self.initial_weights,
         )  # fmt: skip
 
-    def fit(self, arm: str) -> Fitted:
-        """An arm, matched for these images."""
-        return fit(ARMS[arm], self.images.size, self.images.classes, self.images.channels)
+    def matched(self, arm: str) -> MatchedArm:
+        """An arm, matched for the images of the data set."""
+        return match_cost(ARMS[arm], self.data_set.size, self.data_set.classes, self.data_set.channels)
 
 
 @dataclass(frozen=True)
 class Network:
-    """The network of an arm, and what it costs."""
+    """Sizes and cost of the network of an arm."""
 
     arm: str
     grid_sizes: list[int]
     pool_sizes: list[int]
-    widths: list[int]  # of the MLPs, a stage each
+    widths: list[int]  # of the MLPs, one per stage
     parameters: int
     macs: int  # of one image, products of attention included
     attention_macs: int  # products of attention alone
 
     @staticmethod
-    def of(fitted: Fitted) -> Network:
-        """The facts of a matched arm."""
-        cost = fitted.cost
+    def of(matched: MatchedArm) -> Network:
+        """Describe a matched arm."""
+        cost = matched.cost
         return Network(
-            fitted.arm.name, list(fitted.arm.grid_sizes), list(fitted.arm.pool_sizes), list(fitted.widths),
+            matched.arm.name, list(matched.arm.grid_sizes), list(matched.arm.pool_sizes), list(matched.widths),
             cost.parameters, cost.total_macs, cost.attention_macs,
         )  # fmt: skip
 
@@ -105,23 +101,23 @@ class Run:
     seed: int
     accuracy: list[float]  # on the test images, after each epoch; the last one counts
     train_loss: list[float]  # mean of each epoch, in nats
-    seconds: float  # of the training steps by the wall clock
+    seconds: float  # wall-clock time of the training steps
     date: str
 
 
 @dataclass
 class Times:
-    """Seconds an image, a value a round, in which every arm was timed once."""
+    """Seconds per image, with one value per round. Every round times each arm once."""
 
     what: str  # forward, or step
-    clock: str  # cpu: the processor's time of one thread; wall
+    clock: str  # cpu (processor time of one thread) or wall
     batch: int
     seconds: dict[str, list[float]]  # by arm
 
 
 @dataclass
 class Record:
-    """Everything that an ablation has found so far."""
+    """Results of an ablation so far."""
 
     date: str
     machine: dict[str, str | int]
@@ -131,29 +127,29 @@ class Record:
     times: list[Times] = field(default_factory=list)
 
     def network(self, arm: str) -> Network:
-        """Of an arm."""
+        """The network of an arm."""
         return next(network for network in self.networks if network.arm == arm)
 
     def run(self, arm: str, seed: int) -> Run | None:
-        """One run, or None where it is not finished."""
+        """One run, or None if it is not finished."""
         return next((run for run in self.runs if (run.arm, run.seed) == (arm, seed)), None)
 
     @property
     def arms(self) -> list[str]:
-        """Those that have runs, in the order of `ARMS`."""
+        """The arms that have runs, in the order of `ARMS`."""
         return [arm for arm in ARMS if any(run.arm == arm for run in self.runs)]
 
     def accuracies(self, arm: str) -> dict[int, float]:
-        """The last epoch's test accuracy by seed."""
+        """Test accuracy after the last epoch, by seed."""
         return {run.seed: run.accuracy[-1] for run in sorted(self.runs, key=lambda run: run.seed) if run.arm == arm}
 
+    def times_of(self, what: str) -> Times | None:
+        """The times of a forward pass or a training step; None if they were not measured."""
+        return next((times for times in self.times if times.what == what), None)
 
-LISTS = {"networks": Network, "runs": Run, "times": Times}  # in the file, an entry a line
 
-
-def write(record: Record, path: Path) -> None:
-    """Write a record whole or not at all."""
-    write_record(path, KIND, VERSION, record, LISTS)
+FORMAT = RecordFormat("hatnet ablation", 1, Record, Settings, lists={"networks": Network, "runs": Run, "times": Times})
+write = FORMAT.write
 
 
 def read(path: Path) -> Record:
@@ -161,19 +157,19 @@ def read(path: Path) -> Record:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is something else, or holds an arm that is not known.
+        ValueError: if the file is not a record of an ablation, or contains an unknown arm.
     """
-    record = read_record(path, KIND, VERSION, Record, Settings, LISTS)
+    record = FORMAT.read(path)
     for network in record.networks:
-        check_arms([network.arm])
+        require_arms([network.arm])
     return record
 
 
-MACHINE = ("cpu", "gpu", "device", "threads", "torch")  # what accuracies and times stand on
+MACHINE = ("cpu", "gpu", "device", "threads", "torch")  # the facts on which accuracies and times depend
 
 
-def differences(record: Record, settings: Settings, machine: Mapping[str, str | int]) -> list[str]:
-    """In what an earlier record was of something else, or made elsewhere; the arms and seeds may grow."""
+def mismatches(record: Record, settings: Settings, machine: Mapping[str, str | int]) -> list[str]:
+    """Reasons why an earlier record cannot be continued here. More arms and more seeds are no reason."""
     found = [
         f"{name}: {machine.get(name)} here, {record.machine.get(name)} there"
         for name in MACHINE
@@ -188,6 +184,6 @@ def differences(record: Record, settings: Settings, machine: Mapping[str, str | 
         found = [
             f"the network {network.arm}: {now} here, {network} there"
             for network in record.networks
-            if (now := Network.of(settings.fit(network.arm))) != network
+            if (now := Network.of(settings.matched(network.arm))) != network
         ]
     return found

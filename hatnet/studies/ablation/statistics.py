@@ -1,4 +1,4 @@
-"""How sure a difference between two arms is, from a few seeds."""
+"""Confidence intervals of the difference between two arms, from a few seeds."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from hatnet.studies.common.statistics import t_quantile
 
 @dataclass(frozen=True)
 class Difference:
-    """Test accuracy of an arm less that of H-MHSA, seed by seed; everything in points (0.01 of all test images)."""
+    """Test accuracy of an arm minus that of H-MHSA, seed by seed, in points (0.01 of all test images)."""
 
     arm: str
-    points: tuple[float, ...]  # a seed each
-    margin: float  # half of the 95 % interval, from the spread of all arms together; nan where that is unknown
+    points: tuple[float, ...]  # one per seed
+    margin: float  # half-width of the 95 % interval, from the spread of all arms together; nan if that is unknown
 
     @property
     def mean(self) -> float:
-        """Over the seeds."""
+        """Mean over the seeds."""
         return fmean(self.points)
 
     @property
     def error(self) -> float:
-        """Its standard error from these seeds alone; nan for one seed."""
+        """Standard error of the mean from these seeds alone; nan for one seed."""
         return stdev(self.points) / sqrt(len(self.points)) if len(self.points) > 1 else nan
 
     @property
     def verdict(self) -> str:
-        """`better` or `worse` where the 95 % interval leaves out 0, else `unclear`; nothing for one seed."""
+        """`better` or `worse` if the 95 % interval excludes 0, else `unclear`; `-` for one seed."""
         if isnan(self.margin):
             return "-"
         if abs(self.mean) > self.margin:
@@ -41,7 +41,7 @@ class Difference:
 
 
 def differences(record: Record) -> dict[str, Difference]:
-    """Every arm against H-MHSA, over the seeds that all arms have finished."""
+    """Compare every arm with H-MHSA, over the seeds that all arms have finished."""
     seeds = complete_seeds(record)
     if BASE not in record.arms or not seeds:
         return {}
@@ -56,23 +56,24 @@ def differences(record: Record) -> dict[str, Difference]:
 
 
 def complete_seeds(record: Record) -> list[int]:
-    """Seeds with which every arm of the record is finished."""
-    found = [set(record.accuracies(arm)) for arm in record.arms]
-    return sorted(set.intersection(*found)) if found else []
+    """Seeds that every arm of the record has finished."""
+    seeds = [set(record.accuracies(arm)) for arm in record.arms]
+    return sorted(set.intersection(*seeds)) if seeds else []
 
 
-def comparable(record: Record, arm: str) -> list[float]:
-    """Accuracies of an arm with the seeds that all arms have finished; with those it has where there are none."""
-    found = record.accuracies(arm)
-    return [found[seed] for seed in complete_seeds(record) or found]
+def compared_accuracies(record: Record, arm: str) -> list[float]:
+    """Accuracies of an arm for the seeds that all arms have finished; if there are none, for its own seeds."""
+    accuracies = record.accuracies(arm)
+    return [accuracies[seed] for seed in complete_seeds(record) or accuracies]
 
 
-def residual(table: Sequence[Sequence[float]]) -> float:
-    """The spread of a single run, with what belongs to its row (arm) and to its column (seed) taken out.
+def residual_deviation(table: Sequence[Sequence[float]]) -> float:
+    """Standard deviation of a single run, after the means of its row (arm) and its column (seed) are subtracted.
 
-    Three runs of one arm say little about their spread; all arms together say more, if they scatter alike.
+    Three runs of one arm say little about their spread. All arms together say more, if they scatter alike. The result
+    is nan for a single row or column.
 
-    >>> residual([[1.0, 2.0, 3.0], [2.0, 3.0, 4.0]])  # a better arm, better seeds: nothing is left
+    >>> residual_deviation([[1.0, 2.0, 3.0], [2.0, 3.0, 4.0]])  # a better arm, better seeds: nothing is left
     0.0
     """
     arms, seeds = len(table), len(table[0])
@@ -89,6 +90,8 @@ def residual(table: Sequence[Sequence[float]]) -> float:
 
 
 def _margin(table: Sequence[Sequence[float]]) -> float:
-    """Half of the 95 % interval of the mean difference of two rows."""
-    freedom = (len(table) - 1) * (len(table[0]) - 1)
-    return t_quantile(freedom) * residual(table) * sqrt(2 / len(table[0])) if freedom else nan
+    """Half-width of the 95 % interval of the mean difference between two rows."""
+    degrees_of_freedom = (len(table) - 1) * (len(table[0]) - 1)
+    if degrees_of_freedom == 0:
+        return nan
+    return t_quantile(degrees_of_freedom) * residual_deviation(table) * sqrt(2 / len(table[0]))

@@ -1,1 +1,1 @@
-"""What all studies share: records, tables, statistics, drawing, machine details."""
+"""The common base of the studies: records, tables, statistics, drawing, machine details, checks of settings."""

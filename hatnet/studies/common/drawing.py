@@ -21,7 +21,7 @@ STYLE: dict[Any, Any] = {
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as SVG, the same bytes whenever it is drawn again."""
+    """Write a figure as SVG; the same figure always gives the same bytes."""
     buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         figure.savefig(buffer, format="svg", metadata={"Date": None})

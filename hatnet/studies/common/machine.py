@@ -1,4 +1,4 @@
-"""Machine details recorded with measurements; no names of hosts or people."""
+"""Machine details recorded with measurements; never the name of a host or a person."""
 
 from __future__ import annotations
 
@@ -6,6 +6,22 @@ import os
 import platform
 import subprocess
 from pathlib import Path
+
+import torch
+
+
+def machine_details(device: torch.device | str = "cpu") -> dict[str, str | int]:
+    """The system, the processor and the versions that a measurement on `device` depends on."""
+    details: dict[str, str | int] = {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": cpu_model(),
+        "cores": os.cpu_count() or 1,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    if torch.device(device).type == "cuda":
+        details["gpu"] = torch.cuda.get_device_name(device)
+    return details
 
 
 def cpu_model() -> str:
@@ -21,7 +37,7 @@ def cpu_model() -> str:
 
 
 def free_memory() -> int:
-    """Bytes of main memory that are free: as Linux says, half of all elsewhere; within the limit of a container."""
+    """Bytes of free main memory, within the limit of a container; half of all memory where only Linux could tell."""
     limits = []
     if Path("/proc/meminfo").is_file():
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
@@ -41,5 +57,5 @@ def format_gib(count: int) -> str:
 
 
 def load_average() -> str:
-    """How busy the machine was: processes ready to run, over the last minute."""
+    """The average number of processes that were ready to run during the last minute."""
     return f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown"

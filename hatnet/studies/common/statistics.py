@@ -6,12 +6,10 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy import stats
-
 
 @dataclass(frozen=True)
 class Quartiles:
-    """Median and the quartiles around it: half of the times lie between `low` and `high`."""
+    """The median and the quartiles on both sides: half of the values lie between `low` and `high`."""
 
     low: float
     median: float
@@ -19,7 +17,7 @@ class Quartiles:
 
     @property
     def spread(self) -> float:
-        """The distance of the quartiles, relative to the median."""
+        """The distance between the quartiles, relative to the median."""
         return (self.high - self.low) / self.median
 
 
@@ -35,9 +33,11 @@ def quartiles(values: Sequence[float]) -> Quartiles:
 
 
 def t_quantile(degrees_of_freedom: int) -> float:
-    """How many standard errors on each side of the mean make a 95 % interval.
+    """The half-width of a 95 % confidence interval of a mean, in standard errors.
 
     >>> round(t_quantile(2), 2), round(t_quantile(19), 2)
     (4.3, 2.09)
     """
+    from scipy import stats  # extra `studies`; imported here so that the other commands work without it
+
     return float(stats.t.ppf(0.975, degrees_of_freedom))

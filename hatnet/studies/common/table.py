@@ -1,4 +1,4 @@
-"""Tables of results: for the terminal by rich, for a page as Markdown."""
+"""Tables of results, for the terminal (with rich) and for a page (as Markdown)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table; a cell may have a second line, which is less important."""
+    """A table. A cell may have a second line for details; the terminal shows it dimmed."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
     def rich(self) -> Table:
-        """For the terminal."""
+        """The table for the terminal."""
         from rich import box
         from rich.table import Table
 
@@ -32,11 +32,11 @@ class Grid:
         return table
 
     def markdown(self) -> str:
-        """For a page, with its title above."""
+        """The table for a page, below its title."""
         return f"**{self.title}**\n\n{self._table()}"
 
     def folded(self) -> str:
-        """For a page, folded under its title."""
+        """The table for a page, in a block that the reader unfolds by its title."""
         return fold(self.title, self._table())
 
     def _table(self) -> str:
@@ -46,5 +46,5 @@ class Grid:
 
 
 def fold(title: str, text: str) -> str:
-    """Text for a page, folded under a title."""
+    """Text for a page, in a block that the reader unfolds by its title."""
     return f'??? abstract "{title}"\n\n' + textwrap.indent(text, "    ")

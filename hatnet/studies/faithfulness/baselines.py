@@ -1,4 +1,4 @@
-"""Baselines: what stands in the place of what is taken out of an image."""
+"""Baselines: images that replace the removed part of an image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hatnet.config import nearest
+from hatnet.studies.common.settings import require_known
 
 BASELINES = {
     "blur": "the image itself, blurred",
@@ -18,27 +18,23 @@ BASELINES = {
 }
 
 
-def check_baselines(names: Sequence[str]) -> None:
-    """Raise a ValueError for an unknown name, or one that comes twice."""
-    for name in names:
-        if name not in BASELINES:
-            raise ValueError(f"unknown baseline {name!r}{nearest(name, BASELINES)}; known: {', '.join(BASELINES)}")
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"baselines={tuple(names)} must hold at least one, and none twice")
-
-
-def baseline(name: str, images: Tensor, mean: Sequence[float], std: Sequence[float], width: float) -> Tensor:
-    """The baseline of each image, of its shape.
+def baseline_images(
+    name: str, images: Tensor, mean: Sequence[float], std: Sequence[float], blur_width: float
+) -> Tensor:
+    """Compute the baseline of each image, in the shape of `images`.
 
     Args:
-        name: of `BASELINES`.
+        name: one of `BASELINES`.
         images: (B, C_in, H, W), normalised with `mean` and `std` of pixels in [0, 1].
-        mean, std: an entry a channel.
-        width: standard deviation of the blur, in pixels.
+        mean, std: one entry per channel.
+        blur_width: standard deviation of the blur, in pixels.
+
+    Raises:
+        ValueError: for an unknown name.
     """
-    check_baselines([name])
+    require_known("baseline", [name], BASELINES)
     if name == "blur":
-        return blur(images, width)
+        return blur(images, blur_width)
     if name == "mean":
         return torch.zeros_like(images)
     black = -images.new_tensor(mean) / images.new_tensor(std)
@@ -46,11 +42,11 @@ def baseline(name: str, images: Tensor, mean: Sequence[float], std: Sequence[flo
 
 
 def blur(images: Tensor, width: float) -> Tensor:
-    """A Gaussian blur; beyond the border the border goes on."""
-    reach = ceil(3 * width)
-    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1).to(images) / width) ** 2)
+    """Blur images (B, C_in, H, W) with a Gaussian of standard deviation `width` pixels; border pixels are repeated."""
+    radius = ceil(3 * width)
+    weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1).to(images) / width) ** 2)
     weights = weights / weights.sum()
     channels = images.shape[1]
-    padded = F.pad(images, (reach, reach, reach, reach), mode="replicate")
+    padded = F.pad(images, (radius, radius, radius, radius), mode="replicate")
     rows = F.conv2d(padded, weights.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
     return F.conv2d(rows, weights.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)

@@ -1,11 +1,11 @@
-r"""Insertion and deletion: what a network answers while an image appears, or disappears, patch by patch.
+r"""Insertion and deletion: the network's output while an image appears, or disappears, patch by patch.
 
-With $P$ patches in the order of a map, $x^{(k)}$ the image whose first $k$ patches are swapped, and $p$ the probability
-of the class, the area under the curve is taken by trapezoids:
+Let $P$ be the number of patches, $x^{(k)}$ the image with the first $k$ patches in the order of a map replaced, and
+$p$ the probability of the class. The trapezoidal rule gives the area under the curve:
 
 $$\text{area} = \sum_{j=1}^{J} \frac{k_j - k_{j-1}}{P} \cdot \frac{p(x^{(k_j)}) + p(x^{(k_{j-1})})}{2}$$
 
-Insertion goes from the baseline to the image (large is good), deletion from the image to the baseline (small is good).
+Insertion goes from the baseline to the image (high is good), deletion from the image to the baseline (low is good).
 """
 
 from __future__ import annotations
@@ -15,63 +15,64 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from hatnet.studies.faithfulness.patches import swap
+from hatnet.studies.faithfulness.patches import replace_patches
 
-Answer = Callable[[Tensor], Tensor]  # images (B, C_in, H, W) -> what is followed, (B,)
+Output = Callable[[Tensor], Tensor]  # images (B, C_in, H, W) -> one number per image, (B,)
 
 
-def descending(scores: Tensor, generator: torch.Generator) -> Tensor:
-    """Numbers of patches, the highest score first, (B, P). Which of equal ones comes first is drawn.
+def descending_order(scores: Tensor, generator: torch.Generator) -> Tensor:
+    """Indices of patches (B, P) from the highest score to the lowest. Ties are broken at random.
 
-    >>> descending(torch.tensor([[0.1, 0.7, 0.2]]), torch.Generator())
+    >>> descending_order(torch.tensor([[0.1, 0.7, 0.2]]), torch.Generator())
     tensor([[1, 2, 0]])
     """
     shuffled = torch.rand(scores.shape, generator=generator).argsort(dim=1)
     return shuffled.gather(1, scores.gather(1, shuffled).argsort(dim=1, descending=True, stable=True))
 
 
-def counts(patches: int, steps: int) -> list[int]:
-    """How many patches are swapped at each point of a curve.
+def patch_counts(patches: int, steps: int) -> list[int]:
+    """Number of replaced patches at each point of a curve.
 
-    >>> counts(49, 4)
+    >>> patch_counts(49, 4)
     [0, 12, 24, 37, 49]
     """
     return [round(patches * step / steps) for step in range(steps + 1)]
 
 
 def curve(
-    answer: Answer,
+    output: Output,
     begin: Tensor,
     end: Tensor,
     order: Tensor,
     patch: int,
     steps: int,
-    ends: tuple[Tensor, Tensor] | None = None,
+    known_ends: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """Answers on the way from one image to the other.
+    """Outputs of the network on the way from one image to another.
 
     Args:
-        answer: the network.
+        output: the network.
         begin, end: (B, C_in, H, W).
-        order: of the patches, (B, P).
-        patch: its side in pixels.
-        steps: how many, of nearly equal numbers of patches.
-        ends: the answers to `begin` and `end`, (B,) each, where they are known.
+        order: indices of the patches in the order of replacement, (B, P).
+        patch: side of a patch, in pixels.
+        steps: number of steps; all replace nearly the same number of patches.
+        known_ends: the outputs for `begin` and `end`, (B,) each, if they are already known.
 
     Returns:
-        (B, steps + 1), the first for `begin`, the last for `end`.
+        (B, steps + 1): the first column for `begin`, the last for `end`.
     """
-    rank = order.argsort(dim=1)  # the place of each patch in the order
-    between = [answer(swap(begin, end, rank < count, patch)) for count in counts(order.shape[1], steps)[1:-1]]
-    first, last = ends or (answer(begin), answer(end))
+    rank = order.argsort(dim=1)  # position of each patch in the order
+    counts = patch_counts(order.shape[1], steps)[1:-1]
+    between = [output(replace_patches(begin, end, rank < count, patch)) for count in counts]
+    first, last = known_ends or (output(begin), output(end))
     return torch.stack([first, *between, last], dim=1)
 
 
 def area(curves: Tensor, patches: int) -> Tensor:
-    """Under curves over the part of the patches that is swapped: (B, steps + 1) -> (B,).
+    """Area under each curve, over the fraction of replaced patches: (B, steps + 1) -> (B,).
 
     >>> area(torch.tensor([[0.0, 1.0, 1.0]]), patches=4)
     tensor([0.7500])
     """
-    at = torch.tensor(counts(patches, curves.shape[1] - 1), dtype=torch.float64) / patches
-    return torch.trapezoid(curves, at.to(curves), dim=1)
+    fractions = torch.tensor(patch_counts(patches, curves.shape[1] - 1), dtype=torch.float64) / patches
+    return torch.trapezoid(curves, fractions.to(curves), dim=1)

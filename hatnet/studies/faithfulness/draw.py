@@ -1,4 +1,4 @@
-"""The figures of a study (matplotlib, extra `train`); the same record gives the same bytes."""
+"""The figures of a study (matplotlib, extra `studies`). The same record always gives the same bytes."""
 
 from __future__ import annotations
 
@@ -9,42 +9,30 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hatnet.studies.common.drawing import STYLE, save
+from hatnet.studies.common.drawing import STYLE
 from hatnet.studies.common.statistics import t_quantile
 from hatnet.studies.faithfulness.baselines import BASELINES
-from hatnet.studies.faithfulness.curves import counts
+from hatnet.studies.faithfulness.curves import patch_counts
 from hatnet.studies.faithfulness.methods import METHODS
 from hatnet.studies.faithfulness.record import Record, Score
 from hatnet.studies.faithfulness.statistics import interval
 from hatnet.studies.faithfulness.tables import title
 
-__all__ = ["draw_curves", "draw_scores", "save"]
+Line = Literal["-", "-.", "--"]
 
-# Okabe and Ito's colours, told apart by nearly all; each map has its own marker too.
-LOOKS = {
-    "class-map": ("#D55E00", "s"),
-    "rollout": ("#E69F00", "D"),
-    "last-attention": ("#CC79A7", "v"),
-    "grad-cam": ("#0072B2", "^"),
-    "grad-cam-early": ("#56B4E9", "<"),
-    "gradient-input": ("#009E73", "P"),
-    "gradient": ("#5E8F00", "X"),
-    "brightness": ("#8A8A8A", "d"),
-    "random": ("#000000", "o"),
-    "occlusion": ("#404040", "*"),
-}
+LOOKS = {name: method.look for name, method in METHODS.items()} | {"occlusion": ("#404040", "*")}
+LINES: dict[str, Line] = {"attention": "-", "gradient": "-.", "control": "--"}
 MEASURES = {
     "insertion": "area of insertion\nhigh is good",
     "deletion": "area of deletion\nlow is good",
-    "occlusion": "rank correlation with the\nfall of the logit",
+    "occlusion": "rank correlation with the\ndrop of the logit",
     "size": "rank correlation with the\nlogit's absolute change",
 }
-BANDS = ("class-map", "gradient-input", "random")  # of all, none could be told from another
-LINES: dict[str, Literal["-", "-.", "--"]] = {"attention": "-", "gradient": "-.", "control": "--"}
+WITH_BANDS = ("class-map", "gradient-input", "random")  # bands for all methods would hide each other
 
 
 def draw_curves(record: Record) -> Figure:
-    """Probability against the part of the patches swapped: insertion and deletion, a row for each baseline."""
+    """Draw insertion (left) and deletion (right): probability over replaced patches, one row per baseline."""
     with matplotlib.rc_context(STYLE):
         baselines = record.settings.baselines
         figure = Figure(figsize=(10.5, 0.9 + 3.5 * len(baselines)), layout="constrained")
@@ -58,39 +46,44 @@ def draw_curves(record: Record) -> Figure:
             _curves(right, record, baseline, "deletion")
             left.set_ylabel("mean probability of the class")
         for axes in panels[-1]:
-            axes.set_xlabel("part of the patches that is swapped, in %")
-        methods = [method for method in LOOKS if record.score(baselines[0], method) is not None]
-        handles = [
-            Line2D([], [], color=LOOKS[m][0], marker=LOOKS[m][1], linestyle=_line(m), markersize=5, label=title(m))
-            for m in methods
-        ]
-        figure.legend(handles=handles, loc="outside right center", fontsize=8)
+            axes.set_xlabel("replaced patches in %")
+        _curve_legend(figure, record)
     return figure
 
 
-def _curves(axes: Axes, record: Record, baseline: str, way: str) -> None:
-    t = t_quantile(record.settings.images - 1)  # as in the tables
+def _curves(axes: Axes, record: Record, baseline: str, measure: str) -> None:
+    """Draw the mean curve of each method over images, some with their 95 % interval as in the tables."""
+    t = t_quantile(record.settings.images - 1)
     for method, (colour, marker) in LOOKS.items():
         score = record.score(baseline, method)
         if score is None:
             continue
-        means, errors = zip(*getattr(score, f"{way}_curve"), strict=True)
-        patches = record.patches
-        at = [100 * count / patches for count in counts(patches, len(means) - 1)]
-        low, high = ([mean + sign * t * error for mean, error in zip(means, errors, strict=True)] for sign in (-1, 1))
-        if method in BANDS:
-            axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.plot(at, means, color=colour, marker=marker, markersize=4, linewidth=1.2, linestyle=_line(method))
-    words = "Insertion into" if way == "insertion" else "Deletion towards"
+        means, errors = zip(*getattr(score, f"{measure}_curve"), strict=True)
+        percent = [100 * count / record.patches for count in patch_counts(record.patches, len(means) - 1)]
+        if method in WITH_BANDS:
+            low, high = ([mean + s * t * error for mean, error in zip(means, errors, strict=True)] for s in (-1, 1))
+            axes.fill_between(percent, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(percent, means, color=colour, marker=marker, markersize=4, linewidth=1.2, linestyle=_line(method))
+    words = "Insertion into" if measure == "insertion" else "Deletion towards"
     axes.set_title(f"{words} {BASELINES[baseline]}", fontsize=9)
 
 
-def _line(method: str) -> Literal["-", "-.", "--"]:
+def _curve_legend(figure: Figure, record: Record) -> None:
+    handles = []
+    for method, (colour, marker) in LOOKS.items():
+        if record.score(record.settings.baselines[0], method) is not None:
+            line = Line2D([], [], color=colour, marker=marker, linestyle=_line(method), markersize=5)
+            line.set_label(title(method))
+            handles.append(line)
+    figure.legend(handles=handles, loc="outside right center", fontsize=8)
+
+
+def _line(method: str) -> Line:
     return LINES[METHODS[method].kind if method in METHODS else "control"]
 
 
 def draw_scores(record: Record) -> Figure:
-    """Every measure of every map with its 95 % interval; hollow: drawn from untrained networks."""
+    """Draw every score with its 95 % interval, one row per baseline; hollow marks are maps of untrained networks."""
     with matplotlib.rc_context(STYLE):
         baselines = record.settings.baselines
         figure = Figure(figsize=(10.5, 0.9 + 3.6 * len(baselines)), layout="constrained")
@@ -105,24 +98,18 @@ def draw_scores(record: Record) -> Figure:
             row[0].set_title(f"Baseline: {BASELINES[baseline]}", fontsize=9, loc="left")
         for axes, words in zip(panels[-1], MEASURES.values(), strict=True):
             axes.set_xlabel(words)
-        handles = [
-            Line2D([], [], color="#404040", marker="o", linestyle="-", label="map of the trained network"),
-            Line2D(
-                [], [], color="#404040", marker="o", linestyle="-", markerfacecolor="white", label="of untrained ones"
-            ),
-            Line2D([], [], color="#000000", linestyle=":", label="mean of random maps"),
-        ]
-        figure.legend(handles=handles, loc="outside upper right", ncols=3, fontsize=8)
+        _score_legend(figure)
     return figure
 
 
 def _scores(axes: Axes, record: Record, baseline: str, measure: str) -> None:
+    """Draw one measure: one row per method, a dotted line at the mean of random maps."""
     methods = [method for method in LOOKS if record.score(baseline, method) is not None]
     random = record.score(baseline, "random")
     if random is not None:
         axes.axvline(interval(getattr(random, measure)).mean, color=LOOKS["random"][0], linestyle=":", linewidth=1)
     for row, method in enumerate(methods):
-        if method == "occlusion" and measure == "occlusion":
+        if method == measure == "occlusion":
             continue  # 1 by definition
         trained = record.score(baseline, method)
         if trained is not None:
@@ -141,3 +128,13 @@ def _dot(axes: Axes, score: Score, measure: str, row: float, hollow: bool) -> No
         [found.mean], [row], xerr=[found.margin], fmt=marker, color=colour, markersize=3.5 if hollow else 5.5,
         markerfacecolor="white" if hollow else colour, elinewidth=1, alpha=0.8 if hollow else 1,
     )  # fmt: skip
+
+
+def _score_legend(figure: Figure) -> None:
+    grey, black = "#404040", "#000000"
+    handles = [
+        Line2D([], [], color=grey, marker="o", label="map of the trained network"),
+        Line2D([], [], color=grey, marker="o", markerfacecolor="white", label="of untrained networks"),
+        Line2D([], [], color=black, linestyle=":", label="mean of random maps"),
+    ]
+    figure.legend(handles=handles, loc="outside upper right", ncols=3, fontsize=8)

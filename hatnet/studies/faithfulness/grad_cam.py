@@ -1,7 +1,9 @@
-"""Grad-CAM (Selvaraju et al., arXiv:1610.02391) as Captum computes it, of the map that a stage gives."""
+"""Grad-CAM (Selvaraju et al., arXiv:1610.02391) of the output of a stage, computed by Captum."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 from torch import Tensor, nn
@@ -9,11 +11,17 @@ from torch import Tensor, nn
 from hatnet.network import HATNet
 
 
-def grad_cam(model: HATNet, images: Tensor, labels: Tensor, stage: int) -> Tensor:
-    r"""What of a stage's output A speaks for a class, (B, H, W) over that stage's tokens, not negative.
+def grad_cam(model: HATNet, images: Tensor, targets: Tensor, stage: int) -> Tensor:
+    r"""Relevance of each token of a stage for a class: (B, C_in, H, W) -> (B, H', W'), never negative.
 
-    The gradient of the logit, averaged over tokens, weighs the channels:
+    The gradient of the logit, averaged over the tokens, weights the channels of the stage's output A:
     $\text{ReLU}(\sum_k \text{mean}_{ij}(\partial z_c / \partial A_{kij})\, A_k)$.
+
+    Args:
+        model: in evaluation mode.
+        images: (B, C_in, H, W), normalised.
+        targets: the class to explain for each image, (B,).
+        stage: index of the stage.
 
     Raises:
         ValueError: if Captum is not installed.
@@ -21,33 +29,26 @@ def grad_cam(model: HATNet, images: Tensor, labels: Tensor, stage: int) -> Tenso
     require_captum()
     from captum.attr import LayerGradCam
 
-    network = Watched(model, stage)
-    found: Tensor = LayerGradCam(network, network.output).attribute(images, target=labels, relu_attributions=True)
-    return found[:, 0].detach()
+    with channels_first_output(model.stages[stage]) as output:
+        relevance: Tensor = LayerGradCam(model, output).attribute(images, target=targets, relu_attributions=True)
+    return relevance[:, 0].detach()
+
+
+@contextmanager
+def channels_first_output(stage: nn.Module) -> Iterator[nn.Module]:
+    """Pass a stage's output through a module as (B, C, H, W), the layout that Captum expects, and yield the module."""
+    output = nn.Identity()
+    hook = stage.register_forward_hook(lambda _, __, y: output(y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+    try:
+        yield output
+    finally:
+        hook.remove()
 
 
 def require_captum() -> None:
     """Raise a ValueError if Captum is not installed."""
     if find_spec("captum") is None:
         raise ValueError(
-            "Grad-CAM is computed by Captum: python -m pip install 'hatnet[faithfulness]'; or leave grad-cam and "
-            "grad-cam-early out of --methods"
+            "Grad-CAM needs Captum: python -m pip install 'hatnet[studies]'; or leave grad-cam and grad-cam-early "
+            "out of --methods"
         )
-
-
-class Watched(nn.Module):
-    """A HAT-Net in which a stage's output passes through a module, `output`, as libraries expect it: (B, C, H, W)."""
-
-    def __init__(self, model: HATNet, stage: int) -> None:
-        super().__init__()
-        self.model, self.stage = model, stage
-        self.output = nn.Identity()
-
-    def forward(self, images: Tensor) -> Tensor:
-        """The logits of the network."""
-        x = self.model.stem(images.permute(0, 2, 3, 1))
-        for index, stage in enumerate(self.model.stages):
-            x = stage(x)  # (B, H, W, C)
-            if index == self.stage:
-                x = self.output(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return self.model.classifier(self.model.drop(x.mean(dim=(1, 2))))

@@ -1,8 +1,8 @@
-"""The maps that are compared: (B, H, W) over the pixels of each image, high where the image is said to matter."""
+"""The maps under test: (B, H, W) over the pixels of each image, high where a pixel counts as important."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -10,7 +10,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hatnet.config import nearest
 from hatnet.maps import AttentionMaps, attention_maps
 from hatnet.maps.maps import GIB
 from hatnet.maps.rollout import through_convolution, through_stem
@@ -19,131 +18,128 @@ from hatnet.studies.faithfulness.grad_cam import grad_cam
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a map is asked for: which classes of which images, and against what."""
+class MapInputs:
+    """Everything a method may use to draw maps: a network, images, the classes to explain, and baselines."""
 
     model: HATNet  # in evaluation mode
     images: Tensor  # (B, C_in, H, W), normalised
-    labels: Tensor  # the class of each that is to be explained, (B,)
-    covered: Tensor  # the baseline of each image
-    generator: torch.Generator  # of random maps
-    limit: int = 2 * GIB  # bytes that attention weights, and gradients with them, may take
+    targets: Tensor  # the class to explain for each image, (B,)
+    baselines: Tensor  # the baseline of each image, (B, C_in, H, W)
+    generator: torch.Generator  # for random maps
+    memory_limit: int = 2 * GIB  # bytes that attention weights and their gradients may take
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Of the images, in pixels."""
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images, in pixels."""
         return (self.images.shape[2], self.images.shape[3])
 
     @cached_property
     def attention(self) -> AttentionMaps:
-        """Of all images."""
-        return attention_maps(self.model, self.images, self.limit)
+        """Attention maps of all images."""
+        return attention_maps(self.model, self.images, self.memory_limit)
 
     @cached_property
     def gradient(self) -> Tensor:
-        """Of each image's logit with respect to its pixels, (B, C_in, H, W)."""
+        """Gradient of each image's logit with respect to its pixels, (B, C_in, H, W)."""
         images = self.images.clone().requires_grad_()
-        chosen = self.model(images).gather(1, self.labels[:, None])
-        return torch.autograd.grad(chosen.sum(), images)[0]
+        logits = self.model(images).gather(1, self.targets[:, None])
+        return torch.autograd.grad(logits.sum(), images)[0]
 
 
-def class_map(asked: Asked) -> Tensor:
-    """Gradient-weighted attention, rolled out: `AttentionMaps.class_map`."""
-    return torch.from_numpy(asked.attention.class_map(asked.labels.tolist(), pixels=True))
+def class_map(inputs: MapInputs) -> Tensor:
+    """Gradient-weighted attention rollout: `AttentionMaps.class_map`."""
+    return torch.from_numpy(inputs.attention.class_map(inputs.targets.tolist(), pixels=True))
 
 
-def rollout(asked: Asked) -> Tensor:
-    """Attention rollout from the mean of all tokens, which is what the classifier is given; it knows no class."""
-    return torch.from_numpy(asked.attention.rollout(pixels=True))
+def rollout(inputs: MapInputs) -> Tensor:
+    """Attention rollout, averaged over all tokens, as the classifier's input is. It does not depend on the class."""
+    return torch.from_numpy(inputs.attention.rollout(pixels=True))
 
 
-def last_attention(asked: Asked) -> Tensor:
-    """Attention of the last block alone: the mean over heads and queries, taken back to pixels as rollout does it."""
-    last = len(asked.model.config.stages) - 1
-    block = asked.model.config.stages[last].depth - 1
-    weights = torch.from_numpy(asked.attention.weights[f"stages.{last}.blocks.{block}.attention.weights"])
-    return to_pixels(asked, weights.mean(dim=(1, 2)), last)  # (B, heads, HW, HW) -> (B, HW)
+def last_attention(inputs: MapInputs) -> Tensor:
+    """Attention of the last block, averaged over heads and queries and taken back to pixels as in rollout."""
+    last = len(inputs.model.config.stages) - 1
+    block = inputs.model.config.stages[last].depth - 1
+    weights = torch.from_numpy(inputs.attention.weights[f"stages.{last}.blocks.{block}.attention.weights"])
+    return to_pixels(inputs, weights.mean(dim=(1, 2)), last)  # (B, heads, HW, HW) -> (B, HW)
 
 
-def gradient(asked: Asked) -> Tensor:
-    """The gradient of the class's logit, absolute, the mean over channels."""
-    return asked.gradient.abs().mean(dim=1)
+def gradient(inputs: MapInputs) -> Tensor:
+    """Absolute gradient of the class's logit, averaged over channels."""
+    return inputs.gradient.abs().mean(dim=1)
 
 
-def gradient_input(asked: Asked) -> Tensor:
-    """Gradient times what a pixel has over the baseline: what each would contribute to a linear network."""
-    return (asked.gradient * (asked.images - asked.covered)).sum(dim=1)
+def gradient_input(inputs: MapInputs) -> Tensor:
+    """Gradient times the difference to the baseline: the exact contribution of each pixel in a linear network."""
+    return (inputs.gradient * (inputs.images - inputs.baselines)).sum(dim=1)
 
 
-def cam(asked: Asked) -> Tensor:
-    """Grad-CAM of the last stage, as is usual, taken back to pixels as rollout does it."""
-    return _cam(asked, len(asked.model.config.stages) - 1)
+def grad_cam_last(inputs: MapInputs) -> Tensor:
+    """Grad-CAM of the last stage, the usual choice, taken back to pixels as in rollout."""
+    return _grad_cam_pixels(inputs, len(inputs.model.config.stages) - 1)
 
 
-def early_cam(asked: Asked) -> Tensor:
-    """Grad-CAM of the stage before the last, whose map is finer."""
-    return _cam(asked, max(len(asked.model.config.stages) - 2, 0))
+def grad_cam_early(inputs: MapInputs) -> Tensor:
+    """Grad-CAM of the stage before the last, which has a finer map."""
+    return _grad_cam_pixels(inputs, max(len(inputs.model.config.stages) - 2, 0))
 
 
-def brightness(asked: Asked) -> Tensor:
-    """The image itself; it knows no network."""
-    return asked.images.mean(dim=1)
+def brightness(inputs: MapInputs) -> Tensor:
+    """The image itself, a control that does not depend on the network."""
+    return inputs.images.mean(dim=1)
 
 
-def chance(asked: Asked) -> Tensor:
-    """A random map."""
-    return torch.rand((len(asked.images), *asked.size), generator=asked.generator)
+def random_map(inputs: MapInputs) -> Tensor:
+    """Uniform random numbers, a control that depends on nothing."""
+    return torch.rand((len(inputs.images), *inputs.image_size), generator=inputs.generator)
 
 
-def _cam(asked: Asked, stage: int) -> Tensor:
-    return to_pixels(asked, grad_cam(asked.model, asked.images, asked.labels, stage).flatten(1), stage)
+def _grad_cam_pixels(inputs: MapInputs, stage: int) -> Tensor:
+    maps = grad_cam(inputs.model, inputs.images, inputs.targets, stage)  # (B, H', W')
+    return to_pixels(inputs, maps.flatten(1), stage)
 
 
-def to_pixels(asked: Asked, maps: Tensor, stage: int) -> Tensor:
-    """Maps of a stage's tokens (B, HW), taken back through the convolutions by where they look; even ones stay even."""
-    config, layouts = asked.model.config, asked.model.config.layout(*asked.size)
+def to_pixels(inputs: MapInputs, maps: Tensor, stage: int) -> Tensor:
+    """Take maps of a stage's tokens back through the convolutions to the pixels: (B, H'W') -> (B, H, W).
+
+    Each token's value is spread over the pixels that the convolutions read. A uniform map stays uniform.
+    """
+    config, layouts = inputs.model.config, inputs.model.config.layout(*inputs.image_size)
     placed = maps.view(len(maps), *layouts[stage].map, 1)
     for layout in reversed(layouts[:stage]):
         placed = through_convolution(placed, layout.map, stride=2)
-    return through_stem(placed, asked.size, config.stem_strides)[..., 0]
+    return through_stem(placed, inputs.image_size, config.stem_strides)[..., 0]
 
 
 @dataclass(frozen=True)
 class Method:
     """One kind of map."""
 
-    title: str
+    title: str  # in tables and figures
     kind: Literal["attention", "gradient", "control"]
-    draw: Callable[[Asked], Tensor]
+    draw: Callable[[MapInputs], Tensor]  # -> (B, H, W)
+    look: tuple[str, str]  # colour and marker in figures
 
     @property
     def needs_network(self) -> bool:
-        """Whether it changes with the weights."""
+        """True if the map depends on the weights."""
         return self.kind != "control"
 
     @property
     def needs_gradients(self) -> bool:
-        """Whether the network runs backward for it, for which all maps between its layers are kept."""
+        """True if the method needs gradients. The forward pass then keeps all activations."""
         return self.kind == "gradient" or self.draw is class_map
 
 
+# The colours are Okabe and Ito's, which nearly all readers can tell apart; each map also has its own marker.
 METHODS = {
-    "class-map": Method("class map", "attention", class_map),
-    "rollout": Method("rollout", "attention", rollout),
-    "last-attention": Method("last block's attention", "attention", last_attention),
-    "grad-cam": Method("Grad-CAM (last stage)", "gradient", cam),
-    "grad-cam-early": Method("Grad-CAM (stage before)", "gradient", early_cam),
-    "gradient-input": Method("gradient x input", "gradient", gradient_input),
-    "gradient": Method("absolute gradient", "gradient", gradient),
-    "brightness": Method("the image itself", "control", brightness),
-    "random": Method("random", "control", chance),
+    "class-map": Method("class map", "attention", class_map, ("#D55E00", "s")),
+    "rollout": Method("rollout", "attention", rollout, ("#E69F00", "D")),
+    "last-attention": Method("last block's attention", "attention", last_attention, ("#CC79A7", "v")),
+    "grad-cam": Method("Grad-CAM (last stage)", "gradient", grad_cam_last, ("#0072B2", "^")),
+    "grad-cam-early": Method("Grad-CAM (stage before)", "gradient", grad_cam_early, ("#56B4E9", "<")),
+    "gradient-input": Method("gradient x input", "gradient", gradient_input, ("#009E73", "P")),
+    "gradient": Method("absolute gradient", "gradient", gradient, ("#5E8F00", "X")),
+    "brightness": Method("the image itself", "control", brightness, ("#8A8A8A", "d")),
+    "random": Method("random", "control", random_map, ("#000000", "o")),
 }
-
-
-def check_methods(names: Sequence[str]) -> None:
-    """Raise a ValueError for an unknown name, or one that comes twice."""
-    for name in names:
-        if name not in METHODS:
-            raise ValueError(f"unknown method {name!r}{nearest(name, METHODS)}; known: {', '.join(METHODS)}")
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"methods={tuple(names)} must hold at least one, and none twice")

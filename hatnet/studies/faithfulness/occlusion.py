@@ -1,25 +1,27 @@
-r"""Occlusion: how far the class's logit falls when one patch is covered, $s_p = z_c(x) - z_c(x \text{ without } p)$."""
+r"""Occlusion: the drop of the class's logit when one patch is covered, $s_p = z_c(x) - z_c(x \text{ without } p)$."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from hatnet.studies.faithfulness.curves import Answer
-from hatnet.studies.faithfulness.patches import over_patches, swap
+from hatnet.studies.faithfulness.curves import Output
+from hatnet.studies.faithfulness.patches import patch_means, replace_patches
 
 
-def occlusion(logit: Answer, images: Tensor, covered: Tensor, patch: int) -> Tensor:
-    """The fall of the logit for each patch, (B, P); negative where covering a patch helps the class.
+def occlusion(logit: Output, images: Tensor, baselines: Tensor, patch: int) -> Tensor:
+    """Drop of the logit when each patch is covered, (B, P). It is negative if covering the patch raises the logit.
 
     Args:
-        logit: of the class, images -> (B,).
+        logit: the network's logit of the class, images -> (B,).
         images: (B, C_in, H, W).
-        covered: what covers them, of the same shape.
-        patch: its side in pixels.
+        baselines: images of the same shape, from which covered patches are taken.
+        patch: side of a patch, in pixels.
     """
-    patches = over_patches(images[:, 0], patch).shape[1]
+    patches = patch_means(images[:, 0], patch).shape[1]
     whole = logit(images)
     one = torch.eye(patches, dtype=torch.bool)
-    falls = [whole - logit(swap(images, covered, one[p].expand(len(images), -1), patch)) for p in range(patches)]
-    return torch.stack(falls, dim=1)
+    drops = [
+        whole - logit(replace_patches(images, baselines, one[p].expand(len(images), -1), patch)) for p in range(patches)
+    ]
+    return torch.stack(drops, dim=1)

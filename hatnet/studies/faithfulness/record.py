@@ -1,137 +1,125 @@
-"""What a study of faithfulness found, as data: one JSON file with every image's scores."""
+"""The record of a study: one JSON file with the scores of every image."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from hatnet.studies.common.records import read_record, write_record
-from hatnet.studies.faithfulness.baselines import check_baselines
-from hatnet.studies.faithfulness.methods import METHODS, check_methods
+from hatnet.studies.common.records import RecordFormat
+from hatnet.studies.common.settings import require_known, require_whole_numbers
+from hatnet.studies.faithfulness.baselines import BASELINES
+from hatnet.studies.faithfulness.methods import METHODS
 
-KIND, VERSION = "hatnet faithfulness", 1
 MEASURES = ("insertion", "deletion", "occlusion", "size")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What to study, and how. Raises ValueError, naming the domain, for anything outside it."""
+    """Settings of a study; `hatnet faithfulness` makes its options from them.
 
-    data: str = "fashion-subset"
-    images: int = 120  # of the test part, equally many of each class
-    methods: tuple[str, ...] = tuple(METHODS)
-    baselines: tuple[str, ...] = ("blur", "mean")
-    patch: int = 4  # side in pixels
-    steps: int = 7  # of a curve
-    blur: float = 4.0  # standard deviation in pixels
-    random_maps: int = 2  # for each image
-    untrained: int = 3  # networks; the first is the one that training began with, where that is known
-    seed: int = 0  # of the other untrained networks, random maps, and the order of equal scores
+    Raises ValueError if a value is out of range.
+    """
+
+    data: str = "fashion-subset"  # data set whose test images are used
+    images: int = 120  # number of test images, equally many of each class
+    methods: tuple[str, ...] = tuple(METHODS)  # the maps to test
+    baselines: tuple[str, ...] = ("blur", "mean")  # what replaces patches: blur, mean or black
+    patch: int = 4  # side of a patch in pixels
+    steps: int = 7  # number of steps of a curve
+    blur: float = 4.0  # standard deviation of the blur in pixels
+    random_maps: int = 2  # random maps per image
+    untrained: int = 3  # untrained networks; the first has the trained network's own initial weights, if known
+    seed: int = 0  # for the other untrained networks, the random maps, and the order of equal scores
 
     def __post_init__(self) -> None:
-        check_methods(self.methods)
-        check_baselines(self.baselines)
-        for name, low, high in (
-            ("images", 2, 100_000), ("patch", 1, 1024), ("steps", 1, 1000), ("random_maps", 1, 100),
-            ("untrained", 1, 100), ("seed", 0, 2**32 - 1),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-                raise ValueError(f"{name}={value!r} must be a whole number from {low} to {high}")
+        require_known("method", self.methods, METHODS)
+        require_known("baseline", self.baselines, BASELINES)
+        require_whole_numbers(
+            self, images=(2, 100_000), patch=(1, 1024), steps=(1, 1000), random_maps=(1, 100), untrained=(1, 100),
+            seed=(0, 2**32 - 1),
+        )  # fmt: skip
         if not 0 < self.blur <= 100:
             raise ValueError(f"blur={self.blur!r} must be a number of pixels above 0, at most 100")
 
 
 @dataclass(frozen=True)
 class Score:
-    """How one kind of map did, a value an image."""
+    """Scores of one kind of map, with one value per image. The trained network computes them for all maps."""
 
     baseline: str
-    method: str  # or "occlusion": patches in the order of what covering each does
-    weights: str  # of the map: "trained", "untrained 1" and so on; the scores are always by the trained network
+    method: str  # or "occlusion": patches ranked by the logit's drop when each is covered
+    weights: str  # of the network that draws the map: "trained", "untrained 1" and so on
     insertion: list[float]  # area under the curve of the class's probability
-    deletion: list[float]
-    occlusion: list[float]  # Spearman's correlation with the fall of the logit
-    size: list[float]  # with the absolute change of the logit
+    deletion: list[float]  # likewise
+    occlusion: list[float]  # rank correlation with the drop of the logit
+    size: list[float]  # rank correlation with the absolute change of the logit
     insertion_curve: list[list[float]]  # [mean, standard error] at each point
     deletion_curve: list[list[float]]
 
 
 @dataclass(frozen=True)
-class Likeness:
-    """Spearman's correlation of the trained network's map with those of untrained ones: the mean, for each image."""
+class Similarity:
+    """Rank correlation of a trained network's maps with untrained networks' maps: the mean for each image."""
 
     method: str
     values: list[float]
 
 
 @dataclass(frozen=True)
-class End:
-    """What the network makes of a baseline alone."""
+class BaselineAnswer:
+    """The network's predictions for the baselines alone."""
 
     baseline: str
-    probability: float  # of the class that is explained, mean
-    answer: str  # its most frequent answer to baselines
-    part: float  # of baselines so answered
+    probability: float  # mean probability of the explained class
+    answer: str  # the class predicted most often
+    part: float  # fraction of the baselines for which it is predicted
 
 
 @dataclass
 class Record:
-    """Everything that one run found."""
+    """Results of one study. The field names are those of the file, so they stay."""
 
     date: str
     machine: dict[str, str | int]
-    seconds: float  # of the processor
+    seconds: float  # processor time
     settings: Settings
-    weights: dict[str, Any]  # what is known of them
-    patches: int  # of an image
-    right: float  # part of the images that is classified right
-    probability: float  # of the class that is explained, the one that the network answers: mean
-    # How the untrained networks' weights are drawn: as the training's recipe says (authors or fan-in), or unknown where
-    # none is known, and then fan-in. Nothing in records from before this was noted.
+    weights: dict[str, Any]  # facts about the weights: data, epoch, test accuracy
+    patches: int  # per image
+    right: float  # fraction of the images that are classified correctly
+    probability: float  # mean probability of the explained class, which is the predicted one
+    # Distribution of the untrained networks' weights: "authors" or "fan-in", as in the training's recipe; "unknown" if
+    # there is no recipe, and then fan-in is used. Empty in records from before this field existed.
     initial_weights: str = ""
-    ends: list[End] = field(default_factory=list)
+    ends: list[BaselineAnswer] = field(default_factory=list)
     scores: list[Score] = field(default_factory=list)
-    likenesses: list[Likeness] = field(default_factory=list)
+    likenesses: list[Similarity] = field(default_factory=list)
 
     def score(self, baseline: str, method: str, weights: str = "trained") -> Score | None:
-        """One kind of map, or None where it was not studied."""
-        wanted = (baseline, method, weights)
-        return next((score for score in self.scores if (score.baseline, score.method, score.weights) == wanted), None)
+        """Scores of one kind of map; None if the study left it out."""
+        key = (baseline, method, weights)
+        return next((score for score in self.scores if (score.baseline, score.method, score.weights) == key), None)
 
     def untrained(self, baseline: str, method: str) -> list[Score]:
-        """One kind of map, drawn from each of the untrained networks; none where it was not studied."""
+        """Scores of one kind of map for each untrained network; empty if the study left it out."""
         return [
             score
             for score in self.scores
             if (score.baseline, score.method) == (baseline, method) and score.weights != "trained"
         ]
 
-    def likeness(self, method: str) -> list[float] | None:
-        """Of one kind of map, or None where it knows no network."""
-        return next((one.values for one in self.likenesses if one.method == method), None)
+    def similarity(self, method: str) -> list[float] | None:
+        """Similarity of trained and untrained networks' maps, per image; None if the map needs no network."""
+        return next((entry.values for entry in self.likenesses if entry.method == method), None)
 
 
 def rounded(values: Sequence[float]) -> list[float]:
-    """To four places, which is finer than any spread here."""
+    """Round to four decimal places, far below the spread of any score."""
     return [round(float(value), 4) for value in values]
 
 
-LISTS = {"ends": End, "scores": Score, "likenesses": Likeness}  # in the file, an entry a line
-
-
-def write(record: Record, path: Path) -> None:
-    """Write a record whole or not at all."""
-    write_record(path, KIND, VERSION, record, LISTS)
-
-
-def read(path: Path) -> Record:
-    """Read a record.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is something else.
-    """
-    return read_record(path, KIND, VERSION, Record, Settings, LISTS)
+FORMAT = RecordFormat(
+    "hatnet faithfulness", 1, Record, Settings,
+    lists={"ends": BaselineAnswer, "scores": Score, "likenesses": Similarity},
+)  # fmt: skip
+read, write = FORMAT.read, FORMAT.write

@@ -1,4 +1,4 @@
-"""How sure a mean over images is, and how sure the difference of two kinds of map on the same images."""
+"""Confidence intervals over images, for a mean score and for the difference between two kinds of map."""
 
 from __future__ import annotations
 
@@ -10,49 +10,52 @@ from statistics import fmean, stdev
 from hatnet.studies.common.statistics import t_quantile
 from hatnet.studies.faithfulness.record import MEASURES, Score
 
-BETTER = {"insertion": 1, "deletion": -1, "occlusion": 1, "size": 1}  # the sign of what is good
+BETTER = {"insertion": 1, "deletion": -1, "occlusion": 1, "size": 1}  # the sign of an improvement
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean, and half of its 95 % interval: Student's t times the standard error over images."""
+    """A mean and the half-width of its 95 % interval: Student's t times the standard error over images."""
 
     mean: float
     margin: float
 
     @property
     def sign(self) -> int:
-        """1 or -1 where the interval lies above or below 0, else 0."""
-        return 0 if abs(self.mean) <= self.margin else 1 if self.mean > 0 else -1
+        """1 if the whole interval lies above 0, -1 if below, else 0."""
+        if abs(self.mean) <= self.margin:
+            return 0
+        return 1 if self.mean > 0 else -1
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """Of at least two values.
+    """Compute the 95 % interval of the mean of at least two values.
 
-    >>> interval([1.0, 3.0])
-    Interval(mean=2.0, margin=12.71)
+    >>> found = interval([1.0, 3.0])
+    >>> found.mean, round(found.margin, 2)
+    (2.0, 12.71)
     """
     return Interval(fmean(values), t_quantile(len(values) - 1) * stdev(values) / sqrt(len(values)))
 
 
-def gain(score: Score, other: Score, measure: str) -> Interval:
-    """By how much one kind of map is better than another, image by image; positive is better."""
+def improvement(score: Score, other: Score, measure: str) -> Interval:
+    """Mean improvement of one kind of map over another, image by image. Positive means `score` is better."""
     pairs = zip(getattr(score, measure), getattr(other, measure), strict=True)
     return interval([BETTER[measure] * (a - b) for a, b in pairs])
 
 
 def mean_score(scores: Sequence[Score]) -> Score:
-    """Of several networks' maps: the mean of every measure for each image. Curves are those of the first."""
+    """Average every measure over several networks, for each image. The curves are those of the first network."""
 
     def mean(measure: str) -> list[float]:
         return [fmean(image) for image in zip(*(getattr(score, measure) for score in scores), strict=True)]
 
+    insertion, deletion, occlusion, size = map(mean, MEASURES)
     return replace(
-        scores[0], weights="untrained", insertion=mean("insertion"), deletion=mean("deletion"),
-        occlusion=mean("occlusion"), size=mean("size"),
-    )  # fmt: skip
+        scores[0], weights="untrained", insertion=insertion, deletion=deletion, occlusion=occlusion, size=size
+    )
 
 
-def told_apart(score: Score, other: Score) -> dict[str, int]:
-    """For each measure, 1 where the first is better, -1 where it is worse, 0 where that can't be told."""
-    return {measure: gain(score, other, measure).sign for measure in MEASURES}
+def verdicts(score: Score, other: Score) -> dict[str, int]:
+    """For each measure: 1 if the first map is significantly better, -1 if worse, 0 if not significant (95 %)."""
+    return {measure: improvement(score, other, measure).sign for measure in MEASURES}

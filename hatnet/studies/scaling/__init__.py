@@ -1,30 +1,12 @@
-"""Time by measurement: attention modules against each other over image sizes, beside what the formulas say.
+"""Measured cost: attention modules timed against each other over image sizes, beside the formulas.
 
-`measure` makes a `Record`, a JSON file with the machine, the settings and every single time; tables and figures are
-made from it, now or later. `choose` is about G1 and G2. The command is `hatnet scaling`.
+`measure` makes a `Record`, a JSON file with the machine, the settings and every single time. Tables and figures are
+made from a record, at once or later. The command is `hatnet scaling`.
 """
 
-from hatnet.complexity.window_sizes import Choice, cell_within_window, choose, costs, valley
-from hatnet.studies.common.statistics import quartiles
 from hatnet.studies.scaling.fit import fit_exponent
 from hatnet.studies.scaling.measurement import measure
-from hatnet.studies.scaling.modules import NAMES, Contender
-from hatnet.studies.scaling.record import Point, Record, Settings, read, write
+from hatnet.studies.scaling.record import Point, Record, read, write
+from hatnet.studies.scaling.settings import Settings
 
-__all__ = [
-    "NAMES",
-    "Choice",
-    "Contender",
-    "Point",
-    "Record",
-    "Settings",
-    "cell_within_window",
-    "choose",
-    "costs",
-    "fit_exponent",
-    "measure",
-    "quartiles",
-    "read",
-    "valley",
-    "write",
-]
+__all__ = ["Point", "Record", "Settings", "fit_exponent", "measure", "read", "write"]

@@ -1,4 +1,4 @@
-"""What the single times say: quartiles, the exponent of growth, the rate, and who wins at which size."""
+"""What follows from the times: the exponent of growth, the rate, comparisons of two modules, and where they cross."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import exp, log, nan, sqrt
 
+import numpy as np
+
 from hatnet.studies.common.statistics import Quartiles
 
 
@@ -15,8 +17,8 @@ from hatnet.studies.common.statistics import Quartiles
 class Exponent:
     r"""Time or cost grows as $N^\text{value}$ with the number of tokens $N$, if it grows as a power at all.
 
-    `error` is the standard error of the slope: how far the points scatter around a straight line, which holds their
-    noise and their bend. It is NaN for two points, which lie on a line always.
+    `error` is the standard error of the slope. It measures how far the points lie from a straight line, because of
+    noise and because the curve bends. It is NaN for two points, which always lie on a line.
     """
 
     value: float
@@ -24,49 +26,47 @@ class Exponent:
 
 
 def fit_exponent(tokens: Sequence[int], costs: Sequence[float]) -> Exponent | None:
-    """The slope of cost against tokens on log axes, by least squares; None for fewer than two sizes.
+    """The slope of cost against tokens on logarithmic axes, by least squares; None for fewer than two sizes.
 
-    >>> fit_exponent([100, 400, 1600], [1.0, 8.0, 64.0]).value
+    >>> round(fit_exponent([100, 400, 1600], [1.0, 8.0, 64.0]).value, 12)
     1.5
     """
     if len(set(tokens)) < 2:
         return None
-    x, y = [log(value) for value in tokens], [log(value) for value in costs]
-    slope, intercept = statistics.linear_regression(x, y)
-    if len(x) == 2:
-        return Exponent(slope, nan)
-    residuals = sum((b - intercept - slope * a) ** 2 for a, b in zip(x, y, strict=True))
-    scatter = sum((a - statistics.fmean(x)) ** 2 for a in x)
-    return Exponent(slope, sqrt(residuals / (len(x) - 2) / scatter))
+    x, y = np.log(tokens), np.log(costs)
+    if len(tokens) == 2:
+        return Exponent(float(np.polyfit(x, y, 1)[0]), nan)
+    (slope, _), covariance = np.polyfit(x, y, 1, cov=True)  # scipy's linregress has no error for constant costs
+    return Exponent(float(slope), sqrt(covariance[0, 0]))
 
 
-def rate(macs: Sequence[int], seconds: Sequence[float]) -> float:
-    """MACs a second, the one constant between formula and clock: the geometric mean over the sizes.
+def macs_per_second(macs: Sequence[int], seconds: Sequence[float]) -> float:
+    """The rate that turns the formula's MACs into time: the geometric mean over the sizes.
 
-    >>> round(rate([100, 400], [1.0, 1.0]))
+    >>> round(macs_per_second([100, 400], [1.0, 1.0]))
     200
     """
-    return exp(statistics.fmean(log(count / time) for count, time in zip(macs, seconds, strict=True)))
+    return statistics.geometric_mean(count / time for count, time in zip(macs, seconds, strict=True))
 
 
 @dataclass(frozen=True)
-class Duel:
-    """One module against another at one size."""
+class Comparison:
+    """One module compared with another at one size. Ratios above 1 mean that this one is cheaper."""
 
-    size: int
+    size: int  # side of the image, in pixels
     tokens: int
-    formula: float  # MACs of the other over MACs of this one
-    clock: Quartiles  # the same of times, round by round
+    formula: float  # MACs of the other module over MACs of this one
+    clock: Quartiles  # the same ratio of the times, round by round
     rounds: int
 
     @property
     def verdict(self) -> str:
-        """`faster` or `slower` where more than three quarters of the rounds say so, else `even`."""
+        """`faster` or `slower` where more than three quarters of the rounds agree, else `even`."""
         return "faster" if self.clock.low > 1 else "slower" if self.clock.high < 1 else "even"
 
 
 def crossings(tokens: Sequence[int], ratios: Sequence[float]) -> list[float]:
-    """Where a ratio passes 1, in tokens, read off straight lines between neighbouring sizes on log axes.
+    """Where a ratio passes 1, in tokens, by linear interpolation between neighbouring sizes on logarithmic axes.
 
     >>> [round(value) for value in crossings([100, 10000], [0.5, 2.0])]
     [1000]

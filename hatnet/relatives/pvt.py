@@ -1,0 +1,80 @@
+"""PVT: attention to a map merged by a strided convolution (Wang et al., ICCV 2021)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hatnet.attention import multi_head_attention, require_heads
+from hatnet.complexity.cost import Cost, check_sizes, linear_parameters, norm_parameters
+from hatnet.config import ceil_div
+
+
+class PVTAttention(nn.Module):
+    """Attention of every token to the map merged by a convolution of kernel and stride R.
+
+    At R = 1 nothing is merged, as in PVT's last stage. Raises ValueError if the heads do not divide the channels, and
+    for R below 1 token.
+    """
+
+    def __init__(self, channels: int, heads: int, reduction: int) -> None:
+        super().__init__()
+        require_heads(channels, heads)
+        check_sizes(reduction=reduction)
+        self.heads = heads
+        self.reduction = reduction  # R, in tokens
+        self.norm = nn.LayerNorm(channels)
+        self.q = nn.Linear(channels, channels)
+        if reduction > 1:
+            self.reduce: nn.Module = nn.Conv2d(channels, channels, reduction, reduction)
+            self.reduce_norm = nn.LayerNorm(channels)
+        self.kv = nn.Linear(channels, 2 * channels)
+        self.projection = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, H, W, C)."""
+        x = self.norm(x)
+        Q = self.q(x.flatten(1, 2))  # (B, HW, C)
+        K, V = self.kv(self.merge(x).flatten(1, 2)).chunk(2, dim=-1)  # (B, merged tokens, C) each
+        A = multi_head_attention(Q, K, V, self.heads)  # (B, HW, C)
+        return self.projection(A.unflatten(1, x.shape[1:3]))
+
+    def merge(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, H / R, W / R, C), rounded up; cells at the border are padded with zeros."""
+        if self.reduction == 1:
+            return x
+        _, H, W, _ = x.shape
+        x = F.pad(x, (0, 0, 0, -W % self.reduction, 0, -H % self.reduction))
+        return self.reduce_norm(self.reduce(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+
+
+def pvt_cost(H: int, W: int, C: int, reduction: int) -> Cost:
+    """Cost of attention to the map merged by a convolution of kernel and stride R, `reduction`.
+
+    Average pooling in H-MHSA merges the same cells without the R^2 C^2 weights; at R = 1 nothing is merged.
+
+    >>> pvt_cost(56, 56, 64, reduction=8).macs["reduce"] == 7 * 7 * 8 * 8 * 64 * 64
+    True
+    """
+    check_sizes(H=H, W=W, C=C, reduction=reduction)
+    merged = ceil_div(H, reduction) * ceil_div(W, reduction)
+    if reduction == 1:
+        return merged_attention_cost(H * W, merged, C, reduce_macs=0, reduce_parameters=0)
+    weights = reduction**2 * C**2
+    return merged_attention_cost(
+        H * W, merged, C, reduce_macs=merged * weights, reduce_parameters=weights + C + norm_parameters(C)
+    )
+
+
+def merged_attention_cost(tokens: int, merged: int, C: int, reduce_macs: int, reduce_parameters: int) -> Cost:
+    """Cost of attention from `tokens` queries to `merged` keys; the last two arguments are the cost of merging."""
+    macs = {
+        "Wq": tokens * C**2,
+        "reduce": reduce_macs,
+        "Wk Wv": 2 * merged * C**2,
+        "Q K^T": tokens * merged * C,
+        "softmax V": tokens * merged * C,
+        "Wp": tokens * C**2,
+    }
+    projections = linear_parameters(C, C) + linear_parameters(C, 2 * C) + linear_parameters(C, C)
+    return Cost(macs, norm_parameters(C) + projections + reduce_parameters)

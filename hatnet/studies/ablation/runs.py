@@ -1,0 +1,126 @@
+"""The runs of the ablation: every arm is trained with every seed, then all arms are timed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from hatnet.checks import require_whole
+from hatnet.data import Split
+from hatnet.studies.ablation.arms import ARMS, require_arms
+from hatnet.studies.ablation.network import builder
+from hatnet.studies.ablation.record import Network, Record, Run, Settings, mismatches, read, write
+from hatnet.studies.ablation.timing import measure_times
+from hatnet.studies.common.machine import machine_details
+from hatnet.studies.common.records import timestamp
+from hatnet.training import Training, Watch, World
+
+Train = Callable[[str, int, Path, Watch], list[dict[str, float]] | None]  # one row per epoch, or None if stopped
+OnRun = Callable[[str, int], None]  # called with the arm and the seed before each run
+
+
+class Ablation:
+    """Arms and seeds to run, and the record of the finished runs. It continues a record that `folder` contains.
+
+    Raises ValueError, before anything is written, for unknown arms, for fewer than one seed, and if the record in
+    `folder` has other settings, networks or a different machine.
+    """
+
+    def __init__(self, settings: Settings, arms: Sequence[str], seeds: int, folder: Path, device: torch.device) -> None:
+        require_arms(arms)
+        require_whole("seeds", seeds, 1, 1000)
+        self.settings, self.arms, self.seeds, self.folder, self.device = settings, arms, seeds, folder, device
+        self.path = folder / "ablation.json"
+        self.record = Record(timestamp(), machine(device), settings, [])
+        if self.path.exists():
+            here, self.record = self.record.machine, read(self.path)
+            reasons = mismatches(self.record, settings, here)
+            if reasons:
+                raise ValueError(f"{self.path} is of another ablation; give another --out:\n" + "\n".join(reasons))
+
+    @property
+    def missing(self) -> list[tuple[str, int]]:
+        """Arms and seeds that are not finished: all arms of one seed, then all arms of the next seed."""
+        return [(arm, seed) for seed in range(self.seeds) for arm in self.arms if self.record.run(arm, seed) is None]
+
+    def run(self, train: Train, watch: Watch, on_run: OnRun = lambda *_: None) -> bool:
+        """Train what is missing, then time all arms if one was not timed yet.
+
+        The record is written after each run. A run that is stopped keeps its state, and the next call resumes it.
+
+        Args:
+            train: trains one network, given arm, seed, folder and watch.
+            watch: set its `stop` to end this soon after.
+            on_run: called before each run.
+
+        Returns:
+            True if everything is done.
+        """
+        self._begin()
+        for arm, seed in self.missing:
+            if watch.stop:
+                return False
+            on_run(arm, seed)
+            folder = self.folder / "runs" / f"{arm}-{seed}"
+            rows = train(arm, seed, folder, watch)
+            if rows is None:
+                return False
+            self._finish(arm, seed, rows, folder)
+        return not watch.stop and self._time(watch, on_run)
+
+    def _begin(self) -> None:
+        """Create the folder, and a record with the networks of all arms."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        known = {network.arm for network in self.record.networks}
+        self.record.networks += [Network.of(self.settings.matched(arm)) for arm in self.arms if arm not in known]
+        write(self.record, self.path)
+
+    def _finish(self, arm: str, seed: int, rows: list[dict[str, float]], folder: Path) -> None:
+        """Add a run to the record. Its weights are deleted, because no variant describes their network."""
+        accuracy = [round(row["test_accuracy"], 6) for row in rows]
+        loss = [round(row["train_loss"], 5) for row in rows]
+        seconds = round(sum(row["seconds"] for row in rows), 1)
+        self.record.runs.append(Run(arm, seed, accuracy, loss, seconds, timestamp()))
+        write(self.record, self.path)
+        for file in folder.glob("*.safetensors"):
+            file.unlink()
+
+    def _time(self, watch: Watch, on_run: OnRun) -> bool:
+        """Time all arms together, unless each of them is timed already. Returns False if `watch` stopped it."""
+        if self.record.times and all(set(self.arms) <= set(times.seconds) for times in self.record.times):
+            return True
+        on_run("times", 0)
+        arms = [network.arm for network in self.record.networks]
+        times = measure_times(self.settings, arms, self.device, watch)
+        if times is None:
+            return False
+        self.record.times = times
+        write(self.record, self.path)
+        return True
+
+
+def trainer(settings: Settings, data: Split, device: torch.device, workers: int) -> Train:
+    """The `train` argument of `Ablation.run`: the project's own training."""
+
+    def train(arm: str, seed: int, folder: Path, watch: Watch) -> list[dict[str, float]] | None:
+        training = Training(
+            settings.recipe(seed), data, folder, World(0, 1, device), resume=True, workers=workers, save_every=20,
+            build=builder(ARMS[arm], settings.data_set.size),
+        )  # fmt: skip
+        rows = training.run(watch)
+        return None if training.step < training.order.steps else rows
+
+    return train
+
+
+def machine(device: torch.device) -> dict[str, str | int]:
+    """Machine details recorded with the runs."""
+    import torchvision
+
+    return machine_details(device) | {
+        "torchvision": torchvision.__version__,
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,90 @@
+"""Times of the arms: a forward pass and a training step, measured in turns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional as F
+
+from hatnet.studies.ablation.network import build
+from hatnet.studies.ablation.record import Settings, Times
+from hatnet.studies.common.timing import schedule, synchronise
+from hatnet.training import Watch
+from hatnet.training.loop import precision_of
+
+ROUNDS = 15
+BATCH = 64  # images per timed call
+
+
+def measure_times(
+    settings: Settings, arms: Sequence[str], device: torch.device, watch: Watch, rounds: int = ROUNDS
+) -> list[Times] | None:
+    """Time a forward pass and a training step of every arm.
+
+    Each round times every arm once, in a new random order, so that a slow minute of the machine affects all arms
+    alike. With one CPU thread the processor time counts, which excludes waiting for other programs.
+
+    Args:
+        settings: of the ablation; the times are in the precision of its training.
+        arms: to time.
+        device: to compute on.
+        watch: set its `stop` to end this soon after.
+        rounds: number of rounds.
+
+    Returns:
+        The times of the forward pass and of the step, or None if `watch` stopped the measurement.
+    """
+    bench = Bench(settings, arms, device)
+    clock = "cpu" if device.type == "cpu" and torch.get_num_threads() == 1 else "wall"
+    found = [Times(what, clock, BATCH, {arm: [] for arm in arms}) for what in ("forward", "step")]
+    orders = iter(schedule(len(arms), len(found) * (rounds + 1), seed=0))
+    for number in range(rounds + 1):  # round 0 is a warm-up
+        for times in found:
+            for arm in (arms[index] for index in next(orders)):
+                if watch.stop:
+                    return None
+                seconds = bench.seconds(times.what, arm, clock)
+                if number > 0:
+                    times.seconds[arm].append(float(f"{seconds / BATCH:.4g}"))
+    return found
+
+
+class Bench:
+    """The networks of all arms, and one batch of random images to time them on."""
+
+    def __init__(self, settings: Settings, arms: Sequence[str], device: torch.device) -> None:
+        self.device = device
+        self.precision = precision_of(settings.recipe(0), device)
+        self.models = {
+            arm: build(settings.matched(arm)).to(device).to(memory_format=torch.channels_last) for arm in arms
+        }
+        self.optimisers = {arm: torch.optim.AdamW(self.models[arm].parameters(), lr=1e-6, fused=True) for arm in arms}
+        generator, data = torch.Generator().manual_seed(0), settings.data_set
+        self.images = torch.randn(BATCH, data.channels, data.size, data.size, generator=generator).to(device)
+        self.labels = torch.randint(data.classes, (BATCH,), generator=generator).to(device)
+
+    def seconds(self, what: str, arm: str, clock: str) -> float:
+        """Time one call: `what` is forward or step, `clock` is cpu or wall."""
+        call = {"forward": self._forward, "step": self._step}[what]
+        now = {"cpu": time.process_time, "wall": time.perf_counter}[clock]
+        synchronise(self.device)
+        start = now()
+        call(arm)
+        synchronise(self.device)
+        return now() - start
+
+    def _forward(self, arm: str) -> None:
+        with torch.inference_mode(), self._autocast():
+            self.models[arm].eval()(self.images)
+
+    def _step(self, arm: str) -> None:
+        with self._autocast():
+            loss = F.cross_entropy(self.models[arm].train()(self.images), self.labels)
+        loss.backward()
+        self.optimisers[arm].step()
+        self.optimisers[arm].zero_grad()
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.precision, enabled=self.precision is not torch.float32)

@@ -1,0 +1,132 @@
+"""The runs of an ablation: their order, stopping and resuming, the common recipe, and the times."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hatnet.data import ImageTensor, Split, open_data
+from hatnet.studies.ablation import ARMS, Record, Settings, build, read, write
+from hatnet.studies.ablation.record import Network, mismatches
+from hatnet.studies.ablation.runs import Ablation, machine, trainer
+from hatnet.studies.ablation.statistics import complete_seeds
+from hatnet.studies.ablation.timing import measure_times
+from hatnet.training import Training, Watch, World
+from hatnet.training.state import load_state
+from tests.studies.ablation.conftest import CPU, SETTINGS, make_times
+
+
+class Trainer:
+    """Trains nothing: notes the arms and seeds, and stops before run number `stop_at`."""
+
+    def __init__(self, stop_at=math.inf):
+        self.runs, self.stop_at = [], stop_at
+
+    def __call__(self, arm, seed, folder, watch):
+        if len(self.runs) == self.stop_at:
+            return None
+        self.runs.append((arm, seed))
+        folder.mkdir(parents=True)
+        (folder / "last.safetensors").write_bytes(b"")
+        (folder / "run.json").write_text("{}")
+        return [{"test_accuracy": 0.8 + seed / 100, "train_loss": 0.5, "seconds": 2.0}]
+
+
+@pytest.fixture
+def without_timing(monkeypatch):
+    monkeypatch.setattr("hatnet.studies.ablation.runs.measure_times", lambda *_: make_times(ARMS))
+
+
+@pytest.fixture(scope="module")
+def small_data():
+    """256 training and 40 test images of Fashion-MNIST."""
+    data = open_data("fashion-subset")
+    train, test = (part.part(torch.arange(count)) for part, count in ((data.train, 256), (data.test, 40)))
+    return Split(data.name, ImageTensor(train.pixels, train.labels), test, data.classes, data.mean, data.std)
+
+
+@pytest.mark.usefixtures("without_timing")
+@settings(max_examples=5)
+@given(stop_at=st.integers(0, 6))
+def test_stopped_ablation_continues_with_the_missing_runs(tmp_path_factory, stop_at):
+    """All arms of one seed come first, then those of the next. Finished runs are not repeated."""
+    folder, names = tmp_path_factory.mktemp("out"), ["none", "local", "h-mhsa"]
+    first, second = Trainer(stop_at), Trainer()
+    done = Ablation(SETTINGS, names, 2, folder, CPU).run(first, Watch())
+    assert done == (stop_at == 6)
+    assert len(read(folder / "ablation.json").runs) == stop_at
+    assert Ablation(SETTINGS, names, 2, folder, CPU).run(second, Watch())
+    assert first.runs + second.runs == [(arm, seed) for seed in (0, 1) for arm in names]
+    assert not list(folder.rglob("*.safetensors"))
+
+
+def test_no_run_starts_after_ctrl_c(tmp_path):
+    train = Trainer()
+    assert not Ablation(SETTINGS, ["none"], 1, tmp_path, CPU).run(train, Watch(stop=True))
+    assert train.runs == []
+
+
+@pytest.mark.usefixtures("without_timing")
+def test_arms_and_seeds_can_be_added_later(tmp_path):
+    for names, seeds, new_runs in ((["local"], 1, 1), (["local", "h-mhsa"], 2, 3), (["local"], 2, 0)):
+        work, train = Ablation(SETTINGS, names, seeds, tmp_path, CPU), Trainer()
+        work.run(train, Watch())
+        assert len(train.runs) == new_runs
+    assert complete_seeds(work.record) == [0, 1]
+
+
+def test_stopped_run_resumes_to_the_same_bits(small_data, tmp_path):
+    """By the project's own training, with the network of an arm; stopped after the first step."""
+    train = trainer(SETTINGS, small_data, CPU, 0)
+    whole = train("local", 3, tmp_path / "whole", Watch())
+    assert train("local", 3, tmp_path / "stopped", Watch(stop=True)) is None
+    assert load_state(tmp_path / "stopped" / "state.safetensors")[0].step == 1
+    resumed = train("local", 3, tmp_path / "stopped", Watch())
+    columns = ("train_loss", "test_loss", "test_accuracy")
+    assert [[row[name] for name in columns] for row in whole] == [[row[name] for name in columns] for row in resumed]
+
+
+def test_arms_train_on_the_same_images_in_the_same_order(small_data, tmp_path):
+    batches = []
+    for arm in ("local", "pvt"):
+        training = Training(
+            SETTINGS.recipe(5), small_data, tmp_path / arm, World(0, 1, CPU),
+            build=lambda _, arm=arm: build(SETTINGS.matched(arm)),
+        )  # fmt: skip
+        batches.append(list(zip(range(2), training.batches, strict=False)))
+    for (step, (images, labels)), (other_step, (other_images, other_labels)) in zip(*batches, strict=True):
+        assert step == other_step
+        assert torch.equal(images, other_images)
+        assert torch.equal(labels, other_labels)
+
+
+def test_every_arm_is_timed_in_every_round():
+    found = measure_times(SETTINGS, ["none", "h-mhsa"], CPU, Watch(), rounds=2)
+    assert [times.what for times in found] == ["forward", "step"]
+    for times in found:
+        assert {arm: len(seconds) for arm, seconds in times.seconds.items()} == {"none": 2, "h-mhsa": 2}
+        assert all(second > 0 for seconds in times.seconds.values() for second in seconds)
+
+
+def test_timing_stops_on_request():
+    assert measure_times(SETTINGS, ["none"], CPU, Watch(stop=True)) is None
+
+
+def test_folder_of_another_ablation_is_an_error_that_names_the_difference(tmp_path):
+    other = Record("2026-01-01", machine(CPU), Settings("fashion-subset", 7), [])
+    write(other, tmp_path / "ablation.json")
+    with pytest.raises(ValueError, match=r"another ablation; give another --out:\nepochs: 1 here, 7 there"):
+        Ablation(SETTINGS, ["local"], 1, tmp_path, CPU)
+    write(replace(other, settings=SETTINGS, machine=other.machine | {"threads": 99}), tmp_path / "ablation.json")
+    with pytest.raises(ValueError, match=r"another ablation; give another --out:\nthreads: \d+ here, 99 there"):
+        Ablation(SETTINGS, ["local"], 1, tmp_path, CPU)
+
+
+def test_record_with_other_networks_is_not_continued():
+    network = Network.of(SETTINGS.matched("local"))
+    record = Record("2026-01-01", {}, SETTINGS, [replace(network, widths=[1, 2, 3])])
+    assert "the network local" in mismatches(record, SETTINGS, {})[0]
+    assert not mismatches(replace(record, networks=[network]), SETTINGS, {})

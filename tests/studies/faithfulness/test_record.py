@@ -1,0 +1,59 @@
+"""The record of a study, its statistics, and the tables and figures drawn from it."""
+
+from dataclasses import replace
+from math import sqrt
+
+import numpy as np
+import pytest
+
+from hatnet.studies.common.drawing import save
+from hatnet.studies.common.statistics import t_quantile
+from hatnet.studies.faithfulness import read, tables, write
+from hatnet.studies.faithfulness.draw import draw_curves, draw_scores
+from hatnet.studies.faithfulness.record import MEASURES
+from hatnet.studies.faithfulness.statistics import BETTER, improvement, interval, mean_score, verdicts
+
+
+def test_record_is_read_as_it_was_written(record, tmp_path):
+    write(record, tmp_path / "record.json")
+    assert read(tmp_path / "record.json") == record
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"kind": "hatnet faithfulness", "version": 1}'])
+def test_other_files_are_not_read_as_records(tmp_path, content):
+    (tmp_path / "record.json").write_text(content)
+    with pytest.raises(ValueError, match="record of hatnet faithfulness"):
+        read(tmp_path / "record.json")
+
+
+def test_interval_and_improvement_equal_values_by_hand(record):
+    """Lower is better for deletion. Three values have 2 degrees of freedom, for which t is 4.303."""
+    assert interval([1.0, 2.0, 3.0]).margin == pytest.approx(4.303 / sqrt(3), abs=1e-3)
+    one = replace(record.scores[0], deletion=[0.1, 0.2, 0.3], insertion=[0.5, 0.5, 0.5])
+    other = replace(one, deletion=[0.4, 0.5, 0.6])
+    assert improvement(one, other, "deletion").mean == pytest.approx(0.3)
+    assert verdicts(one, one) == dict.fromkeys(MEASURES, 0)
+    assert set(BETTER) == set(MEASURES)
+
+
+def test_mean_score_averages_each_image(record):
+    one = replace(record.scores[0], insertion=[0.1, 0.5])
+    assert mean_score([one, replace(one, insertion=[0.3, 0.5])]).insertion == pytest.approx([0.2, 0.5])
+
+
+def test_the_same_record_gives_the_same_figures(record, tmp_path):
+    for draw in (draw_curves, draw_scores):
+        for name in ("a.svg", "b.svg"):
+            save(draw(record), tmp_path / name)
+        assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert "rollout" in tables.page(record)
+
+
+def test_bands_are_the_95_percent_intervals_of_the_tables(record):
+    """10 images have 9 degrees of freedom, for which t is 2.262."""
+    (band,) = draw_curves(record).axes[0].collections  # of random maps
+    points = band.get_paths()[0].vertices
+    assert t_quantile(9) == pytest.approx(2.262, abs=1e-3)
+    for x, (_, error) in zip((0, 50, 100), record.score("mean", "random").insertion_curve, strict=True):
+        heights = points[points[:, 0] == x][:, 1]
+        assert np.ptp(heights) == pytest.approx(2 * t_quantile(9) * error)

@@ -1,0 +1,94 @@
+"""The command `hatnet scaling`: its options, what it writes and prints, and what it refuses."""
+
+from pathlib import Path
+
+import pytest
+
+from hatnet.cli.main import main
+from hatnet.cli.scaling import scaling
+from hatnet.relatives import ATTENTIONS
+from hatnet.studies.scaling import Settings, measure, read, write
+from tests.studies.clock import FormulaClock
+
+DOCS = Path(__file__).parents[2] / "docs"
+SMALL = Settings(sizes=(32, 64), channels=8, heads=2, rounds=3)
+POINTS = len(ATTENTIONS) * len(SMALL.sizes)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"backward": True},
+        {"attention": "explicit"},
+        {"dtype": "bfloat16", "clock": "cpu"},
+        {"stage": 1, "batch": 2},
+    ],
+    ids=str,
+)
+def test_the_command_measures_writes_and_prints_within_80_columns(tmp_path, monkeypatch, capsys, options):
+    monkeypatch.setenv("COLUMNS", "80")
+    path = tmp_path / "record.json"
+    scaling(Settings(sizes=(32, 68), channels=8, heads=2, rounds=2, longest=60.0, **options), out=path)
+    record = read(path)
+    assert record.complete
+    assert all(len(point.seconds) == 2 and min(point.seconds) > 0 for point in record.points)
+    out = capsys.readouterr().out
+    assert "Expected time" in out
+    assert "exponent" in out
+    assert "…" not in out
+    assert max(len(line) for line in out.splitlines() if str(tmp_path) not in line) <= 80
+    assert Path(out.strip().splitlines()[-1]) == path
+
+
+def test_ctrl_c_writes_prints_and_stops_the_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        "hatnet.studies.scaling.measurement.Bench", lambda settings: FormulaClock(settings, stop_after=3 * POINTS + 5)
+    )
+    path = tmp_path / "record.json"
+    with pytest.raises(KeyboardInterrupt):
+        scaling(SMALL, out=path)
+    assert not read(path).complete
+    assert "Stopped by Ctrl-C" in capsys.readouterr().out
+
+
+def test_a_record_that_was_stopped_early_can_be_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    record = measure(SMALL, bench=FormulaClock(SMALL, stop_after=2 * POINTS + 3))
+    write(record, tmp_path / "record.json")
+    scaling(Settings(), record=tmp_path / "record.json", figure=tmp_path / "figure.svg")
+    assert "<svg" in (tmp_path / "figure.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--stage", "3"], "stage=3 must be a whole number from 0 to 2"),
+        (["--modules", "hmhsa"], "unknown module 'hmhsa', did you mean 'h-mhsa'?"),
+        (["--memory", "-1"], "memory=-1.0 must be a number of GiB above 0"),
+        (["--device", "abacus"], "device 'abacus' can't be used here"),
+        (["--out", "no/such/folder/a.json"], "no folder no/such/folder to write a.json to"),
+        (["--out", "."], ". is a folder; give --out a name in it, such as scaling.json"),
+        (["--figure", "a.png"], "name it a.svg, not a.png"),
+        (["--record", "r.json", "--stage", "2", "--memory", "1"], "so --memory, --stage can't be given with it"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_options_are_refused_before_anything_runs(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["hatnet", "scaling", *arguments])
+    monkeypatch.setattr("hatnet.cli.scaling.measure", lambda *_: pytest.fail("the measurement began"))
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err.replace("\n", " ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_not_a_record_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no record at"):
+        read(tmp_path / "none.json")
+    for content in ("{", "[]", '{"kind": "something else"}', '{"kind": "hatnet scaling", "version": 1}'):
+        (tmp_path / "other.json").write_text(content)
+        with pytest.raises(ValueError, match=r"is not a (complete )?record of hatnet scaling"):
+            read(tmp_path / "other.json")
