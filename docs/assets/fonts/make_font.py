@@ -19,7 +19,7 @@ UNICODES = (
 
 
 def narrow_roots(font: TTFont) -> None:
-    """Chromium reserves the width of the widest root sign for every root, so all get that of the smallest."""
+    """Give all root signs the width of the smallest: Chromium reserves that of the widest for every root."""
     variants, root = font["MATH"].table.MathVariants, font.getBestCmap()[ord("√")]
     construction = variants.VertGlyphConstruction[variants.VertGlyphCoverage.glyphs.index(root)]
     names = {record.VariantGlyph for record in construction.MathGlyphVariantRecord}
@@ -35,7 +35,7 @@ def narrow_roots(font: TTFont) -> None:
 
 
 def enlarge_primes(font: TTFont) -> None:
-    """Chromium does not take the prime drawn for superscripts by itself; here primes are always superscripts."""
+    """Use the superscript form of the prime, which Chromium does not choose by itself; our primes are superscripts."""
     for table in font["cmap"].tables:
         if PRIME in table.cmap:
             table.cmap[PRIME] = "minute.ssty"
