@@ -1,22 +1,23 @@
 # %% [markdown]
 # # What does hierarchical attention cost?
 #
-# **The question.** Tutorial 2 looked twice, near and far, so that a token sees the whole map without $N^2$ weights. The
-# paper's claim is that this is cheap: $O\big(HW G_1^2 + (HW)^2 / G_2^2\big)$ in place of $O\big((HW)^2\big)$. An $O$
-# hides every constant. So: how cheap, exactly? Which part costs most? And where is it *not* cheap?
+# **The question.** In tutorial 2 every token attended twice, near and far, and reached the whole map without $N^2$
+# weights. The paper claims that this is cheap: $O\big(HW G_1^2 + (HW)^2 / G_2^2\big)$ instead of
+# $O\big((HW)^2\big)$. An $O$ hides every constant. So how cheap is it exactly? Which part costs most? And where is it
+# *not* cheap?
 #
-# The unit is the **MAC**, a multiplication with its addition: one step of `sum += a * b`. A product of an $(n, k)$ with
-# a $(k, m)$ matrix has $n k m$ of them. A MAC is *two* FLOPs, floating-point operations. Papers on vision models print
-# MACs and say FLOPs; we keep the words apart. Softmax, normalisation, pooling, biases are not counted.
+# The unit is the **MAC**, a multiplication with its addition: one step of `sum += a * b`. The product of an $(n, k)$
+# and a $(k, m)$ matrix has $n k m$ MACs. A MAC is *two* FLOPs, floating-point operations. Papers on vision models print
+# MACs and call them FLOPs; we keep the words apart. We do not count softmax, normalisation, pooling and biases.
 #
-# **Predict before you read on**, and write three answers down. They come in parts 1, 5 and 6.
+# **Predict before you read on**, and write down three answers. Parts 1, 5 and 6 check them.
 #
 # 1. A map of 4 x 4 tokens with 2 channels, $G_1 = G_2 = 2$: is H-MHSA cheaper than plain attention?
-# 2. HAT-Net-Small takes 4.3 G "FLOPs" according to the paper. What share of it is $Q K^T$ and weights times $V$?
-# 3. The image gets twice as wide and high. How many times dearer does H-MHSA get?
+# 2. HAT-Net-Small takes 4.3 G "FLOPs" according to the paper. What share of that is $Q K^T$ and weights times $V$?
+# 3. The image becomes twice as wide and high. By what factor does the cost of H-MHSA grow?
 
 # %%
-"""Tutorial 3: every multiplication counted, Eq. 5 and 15 derived, where each term rules, memory, time, accuracy."""
+"""Tutorial 3: every multiplication counted, Eq. 5 and 15 derived, memory, time, and accuracy for the cost."""
 
 import json
 from contextlib import suppress
@@ -56,7 +57,7 @@ DENSE = replace(SMALL, grid_sizes=(8, 8, 8), pool_sizes=(16, 8, 4))  # the paper
 # %% [markdown]
 # ## 1. Every multiplication, by hand
 #
-# The smallest case that has everything: 16 tokens, 2 channels, four windows of 4 tokens, four cells of 4 tokens. Go
+# The smallest case with every part has 16 tokens, 2 channels, four windows of 4 tokens and four cells of 4 tokens. Work
 # through it with a pencil first. `product` multiplies two matrices number by number, and counts.
 
 # %%
@@ -69,7 +70,7 @@ macs: dict[str, int] = {}
 
 
 def product(A: np.ndarray, B: np.ndarray, term: str) -> np.ndarray:
-    """A @ B, number by number and counted under `term`."""
+    """A @ B, computed number by number; every MAC is counted under `term`."""
     result = np.zeros((A.shape[0], B.shape[1]))
     for n, m in np.ndindex(result.shape):
         for k in range(B.shape[0]):
@@ -79,7 +80,7 @@ def product(A: np.ndarray, B: np.ndarray, term: str) -> np.ndarray:
 
 
 def project(X: np.ndarray, p: dict, name: str, term: str) -> np.ndarray:
-    """A matrix of the layer for every token."""
+    """Multiply every token by a matrix of the layer, and add the bias."""
     return product(X, p[f"{name}.weight"].T, term) + p[f"{name}.bias"]
 
 
@@ -117,12 +118,12 @@ COLOURS = {"Wp": GREY, "W1": SKY, "1": BLUE, "W2": PEACH, "2": ORANGE, "W": "#A5
 
 
 def colour(term: str) -> str:
-    """Blue near, orange far, green plain; pale for matrices, full for attention products; grey for W^p."""
+    """Blue near, orange far, green plain; pale for matrices, strong for attention products; grey for W^p."""
     return next(colour for mark, colour in COLOURS.items() if all(sign in term for sign in mark) or mark == term)
 
 
 def draw_macs(ax: plt.Axes, counts: dict[str, int], name: str, y: float) -> None:
-    """A square a MAC, 16 above one another, with a gap between terms."""
+    """Draw one square per MAC, in columns of 16, with a gap between terms."""
     x = 0.0
     for term, count in counts.items():
         width = count / 16
@@ -135,38 +136,38 @@ def draw_macs(ax: plt.Axes, counts: dict[str, int], name: str, y: float) -> None
 
 
 fig, ax = plt.subplots(figsize=(9.5, 5), layout="constrained")
-fig.set_label("A square for every MAC: plain attention's 1280 are mostly attention products, H-MHSA's 864 are spread.")
+fig.set_label("One square per MAC: most of plain attention's 1280 are attention products; H-MHSA's 864 are spread.")
 draw_macs(ax, plain_macs, "plain", 34)
 draw_macs(ax, macs, "H-MHSA", 0)
-ax.set(title="A square is a MAC: 16 tokens, 2 channels", xlim=(-17, 92), ylim=(-1, 63), aspect="equal")
+ax.set(title="One square per MAC: 16 tokens, 2 channels", xlim=(-17, 92), ylim=(-1, 63), aspect="equal")
 ax.axis("off")
 plt.show()
 
 # %% [markdown]
-# Already here H-MHSA is cheaper, 864 against 1280. It has *more* matrices (pale) and fewer attention products (full).
-# Keep these two colours in mind: everything below is the balance between them.
+# H-MHSA is already cheaper here: 864 against 1280. It has *more* matrices (pale) and fewer attention products (strong).
+# Keep these two kinds in mind: everything below is about the balance between them.
 #
 # ## 2. From the count to the formulas
 #
-# Nothing above depended on the numbers 4 and 2. Read the terms off, for a map of $H \times W$ tokens that $G_1$ and
-# $G_2$ divide. **Plain attention:**
+# Nothing above depended on the numbers 4 and 2. We can read off the terms for any map of $H \times W$ tokens that $G_1$
+# and $G_2$ divide. **Plain attention:**
 #
 # - $W^q, W^k, W^v$: a product of $(HW, C)$ with $(C, C)$, three times. $3 HW C^2$
-# - $Q K^T$: $(HW, C)$ with $(C, HW)$. $(HW)^2 C$. In $C / d$ heads it is $C / d$ products of inner size $d$: the same.
+# - $Q K^T$: $(HW, C)$ with $(C, HW)$. $(HW)^2 C$. With heads, $C / d$ products of inner size $d$ give the same.
 # - weights times $V$: $(HW, HW)$ with $(HW, C)$. $(HW)^2 C$
 #
 # $$\Omega(\text{MHSA}) = 3 HW C^2 + 2 (HW)^2 C \qquad\text{(5)}$$
 #
-# **H-MHSA, near:** three matrices, as above: $3 HW C^2$. Then there are $HW / G_1^2$ windows, and in each, two products
-# of $G_1^2$ queries with $G_1^2$ keys: $2 G_1^4 C$. Together $2 HW G_1^2 C$.
+# **H-MHSA, near:** three matrices, as above: $3 HW C^2$. Then there are $HW / G_1^2$ windows, and each has two products
+# of $G_1^2$ queries with $G_1^2$ keys: $2 G_1^4 C$. Together they take $2 HW G_1^2 C$.
 #
-# **H-MHSA, far:** queries from all tokens, $HW C^2$; keys and values from $HW / G_2^2$ merged ones,
-# $2 \frac{HW}{G_2^2} C^2$; two products of $HW$ queries with $HW / G_2^2$ keys, $2 HW \frac{HW}{G_2^2} C$. Sum it all,
-# the terms with $HWC$ first and those with $1/G_2^2$ last:
+# **H-MHSA, far:** queries from all tokens, $HW C^2$; keys and values from $HW / G_2^2$ merged tokens,
+# $2 \frac{HW}{G_2^2} C^2$; two products of $HW$ queries with $HW / G_2^2$ keys, $2 HW \frac{HW}{G_2^2} C$. The sum,
+# with the terms in $HWC$ first and those in $1/G_2^2$ last, is
 #
 # $$\Omega(\text{H-MHSA}) = HWC\,(4C + 2 G_1^2) + 2\,\frac{HW}{G_2^2}\, C\,(C + HW) \qquad\text{(15)}$$
 #
-# Neither has $W^p$, which costs $HW C^2$ in both. `hatnet.complexity` has every term by name, $W^p$ included:
+# Both leave out $W^p$, which costs $HW C^2$. `hatnet.complexity` has every term by name, including $W^p$:
 
 # %%
 assert mhsa_cost(H, W, C).macs == plain_macs
@@ -178,18 +179,18 @@ print(h_mhsa_cost(56, 56, 64, G1=8, G2=8))
 # %% [markdown]
 # ## 3. Formula against counter
 #
-# By hand we can count tiny cases. PyTorch can count while it runs, at any size: its `FlopCounterMode` sees each matrix
-# product. (It reports FLOPs, so we halve. It does not see fused attention on a CPU, hence the MATH backend.) The
-# equality must hold to the last digit.
+# By hand we can count only tiny cases. PyTorch can count while it runs, at any size: its `FlopCounterMode` counts each
+# matrix product. (It reports FLOPs, so we halve them. It misses fused attention on a CPU, hence the MATH backend.) The
+# two counts must agree to the last digit.
 #
-# ??? question "Predict: on a map of 15 x 22 tokens, $G_1 = 8$, do the reference and PyTorch multiply equally often?"
-#     No. The reference cuts windows of 7 x 8 and 7 x 6 at the border. PyTorch fills them with zeros up to 8 x 8, to
-#     have one batch of equal windows, and multiplies the zeros too. `padded=True` counts that.
+# ??? question "Predict: on a map of 15 x 22 tokens, $G_1 = 8$, do the reference and PyTorch compute equally many MACs?"
+#     No. At the border the reference cuts windows of 7 x 8 and 7 x 6. PyTorch fills them with zeros up to 8 x 8, so
+#     that all windows form one batch, and multiplies the zeros too. `padded=True` counts them.
 
 
 # %%
 def counted(layer: torch.nn.Module, *shape: int) -> int:
-    """MACs that PyTorch counts while the layer runs on one input."""
+    """The MACs that PyTorch counts while the layer runs on one input."""
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         layer(torch.zeros(1, *shape))
     return counter.get_total_flops() // 2
@@ -205,13 +206,15 @@ for H, W, C, d, G1, G2 in ((56, 56, 64, 64, 8, 8), (28, 28, 128, 64, 7, 4), (14,
           f" {padded.total_macs - exact.total_macs:13,} {plain.total_macs / padded.total_macs:17.2f}")  # fmt: skip
 
 # %% [markdown]
-# The third row is below 1: there H-MHSA is dearer. Part 4 says why. From now on we count without padding.
+# The ratio in the third row is below 1: there H-MHSA costs more. Part 4 explains why. From now on we count without
+# padding.
 #
-# ## 4. Which term rules where
+# ## 4. Which term dominates where
 #
-# Shares of one H-MHSA in each stage of HAT-Net-Small with hierarchical attention (counted from 0 as in the code; the
-# paper's Table 1 numbers them 2 to 4), for a photo and for an image as large as detection uses, there with the paper's
-# $G_1 = 8, 8, 8$ and $G_2 = 16, 8, 4$. Beside each bar stands how many times dearer plain attention would be.
+# The figure shows the shares of one H-MHSA in each stage of HAT-Net-Small that has hierarchical attention (counted from
+# 0 as in the code; the paper's Table 1 numbers them 2 to 4). There is one group for a photo, and one for an image as
+# large as in detection, with the paper's $G_1 = 8, 8, 8$ and $G_2 = 16, 8, 4$. The number beside each bar is the cost
+# of plain attention divided by that of H-MHSA.
 
 # %%
 GROUPS = {
@@ -231,7 +234,7 @@ for config, size in ((SMALL, (224, 224)), (DENSE, (800, 1280))):
                      ratio))  # fmt: skip
 
 fig, ax = plt.subplots(figsize=(9, 4.2), layout="constrained")
-fig.set_label("Shares of MACs by stage: matrices rule small maps, far products the first stage of large images.")
+fig.set_label("Shares of MACs by stage: matrices dominate small maps, far products the first stage of large images.")
 starts = np.zeros(len(rows))
 for name, shade in zip(GROUPS, (SKY, BLUE, PEACH, ORANGE, GREY), strict=True):
     widths = np.array([100 * shares[name] for _, shares, _ in rows])
@@ -256,12 +259,13 @@ ax.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=Fals
 plt.show()
 
 # %% [markdown]
-# Divide Eq. 5 and 15 by $HWC$. What is left is the work for *one channel of one token*:
+# Divide Eq. 5 and 15 by $HWC$. The result is the work for *one channel of one token*:
 #
 # $$3 C + 2 HW \qquad\text{against}\qquad 4 C + 2 G_1^2 + 2\,\frac{C + HW}{G_2^2}$$
 #
-# Plain attention pays for the size of the map. H-MHSA pays one matrix more, $C$, and then for what a token really sees.
-# In `stages.2` the map has only 196 tokens but $C = 320$, so the matrix costs more than all attention products would:
+# Plain attention pays for the size of the map. H-MHSA pays for one more matrix, $C$, and then only for the keys that a
+# token attends to. In `stages.2` the map has only 196 tokens but $C = 320$, so the extra matrix costs more than it
+# saves:
 
 
 # %%
@@ -292,8 +296,8 @@ plt.show()
 # %% [markdown]
 # ## 5. The whole network, and the paper's 4.3 G
 #
-# ??? question "Predict: which takes most of HAT-Net-Small: stem, attention's matrices, attention's products, the MLP?"
-#     The MLP. It is $2 E C^2$ for each token, and $E$ is 8 or 4. Attention's matrices have about $5 C^2$.
+# ??? question "Predict: which part of HAT-Net-Small costs most: stem, attention matrices, attention products, or MLP?"
+#     The MLP. It takes $2 E C^2$ per token, and $E$ is 8 or 4. The attention matrices take about $5 C^2$.
 
 # %%
 PAPER = {"tiny": 2.0, "small": 4.3, "medium": 8.3, "large": 11.5}  # G, Table 1 and 2
@@ -304,7 +308,7 @@ for variant, printed in PAPER.items():
     print(f"{variant:6} {cost.projection_macs:14,} {cost.attention_macs:20,} {cost.total_macs:15,}"
           f" {2 * cost.total_macs / 1e9:10.1f} G {printed:13} G")  # fmt: skip
 
-with torch.device("meta"):  # shapes without numbers: nothing is computed, all is counted
+with torch.device("meta"):  # shapes without numbers: nothing is computed, everything is counted
     small = hatnet.create_model("small").eval()
     assert counted(small, 3, 224, 224) == totals["small"].total_macs
 terms = totals["small"].macs
@@ -314,14 +318,14 @@ print(f"of Small: MLP {mlp / sum(terms.values()):.1%}, attention products {share
 
 # %% [markdown]
 # The paper's figures are the *first* column: MACs, called FLOPs, **without the attention products**. (Large has 11.44
-# and is printed as 11.5; exercise 4 finds the rest.) The part that the paper is about is left out of its own column!
-# It does little harm at 224, 6 per cent, *because* H-MHSA has made it small. With plain attention everywhere it would
-# be 45 per cent there, and at 800 x 1280 nearly everything:
+# and is printed as 11.5; exercise 4 finds the difference.) The part that the paper is about is missing from its own
+# column! At 224 that matters little, 6 per cent, *because* H-MHSA makes it small. With plain attention everywhere it
+# would be 45 per cent there, and at 800 x 1280 nearly everything:
 
 
 # %%
 def with_plain_attention(config: hatnet.HATNetConfig, *size: int) -> Cost:
-    """A network whose every attention is plain."""
+    """The cost of a network with plain attention in every block."""
     return total(
         replace(part, cost=mhsa_cost(*part.layout.map, config.stages[part.stage].channels))
         if part.name.endswith("attention")
@@ -338,14 +342,14 @@ for config, size in ((SMALL, (224, 224)), (DENSE, (800, 1280))):
         )
 
 # %% [markdown]
-# ## 6. Choosing $G_1$ and $G_2$: there is a valley only on a path
+# ## 6. Choosing $G_1$ and $G_2$: a valley appears only under a condition
 #
 # ??? question "Predict: Eq. 15 for 56 x 56 tokens and $C = 64$. Which $G_1$ and $G_2$ make it smallest?"
 #     $G_1 = 1$ and $G_2 = 56$! The formula only falls with $G_2$ and only rises with $G_1$. Cost alone would abolish
-#     attention. What holds against it is accuracy, which no formula here knows.
+#     attention. The reason against that is accuracy, which no formula here contains.
 #
-# So ask for something in return: let a cell be no coarser than a window, $G_2 \le G_1$. A merged token then stands for
-# tokens that have seen one another. The cheapest such pair has $G_1 = G_2 = G$. Setting the derivative of
+# So set a condition: a cell must be no larger than a window, $G_2 \le G_1$. A merged token then represents tokens that
+# have attended to each other. The cheapest such pair has $G_1 = G_2 = G$. Setting the derivative of
 # $2 G^2 + 2 (C + HW) / G^2$ to zero gives
 #
 # $$G = \sqrt[4]{C + HW}$$
@@ -365,18 +369,18 @@ for ((side, C), (G1, G2)), shade, marker in zip(published.items(), (BLUE, GREEN,
 ax.set_yscale("log")
 ax.set_yticks([300, 500, 1000, 2000], ["300", "500", "1000", "2000"])
 ax.minorticks_off()
-ax.set(title="Eq. 15 along $G_1 = G_2 = G$, and the paper's choices", ylabel="MACs a token and channel")
+ax.set(title="Eq. 15 along $G_1 = G_2 = G$, and the paper's choices", ylabel="MACs per token and channel")
 ax.set_xlabel("$G$, for the paper's $\\sqrt{G_1 G_2}$, tokens")
 ax.legend(fontsize=8, frameon=False, loc="lower left")
 plt.show()
 
 # %% [markdown]
-# The paper's 8 and 8 lie in the valley. In the other stages its cells are finer than the cheapest, and a little dearer.
-# (For large images it lets go of the condition: 8 and 16 in the first stage.) The whole plane of pairs, and what they
-# do to accuracy, is on the page on [scaling](../scaling.md).
+# The paper's 8 and 8 lie in the valley. In the other stages its cells are finer than the cheapest, and cost a little
+# more. (For large images the paper drops the condition: 8 and 16 in the first stage.) The page on
+# [measured cost](../scaling.md) shows all pairs, and their effect on accuracy.
 #
-# The far products keep their $(HW)^2$. **H-MHSA is still quadratic**, with $1/G_2^2$ in front: twice the side makes
-# them 16 times dearer, unless $G_2$ grows too. The paper doubles it for large images.
+# The far products keep their $(HW)^2$. **H-MHSA is still quadratic**, with a factor of $1/G_2^2$: twice the side makes
+# them cost 16 times as much, unless $G_2$ grows too. The paper doubles $G_2$ for large images.
 
 # %%
 print("stages.0, MACs     G2 = 8     G2 grows with the side         plain")
@@ -386,16 +390,16 @@ for scale in (1, 2, 4, 8, 16):
     print(f"{side:4} x {side:<4} " + " ".join(f"{cost.total_macs / 1e6:14,.0f} M" for cost in costs))
 
 # %% [markdown]
-# So prediction 3 has no single answer: 6 times at first, 15 times in the end, and 4 times if $G_2$ grows along.
+# So prediction 3 has no single answer: 6 times at first, 15 times in the end, and 4 times if $G_2$ grows with the map.
 #
 # ## 7. Memory
 #
-# The weights of plain attention are $(HW)^2$ numbers a head. H-MHSA has far fewer, and that is the paper's claim. But a
-# fused kernel stores no weights at all. What is left are maps of $HW C$ numbers: in inference those that are alive at
-# once, in training all that the backward pass will ask for.
+# The weights of plain attention are $(HW)^2$ numbers per head. H-MHSA has far fewer, and that is the paper's claim. But
+# a fused kernel stores no weights at all. Only maps of $HW C$ numbers remain: in inference those that are alive at
+# once, in training all that the backward pass needs.
 #
 # ??? question "Predict: with fused kernels, which keeps more maps for the backward pass, plain attention or H-MHSA?"
-#     H-MHSA. It has two sets of queries, keys and values, windows cut and put back, and three norms.
+#     H-MHSA. It has two sets of queries, keys and values, it cuts windows and puts them back, and it has three norms.
 
 # %%
 print("Small, stages.0,                 weights stored, MB         maps, whole network, MB")
@@ -413,27 +417,27 @@ for name, size in (("stages.0.blocks.0.attention", 56**2 * 64), ("stages.0.block
     print(f"{name} keeps {parts[name] / size:.1f} maps")
 
 # %% [markdown]
-# 13 maps against the 7 of plain attention in `stages.3`, and the MLP, with $E = 8$ times the channels, keeps 37. With
-# fused kernels H-MHSA saves time, not memory.
+# H-MHSA keeps 13 maps, plain attention in `stages.3` keeps 7, and the MLP, with $E = 8$ times the channels, keeps 37.
+# With fused kernels H-MHSA saves time, not memory.
 #
 # ## 8. Time
 #
-# MACs are not seconds. Both modules run here with $C = 64$, $G_1 = G_2 = 8$ on one core, a few times in turn. Beside it
-# is drawn a longer measurement that has been kept, if there is one, with its machine and date.
+# MACs are not seconds. Here both modules take turns on one core, with $C = 64$ and $G_1 = G_2 = 8$. The second plot
+# shows a longer measurement from our records, if there is one, with its machine and date.
 
 
 # %%
-CLOCKS = {"cpu": "processor time", "wall": "time"}  # the first leaves out waiting for other programs
+CLOCKS = {"cpu": "processor time", "wall": "time"}  # processor time leaves out waiting for other programs
 
 
 def draw_times(ax: plt.Axes, record: Record, title: str) -> None:
-    """Medians as points, and the formula's MACs as a line moved to their middle, with the fitted exponent."""
+    """Draw medians as points, and the formula's MACs as a line shifted to their middle, with the fitted exponent."""
     for name, label, shade, marker in (("mhsa", "plain", GREEN, "o"), ("h-mhsa", "H-MHSA", BLUE, "s")):
         points = record.timed(name)
         N, milliseconds = [p.tokens for p in points], [1000 * p.quartiles.median for p in points]
         ax.loglog(N, [1000 * p.macs / record.rate(name) for p in points], color=shade, linewidth=6, alpha=0.25)
         ax.loglog(N, milliseconds, marker, color=shade, label=f"{label}: $N^{{{record.exponent(name).value:.2f}}}$")
-    ax.set(title=title, xlabel="tokens N", ylabel=f"{CLOCKS[record.settings.clock]} of a call, ms, median")
+    ax.set(title=title, xlabel="tokens N", ylabel=f"{CLOCKS[record.settings.clock]} per call, ms, median")
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.legend(frameon=False)
 
@@ -441,7 +445,7 @@ def draw_times(ax: plt.Axes, record: Record, title: str) -> None:
 def kept() -> Record | None:
     """The first kept measurement that has both modules."""
     for path in sorted(Path("docs/measurements").glob("*.json")):
-        with suppress(ValueError):  # records of other kinds are kept there too
+        with suppress(ValueError):  # records of other studies are kept there too
             record = read(path)
             if record.timed("mhsa") and record.timed("h-mhsa"):
                 return record
@@ -459,15 +463,17 @@ for ax, (title, record) in zip(axes[0], shown.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# The pale lines are the formulas, moved up or down as a whole: all that a formula can say. The exponents are fitted to
-# the points and hold for these sizes only. Neither time nor formula is a pure power: plain attention goes from $N^1$,
-# where matrices rule, to $N^2$. Where points leave their line, the time goes elsewhere: into norms, pooling, copies for
-# windows, fixed costs of a call. The page on [scaling](../scaling.md) has more modules, sizes and care.
+# The pale lines are the formulas, each shifted up or down as a whole, because a formula gives no seconds. The exponents
+# are fitted to the points and hold only for these sizes. Neither time nor formula is a pure power: plain attention goes
+# from $N^1$, where matrices dominate, to $N^2$. Where points leave their line, the time is spent elsewhere: in norms,
+# pooling, copies for windows, and the fixed cost of a call. The page on [measured cost](../scaling.md) has more modules
+# and more sizes.
 #
-# ## 9. What the cost buys: the paper's Table 2
+# ## 9. Accuracy for the cost: the paper's Table 2
 #
-# Accuracy on ImageNet against the "FLOPs" as printed, from `docs/data/table2.json`. A red line goes from each HAT-Net
-# to what it takes with attention products. We have trained none of these; the numbers are the paper's.
+# The figure shows accuracy on ImageNet against the "FLOPs" as printed, from `docs/data/table2.json`. A red line leads
+# from each HAT-Net to its cost with attention products. We have trained none of these networks; the numbers are the
+# paper's.
 
 # %%
 table = json.loads(Path("docs/data/table2.json").read_text(encoding="utf-8"))["rows"]
@@ -498,31 +504,32 @@ ax.legend(loc="lower right", ncols=2, frameon=False)
 plt.show()
 
 # %% [markdown]
-# With attention products counted HAT-Net moves right by 6 to 8 per cent, and stays where it is in the picture: ahead of
-# PVTv2 by 0.6 to 1.1 points, where Tiny and Small cost about the same and Medium and Large more. The one point above
-# its line is Twins-SVT-S. Read the picture with care: we do not know what each of the others counted, training recipes
-# differ, and the top-1 of one run has noise of its own. Seconds, which this table lacks, need not follow MACs.
+# With attention products HAT-Net moves right by 6 to 8 per cent. Its place in the picture stays the same: ahead of
+# PVTv2 by 0.6 to 1.1 points, where Tiny and Small cost about the same as PVTv2, and Medium and Large more. Only
+# Twins-SVT-S lies above its line. Read the picture with care: we do not know what the others counted, training recipes
+# differ, and the top-1 accuracy of one run is noisy. Seconds, which this table lacks, need not follow MACs.
 #
 # ## Exercises
 #
-# **1. The other way round.** At which number of tokens do the matrices of plain attention cost as much as its products?
-# Give it for $C = 64$ and $C = 512$, with $W^p$. What does it say of the last stage, 7 x 7 with $C = 512$?
+# **1. The break-even point.** At which number of tokens do the matrices of plain attention cost as much as its
+# products? Compute it for $C = 64$ and $C = 512$, with $W^p$. What follows for the last stage, 7 x 7 with $C = 512$?
 
 # %% solution
 assert all(
     mhsa_cost(1, 2 * C, C).projection_macs == mhsa_cost(1, 2 * C, C).attention_macs for C in (64, 512)
 )  # N = 2 C
 last = mhsa_cost(7, 7, 512)
-assert last.attention_macs / last.total_macs < 0.05  # 49 tokens are far below 1024: matrices are nearly all
+assert last.attention_macs / last.total_macs < 0.05  # 49 tokens are far below 1024: matrices are nearly everything
 
 # %% [markdown]
-# **2. A cheaper network.** Replace H-MHSA in `stages.2` of Small by plain attention, at 224 x 224. How many MACs are
-# saved, and what share of the network is that? From which square image size on, in steps of 32 pixels, is it dearer?
+# **2. A cheaper network.** Replace H-MHSA in `stages.2` of Small by plain attention, at 224 x 224. How many MACs does
+# that save, and what share of the network is it? From which square image size on, in steps of 32 pixels, does it cost
+# more?
 
 
 # %% solution
 def saved(size: int) -> int:
-    """MACs that plain attention in stages.2 of Small saves."""
+    """The MACs saved by plain attention in stages.2 of Small."""
     parts = [
         p for p in network_costs(SMALL, size, size) if p.name.startswith("stages.2") and p.name.endswith("attention")
     ]
@@ -534,21 +541,21 @@ assert saved(224) == 8 * (122_680_320 - 104_867_840)
 assert next(size for size in range(224, 640, 32) if saved(size) < 0) == 320
 
 # %% [markdown]
-# **3. A large image.** Which $G_1 = G_2$ is cheapest for `stages.0` of Small at 800 x 1280 pixels, with partial windows
-# and cells counted? How far from that is $\sqrt[4]{C + HW}$, rounded? Why is the paper's pair, 8 and 16, cheaper yet?
+# **3. A large image.** Which $G_1 = G_2$ is cheapest for `stages.0` of Small at 800 x 1280 pixels, including partial
+# windows and cells? How far is $\sqrt[4]{C + HW}$, rounded, from it? Why is the paper's pair, 8 and 16, cheaper still?
 
 # %% solution
 H, W = SMALL.layout(800, 1280)[0].map
 costs = {G: h_mhsa_cost(H, W, 64, G, G).total_macs for G in range(1, 41)}
 cheapest, root = min(costs, key=costs.get), round((64 + H * W) ** 0.25)
-print(f"{H} x {W}: G = {cheapest}, root {root}, dearer by {costs[root] / costs[cheapest] - 1:.2%}")
+print(f"{H} x {W}: G = {cheapest}, root {root}, which costs {costs[root] / costs[cheapest] - 1:.2%} more")
 assert (cheapest, root) == (17, 16)
 assert costs[root] < 1.001 * costs[cheapest]  # a flat valley
 assert h_mhsa_cost(H, W, 64, 8, 16).total_macs < costs[cheapest]  # its cells are coarser than its windows
 
 # %% [markdown]
 # **4. From 11.44 to 11.5.** Some counters add one operation for each bias that is added and two for each number that is
-# normalised. Does that explain what the paper prints for Large, and does it fit the other three?
+# normalised. Does that explain the paper's figure for Large, and does it fit the other three?
 
 
 # %% solution
@@ -592,9 +599,10 @@ print("all checks passed")
 # %% [markdown]
 # ## What to remember
 #
-# - Two kinds of work: matrices, $HW C^2$ each, and attention products, tokens times keys times $C$. H-MHSA trades the
-#   second for the first.
-# - So it pays where $HW$ is large against $C$, and costs more where it is small: ratio 13 at 56 x 56, 0.83 at 14 x 14.
-# - It is still quadratic, divided by $G_2^2$; with $G_2$ growing along with the map it is linear.
-# - Few weights are little memory only where weights are stored. Fused kernels store none.
+# - There are two kinds of work: matrices, $HW C^2$ each, and attention products, tokens times keys times $C$. H-MHSA
+#   replaces the second kind by the first.
+# - So it pays off where $HW$ is large compared with $C$, and costs more where it is small: the ratio is 13 at 56 x 56
+#   and 0.83 at 14 x 14.
+# - It is still quadratic, divided by $G_2^2$; if $G_2$ grows with the map it is linear.
+# - Fewer weights mean less memory only where weights are stored. Fused kernels store none.
 # - The paper's 2.0 / 4.3 / 8.3 / 11.5 G are MACs without attention products. Always ask what was counted.

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from hatnet.checks import require_whole
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -85,5 +87,4 @@ def check_sizes(**sizes: int) -> None:
     ValueError: G1=0 must be a whole number of at least 1
     """
     for name, value in sizes.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
+        require_whole(name, value, 1)

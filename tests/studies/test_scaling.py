@@ -178,7 +178,7 @@ def test_the_number_of_threads_is_restored_after_the_measurement():
         ({"channels": 64, "heads": 3}, "heads=3 must divide channels=64"),
         ({"rounds": 0}, "rounds=0 must be a whole number from 1 to 1000"),
         ({"dtype": "float8"}, "dtype='float8' must be one of float64"),
-        ({"clock": "sundial"}, "clock='sundial' must be wall or cpu"),
+        ({"clock": "sundial"}, "clock='sundial' must be one of wall, cpu"),
         ({"clock": "cpu", "threads": 2}, "clock='cpu' needs one thread on the CPU"),
         ({"longest": 0.0}, "longest=0.0 must be a number of seconds above 0"),
         ({"longest": math.nan}, "longest=nan"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from hatnet.checks import require_whole
 from hatnet.config import nearest
 
 
@@ -20,8 +21,7 @@ def require_whole_numbers(settings: object, **limits: tuple[int, int]) -> None:
     for name, (low, high) in limits.items():
         value = getattr(settings, name)
         for entry in value if isinstance(value, tuple) else () if value is None else (value,):
-            if not isinstance(entry, int) or isinstance(entry, bool) or not low <= entry <= high:
-                raise ValueError(f"{name}={entry!r} must be a whole number from {low} to {high}")
+            require_whole(name, entry, low, high)
 
 
 def require_known(kind: str, names: Sequence[str], known: Collection[str]) -> None:

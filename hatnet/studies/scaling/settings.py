@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from hatnet.checks import require_choice
 from hatnet.config import VARIANTS, ceil_div
 from hatnet.relatives import ATTENTIONS, SizedAttention
 from hatnet.relatives.registry import CLASSIFICATION
@@ -44,12 +45,9 @@ class Settings:
             raise ValueError(f"sizes={self.sizes} must hold at least one size, and none twice")
         if self.C % self.head_count:
             raise ValueError(f"heads={self.head_count} must divide channels={self.C}")
-        if self.dtype not in get_args(DType):
-            raise ValueError(f"dtype={self.dtype!r} must be one of {', '.join(get_args(DType))}")
-        if self.attention not in ("fused", "explicit"):
-            raise ValueError(f"attention={self.attention!r} must be fused or explicit")
-        if self.clock not in ("wall", "cpu"):
-            raise ValueError(f"clock={self.clock!r} must be wall or cpu")
+        require_choice("dtype", self.dtype, get_args(DType))
+        require_choice("attention", self.attention, ("fused", "explicit"))
+        require_choice("clock", self.clock, ("wall", "cpu"))
         if self.clock == "cpu" and (self.device != "cpu" or self.threads > 1):
             raise ValueError(
                 "clock='cpu' needs one thread on the CPU: processor time misses work on a GPU and adds up threads"

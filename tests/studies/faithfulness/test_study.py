@@ -150,15 +150,15 @@ def test_grad_cam_without_captum_is_an_error_with_a_remedy(monkeypatch, shipped,
 
 def test_network_for_other_images_is_an_error(photos, shipped, fashion):
     coloured = Source(hatnet.create_model("micro", num_classes=10), "random weights")
-    with pytest.raises(ValueError, match="takes images of 3 channels, those of fashion-subset have 1"):
+    with pytest.raises(ValueError, match="takes images .* 3 channels, those of fashion-subset have 1"):
         study(Settings(images=10), coloured, fashion)
-    with pytest.raises(ValueError, match="knows 2 classes, fashion-subset has 10"):
+    with pytest.raises(ValueError, match="2 classes, fashion-subset has 10"):
         check_study(Settings(images=10), photos[0], fashion)
     other = with_facts(shipped, classes=list(fashion.classes[::-1]))
-    with pytest.raises(ValueError, match=r"was trained on the classes ankle boot, bag, .*, fashion-subset has t-shirt"):
+    with pytest.raises(ValueError, match=r"was trained on .* ankle boot, bag, .*, fashion-subset has t-shirt"):
         check_study(Settings(images=10), other, fashion)
     larger = with_facts(shipped, recipe={**shipped.about["recipe"], "image_size": 32})
-    with pytest.raises(ValueError, match="have 28 x 28 pixels, image_size=32: the test takes images as they are"):
+    with pytest.raises(ValueError, match="28 x 28 pixels, .*image_size=32"):
         check_study(Settings(images=10), larger, fashion)
 
 
