@@ -12,6 +12,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from builder import GENERATED
+from builder.code import insert_code
+from builder.excerpts import ExcerptError
 from builder.fingerprint import changed, fingerprint, remember
 from builder.ledger import check_ledger
 from builder.maps import write_site_maps
@@ -23,18 +25,33 @@ log = logging.getLogger("mkdocs.builder")
 
 
 def on_pre_build(config: MkDocsConfig) -> None:
-    """Check the tags in the code, and bring everything that is generated up to date.
+    """Check tags and pages, which takes a second, and then bring everything that is generated up to date.
 
     Raises:
+        ExcerptError: if a page shows code that does not exist.
         TraceabilityError: if an equation lacks code or a test, or the ledger does not match the code.
         ScriptError: if a tutorial fails.
     """
     root = Path(config.config_file_path).parent
     check_equations(root)
     check_ledger(root)
+    check_code_on_pages(root)
     ran = make_pages(root, root / GENERATED / "tutorials")
     log.info(f"Tutorials that ran: {', '.join(script.name for script in ran) or 'none, since nothing changed'}")
     make_maps(root, root / GENERATED / "data/generated")
+
+
+def check_code_on_pages(root: Path) -> None:
+    """Check that all code shown on pages exists, before the tutorials run for minutes.
+
+    Raises:
+        ExcerptError: naming the page, the file and the definition.
+    """
+    for page in sorted((root / "docs").rglob("*.md")):
+        try:
+            insert_code(page.read_text(encoding="utf-8"), root)
+        except ExcerptError as error:
+            raise ExcerptError(f"{page.relative_to(root)}: {error}") from None
 
 
 def make_maps(root: Path, folder: Path) -> None:

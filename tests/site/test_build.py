@@ -15,6 +15,7 @@ from builder import GENERATED
 from builder.build import BuildError, build
 from builder.code import insert_code
 from builder.excerpts import ExcerptError, cut
+from builder.inputs import check_code_on_pages
 from builder.mathematics import FormulaError, to_mathml
 from tests.site.conftest import ROOT, alter
 
@@ -90,6 +91,13 @@ def test_an_excerpt_of_an_unknown_name_is_refused():
         cut(ROOT / "reference/attention.py", "sofmax")
 
 
+def test_code_that_does_not_exist_is_found_before_the_tutorials_run(tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/page.md").write_text("# A page\n\n@code nowhere.py softmax\n")
+    with pytest.raises(ExcerptError, match=r"docs/page.md: no file .*nowhere.py"):
+        check_code_on_pages(tmp_path)
+
+
 def test_a_directive_inside_a_fence_stays_as_it_is():
     page = "```\n@code nowhere.py nothing\n```"
     assert insert_code(page, ROOT) == page
@@ -129,7 +137,7 @@ def test_a_bare_mkdocs_builds_the_complete_site(checkout, site, options):
 
 @pytest.mark.parametrize("options", [(), ("--quiet",)], ids=["", "quiet"])
 def test_a_tutorial_that_fails_stops_a_bare_mkdocs(checkout, options):
-    """The page of an earlier run does not stand in for it."""
+    """The page of an earlier run is not used instead."""
     script = checkout / "tutorials/01_attention.py"
     script.write_text(script.read_text() + "\n# %%\nassert False, 'on purpose'\n")
     done = mkdocs(checkout, *options)
