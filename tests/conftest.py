@@ -3,18 +3,19 @@
 import os
 import platform
 
-# One thread: the tensors are small, and waiting threads cost more than they bring, on a busy machine twenty times more.
+# One thread: tensors are small, and waiting threads cost more than they gain, on a busy machine twenty times more.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
 import hypothesis  # noqa: E402
 import numpy  # noqa: E402
+import pytest  # noqa: E402
 import torch  # noqa: E402
 
-# The same examples at every run, so that a red test stays red; `nightly` draws new ones.
+# The same examples in every run, so that a failing test keeps failing; `nightly` draws new ones.
 hypothesis.settings.register_profile("default", max_examples=100, deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.register_profile("nightly", max_examples=1000, deadline=None, print_blob=True)
-hypothesis.settings.register_profile(  # for planted bugs: find, don't shrink
+hypothesis.settings.register_profile(  # for planted bugs: find, but do not shrink
     "planted",
     parent=hypothesis.settings.get_profile("default"),
     phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
@@ -23,22 +24,41 @@ hypothesis.settings.register_profile(  # for planted bugs: find, don't shrink
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+LEFT_OUT = pytest.StashKey[int]()
+
+
 def pytest_addoption(parser):
-    parser.addoption("--long", action="store_true", help="run everything: the long tests and the browser, too")
+    parser.addoption("--long", action="store_true", help="run everything, including long tests and the browser")
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what is marked `long`, and what needs the built site, unless `--long` asks for everything."""
+    """Without --long, leave out tests that are marked `long`, or need the built site or a browser."""
     for item in items:
-        if "site" in getattr(item, "fixturenames", ()):
+        if {"site", "browser"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("long")
-    if not config.getoption("--long"):
-        left_out = [item for item in items if item.get_closest_marker("long")]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("long")]
+    if config.getoption("--long"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("long")]
+    items[:] = [item for item in items if not item.get_closest_marker("long")]
+    config.hook.pytest_deselected(items=left_out)
+    config.stash[LEFT_OUT] = len(left_out)
+    if hasattr(config, "workeroutput"):  # a process of pytest-xdist: the one that reports collects nothing itself
+        config.workeroutput["left_out"] = len(left_out)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Take over the number of tests that a process of pytest-xdist left out."""
+    node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
 
 
 def pytest_report_header() -> str:
-    """Say what the run stands on, and what it leaves out."""
+    """Name the versions and the hardware."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "none, so CUDA is not tested"
     return f"torch {torch.__version__}, numpy {numpy.__version__}, {platform.machine()}, GPU: {device}"
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """State how many tests were left out, and how to run them."""
+    if left_out := config.stash.get(LEFT_OUT, 0):
+        terminalreporter.write_line(f"{left_out} long tests were left out: `pytest --long` runs everything")

@@ -1,6 +1,8 @@
-"""The documentation site: what turns the live files into pages. `hatnet docs` builds it.
+"""The machinery that builds the site. It is not part of the installed package: docs/ must be on the import path.
 
-`mathematics` and `code` are extensions of Python-Markdown that mkdocs.yml names, `tutorials` runs the scripts,
-`traceability` holds equations, code and tests against one another, `build` puts all of it in order.
-Needs the extra `docs`: `python -m pip install -e ".[docs]"`.
+mkdocs.yml names `hook`, so `mkdocs build --strict` alone builds everything; `hatnet docs` also serves the result.
+`inputs` makes what pages need (tutorials, explorers) and checks equations, code and tests against one another.
+`pages` extends the Markdown: formulas, live source code, tables made from the code.
 """
+
+GENERATED = "build/docs"  # where generated pages and data go, from the root of the checkout

@@ -1,8 +1,9 @@
-"""`>>>` examples in docstrings become highlighted code; Markdown alone would take them for quotes."""
+"""`>>>` examples in docstrings become highlighted code; Markdown alone would take them for quotations.
+
+mkdocstrings highlights only those below a heading `Examples:`, which would be longer than most of ours.
+"""
 
 from __future__ import annotations
-
-from typing import Any
 
 from markdown import Extension, Markdown
 from markdown.preprocessors import Preprocessor
@@ -34,12 +35,7 @@ class _Examples(Preprocessor):
 
 
 class DoctestsExtension(Extension):
-    """Examples with prompts."""
+    """Fence the examples of docstrings."""
 
     def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802
         md.preprocessors.register(_Examples(md), "doctests", priority=29)  # before fences are read
-
-
-def makeExtension(**settings: Any) -> DoctestsExtension:  # noqa: N802
-    """What Python-Markdown looks for."""
-    return DoctestsExtension(**settings)

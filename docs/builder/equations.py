@@ -1,4 +1,7 @@
-"""The paper's fifteen equations, for the traceability page: number -> what it is about, and LaTeX."""
+"""The paper's fifteen equations as printed, for the traceability page.
+
+Docstrings and the concept pages write some of them together or in narrow columns, so they keep LaTeX of their own.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ class Equation(NamedTuple):
 
     subject: str
     latex: str
-    not_in_numpy: str = ""  # why no line of the reference has to carry it
+    not_in_numpy: str = ""  # the reason, if no line of the reference needs its tag
 
 
-COUNT = "It counts multiplications, which no line of the network computes; `hatnet.complexity` does, in integers."
+COUNT = "It counts multiplications, which no line of the network does; `hatnet.complexity` counts them, in integers."
 
 EQUATIONS: dict[int, Equation] = {
     1: Equation("Queries, keys and values", r"Q = X W^q, \quad K = X W^k, \quad V = X W^v"),

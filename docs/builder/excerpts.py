@@ -1,19 +1,20 @@
-"""Functions, methods and classes cut from a live file, by name."""
+"""Functions, methods and classes cut from a live file by name.
+
+pymdownx.snippets would need markers in the source, and would show docstrings again that the page already explains.
+"""
 
 from __future__ import annotations
 
 import ast
-import re
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-# Tags stand in a column of their own in the source, 100 characters from the left; pages have no room for that.
-WIDE_GAP = re.compile(r"(#.*?) {2,}((?:Eq\. ?|D)\d.*)$")
+from mkdocs.exceptions import PluginError
 
 
-class ExcerptError(ValueError):
-    """A name that a file does not define."""
+class ExcerptError(PluginError):
+    """A file does not define the name."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,10 @@ class Excerpt:
 
 
 def cut(path: Path, name: str) -> Excerpt:
-    """The definition of `name`, such as `local_attention` or `HMHSA.local_attention`, in the file at `path`.
+    """Cut the definition of `name`, such as `local_attention` or `HMHSA.local_attention`, from a file.
 
     Raises:
-        ExcerptError: if there is no such file or definition, with the names that there are.
+        ExcerptError: if there is no such file or definition; the message lists the definitions there are.
     """
     if not path.is_file():
         raise ExcerptError(f"no file {path}")
@@ -42,8 +43,7 @@ def cut(path: Path, name: str) -> Excerpt:
     lines = text.splitlines()
     dropped = {number for inner in ast.walk(node) for number in _docstring_lines(inner, lines)}
     kept = [lines[number - 1] for number in range(first, _end(node) + 1) if number not in dropped]
-    source = textwrap.dedent("\n".join(kept))
-    return Excerpt(name, first, source)
+    return Excerpt(name, first, textwrap.dedent("\n".join(kept)))
 
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -69,7 +69,7 @@ def _end(node: Definition) -> int:
 
 
 def _docstring_lines(node: ast.AST, lines: list[str]) -> range:
-    """The lines of a definition's docstring and the blank ones after it; none where code shares its lines."""
+    """The lines of a definition's docstring and the empty ones after it; none if code shares a line with it."""
     if not isinstance(node, Definition) or ast.get_docstring(node) is None or len(node.body) == 1:
         return range(0)
     first, last = node.body[0].lineno, node.body[0].end_lineno

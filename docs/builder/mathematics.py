@@ -1,30 +1,35 @@
 r"""`$...$` and `$$...$$` to MathML at build time: pages need no script, and wrong LaTeX stops the build.
 
-pymdownx.arithmatex (generic) finds the formulas; this extension converts what it found.
+pymdownx.arithmatex (generic) finds the formulas; this extension converts them.
 """
 
 from __future__ import annotations
 
 import html
 import re
-from typing import Any
 
 from markdown import Extension, Markdown
 from markdown.postprocessors import Postprocessor
 from math_core import LatexError, LatexToMathML
+from mkdocs.exceptions import PluginError
 
 FOUND = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
-class FormulaError(ValueError):
+class FormulaError(PluginError):
     """LaTeX that cannot be converted."""
 
 
 def to_mathml(latex: str, display: bool = False, macros: dict[str, str] | None = None) -> str:
-    r"""One formula.
+    r"""Convert one formula.
+
+    Args:
+        latex: without dollar signs.
+        display: whether it has a line of its own.
+        macros: name without backslash -> replacement.
 
     Raises:
-        FormulaError: naming the formula, if it is not valid.
+        FormulaError: if the formula is not valid; the message contains it.
 
     >>> to_mathml("A_1")
     '<math><msub><mi>A</mi><mn>1</mn></msub></math>'
@@ -54,16 +59,11 @@ class _ToMathML(Postprocessor):
 
 
 class MathematicsExtension(Extension):
-    """Formulas found by arithmatex become MathML."""
+    """Convert the formulas that arithmatex found. An extension, since headings in the contents have formulas too."""
 
-    def __init__(self, **settings: Any) -> None:
-        self.config = {"macros": [{}, "LaTeX macros, name without backslash -> meaning"]}
-        super().__init__(**settings)
+    def __init__(self, macros: dict[str, str]) -> None:
+        super().__init__()
+        self.macros = macros
 
     def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802
-        md.postprocessors.register(_ToMathML(md, self.getConfig("macros")), "mathematics", priority=1)  # after raw_html
-
-
-def makeExtension(**settings: Any) -> MathematicsExtension:  # noqa: N802
-    """What Python-Markdown looks for."""
-    return MathematicsExtension(**settings)
+        md.postprocessors.register(_ToMathML(md, self.macros), "mathematics", priority=1)  # after raw_html

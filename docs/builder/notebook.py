@@ -1,4 +1,7 @@
-"""A percent script as a Jupyter notebook (nbformat 4.5), without outputs."""
+"""A percent script as a Jupyter notebook (nbformat 4.5), without outputs.
+
+Written by hand, not by jupytext, because folded questions and notes need other Markdown in Jupyter than on the site.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,10 @@ SET_UP = '*To run this, the kernel needs the package: `python -m pip install -e 
 
 
 def to_notebook(cells: list[Cell]) -> str:
-    """The notebook's JSON, the same bytes each time."""
+    """The notebook's JSON, always the same bytes for the same cells."""
+    with_set_up = [cells[0], Cell("markdown", SET_UP, line=1), *cells[1:]]
     notebook = {
-        "cells": [_cell(cell, number) for number, cell in enumerate([cells[0], _set_up(), *cells[1:]])],
+        "cells": [_cell(cell, number) for number, cell in enumerate(with_set_up)],
         "metadata": {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"},
@@ -31,15 +35,11 @@ def to_notebook(cells: list[Cell]) -> str:
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 
-def _set_up() -> Cell:
-    return Cell("markdown", SET_UP, line=1)
-
-
 def _cell(cell: Cell, number: int) -> dict[str, object]:
     common = {"id": f"cell-{number}", "metadata": {}}
     if cell.kind == "markdown":
         return {"cell_type": "markdown", **common, "source": _lines(to_plain_markdown(cell.source))}
-    if cell.kind == "solution":  # Jupyter shows it folded
+    if cell.kind == "solution":  # folded in Jupyter
         common["metadata"] = {"jupyter": {"source_hidden": True}, "tags": ["solution"]}
     return {"cell_type": "code", **common, "execution_count": None, "outputs": [], "source": _lines(cell.source)}
 
@@ -49,7 +49,7 @@ def _lines(source: str) -> list[str]:
 
 
 def to_plain_markdown(source: str) -> str:
-    """What Material shows and Jupyter cannot: folded questions, notes, links between pages.
+    """Replace what Material shows and Jupyter cannot: folded questions, notes, links between pages.
 
     >>> print(to_plain_markdown('??? question "How many?"' + chr(10) * 2 + '    49.'))
     <details><summary>How many?</summary>

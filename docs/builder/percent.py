@@ -1,4 +1,8 @@
-"""Percent scripts: Python files cut into cells by `# %%`, `# %% [markdown]` and `# %% solution` lines."""
+"""Percent scripts: Python files cut into cells by `# %%`, `# %% [markdown]` and `# %% solution` lines.
+
+We run them with code of our own because the libraries we tried (mkdocs-jupyter, nbconvert) missed broken links, left
+formulas unconverted, or wrote different bytes on each run. Jupyter and VS Code open the same files.
+"""
 
 from __future__ import annotations
 
@@ -7,62 +11,57 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mkdocs.exceptions import PluginError
+
 Kind = Literal["code", "markdown", "solution"]
 HEADERS: dict[str, Kind] = {"# %%": "code", "# %% [markdown]": "markdown", "# %% solution": "solution"}
 
 
-class ScriptError(ValueError):
-    """A script that is not in percent format, or a cell of it that fails."""
+class ScriptError(PluginError):
+    """A script is not in percent format, or one of its cells fails."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell; a solution is code that the page shows folded."""
+    """One cell. A solution is code that the page shows folded."""
 
     kind: Kind
-    source: str  # code as it stands, or Markdown without the comment signs
-    line: int  # of its first line of source in the script, counted from 1
+    source: str  # code unchanged, Markdown without its comment signs
+    line: int  # of the first line of source in the script, counted from 1
 
 
 def read_cells(path: Path) -> list[Cell]:
-    """The cells of a script. A docstring and comments may stand before the first one.
+    """Read the cells of a script. Only a docstring and comments may come before the first one.
 
     Raises:
         ScriptError: for an unknown kind of cell, code before the first cell, or code in a Markdown cell.
     """
-    cells: list[Cell] = []
-    kind: Kind | None = None
-    start, body = 1, list[str]()
-
-    def close() -> None:
-        if kind is None:
-            _check_preamble(path, "\n".join(body))
-        elif any(line.strip() for line in body):
-            source = _markdown(path, body, start) if kind == "markdown" else "\n".join(body).rstrip()
-            cells.append(Cell(kind, source, start))
-
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if line.startswith("# %%"):
-            close()
-            if line.rstrip() not in HEADERS:
-                raise ScriptError(f"{path}:{number}: {line!r} is no cell; cells start with {', '.join(HEADERS)}")
-            kind, start, body = HEADERS[line.rstrip()], number + 1, []
-        else:
-            body.append(line)
-    close()
+    lines = path.read_text(encoding="utf-8").splitlines()
+    starts = [number for number, line in enumerate(lines) if line.startswith("# %%")]
+    for number in starts:
+        if lines[number].rstrip() not in HEADERS:
+            known = ", ".join(HEADERS)
+            raise ScriptError(f"{path}:{number + 1}: {lines[number]!r} starts no cell; cells start with {known}")
+    _check_preamble(path, "\n".join(lines[: starts[0] if starts else None]))
+    cells = []
+    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+        kind, body = HEADERS[lines[start].rstrip()], lines[start + 1 : end]
+        source = _markdown(path, body, start + 2) if kind == "markdown" else "\n".join(body).rstrip()
+        if source.strip():
+            cells.append(Cell(kind, source, start + 2))
     return cells
 
 
 def _check_preamble(path: Path, source: str) -> None:
     for statement in ast.parse(source).body:
         if not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)):
-            raise ScriptError(f"{path}:{statement.lineno}: code before the first cell")
+            raise ScriptError(f"{path}:{statement.lineno}: code before the first cell; start a cell with `# %%`")
 
 
 def _markdown(path: Path, lines: list[str], start: int) -> str:
     text = []
     for number, line in enumerate(lines, start):
         if line.strip() and not line.startswith("#"):
-            raise ScriptError(f"{path}:{number}: a line without # in a Markdown cell")
+            raise ScriptError(f"{path}:{number}: a line of a Markdown cell does not start with #")
         text.append(line.removeprefix("#").removeprefix(" ").rstrip())
     return "\n".join(text).strip("\n")

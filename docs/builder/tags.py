@@ -1,4 +1,4 @@
-"""The tags in comments: `Eq. 12`, `Eq. 6-8`, `Eq. 10, D3`. Equations are the paper's, D the entries of the ledger."""
+"""The tags in comments: `Eq. 12` or `Eq. 6-8` for the paper's equations, `D3` for entries of docs/paper-vs-code.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ONE = re.compile(r"D(?P<departure>\d+)|(?P<first>\d+)(?:-(?P<last>\d+))?")
 
 
 class Tags(NamedTuple):
-    """What a text refers to."""
+    """The equations and departures that a text refers to."""
 
     equations: frozenset[int]
     departures: frozenset[int]

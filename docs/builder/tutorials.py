@@ -1,115 +1,74 @@
-"""Tutorials: percent scripts that become pages with their real outputs, and notebooks to take away.
-
-A script runs again only when it, the code it may call, or the libraries under it have changed.
-"""
+"""Bring the tutorials' pages up to date. A script runs again only when it, the code, the data or a library changed."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import importlib.metadata
-import re
-import shutil
-import textwrap
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from builder.notebook import to_notebook
-from builder.percent import read_cells
-from builder.runner import Figure, Outcome, run_script
+from builder.fingerprint import changed, fingerprint, remember
+from builder.percent import ScriptError
 
-PAGES = "docs/tutorials"
-LIBRARIES = ("numpy", "torch", "torchvision", "pillow", "matplotlib", "hypothesis")
+INPUTS = (
+    "reference/*.py",
+    "hatnet/**/*.py",
+    "hatnet/assets/*",
+    "docs/data/*.json",
+    "docs/measurements/**/*",
+    *(f"docs/builder/{module}.py" for module in ("notebook", "percent", "runner", "tutorial_page")),
+)
 
 
-def make_pages(root: Path, again: bool = False) -> list[Path]:
-    """Bring the pages of `root`/tutorials/*.py up to date, and remove those whose script is gone.
+def make_pages(root: Path, folder: Path) -> list[Path]:
+    """Bring the pages of `root`/tutorials/*.py up to date, one script per core, and remove those without a script.
 
     Args:
         root: the checkout.
-        again: run every script, changed or not.
+        folder: where the pages go.
 
     Returns:
         The scripts that ran.
 
     Raises:
-        ScriptError: if a script fails; its page is not touched.
+        ScriptError: if a script fails; it has no page then.
     """
     scripts = sorted((root / "tutorials").glob("[0-9]*.py"))
-    folder = root / PAGES
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
         if not any(old.name.lstrip(".").startswith(script.stem) for script in scripts):
             old.unlink()
-    return [script for script in scripts if make_page(script, folder, root, again)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        ran = list(pool.map(lambda script: make_page(script, folder, root), scripts))
+    return [script for script, did in zip(scripts, ran, strict=True) if did]
 
 
-def make_page(script: Path, folder: Path, root: Path, again: bool = False) -> bool:
-    """Run one script unless nothing has changed since it last ran; True if it ran."""
-    stamp, inputs = folder / f".{script.stem}.inputs", inputs_of(script, root)
-    if not again and stamp.is_file() and stamp.read_text(encoding="utf-8") == inputs:
+def make_page(script: Path, folder: Path, root: Path) -> bool:
+    """Run one script unless its page is up to date.
+
+    Returns:
+        Whether it ran.
+
+    Raises:
+        ScriptError: if it fails.
+    """
+    current = fingerprint(root, [script.relative_to(root).as_posix(), *INPUTS])
+    if not changed(folder, script.stem, current):
         return False
-    stamp.unlink(missing_ok=True)
-    outcomes = run_script(script, folder, root)
-    (folder / f"{script.stem}.md").write_text(to_page(script, outcomes), encoding="utf-8")
-    (folder / f"{script.stem}.ipynb").write_text(to_notebook(read_cells(script)), encoding="utf-8")
-    shutil.copyfile(script, folder / script.name)
-    stamp.write_text(inputs, encoding="utf-8")
+    for old in folder.glob(f"{script.stem}*"):
+        old.unlink()
+    _run(script, folder, root)
+    remember(folder, script.stem, current)
     return True
 
 
-def inputs_of(script: Path, root: Path) -> str:
-    """A hash of everything that a tutorial's page depends on."""
-    patterns = ["reference/*.py", "hatnet/*.py", "hatnet/assets/*"]
-    packages = ("complexity", "data", "maps", "relatives", "studies/common", "studies/scaling", "training", "weights")
-    patterns += [f"hatnet/{package}/*.py" for package in packages]
-    patterns += ["docs/data/*.json", "docs/measurements/*.json", "docs/measurements/*/*.*"]
-    patterns += [f"docs/builder/{module}.py" for module in ("percent", "runner", "notebook", "tutorials")]
-    digest = hashlib.sha256(script.read_bytes())
-    for path in sorted(path for pattern in patterns for path in root.glob(pattern)):
-        digest.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
-    for library in LIBRARIES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            digest.update(f"{library} {importlib.metadata.version(library)}\n".encode())
-    return digest.hexdigest()
-
-
-def to_page(script: Path, outcomes: list[Outcome]) -> str:
-    """The Markdown of a tutorial's page."""
-    parts = [_solution(outcome) if outcome.cell.kind == "solution" else _cell(outcome) for outcome in outcomes]
-    title, rest = _split_title("\n\n".join(parts), script)
-    downloads = (
-        f"[Notebook]({script.stem}.ipynb){{ .md-button download }} [Script]({script.name}){{ .md-button download }}"
-    )
-    return f"{title}\n\n{downloads}\n{{ .downloads }}\n\n{rest}\n"
-
-
-def _split_title(page: str, script: Path) -> tuple[str, str]:
-    found = re.match(r"# .+", page)
-    if found is None:
-        raise ValueError(f"{script}: the first cell must be Markdown that starts with a title, `# ...`")
-    return found[0], page[found.end() :].lstrip("\n")
-
-
-def _cell(outcome: Outcome) -> str:
-    if outcome.cell.kind == "markdown":
-        return outcome.cell.source
-    parts = [_fence(outcome.cell.source, "python")]
-    if outcome.printed.strip():
-        parts.append(_fence(outcome.printed.rstrip(), "text .output"))
-    parts += [_image(figure) for figure in outcome.figures]
-    return "\n\n".join(parts)
-
-
-def _solution(outcome: Outcome) -> str:
-    return '??? success "Solution"\n\n' + textwrap.indent(_cell(outcome), "    ")
-
-
-def _fence(text: str, language: str) -> str:
-    longest = max((len(ticks) for ticks in re.findall(r"`{3,}", text)), default=2)
-    ticks = "`" * (longest + 1)
-    return f"{ticks}{{ .{language} }}\n{text}\n{ticks}"
-
-
-def _image(figure: Figure) -> str:
-    alt = figure.alt.replace("[", "(").replace("]", ")").replace("\n", " ")
-    return f"![{alt}]({figure.file}){{ .figure }}"
+def _run(script: Path, folder: Path, root: Path) -> None:
+    """Run `builder.tutorial_page` on one thread, so that sums add up in the same order on every machine."""
+    machinery = Path(__file__).resolve().parents[1]
+    environment = os.environ | {"MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(root), str(machinery)])
+    command = [sys.executable, "-m", "builder.tutorial_page", str(script.relative_to(root)), str(folder.resolve())]
+    done = subprocess.run(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise ScriptError(done.stderr.strip())

@@ -1,9 +1,9 @@
-/* <cost-sliders>: what attention costs, with sliders. The formulas are those of hatnet.complexity, in the same order
- * and under the same names; tests/site/test_cost_sliders.py holds the two equal. Every count is a whole number below
- * 2^53, so that a JavaScript number is exact. Without JavaScript the page shows what stands inside the element. */
+/* <cost-sliders>: the cost of attention, with sliders. The formulas are those of hatnet.complexity, in the same order
+ * and under the same names; tests/site/test_cost_sliders.py checks that both give the same counts. Every count is a
+ * whole number below 2^53, so a JavaScript number is exact. Without JavaScript the page shows the element's content. */
 
 const LIMITS = {
-  height: { low: 32, high: 2048, step: 32 }, // step is the slider's; the box beside it takes any whole number
+  height: { low: 32, high: 2048, step: 32 }, // step is for the slider; the box beside it accepts any whole number
   width: { low: 32, high: 2048, step: 32 },
   stride: { choices: [2, 4, 8, 16, 32] },
   C: { low: 16, high: 640, step: 16 },
@@ -14,7 +14,7 @@ const LIMITS = {
 const LABELS = {
   height: "Image height, pixels",
   width: "Image width, pixels",
-  stride: "Stride, pixels a token",
+  stride: "Stride, pixels per token",
   C: "<var>C</var>, channels",
   G1: "<var>G</var><sub>1</sub>, side of a window, tokens",
   G2: "<var>G</var><sub>2</sub>, side of a pooling cell, tokens",
@@ -41,13 +41,13 @@ const PRESETS = [
   },
 ];
 
-/** Multiply-accumulates of plain attention: Eq. 5, and W^p, which Eq. 5 leaves out. */
+/** Multiply-accumulates of plain attention: Eq. 5, plus W^p, which Eq. 5 leaves out. */
 export function mhsa({ H, W, C }) {
   const N = H * W;
   return { "Wq Wk Wv": 3 * N * C ** 2, "Q K^T": N ** 2 * C, "softmax V": N ** 2 * C, Wp: N * C ** 2 };
 }
 
-/** Multiply-accumulates of H-MHSA: Eq. 15, and W^p. Windows and cells at the border may be smaller. */
+/** Multiply-accumulates of H-MHSA: Eq. 15, plus W^p. Windows and cells at the border may be smaller. */
 export function hMhsa({ H, W, C, G1, G2 }) {
   const N = H * W;
   const pairs = squares(H, G1) * squares(W, G1); // queries times keys, over all windows
@@ -64,12 +64,12 @@ export function hMhsa({ H, W, C, G1, G2 }) {
   };
 }
 
-/** The squares of the sides of the windows along one axis, summed. */
+/** The sum of the squared window sides along one axis. */
 function squares(length, G1) {
   return Math.floor(length / G1) * G1 ** 2 + (length % G1) ** 2;
 }
 
-/** The map of an image, in tokens, and the settings that count. */
+/** The size of the token map, and the settings that the formulas need. */
 export function map({ height, width, stride, C, G1, G2 }) {
   return { H: Math.ceil(height / stride), W: Math.ceil(width / stride), C, G1, G2 };
 }
@@ -87,14 +87,14 @@ function short(macs) {
   return `${(macs / unit).toPrecision(3)} ${name}`.trim();
 }
 
-/** What a term is called on the page: "Q1 K1^T" -> Q₁K₁ᵀ in HTML. */
+/** The name of a term on the page: "Q1 K1^T" -> Q₁K₁ᵀ in HTML. */
 function pretty(term) {
   const letter = (_, name, index, power) =>
     `<var>${name}</var>${index ? `<sub>${index}</sub>` : ""}${power ? `<sup>${power}</sup>` : ""}`;
   return term.replace(/\b([QKVW])(\d?)(?:\^?([qkvpT]))?\b/g, letter).replace("softmax", "Softmax ·");
 }
 
-/** "plain", "near", "far" or "both": which colour a term has; matrices are light, products of two maps full. */
+/** Classes for the colour of a term: "plain", "near", "far" or "both". Matrices are light, products of two maps full. */
 function kind(term) {
   const step = term === "Wp" ? "both" : term.includes("1") ? "near" : term.includes("2") ? "far" : "plain";
   return `${step} ${term.startsWith("W") ? "matrix" : "product"}`;
@@ -136,7 +136,7 @@ function control(name, { low, high, step, choices }) {
 }
 
 class CostSliders extends HTMLElement {
-  /** Draw the controls once; `show` fills in the rest at every change. */
+  /** Draw the controls once; `show` fills in the rest after every change. */
   connectedCallback() {
     if (this.settings) return;
     this.settings = { ...PRESETS[0].settings["stages.0"] };
@@ -149,12 +149,12 @@ class CostSliders extends HTMLElement {
         ${Object.entries(LIMITS).map(([name, limits]) => control(name, limits)).join("")}
       </div>
       <p class="finding"></p>
-      <p class="spoken" role="status"></p>
+      <p class="announcement" role="status"></p>
       <div class="bars" aria-hidden="true"></div>
       <table class="terms"><caption>Every term, in the order of computation</caption>
         <tbody class="h-mhsa"></tbody><tbody class="mhsa"></tbody></table>`;
     this.addEventListener("input", ({ target }) => this.change(target));
-    this.addEventListener("change", () => this.show()); // a number may have been typed that was out of bounds
+    this.addEventListener("change", () => this.show()); // replaces a typed number that is out of bounds
     this.addEventListener("click", ({ target }) => {
       const [index, name] = target.dataset.preset?.split(" ") ?? [];
       if (!name) return;
@@ -164,7 +164,7 @@ class CostSliders extends HTMLElement {
     this.show();
   }
 
-  /** Take a value over, if it is one, within its limits. */
+  /** Adopt a value, within its limits, if it is a number. */
   change(source) {
     const { low, high } = LIMITS[source.name];
     const value = Math.round(Number(source.value));
@@ -173,7 +173,7 @@ class CostSliders extends HTMLElement {
     this.show(source);
   }
 
-  /** Bring everything that is seen up to date, but for the box in which something is being typed. */
+  /** Update everything on the page, except the box in which someone is typing. */
   show(source = null) {
     const settings = this.settings;
     for (const input of this.querySelectorAll("input, select")) {
@@ -188,7 +188,7 @@ class CostSliders extends HTMLElement {
     const sizes = map(settings);
     const ours = hMhsa(sizes), plain = mhsa(sizes);
     this.querySelector(".finding").innerHTML = finding(sizes, ours, plain);
-    this.speak();
+    this.announce();
     this.querySelector(".bars").innerHTML = bars(ours, plain);
     const largest = Math.max(...[ours, plain].map((macs) => Math.max(...Object.values(macs)) / sum(macs)));
     const divides = [sizes.G1, sizes.G2].every((G) => sizes.H % G === 0 && sizes.W % G === 0);
@@ -196,25 +196,25 @@ class CostSliders extends HTMLElement {
     this.querySelector(".mhsa").innerHTML = rows("Plain attention", plain, largest, ": Eq. 5");
   }
 
-  /** Screen readers hear the finding once the sliders rest, not at every step. */
-  speak() {
+  /** Announce the finding to screen readers once the sliders rest, not at every step. */
+  announce() {
     clearTimeout(this.resting);
     this.resting = setTimeout(() => {
-      this.querySelector(".spoken").textContent = this.querySelector(".finding").textContent;
+      this.querySelector(".announcement").textContent = this.querySelector(".finding").textContent;
     }, 600);
   }
 }
 
-/** What the settings mean, in words. */
+/** The result of the settings, in words. */
 function finding({ H, W, G1, G2 }, ours, plain) {
   const N = H * W, merged = Math.ceil(H / G2) * Math.ceil(W / G2);
   const keys = Math.min(G1, H) * Math.min(G1, W) + merged;
   const without = (sum(plain) - plain.Wp) / (sum(ours) - ours.Wp), all = sum(plain) / sum(ours);
   const verdict = all > 1 ? "H-MHSA is cheaper" : all < 1 ? "<strong>H-MHSA costs more</strong>" : "They cost the same";
-  return `<b>${verdict}.</b> Plain attention takes <b>${ratio(all)} times</b> as many MACs, or ${ratio(without)} times
-    without <var>W</var><sup>p</sup>, as Eq. 5 and 15 count. The map has ${H} × ${W} tokens. A query has
+  return `<b>${verdict}.</b> Plain attention needs <b>${ratio(all)} times</b> as many MACs, or ${ratio(without)} times
+    without <var>W</var><sup>p</sup>, which Eq. 5 and 15 leave out. The map has ${H} × ${W} tokens. A query has
     ${whole.format(keys)} keys${H % G1 || W % G1 ? " at most" : ""} (${whole.format(keys - merged)} near,
-    ${whole.format(merged)} far) in place of ${whole.format(N)}.`;
+    ${whole.format(merged)} far) instead of ${whole.format(N)}.`;
 }
 
 function ratio(value) {
@@ -222,7 +222,7 @@ function ratio(value) {
   return value < 10 ? value.toFixed(2) : value < 100 ? value.toFixed(1) : whole.format(value);
 }
 
-/** Both as one bar each, on one scale. */
+/** One bar for each of the two, on a common scale. */
 function bars(ours, plain) {
   const full = Math.max(sum(ours), sum(plain));
   const line = (name, macs) => `<span>${name}</span><span class="stack">${segments(macs, full)}</span>

@@ -1,47 +1,98 @@
-"""The site, built once; a server for it; a browser whose pages may speak to that server alone."""
+"""The site, built once; a server for it; a browser whose pages may only reach that server."""
 
 import functools
 import http.server
+import os
 import shutil
 import threading
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 120_000  # ms: on a machine shared with others a page may stand still for half a minute
+PATIENCE = 120_000  # ms: on a busy machine a page may take half a minute
+PHONE = 390  # pixels
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+# Elements of the content that reach beyond the window and are in no scrolling box.
+OVERFLOWING = """() => {
+  const width = document.documentElement.clientWidth;
+  const scrolls = element => ["auto", "scroll"].includes(getComputedStyle(element).overflowX);
+  const boxed = element => !element.matches(".md-content__inner")
+    && (scrolls(element.parentElement) || boxed(element.parentElement));
+  const out = [...document.querySelectorAll(".md-content__inner *")].filter(element => {
+    const {width: w, height: h, left, right} = element.getBoundingClientRect();
+    return w && h && (right > width + 1 || left < -1) && !boxed(element);
+  });
+  if (document.documentElement.scrollWidth > width) out.push(document.documentElement);
+  return out.map(element => element.outerHTML.slice(0, 120));
+}"""
+
+# selectors -> contrast of each element's text with what is painted behind it.
+CONTRASTS = """selectors => {
+  const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const painted = colours => {  // the colour of these, painted over one another
+    canvas.clearRect(0, 0, 1, 1);
+    for (const colour of colours) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
+    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3).map(value => value / 255);
+  };
+  const luminance = colour => colour
+    .map(value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, value, channel) => sum + value * [0.2126, 0.7152, 0.0722][channel], 0);
+  const background = element => getComputedStyle(element).backgroundColor;
+  const behind = element => element ? [...behind(element.parentElement), background(element)] : [];
+  return Object.fromEntries(selectors.map(selector => {
+    const element = document.querySelector(selector), ground = behind(element);
+    const [low, high] = [luminance(painted(ground)), luminance(painted([...ground, getComputedStyle(element).color]))]
+      .sort((a, b) => a - b);
+    return [selector, (high + 0.05) / (low + 0.05)];
+  }));
+}"""
+
+
+def alter(path, old, new):
+    """Replace text in a file that must contain it."""
+    text = path.read_text()
+    assert old in text, f"{path.name} does not contain {old!r}"
+    path.write_text(text.replace(old, new))
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
-    """The folder of the built site. Tutorials run only if they, or the code under them, have changed."""
+    """The folder of the built site, shared by all workers. Tutorials run only if something they need has changed."""
     from builder.build import build
 
-    folder = tmp_path_factory.mktemp("site")
-    build(ROOT, folder)
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "site"
+    with FileLock(folder.with_suffix(".lock")):  # the first worker builds, the others wait
+        if not folder.exists():
+            building = folder.with_name("unfinished-site")
+            build(ROOT, building)
+            building.rename(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
 def pages(site):
-    """The address of every page, below the site's own."""
+    """The paths of all pages, as they follow the site's address."""
     return sorted(str(path.relative_to(site)).removesuffix("index.html") for path in site.rglob("*.html"))
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_):
-        """Say nothing."""
+        """Print nothing."""
 
 
 class _Server(http.server.ThreadingHTTPServer):
-    request_queue_size = 128  # a browser asks for all parts of a page at once, and five may wait otherwise
+    request_queue_size = 128  # a browser requests all parts of a page at once; the default queues only five
 
 
 @contextmanager
 def serving(folder):
-    """Serve a folder to this machine; its address."""
+    """Serve a folder on this machine, and give its address."""
     with _Server(("127.0.0.1", 0), functools.partial(_Handler, directory=folder)) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -52,7 +103,7 @@ def serving(folder):
 
 @pytest.fixture(scope="session")
 def address(site):
-    """Where the site is served."""
+    """The address where the site is served."""
     with serving(site) as where:
         yield where
 
@@ -72,9 +123,9 @@ def browser():
 
 @pytest.fixture
 def open_page(browser, address):
-    """Opens pages: `open_page("concepts/", width=390, color_scheme="dark")`.
+    """A function that opens a page: `open_page("concepts/", width=390, color_scheme="dark")`.
 
-    At the end the test fails if any of them reported an error or asked another host for something.
+    Afterwards the test fails if any page reported an error or requested anything from another host.
     """
     contexts, foreign, errors = [], [], []
 
@@ -92,8 +143,8 @@ def open_page(browser, address):
         context.route("**/*", gate)
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(f"{page.url}: {error}"))
-        page.on("console", lambda said: errors.append(f"{page.url}: {said.text}") if said.type == "error" else None)
-        page.on("response", lambda got: errors.append(f"{got.status} {got.url}") if got.status >= 400 else None)
+        page.on("console", lambda line: errors.append(f"{page.url}: {line.text}") if line.type == "error" else None)
+        page.on("response", lambda reply: errors.append(f"{reply.status} {reply.url}") if reply.status >= 400 else None)
         return page
 
     cached = functools.cache(page_of)

@@ -1,4 +1,4 @@
-"""The sliders on the page about cost: they compute what `hatnet.complexity` does, and everybody can use them."""
+"""The sliders on the page about cost: they compute the same as `hatnet.complexity`, and everybody can use them."""
 
 import random
 from math import isclose
@@ -10,7 +10,7 @@ pytest.importorskip("math_core", reason="the extra `docs` is not installed: pip 
 
 from hatnet.complexity import equation_5, equation_15, h_mhsa_cost, mhsa_cost, network_costs, total
 from hatnet.config import get_config
-from tests.site.test_pages import CONTRASTS, PHONE, STICKING_OUT
+from tests.site.conftest import CONTRASTS, OVERFLOWING, PHONE
 
 PAGE = "complexity/"
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -24,12 +24,12 @@ SMALL = {
 
 COMPUTE = """async cases => {
   const {map, mhsa, hMhsa} = await import(new URL("../js/cost-sliders.js", location));
-  return cases.map(settings => [mhsa_cost(map(settings)), hMhsa(map(settings))]);
+  return cases.map(settings => [mhsa(map(settings)), hMhsa(map(settings))]);
 }"""
 
 
 def draw(count):
-    """Settings, most of which divide nothing."""
+    """Random settings; most windows and cells do not divide their map."""
     rng = random.Random(0)
     for _ in range(count):
         yield {
@@ -43,7 +43,7 @@ def draw(count):
 
 
 def sizes(settings):
-    """(H, W, C, G1, G2) of the map."""
+    """(H, W, C, G1, G2) of the token map."""
     H, W = (-(-settings[side] // settings["stride"]) for side in ("height", "width"))
     return H, W, settings["C"], settings["G1"], settings["G2"]
 
@@ -61,7 +61,7 @@ def number(text):
 
 
 def shown(page, module):
-    """What the table says: MACs by term, then their sum, then the sum without W^p."""
+    """The numbers of the table: MACs by term, their sum, and the sum without W^p."""
     rows = page.locator(f"cost-sliders .{module} tr:not(.name)").evaluate_all(
         "rows => rows.map(row => [row.dataset.term, ...[...row.cells].map(cell => cell.innerText)])"
     )
@@ -70,17 +70,17 @@ def shown(page, module):
 
 
 def test_the_script_computes_the_same_integers_as_python(open_page):
-    """Eq. 5 and 15 term by term, in the same order: a thousand drawn settings, and the ends of the sliders."""
+    """Eq. 5 and 15, term by term in the same order, for a thousand random settings and the ends of the sliders."""
     cases = [LARGEST, SMALLEST, *SMALL.values(), *draw(1000)]
     for settings, (plain, ours) in zip(cases, open_page(PAGE).evaluate(COMPUTE, cases), strict=True):
         H, W, C, G1, G2 = sizes(settings)
         assert list(plain.items()) == list(mhsa_cost(H, W, C).macs.items()), settings
         assert list(ours.items()) == list(h_mhsa_cost(H, W, C, G1, G2).macs.items()), settings
-    assert mhsa_cost(1024, 1024, 640).total_macs < 2**53  # above, a JavaScript number has no room for every integer
+    assert mhsa_cost(1024, 1024, 640).total_macs < 2**53  # JavaScript numbers are exact up to here
 
 
-def test_what_is_shown_follows_the_controls(open_page):
-    """The table has the integers of Python, whatever is set; bars are as wide as the shares."""
+def test_the_table_and_the_bars_follow_the_controls(open_page):
+    """The table shows the same integers as Python for all settings; the widths of the bars are the shares."""
     page = open_page(PAGE)
     for settings in [LARGEST, SMALLEST, *SMALL.values(), *draw(20)]:
         set_to(page, settings)
@@ -102,8 +102,8 @@ def test_what_is_shown_follows_the_controls(open_page):
         assert isclose(width / sum(widths), macs / ours.total_macs, abs_tol=0.01)
 
 
-def test_the_stages_are_one_click_away(open_page):
-    """The settings of HAT-Net Small; the one that is on says so."""
+def test_a_button_sets_the_sliders_to_a_stage(open_page):
+    """The settings are those of HAT-Net Small; the active button is marked as pressed."""
     page = open_page(PAGE)
     group = page.get_by_role("group", name=f"Small, classification, 224 {TIMES} 224")
     for name, settings in SMALL.items():
@@ -116,8 +116,8 @@ def test_the_stages_are_one_click_away(open_page):
         assert "H-MHSA is cheaper" in page.locator("cost-sliders .finding").inner_text()
 
 
-def test_the_keyboard_is_enough(open_page):
-    """Tab reaches every control, arrows change it, and what was found is said once the sliders rest."""
+def test_the_keyboard_reaches_and_changes_every_control(open_page):
+    """Tab reaches every control, arrow keys change it, and the finding is announced once the sliders rest."""
     page = open_page(PAGE)
     page.locator("cost-sliders button").first.focus()
     reached = []
@@ -132,7 +132,7 @@ def test_the_keyboard_is_enough(open_page):
         page.keyboard.press(key)
         assert page.locator("input[type=number][name=C]").input_value() == str(value)
         assert shown(page, "mhsa")[0] == mhsa_cost(56, 56, value).macs
-    page.get_by_role("combobox", name="Stride, pixels a token").focus()
+    page.get_by_role("combobox", name="Stride, pixels per token").focus()
     page.keyboard.press("ArrowDown")
     assert shown(page, "mhsa")[0] == mhsa_cost(28, 28, 16).macs
     page.get_by_role("button", name="stages.2").first.focus()
@@ -141,39 +141,39 @@ def test_the_keyboard_is_enough(open_page):
     assert page.get_by_role("slider", name="G1, side of a window, tokens").get_attribute("aria-valuetext") == "7"
 
 
-def test_what_is_typed_is_brought_into_the_limits(open_page):
-    """Too large, negative, in parts or nothing at all: the box ends with the value that counts."""
+def test_typed_numbers_are_limited_to_the_valid_range(open_page):
+    """Too large, negative, fractional or empty: the box ends with the value that is used."""
     page = open_page(PAGE)
     box = page.locator("input[type=number][name=G2]")
-    for typed, taken in (("99", 32), ("-3", 1), ("2.6", 3), ("", 3), ("12", 12)):
+    for typed, used in (("99", 32), ("-3", 1), ("2.6", 3), ("", 3), ("12", 12)):
         box.fill(typed)
         box.blur()
-        assert box.input_value() == str(taken)
-        assert shown(page, "h-mhsa")[0] == h_mhsa_cost(56, 56, 64, 8, taken).macs
+        assert box.input_value() == str(used)
+        assert shown(page, "h-mhsa")[0] == h_mhsa_cost(56, 56, 64, 8, used).macs
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_sliders_can_be_read_in_both_schemes_and_on_a_phone(open_page, scheme):
-    """Text has a contrast of 4.5 and more, filled bars of 3, as WCAG asks for; nothing sticks out."""
+def test_the_sliders_are_readable_in_both_schemes_and_on_a_phone(open_page, scheme):
+    """Text has a contrast of at least 4.5, filled bars of 3, as WCAG requires; nothing overflows."""
     page = open_page(PAGE, color_scheme=scheme)
     texts = ["label", "input[type=number]", "button[aria-pressed=true]", "button[aria-pressed=false]", ".finding",
              ".bars", ".legend", ".terms th", ".terms td:last-child"]  # fmt: skip
     contrasts = page.evaluate(CONTRASTS, [f"cost-sliders {text}" for text in texts])
     assert {selector: ratio for selector, ratio in contrasts.items() if ratio < 4.5} == {}
     bars = [".near.product", ".far.product", ".plain.product"]
-    # Against what is behind them: the colour of a bar becomes that of its text, and its background goes.
+    # Bars have no text, so give them one in their own colour, without a background.
     page.add_style_tag(content="cost-sliders .product { color: var(--colour); background: none !important }")
     contrasts = page.evaluate(CONTRASTS, [f"cost-sliders {bar}" for bar in bars])
     assert {selector: ratio for selector, ratio in contrasts.items() if ratio < 3} == {}
-    for width in (1280, PHONE):  # in this order: Material's search box moves while a page gets wider
+    for width in (1280, PHONE):  # in this order, since Material's search box moves while a page gets wider
         page.set_viewport_size({"width": width, "height": 900})
         for settings in (LARGEST, SMALL["stages.2"]):
             set_to(page, settings)
-            assert page.evaluate(STICKING_OUT) == []
+            assert page.evaluate(OVERFLOWING) == []
 
 
-def test_without_javascript_there_is_a_table(browser, address):
-    """With the integers of Python."""
+def test_without_javascript_the_page_shows_a_table(browser, address):
+    """It has the same integers as Python."""
     context = browser.new_context(java_script_enabled=False, viewport={"width": PHONE, "height": 900})
     page = context.new_page()
     page.goto(address + PAGE)
@@ -186,7 +186,7 @@ def test_without_javascript_there_is_a_table(browser, address):
     context.close()
 
 
-def test_the_published_figures_on_the_page_are_those_of_the_formulas(open_page):
+def test_the_figures_on_the_page_follow_from_the_formulas(open_page):
     """Matrices, attention products and all MACs of the four variants at 224 x 224; Eq. 5 and 15 of Small's stages."""
     page = open_page(PAGE)
     rows = [row.locator("td").all_inner_texts() for row in page.locator(".published tbody tr").all()]

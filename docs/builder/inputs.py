@@ -1,0 +1,76 @@
+"""mkdocs' events for what pages are made from: checks, tutorials, and the data and script of the explorers.
+
+Generated files go to `build/docs`, outside the folder of the pages, so that `mkdocs serve` does not rebuild for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from builder import GENERATED
+from builder.code import insert_code
+from builder.excerpts import ExcerptError
+from builder.fingerprint import changed, fingerprint, remember
+from builder.ledger import check_ledger
+from builder.maps import write_site_maps
+from builder.traceability import check_equations
+from builder.tutorials import make_pages
+from hatnet.maps.explorer import SCRIPT
+
+log = logging.getLogger("mkdocs.builder")
+
+
+def on_pre_build(config: MkDocsConfig) -> None:
+    """Check tags and pages, which takes a second, and then bring everything that is generated up to date.
+
+    Raises:
+        ExcerptError: if a page shows code that does not exist.
+        TraceabilityError: if an equation lacks code or a test, or the ledger does not match the code.
+        ScriptError: if a tutorial fails.
+    """
+    root = Path(config.config_file_path).parent
+    check_equations(root)
+    check_ledger(root)
+    check_code_on_pages(root)
+    ran = make_pages(root, root / GENERATED / "tutorials")
+    log.info(f"Tutorials that ran: {', '.join(script.name for script in ran) or 'none, since nothing changed'}")
+    make_maps(root, root / GENERATED / "data/generated")
+
+
+def check_code_on_pages(root: Path) -> None:
+    """Check that all code shown on pages exists, before the tutorials run for minutes.
+
+    Raises:
+        ExcerptError: naming the page, the file and the definition.
+    """
+    for page in sorted((root / "docs").rglob("*.md")):
+        try:
+            insert_code(page.read_text(encoding="utf-8"), root)
+        except ExcerptError as error:
+            raise ExcerptError(f"{page.relative_to(root)}: {error}") from None
+
+
+def make_maps(root: Path, folder: Path) -> None:
+    """Write the attention maps that the site's explorers show, unless they are up to date."""
+    current = fingerprint(root, ["hatnet/**/*.py", "hatnet/assets/*", "docs/builder/maps.py"])
+    if changed(folder, "maps", current):
+        write_site_maps(folder)
+        remember(folder, "maps", current)
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the generated files and the explorer's script, which the package holds."""
+    generated = Path(config.config_file_path).parent / GENERATED
+    paths = {path.relative_to(generated).as_posix(): path for path in generated.rglob("*") if path.is_file()}
+    paths[f"js/{SCRIPT.name}"] = SCRIPT
+    for address, path in sorted(paths.items()):
+        if path.name.startswith("."):  # a fingerprint
+            continue
+        if stale := files.get_file_from_path(address):  # older versions generated files among the pages
+            files.remove(stale)
+        files.append(File.generated(config, address, abs_src_path=str(path)))
+    return files

@@ -1,0 +1,46 @@
+"""mkdocs' events for pages: directives become Markdown before it is converted, equation tags become labels after."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import event_priority
+
+from builder.code import insert_code, label_tags
+from builder.doctests import DoctestsExtension
+from builder.mathematics import MathematicsExtension
+from builder.tables import insert_tables
+
+MACROS = {"R": r"\mathbb{R}"}
+
+
+@event_priority(100)  # before mkdocstrings copies the list of extensions
+def on_config(config: MkDocsConfig) -> None:
+    """Register the Markdown extensions, and keep warnings under --quiet.
+
+    mkdocs.yml cannot name the extensions: mkdocs imports them before it loads any hook. --quiet would drop warnings
+    before --strict counts them, and a site with dead links would pass.
+    """
+    extensions: list[Any] = config.markdown_extensions  # typed as names, but instances are accepted
+    extensions += [DoctestsExtension(), MathematicsExtension(MACROS)]
+    log = logging.getLogger("mkdocs")
+    log.setLevel(min(log.level, logging.WARNING))
+
+
+def on_page_markdown(markdown: str, config: MkDocsConfig, **_: Any) -> str:
+    """Replace the directives of a page.
+
+    Raises:
+        ExcerptError: for a definition that does not exist.
+        TraceabilityError: if equations, code and tests do not match.
+    """
+    root = Path(config.config_file_path).parent
+    return insert_code(insert_tables(markdown, root), root)  # in this order: tables may contain code
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Turn the equation tags of a page's code into labels."""
+    return label_tags(html)

@@ -1,0 +1,81 @@
+"""One tutorial: run its script, and write the page with its real outputs, the notebook and the script itself.
+
+In a process of its own, so that every script starts fresh: `python -m builder.tutorial_page SCRIPT FOLDER`.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import textwrap
+from pathlib import Path
+
+from builder.notebook import to_notebook
+from builder.percent import ScriptError
+from builder.runner import Figure, Outcome, run_script
+
+
+def write_page(script: Path, folder: Path) -> None:
+    """Run a script and write NAME.md, NAME.ipynb, NAME.py and its figures to `folder`.
+
+    Args:
+        script: path from the checkout, which must be the working directory.
+        folder: an existing folder.
+
+    Raises:
+        ScriptError: if a cell fails, or the script does not start with a title.
+    """
+    outcomes = run_script(script, folder)
+    (folder / f"{script.stem}.md").write_text(to_page(script, outcomes), encoding="utf-8")
+    notebook = to_notebook([outcome.cell for outcome in outcomes])
+    (folder / f"{script.stem}.ipynb").write_text(notebook, encoding="utf-8")
+    shutil.copyfile(script, folder / script.name)
+
+
+def to_page(script: Path, outcomes: list[Outcome]) -> str:
+    """The Markdown of a tutorial's page.
+
+    Raises:
+        ScriptError: if the first cell does not start with a title.
+    """
+    parts = [_solution(outcome) if outcome.cell.kind == "solution" else _cell(outcome) for outcome in outcomes]
+    text = "\n\n".join(parts)
+    title = re.match(r"# .+", text)
+    if title is None:
+        raise ScriptError(f"{script}: the first cell must be Markdown that starts with a title, `# ...`")
+    name = script.stem
+    downloads = f"[Notebook]({name}.ipynb){{ .md-button download }} [Script]({name}.py){{ .md-button download }}"
+    return f"{title[0]}\n\n{downloads}\n{{ .downloads }}\n\n{text[title.end() :].lstrip()}\n"
+
+
+def _cell(outcome: Outcome) -> str:
+    if outcome.cell.kind == "markdown":
+        return outcome.cell.source
+    parts = [_fence(outcome.cell.source, "python")]
+    if outcome.printed.strip():
+        parts.append(_fence(outcome.printed.rstrip(), "text .output"))
+    parts += [_image(figure) for figure in outcome.figures]
+    return "\n\n".join(parts)
+
+
+def _solution(outcome: Outcome) -> str:
+    return '??? success "Solution"\n\n' + textwrap.indent(_cell(outcome), "    ")
+
+
+def _fence(text: str, language: str) -> str:
+    longest = max((len(ticks) for ticks in re.findall(r"`{3,}", text)), default=2)
+    ticks = "`" * (longest + 1)
+    return f"{ticks}{{ .{language} }}\n{text}\n{ticks}"
+
+
+def _image(figure: Figure) -> str:
+    alt = figure.alt.replace("[", "(").replace("]", ")").replace("\n", " ")
+    return f"![{alt}]({figure.file}){{ .figure }}"
+
+
+if __name__ == "__main__":
+    try:
+        write_page(Path(sys.argv[1]), Path(sys.argv[2]))
+    except ScriptError as error:
+        sys.exit(str(error))

@@ -1,0 +1,579 @@
+# %% [markdown]
+# # Hierarchical attention
+#
+# **The question.** In tutorial 1 every token looked at every other token. With $N$ tokens that makes $N^2$ weights for
+# each head, and a map of twice the side has sixteen times as many. Can each token see the whole picture without $N^2$?
+#
+# **The idea of the [paper](https://doi.org/10.1007/s11633-024-1393-8).** Look twice. First *near and fine*, the **local
+# step**: every token attends to the tokens of its own window. Then *far and coarse*, the **global step**: the map is
+# averaged into a few cells, and every token attends to all the cells. The paper calls this hierarchical multi-head
+# self-attention, H-MHSA. This tutorial walks through its Eq. 6-15 with `reference/hierarchical_attention.py`, opens the
+# fast module `hatnet.HMHSA`, and then breaks it on purpose, to see a test find the bug.
+#
+# You need tutorial 1: softmax, $Q$, $K$, $V$, heads. Tags such as D2 name places where the paper's text and its
+# authors' code differ, or where we do; the page "Paper against code" lists them.
+
+# %%
+"""Tutorial 2: windows, merged tokens, Eq. 6-15 of the paper, the fast module, and a bug found by a drawn case."""
+
+import itertools
+from unittest import mock
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from matplotlib.colors import LogNorm
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+import hatnet
+import hatnet.hierarchical_attention as module
+import reference
+from hatnet.data.photo import load_photo, normalise
+from hatnet.equivalence import TOLERANCES, randomise, relative_error
+
+np.set_printoptions(precision=2, suppress=True, linewidth=110)
+BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito's colours, safe for the colour-blind
+LIMIT = TOLERANCES[torch.float64]  # 1e-13: what two float64 programs may differ by, relative
+
+# %% [markdown]
+# ## Tokens
+#
+# The photo has 224 x 224 pixels. We cut it into 28 x 28 patches of 8 x 8 pixels and shrink each patch to 2 x 2 colours:
+# 12 numbers, so $C = 12$. Nothing is learnt there, and you can still see the cat in its tokens. (HAT-Net makes its
+# tokens with two convolutions instead.) The sizes are those of the network's second transformer stage at this image
+# size (stage 3 in the paper's Table 1, `stages.1` in the code): $H = W = 28$, windows of $G_1 = 7$, cells of $G_2 = 4$.
+#
+# **The weights are random.** So *what* the tokens attend to means nothing here. *What they can and can't reach* is
+# fixed by the equations, is the same for any weights, and is what we look at.
+
+# %%
+H, W, C, heads, G1, G2 = 28, 28, 12, 2, 7, 4
+
+
+def tokens(pixels):
+    """(3, 224, 224) -> (28, 28, 12): each patch of 8 x 8 pixels becomes 2 x 2 mean colours."""
+    quarters = pixels.reshape(3, 28, 2, 4, 28, 2, 4).mean(axis=(3, 6))  # (3, 28, 2, 28, 2)
+    return quarters.transpose(1, 3, 2, 4, 0).reshape(28, 28, 12)
+
+
+photo = load_photo()
+X = tokens(normalise(photo))
+
+hmhsa = hatnet.HMHSA(C, heads, G1, G2).double()  # for now only a bag of named matrices
+randomise(hmhsa, seed=0)
+params = hatnet.to_numpy(hmhsa)
+for name, value in params.items():
+    print(f"{name:20s} {value.shape}")
+
+# %%
+QUERY, FAR = (9, 17), (24, 3)  # two tokens, (row, column), in different windows
+
+
+def draw(axes, picture, title, step=None, marks=(), **options):
+    """A 28 x 28 map, drawn in token coordinates, with a line every `step` tokens and boxes around the marked ones."""
+    image = axes.imshow(picture, extent=(0, W, H, 0), interpolation="nearest", **options)
+    for at in range(step, W, step) if step else ():
+        axes.axvline(at, color="white", linewidth=1)
+        axes.axhline(at, color="white", linewidth=1)
+    for (row, column), colour in marks:
+        axes.add_patch(plt.Rectangle((column, row), 1, 1, fill=False, edgecolor="white", linewidth=4))
+        axes.add_patch(plt.Rectangle((column, row), 1, 1, fill=False, edgecolor=colour, linewidth=2))
+    axes.set(title=title, xlabel="column, in tokens", ylabel="row, in tokens")
+    axes.set(xticks=range(0, 29, 7), yticks=range(0, 29, 7))
+    return image
+
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained")
+figure.set_label(
+    "Left: the photo of a cat, cut by white lines into 4 x 4 windows, with two tokens marked in different windows. "
+    "Right: the same photo as 28 x 28 tokens of 2 x 2 colours, coarse but still a cat."
+)
+draw(left, photo.transpose(1, 2, 0), "16 windows of 7 x 7 tokens", G1, [(QUERY, BLUE), (FAR, ORANGE)])
+draw(right, photo.reshape(3, 56, 4, 56, 4).mean(axis=(2, 4)).transpose(1, 2, 0), "28 x 28 tokens, 12 numbers each")
+plt.show()
+
+# %% [markdown]
+# The blue token will ask; the orange one is far away, in another window.
+#
+# ??? question "Predict: how many keys does one query have in its window, and how many in the global step?"
+#     A window holds $7 \times 7 = 49$ tokens. The cells of $4 \times 4$ tokens make $28/4 \times 28/4 = 49$ merged
+#     tokens. So 98 keys instead of 784. That the two are equal is a coincidence of this stage.
+#
+# ## Eq. 6 and 8: cut into windows, and put back
+#
+# Eq. 6 turns the map of $H \times W$ tokens into windows of $G_1 \times G_1$, each a little map of its own; Eq. 8 is
+# its inverse. On paper that is a reshape. In the reference it is a slice: `windows` gives the part of the map that each
+# window is. Here is a map of 4 x 6 tokens whose tokens are numbers, with $G_1 = 2$.
+
+
+# %%
+def cut_and_put_back(numbers, g):
+    """Print a map, its windows of g x g, and check that putting them back gives the map."""
+    back = np.zeros_like(numbers)
+    print(numbers)
+    for row, column, window in reference.windows(*numbers.shape, g):
+        print(f"window ({row}, {column}):", numbers[window].tolist(), "-> tokens", numbers[window].ravel())  # Eq. 6
+        back[window] = numbers[window]  # Eq. 8
+    assert np.array_equal(back, numbers)
+
+
+toy = np.arange(1, 25).reshape(4, 6)
+cut_and_put_back(toy, g=2)
+
+# %% [markdown]
+# Tokens 2 and 3 are neighbours on the map, and in different windows. Tokens 2 and 7 are diagonal, and in the same one.
+#
+# **A size that does not divide (D6).** The paper writes $H/G_1$ as if it were whole, and its authors' code stops with
+# an error where it is not. We lay windows from the top left, and let the last ones be smaller. On a 3 x 5 map:
+
+# %%
+odd = np.arange(1, 16).reshape(3, 5)
+cut_and_put_back(odd, g=2)
+
+# %% [markdown]
+# The corner window holds one token. It will attend to itself alone, with weight 1.
+#
+# ## Eq. 7: attention inside each window
+#
+# $$Q_1, K_1, V_1 = X_1 W_1^q,\; X_1 W_1^k,\; X_1 W_1^v$$
+#
+# $$A_1 = \operatorname{Softmax}(Q_1 K_1^T / \sqrt{d})\, V_1$$
+#
+# It is tutorial 1's attention, once for each window, with the same matrices for all. $X_1$ are the tokens of one
+# window; the index 1 marks the local step. By hand first, with one channel: let $W_1^q = W_1^k = 0$ and
+# $W_1^v = 1$. Then all scores are 0, all weights are equal, and each token becomes the mean of its window.
+#
+# ??? question "Predict: what do tokens 1, 2, 7, 8 of the 4 x 6 map become? And token 15, the corner of the 3 x 5 map?"
+#     $(1 + 2 + 7 + 8) / 4 = 4.5$, all four. Token 15 is alone in its window and stays 15. If the window had been filled
+#     up with zeros that take part, it would be $15/4$: keep this in mind for the fast version.
+
+# %%
+averaging = {"local_qkv.weight": np.array([[0.0], [0.0], [1.0]]), "local_qkv.bias": np.zeros(3)}  # rows: q, k, v
+print(reference.local_attention(toy[:, :, None] * 1.0, averaging, heads=1, G1=2)[:, :, 0])
+print(reference.local_attention(odd[:, :, None] * 1.0, averaging, heads=1, G1=2)[:, :, 0])
+
+# %% [markdown]
+# Now the photo. And the limit of this step: we repaint one pixel inside the orange token, and see which tokens move.
+
+# %%
+repainted = np.array(photo)  # the same order in memory, so that sums round alike
+repainted[:, 8 * FAR[0] + 3, 8 * FAR[1] + 3] = 1  # one white pixel
+X_far = tokens(normalise(repainted))
+
+near = reference.local_attention(X, params, heads, G1)
+moved = np.linalg.norm(reference.local_attention(X_far, params, heads, G1) - near, axis=-1)  # (H, W)
+print(f"the orange token moved by {moved[FAR]:.3f}, the blue one by {moved[QUERY]}")
+print(f"tokens that moved: {np.count_nonzero(moved)} of {moved.size}, one window")
+assert moved[QUERY] == 0
+assert np.count_nonzero(moved) == G1 * G1
+
+# %% [markdown]
+# Not nearly 0: exactly 0. The blue token's sum has no term with that pixel in it. Stacking more such steps would not
+# help, because the walls stay where they are. (For that reason Swin, another transformer with windows, moves them from
+# layer to layer.)
+#
+# ## Eq. 9: add the map, and normalise (D2)
+#
+# The paper adds the input, $A_1 \leftarrow A_1 + X$. It never mentions a norm; the authors' code has three. One comes
+# before the local step. One comes right after this sum (D2), and the $X$ in the sum is the input *before* the first
+# norm. The third is on the merged tokens (D3). Each is a group norm with one group (D1): *one* mean and *one* variance
+# for the whole map.
+#
+# ??? question "Predict: with the norms in place, does the orange pixel still leave the blue token at exactly 0?"
+#     No. The pixel changes the mean and the variance, and these are taken from every token. So the norms do couple all
+#     tokens: two numbers for the whole map, which say neither where nor what.
+
+
+# %%
+def local_step(x):
+    """Eq. 6-9 as the reference has them, with both norms."""
+    normed = reference.group_norm(x, **reference.within(params, "norm"))  # D1
+    A1 = reference.local_attention(normed, params, heads, G1)  # Eq. 6-8
+    return reference.group_norm(A1 + x, **reference.within(params, "local_norm"))  # Eq. 9, D2
+
+
+A1 = local_step(X)
+moved = np.linalg.norm(local_step(X_far) - A1, axis=-1)
+print(f"with norms: the orange token moved by {moved[FAR]:.3f}, the blue one by {moved[QUERY]:.6f}")
+
+# %% [markdown]
+# ## Eq. 10: merge
+#
+# $\hat A_1 = \operatorname{AvePool}_{G_2}(A_1)$: the mean of each cell of $G_2 \times G_2$ tokens is one merged token.
+# In the network it is $A_1$ that is averaged. To see it we average the photo's own colours with the same function. At
+# $G_2 = 5$ the last cells get what is left, $28 - 5 \cdot 5 = 3$ tokens, and average those (D6; the authors' code
+# leaves them out).
+
+# %%
+colours = photo.reshape(3, 28, 8, 28, 8).mean(axis=(2, 4)).transpose(1, 2, 0)  # one mean colour a token
+
+figure, axes = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
+figure.set_label(
+    "Three pictures of the cat. First the photo with a grid of 7 x 7 cells. Then the 7 x 7 mean colours of those "
+    "cells. Then the mean colours for cells of 5 x 5 tokens: 6 x 6 cells, those in the last row and column narrower."
+)
+draw(axes[0], photo.transpose(1, 2, 0), "784 tokens, cells of 4 x 4", 4, [(QUERY, BLUE), (FAR, ORANGE)])
+for ax, cell in zip(axes[1:], (4, 5), strict=True):
+    merged_colours = reference.average_pool(colours, cell)
+    cells = merged_colours.repeat(cell, axis=0).repeat(cell, axis=1)[:H, :W]  # back to the size of the map
+    rows, columns = merged_colours.shape[:2]
+    draw(ax, cells, f"$G_2$ = {cell}: {rows} x {columns} = {rows * columns} merged tokens", cell)
+plt.show()
+
+print(reference.average_pool(odd[:, :, None] * 1.0, G2=2)[:, :, 0])  # the 3 x 5 map: one number a cell
+merged = reference.merge(A1, params, G2)  # (7, 7, 12), normalised; Eq. 10, D3
+corner = reference.average_pool(A1, 5)[-1, -1]
+assert np.allclose(corner, A1[25:, 25:].mean(axis=(0, 1)))  # 3 x 3 tokens, not 5 x 5
+
+# %% [markdown]
+# ## Eq. 11-13: every token asks all merged tokens
+#
+# $$Q_2 = A_1 W_2^q \qquad K_2, V_2 = \hat A_1 W_2^k,\; \hat A_1 W_2^v$$
+#
+# $$A_2 = \operatorname{Softmax}(Q_2 K_2^T / \sqrt{d})\, V_2$$
+#
+# The index 2 marks the global step. The queries stay fine, one for each token. Only keys and values are coarse, so the
+# result is a full map again.
+
+# %%
+trace = {}
+A2 = reference.global_attention(A1, merged, params, heads, trace)
+print("A2", A2.shape, " weights (heads, queries, keys)", trace["global_weights"].shape)
+assert trace["global_weights"].shape == (2, 784, 49)
+
+# %% [markdown]
+# ## Eq. 14: near and far together
+#
+# $$\text{H-MHSA}(X) = (A_1 + A_2)\, W^p + X$$
+#
+# No weighing: they are added and go through one matrix. The last $+ X$ belongs to the block around it. Our steps, one
+# after the other, are `reference.h_mhsa`:
+
+# %%
+output = reference.aggregate(A1, A2, params)
+whole = reference.h_mhsa(X, params, heads, G1, G2)
+print(f"output {output.shape}, and h_mhsa gives the same, up to {relative_error(whole, output):.0e}")
+assert relative_error(whole, output) < LIMIT
+
+# %% [markdown]
+# ## Who can the blue token see?
+#
+# First the one repainted pixel again. Then we change each of the 784 tokens in turn, and measure how far the blue
+# token's result moves. The norms are left out here, so that what we see is attention alone. Grey is exactly 0, and the
+# colours are a logarithmic scale.
+
+
+# %%
+def attention_alone(x):
+    """The local step, and the whole of H-MHSA, without any norm."""
+    A1 = reference.local_attention(x, params, heads, G1) + x  # Eq. 6-9
+    A2 = reference.global_attention(A1, reference.average_pool(A1, G2), params, heads)  # Eq. 10-13
+    return A1, reference.aggregate(A1, A2, params) + x  # Eq. 14
+
+
+base = attention_alone(X)
+steps = ("local step alone", "local and global step")
+for step, after, before in zip(steps, attention_alone(X_far), base, strict=True):
+    print(f"{step}: the pixel moves the blue token by {np.linalg.norm((after - before)[QUERY]):.1e}")
+
+influence = np.zeros((2, H, W))
+for row, column in itertools.product(range(H), range(W)):
+    changed = X.copy()
+    changed[row, column] += 1
+    for step, (after, before) in enumerate(zip(attention_alone(changed), base, strict=True)):
+        influence[step, row, column] = np.linalg.norm((after - before)[QUERY])
+
+figure, axes = plt.subplots(1, 2, figsize=(9.6, 4.4), layout="constrained")
+figure.set_label(
+    "Two maps of how much each token influences the blue one. After the local step only the 7 x 7 tokens of its own "
+    "window do; all else is grey, exactly zero. After the whole of H-MHSA every token of the picture does, those of "
+    "the window still most; an eye and the nose of the cat can be made out."
+)
+for ax, seen, title in zip(axes, influence, steps, strict=True):
+    limits = LogNorm(influence[1].min(), influence[1].max())
+    bitmap = draw(ax, np.ma.masked_equal(seen, 0), title, marks=[(QUERY, BLUE)], norm=limits, cmap="viridis")
+    ax.set_facecolor("lightgrey")
+figure.colorbar(bitmap, ax=axes, label="how far the blue token moves")
+plt.show()
+
+print("tokens that reach the blue one:", np.count_nonzero(influence, axis=(1, 2)))
+assert np.array_equal(np.count_nonzero(influence, axis=(1, 2)), [49, 784])
+
+# %% [markdown]
+# So the answer to the question is yes, in one layer. A far token is weak: it is a sixteenth of its cell. And the blue
+# token can't tell *which* token of a cell has changed, only what the cell became. Then why is the right map not made of
+# even 4 x 4 squares? Because a far token is also a key in its own window (Eq. 7). How much it changes its neighbours
+# there depends on what it holds, and all cells that touch the window pass it on.
+#
+# ## Eq. 15: what it costs
+#
+# Count multiplications (a multiplication and its addition are one). Plain attention makes three projections and two
+# products with $HW \times HW$ weights. H-MHSA makes four projections of all tokens, two of the merged ones, and two
+# products for each step:
+#
+# $$\Omega(\text{MHSA}) = 3 HW C^2 + 2 (HW)^2 C \qquad\text{(5)}$$
+#
+# $$\begin{aligned}
+# \Omega(\text{H-MHSA}) =\; &HWC\,(4C + 2 G_1^2) \\
+# &+ 2\,\frac{HW}{G_2^2}\, C\,(C + HW) \qquad\text{(15)}
+# \end{aligned}$$
+#
+# Neither counts the output projection $W^p$. We check both formulas against the multiplications that PyTorch counts as
+# it runs the two layers, less $W^p$, at the sizes of HAT-Net-Tiny and, in the last row, of Small.
+
+
+# %%
+def eq5(H, W, C):
+    """Multiplications of plain attention."""
+    return 3 * H * W * C**2 + 2 * (H * W) ** 2 * C
+
+
+def eq15(H, W, C, G1, G2):
+    """Multiplications of H-MHSA, where G1 and G2 divide the map."""
+    merged = H * W // G2**2
+    return H * W * C * (4 * C + 2 * G1**2) + 2 * merged * C * (C + H * W)
+
+
+def counted(layer, H, W, C):
+    """What PyTorch multiplies, without W^p; the MATH backend because fused kernels are not counted on every device."""
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+        layer(torch.zeros(1, H, W, C))
+    return counter.get_total_flops() // 2 - H * W * C**2
+
+
+print(" map        C  G1  G2 | plain, Eq. 5  H-MHSA, Eq. 15  plain/H-MHSA | weights a head: plain  H-MHSA")
+for side, channels, d, g1, g2 in [(56, 48, 48, 8, 8), (28, 96, 48, 7, 4), (14, 240, 48, 7, 2), (14, 320, 64, 7, 2)]:
+    size = (side, side, channels)
+    assert counted(hatnet.MHSA(channels, channels // d), *size) == eq5(*size)
+    assert counted(hatnet.HMHSA(channels, channels // d, g1, g2), *size) == eq15(*size, g1, g2)
+    N, ratio = side * side, eq5(*size) / eq15(*size, g1, g2)
+    print(f"{side:3d} x {side:<3d} {channels:4d}  {g1:2d}  {g2:2d} | {eq5(*size):12,d}  {eq15(*size, g1, g2):14,d}"
+          f"  {ratio:12.2f} | {N * N:21,d} {N * (g1**2 + N // g2**2):7,d}")  # fmt: skip
+
+# %% [markdown]
+# On the large map H-MHSA is far cheaper. On 14 x 14 it costs **more**: the ratio is below 1. There are only 196 tokens,
+# so $(HW)^2$ is small, and what counts is the projections: four and a half against three. It still has only half the
+# attention weights. The paper compares how the costs grow, which is about large maps. On 7 x 7, in the last stage, the
+# network uses plain attention.
+#
+# ## The fast version: `hatnet.HMHSA`
+#
+# The module takes a batch $(B, H, W, C)$. Its parameters are the ones we used all along: `hatnet.to_numpy` gives them
+# by name. So both can be run on the same three images, and every named intermediate compared: batched against image by
+# image.
+
+# %%
+batch = np.stack([X, X[:, ::-1], X[::-1]])  # the photo, its mirror image, and upside down
+fast = {}
+with torch.inference_mode():
+    fast["output"] = hmhsa(torch.from_numpy(batch), fast)
+slow = [{} for _ in batch]
+for image, one in zip(batch, slow, strict=True):
+    one["output"] = reference.h_mhsa(image, params, heads, G1, G2, one)
+for name, value in fast.items():
+    error = relative_error(value, np.stack([one[name] for one in slow]))
+    print(f"{name:15s} {tuple(value.shape)!s:24s} largest difference, relative: {error:.1e}")
+    assert error < LIMIT
+
+# %% [markdown]
+# The same numbers, up to the rounding of float64. But by another way: no loop over windows. A window is not a stretch
+# of memory, so a reshape alone cuts wrongly. `to_windows` splits both axes into windows and what is inside,
+# $(\text{rows}, g, \text{columns}, h)$ for windows of $g \times h$ tokens, and swaps the middle two before it joins
+# them again:
+
+# %%
+as_batch = torch.from_numpy(toy)[None, :, :, None]  # (1, 4, 6, 1)
+print("a reshape alone:\n", as_batch.reshape(6, 4).numpy())
+print("reshape, transpose, reshape:\n", module.to_windows(as_batch, (2, 2))[:, :, 0].numpy())
+slices = [toy[window].ravel() for _, _, window in reference.windows(4, 6, 2)]
+assert np.array_equal(module.to_windows(as_batch, (2, 2))[:, :, 0], slices)
+
+# %% [markdown]
+# All windows must have the same size now, so those at the border are filled up with zeros. A zero token still has a key
+# (the bias) and would take its share of the softmax. A mask says which keys exist; the others get the score $-\infty$,
+# so weight 0. And `from_windows` drops the filling. On the 3 x 5 map, a dot marks what is not there:
+
+# %%
+as_batch = torch.from_numpy(odd)[None, :, :, None]  # (1, 3, 5, 1)
+mask = module.window_mask(as_batch, (2, 2))  # (windows, 1, 1, keys)
+for window, present in zip(module.to_windows(as_batch, (2, 2))[:, :, 0], mask[:, 0, 0], strict=True):
+    print(" ".join(f"{n:2d}" if there else " ." for n, there in zip(window.tolist(), present.tolist(), strict=True)))
+assert torch.equal(module.from_windows(module.to_windows(as_batch, (2, 2)), (2, 2), (3, 5)), as_batch)
+
+# %% [markdown]
+# ## A test that draws its own cases
+#
+# One photo agrees. Does every map? A *property* is a sentence that holds for all cases: here "the fast path is the slow
+# path, whatever the sizes". [Hypothesis](https://hypothesis.readthedocs.io) draws the cases. We draw sizes and a seed,
+# not the numbers of the map: it is sizes that hide bugs. `randomise` fills the parameters, norms and biases included,
+# so that no part of the sum is too small for its bugs to show.
+
+# %%
+cases = []  # what has been tried, in order, and how far the two were apart
+
+
+@settings(max_examples=100, derandomize=True, deadline=None, database=None, print_blob=False,
+          phases=[Phase.generate, Phase.shrink])  # fmt: skip
+@given(H=st.integers(1, 9), W=st.integers(1, 9), heads=st.integers(1, 3), G1=st.integers(1, 5), G2=st.integers(1, 5),
+       seed=st.integers(0, 1000))  # fmt: skip
+def fast_is_slow(H, W, heads, G1, G2, seed):
+    """Eq. 6-14: the batched module equals the reference, image by image."""
+    layer = hatnet.HMHSA(4 * heads, heads, G1, G2).double()
+    randomise(layer, seed)
+    x = np.random.default_rng(seed).normal(size=(2, H, W, 4 * heads))
+    with torch.inference_mode():
+        got = layer(torch.from_numpy(x))
+    want = np.stack([reference.h_mhsa(image, hatnet.to_numpy(layer), heads, G1, G2) for image in x])
+    error = relative_error(got, want)
+    cases.append({"H": H, "W": W, "heads": heads, "G1": G1, "G2": G2, "seed": seed, "error": f"{error:.0e}"})
+    assert error < LIMIT, f"off by {error:.2g}"
+
+
+fast_is_slow()
+print(f"passed: {len(cases)} cases, such as", *cases[30::30], sep="\n")
+
+# %% [markdown]
+# ## Plant a bug
+#
+# A test that has never failed proves little. So we break the module: a `from_windows` that takes rows of windows for
+# columns. It is one line, it runs, and all shapes are right.
+#
+# ??? question "Predict: on which maps does it go wrong? What is the smallest one?"
+#     Only where there are not as many rows of windows as columns, and where a window is more than one token high
+#     (if not, the reshape moves nothing). Three tokens above one another are enough, with $G_1 = 2$: two rows of
+#     windows, one column.
+
+
+# %%
+def swapped_from_windows(x, window, size):
+    """As `hatnet`'s, but rows and columns of windows have changed places in the reshape."""
+    rows, columns = -(-size[0] // window[0]), -(-size[1] // window[1])
+    x = x.reshape(-1, columns, rows, *window, x.shape[-1]).transpose(2, 3)  # the bug: should be rows, columns
+    return x.reshape(-1, rows * window[0], columns * window[1], x.shape[-1])[:, : size[0], : size[1]]
+
+
+def find(**bugs):
+    """Run the property with functions of the module replaced; print how it failed, and return the shrunk case."""
+    cases.clear()
+    try:
+        with mock.patch.multiple(module, **bugs):
+            fast_is_slow()
+    except AssertionError as error:
+        print(str(error).splitlines()[0], *error.__notes__, sep="\n")
+        first = next(n for n, case in enumerate(cases) if float(case["error"]) > LIMIT)
+        print(f"case {first + 1} was the first to fail: {cases[first]}; shrunk in {len(cases) - first - 1} more")
+        return cases[-1]
+    raise AssertionError("the bug went unseen")
+
+
+shrunk = find(from_windows=swapped_from_windows)
+assert -(-shrunk["H"] // shrunk["G1"]) != -(-shrunk["W"] // shrunk["G1"])  # rows of windows, columns
+assert shrunk["H"] * shrunk["W"] <= 6
+
+# %% [markdown]
+# The first case that failed told little: any of its numbers might be the reason. Hypothesis then *shrank* it: it tried
+# smaller and smaller values, as long as the property still failed. What is left has no accident in it: one head, no
+# pooling, seed 0, a handful of tokens, and a map that is not square. (It lowers the numbers one by one, so it may stop
+# at 2 x 3, although 3 x 1 has fewer tokens.)
+#
+# **Would an example have found it?** Not a square one, and not 4 x 5 with $G_1 = 3$ either: with as many rows of
+# windows as columns the bug changes nothing. **Would training have found it?** No. Training images are cropped to
+# squares, so every stage has a square map. The loss, the gradients and the accuracy are the same to the last bit. Then
+# the first photo that is not square comes out wrong, without any error. We check that on HAT-Net-Tiny, with fresh
+# weights, by its **logits**, the scores that it gives to 1000 classes:
+
+# %%
+torch.manual_seed(0)
+model = hatnet.create_model("tiny").eval()
+square = torch.from_numpy(normalise(photo)).float()[None]
+portrait = square[:, :, :, 32:192]  # 224 x 160 pixels
+logits = {}
+for kind, function in (("right", module.from_windows), ("bug", swapped_from_windows)):
+    with torch.inference_mode(), mock.patch.object(module, "from_windows", function):
+        logits[kind] = model(square), model(portrait)
+for name, right, wrong in zip(("square", "portrait"), logits["right"], logits["bug"], strict=True):
+    print(f"{name:8s} logits differ, relative: {relative_error(wrong, right):.2g}")
+assert torch.equal(logits["right"][0], logits["bug"][0])  # to the last bit
+assert relative_error(logits["bug"][1], logits["right"][1]) > 0.01
+
+# %% [markdown]
+# ## Change one thing
+#
+# Both steps have plain attention as their extreme. With **one window as large as the map**, $G_1 = 28$, the local step
+# is attention over all tokens. With **cells of one token**, $G_2 = 1$, nothing is merged, and the global step is that.
+# Neither $G_1$ nor $G_2$ has parameters, so we can just try, with the same matrices, against tutorial 1's functions:
+
+# %%
+normed = reference.group_norm(X, **reference.within(params, "norm"))
+Q1, K1, V1 = np.split(reference.linear(normed.reshape(-1, C), **reference.within(params, "local_qkv")), 3, axis=-1)
+plain, _ = reference.multi_head_attention(Q1, K1, V1, heads)
+one_window = reference.local_attention(normed, params, heads, G1=28)
+print(f"G1 = 28 differs from plain attention by {relative_error(one_window.reshape(-1, C), plain):.1e}")
+assert relative_error(one_window.reshape(-1, C), plain) < LIMIT
+
+reference.h_mhsa(X, params, heads, G1, 1, trace)
+print("G2 = 1 has weights (heads, queries, keys)", trace["global_weights"].shape)
+assert trace["global_weights"].shape == (heads, 784, 784)
+assert np.array_equal(reference.average_pool(trace["local"], 1), trace["local"])
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. Count.** A map of 30 x 45 tokens, $G_1 = 8$, $G_2 = 4$. How many windows, and how large is the bottom right one?
+# How many keys in the global step?
+
+# %% solution
+window_sizes = [np.zeros((30, 45))[window].shape for _, _, window in reference.windows(30, 45, 8)]
+assert len(window_sizes) == 4 * 6
+assert window_sizes[-1] == (30 - 3 * 8, 45 - 5 * 8)  # 6 x 5 tokens
+assert reference.average_pool(np.zeros((30, 45, 1)), 4).size == 8 * 12  # 96 keys, rounded up both ways
+
+# %% [markdown]
+# **2. When does it pay?** For $C = 320$, $G_1 = 7$, $G_2 = 2$ and square maps whose side is a multiple of 14: from
+# which side on is H-MHSA cheaper than plain attention?
+
+# %% solution
+cheaper = [side for side in range(14, 113, 14) if eq15(side, side, 320, 7, 2) < eq5(side, side, 320)]
+assert cheaper == [28, 42, 56, 70, 84, 98, 112]
+
+# %% [markdown]
+# **3. A property without a second implementation.** If you exchange the left and the right half of the photo, what
+# happens to the result of the local step? Say it as an equation between `local_attention` calls and check it. Does it
+# hold for $G_1 = 8$?
+
+# %% solution
+exchanged = np.roll(X, 14, axis=1)  # 14 is two windows, so windows move as a whole
+assert np.allclose(reference.local_attention(exchanged, params, heads, 7), np.roll(near, 14, axis=1))
+near_8 = reference.local_attention(X, params, heads, 8)
+assert not np.allclose(reference.local_attention(exchanged, params, heads, 8), np.roll(near_8, 14, axis=1))
+# No: 14 is not a multiple of 8, so other tokens share a window after the exchange.
+
+# %% [markdown]
+# **4. Another bug.** Somebody forgets the mask: `window_mask` always returns `None`. First write down the smallest $H$,
+# $W$ and $G_1$ for which that matters (a map smaller than a window has a window of its own size). Then let `find` look
+# for it.
+
+# %% solution
+shrunk = find(window_mask=lambda x, window: None)
+assert sorted((shrunk["H"], shrunk["W"])) == [1, 3]  # two windows, the second with one token and one filling
+assert shrunk["G1"] == 2
+
+# %% [markdown]
+# ## The claims, checked once more
+
+# %%
+assert G1**2 + merged.shape[0] * merged.shape[1] == 98  # keys of a query, for 784 tokens
+assert np.allclose(trace["global_weights"].sum(axis=-1), 1)  # each row of weights is a mean over the whole map
+assert eq5(56, 56, 48) > 15 * eq15(56, 56, 48, 8, 8)  # 15 times cheaper on the large map
+assert eq5(14, 14, 320) < eq15(14, 14, 320, 7, 2)  # dearer on the small one
+
+# %% [markdown]
+# ## What to remember
+#
+# - Local attention has walls; merged tokens look over them. Together, $G_1^2 + HW/G_2^2$ keys reach the whole map.
+# - The price is the detail of what is far, and one more projection: on small maps H-MHSA costs more than it saves.
+# - Loops over slices are easy to believe. The fast path is believed because it equals them, on shapes that break
+#   symmetry.

@@ -1,0 +1,50 @@
+"""The wheel contains the two packages and the files they need, and nothing of the site or its measurements."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ASSETS = {
+    "hatnet/assets/README.md",
+    "hatnet/assets/chelsea.png",
+    "hatnet/assets/fashion-mnist-subset.npz",
+    "hatnet/assets/micro-fashion-mnist.safetensors",
+    "hatnet/py.typed",
+    "reference/py.typed",
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The files of a wheel built from this checkout, without its metadata."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "distribution found for hatchling" in done.stderr:
+        pytest.skip("building a wheel downloads hatchling, and there is no network")
+    assert done.returncode == 0, done.stderr
+    (wheel,) = folder.glob("hatnet-*.whl")
+    return {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+
+
+@pytest.mark.long
+def test_a_wheel_contains_the_packages_and_their_assets(files):
+    assert {name.split("/")[0] for name in files} == {"hatnet", "reference"}
+    assert files >= ASSETS
+    source = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("hatnet", "reference")
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    assert {name for name in files if name.endswith(".py")} == source
+
+
+@pytest.mark.long
+def test_a_wheel_contains_no_file_that_nothing_uses(files):
+    """Beside Python: the assets, and the scripts and styles of the pages that commands write. No measurements."""
+    others = {name for name in files - ASSETS if not name.endswith(".py")}
+    assert {Path(name).suffix for name in others} <= {".js", ".css"}

@@ -1,0 +1,155 @@
+"""`mkdocs build --strict` makes the complete site, or stops and names what is wrong. So does --quiet."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("mkdocstrings", reason="the extra `docs` is not installed: pip install -e '.[docs]'")
+pytest.importorskip("math_core", reason="the extra `docs` is not installed: pip install -e '.[docs]'")
+
+from builder import GENERATED
+from builder.build import BuildError, build
+from builder.code import insert_code
+from builder.excerpts import ExcerptError, cut
+from builder.inputs import check_code_on_pages
+from builder.mathematics import FormulaError, to_mathml
+from tests.site.conftest import ROOT, alter
+
+
+@pytest.fixture
+def small_site(tmp_path):
+    """A checkout of one page, with the settings of the real site, but without its tutorials and checks."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "reference").mkdir()
+    shutil.copy(ROOT / "reference/attention.py", tmp_path / "reference")
+    (tmp_path / "hook.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(ROOT / 'docs')!r})\n"
+        "from builder.pages import on_config, on_page_content, on_page_markdown\n"
+    )
+    (tmp_path / "mkdocs.yml").write_text(
+        f"INHERIT: {ROOT / 'mkdocs.yml'}\nhooks: [hook.py]\nnav: [index.md]\nextra_css: []\nwatch: []\n"
+    )
+    (tmp_path / "docs/index.md").write_text(
+        "# A page\n\n$A_1 + X$, [here](index.md#below)\n\n"
+        "@code reference/attention.py softmax\n\n## Below $G_1$ {#below}\n"
+    )
+    return tmp_path
+
+
+def test_a_correct_page_builds(small_site):
+    build(small_site, small_site / "site")
+    html = (small_site / "site/index.html").read_text()
+    assert "<msub><mi>A</mi><mn>1</mn></msub>" in html
+    assert re.search(r"reference/attention.py:\d+", html)
+    assert "Each row" not in html, "the docstring is left out"
+    assert "\\(" not in html, "formulas of headings are converted in the table of contents, too"
+
+
+@pytest.mark.parametrize("quiet", [False, True], ids=["", "quiet"])
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("A_1", r"\frac{A_1", r"index.md.*invalid formula \\frac{A_1 \+ X"),
+        ("index.md#below", "nowhere.md", "nowhere.md"),
+        ("#below)", "#above)", "above"),
+        ("softmax", "hardmax", "index.md.*does not define 'hardmax'"),
+    ],
+    ids=["formula", "link", "anchor", "code"],
+)
+def test_a_broken_page_stops_the_build(small_site, capfd, old, new, message, quiet):
+    """The message names the page and the fault. --quiet, which drops warnings, still shows it."""
+    alter(small_site / "docs/index.md", old, new)
+    with pytest.raises(BuildError):
+        build(small_site, small_site / "site", quiet=quiet)
+    printed = capfd.readouterr().err
+    assert re.search(message, printed, re.DOTALL)
+    assert "Traceback" not in printed
+
+
+def test_a_formula_is_checked_before_it_is_shown():
+    assert "<mfrac>" in to_mathml(r"\frac{1}{2}")
+    with pytest.raises(FormulaError, match="unknown"):
+        to_mathml(r"\unknown")
+
+
+def test_excerpts_keep_comments_and_lose_docstrings_and_indentation():
+    method = cut(ROOT / "hatnet/hierarchical_attention.py", "HMHSA.aggregate")
+    first, *_, last = method.source.splitlines()
+    assert first.startswith("def aggregate(self, ")
+    assert re.search(r"^    return .*  # Eq. 14$", last)
+    assert '"""' not in method.source
+    lines = (ROOT / "hatnet/hierarchical_attention.py").read_text().splitlines()
+    assert lines[method.line - 1].strip() == first
+
+
+def test_an_excerpt_of_an_unknown_name_is_refused():
+    with pytest.raises(ExcerptError, match="it defines softmax"):
+        cut(ROOT / "reference/attention.py", "sofmax")
+
+
+def test_code_that_does_not_exist_is_found_before_the_tutorials_run(tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/page.md").write_text("# A page\n\n@code nowhere.py softmax\n")
+    with pytest.raises(ExcerptError, match=r"docs/page.md: no file .*nowhere.py"):
+        check_code_on_pages(tmp_path)
+
+
+def test_a_directive_inside_a_fence_stays_as_it_is():
+    page = "```\n@code nowhere.py nothing\n```"
+    assert insert_code(page, ROOT) == page
+
+
+def mkdocs(checkout, *options):
+    """Run a bare mkdocs, as a reader would, with nothing on the import path."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [shutil.which("mkdocs", path=os.path.dirname(sys.executable)) or "mkdocs", "build", "--strict", *options]  # noqa: PTH120
+    return subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def checkout(tmp_path, site):
+    """A copy of the checkout whose generated pages are up to date, as `site` has just made them."""
+    left_out = shutil.ignore_patterns(".git", ".venv", "build", "site", "runs", "data", ".*_cache", "__pycache__")
+    copy = tmp_path / "checkout"
+    shutil.copytree(ROOT, copy, ignore=lambda folder, names: left_out(folder, names) if folder == str(ROOT) else set())
+    shutil.copytree(ROOT / GENERATED, copy / GENERATED)
+    return copy
+
+
+@pytest.mark.parametrize("options", [(), ("--quiet",)], ids=["", "quiet"])
+def test_a_bare_mkdocs_builds_the_complete_site(checkout, site, options):
+    """The same files as `hatnet docs`: tutorials, data and script of the explorers; not the builder."""
+    done = mkdocs(checkout, *options)
+    assert done.returncode == 0, done.stderr
+    built, expected = (
+        {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        for folder in (checkout / "site", site)
+    )
+    assert built == expected
+    assert {"tutorials/01_attention/index.html", "js/attention-explorer.js", "complexity/index.html"} <= built
+    assert any(path.startswith("data/generated/attention-trained") for path in built)
+    assert not any(path.startswith("builder") for path in built)
+
+
+@pytest.mark.parametrize("options", [(), ("--quiet",)], ids=["", "quiet"])
+def test_a_tutorial_that_fails_stops_a_bare_mkdocs(checkout, options):
+    """The page of an earlier run is not used instead."""
+    script = checkout / "tutorials/01_attention.py"
+    script.write_text(script.read_text() + "\n# %%\nassert False, 'on purpose'\n")
+    done = mkdocs(checkout, *options)
+    assert done.returncode == 1
+    assert "on purpose" in done.stderr
+    assert "01_attention.py" in done.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--quiet",)], ids=["", "quiet"])
+def test_without_the_packages_a_bare_mkdocs_names_the_command(checkout, options):
+    alter(checkout / "docs/builder/hook.py", '"math_core"', '"a_package_that_is_not_there"')
+    done = mkdocs(checkout, *options)
+    assert done.returncode == 1
+    assert "a_package_that_is_not_there" in done.stderr
+    assert "python -m pip install -c constraints.txt -e '.[docs]'" in done.stderr

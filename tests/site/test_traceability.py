@@ -1,0 +1,73 @@
+"""Equations, code, tests and the ledger must agree: a missing or mistyped tag stops the build of the site."""
+
+import shutil
+
+import pytest
+
+pytest.importorskip("mkdocs", reason="the extra `docs` is not installed: pip install -e '.[docs]'")
+
+from builder.ledger import LEDGER, check_ledger
+from builder.traceability import TraceabilityError, check_equations
+from tests.site.conftest import ROOT, alter
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A copy of all files that carry tags, to be broken."""
+    for package in ("reference", "hatnet", "tests"):
+        for path in (ROOT / package).rglob("*.py"):
+            place = tmp_path / path.relative_to(ROOT)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, place)
+    (tmp_path / "docs").mkdir()
+    shutil.copy(ROOT / LEDGER, tmp_path / LEDGER)
+    return tmp_path
+
+
+def test_every_equation_has_its_lines_and_its_test():
+    rows = check_equations(ROOT)
+    assert [row.equation for row in rows] == list(range(1, 16))
+    for row in rows:
+        for line in (*row.reference, *row.hatnet):
+            assert line.code in (ROOT / line.path).read_text().splitlines()[line.number - 1]
+
+
+def test_code_and_ledger_carry_the_same_tags():
+    assert len(check_ledger(ROOT)) >= 8
+
+
+@pytest.mark.parametrize("package", ["reference", "hatnet"])
+def test_an_equation_without_its_tag_is_refused(copy, package):
+    for path in (copy / package).rglob("*.py"):
+        path.write_text(path.read_text().replace("Eq. 9", "the residual"))
+    with pytest.raises(TraceabilityError, match=f"Eq. 9 has no tag in {package}/"):
+        check_equations(copy)
+
+
+def test_a_mistyped_equation_is_found(copy):
+    alter(copy / "reference/hierarchical_attention.py", "Eq. 10", "Eq. 16")
+    with pytest.raises(TraceabilityError, match=r"reference/hierarchical_attention.py:\d+ is tagged Eq. 16"):
+        check_equations(copy)
+
+
+def test_an_equation_without_a_test_is_refused(copy):
+    shutil.rmtree(copy / "tests")
+    with pytest.raises(TraceabilityError, match=r"Eq\. 14 has no tag in tests/"):
+        check_equations(copy)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        (LEDGER, "## D2", "## D20", "D2 is tagged at .*, but has no entry"),
+        (LEDGER, "## D2", "## D20", "D20 has an entry, but no line is tagged with it"),
+        (LEDGER, "## D3", "## D2", "D2 has two entries"),
+        (LEDGER, "::test_", "::test_not_", "names tests/.*, which does not exist"),
+        (LEDGER, "tests/", "the tests in ", "D1 names no test"),
+        ("hatnet/layers.py", "# D6", "# D66", "D66 is tagged at hatnet/layers.py:.*, but has no entry"),
+    ],
+)
+def test_a_ledger_that_does_not_match_is_refused(copy, file, old, new, message):
+    alter(copy / file, old, new)
+    with pytest.raises(TraceabilityError, match=message):
+        check_ledger(copy)
