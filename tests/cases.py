@@ -99,8 +99,9 @@ def also(cases):
 
 
 def for_maps(test):
-    """Run a test on drawn maps, and always on `MUST_HIT`."""
-    return also(MUST_HIT)(given(case=map_cases)(test))
+    """Run a test on drawn maps, and always on `MUST_HIT`, which has the risky sizes; so half the usual draws suffice."""
+    draws = settings.default.max_examples // 2
+    return also(MUST_HIT)(settings(max_examples=draws)(given(case=map_cases)(test)))
 
 
 def stack(function, maps: NDArray[np.float64]) -> NDArray[np.float64]:
