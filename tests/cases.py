@@ -100,7 +100,8 @@ def also(cases):
 
 def for_maps(test):
     """Run a test on drawn maps, and always on `MUST_HIT`."""
-    return also(MUST_HIT)(given(case=map_cases)(test))
+    draws = settings.default.max_examples // 2  # enough, since MUST_HIT has the risky sizes
+    return also(MUST_HIT)(settings(max_examples=draws)(given(case=map_cases)(test)))
 
 
 def stack(function, maps: NDArray[np.float64]) -> NDArray[np.float64]:
