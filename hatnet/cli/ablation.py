@@ -19,7 +19,8 @@ from hatnet.studies.ablation import tables
 from hatnet.studies.ablation.arms import MATCHED, check_arms
 from hatnet.studies.ablation.measurement import Ablation, trainer
 from hatnet.studies.ablation.record import DATA, Record, Settings, read
-from hatnet.training import Watch, loop
+from hatnet.training import Monitor as Watch
+from hatnet.training import Progress as TrainingProgress
 from hatnet.training.signals import stoppable
 
 
@@ -118,7 +119,7 @@ def _watched(total: int, steps: int) -> Iterator[tuple[Watch, Callable[[str, int
                 task, description="timing" if arm == "times" else f"{arm}, seed {seed}", completed=begun * steps
             )
 
-        def report(step: loop.Progress) -> None:
+        def report(step: TrainingProgress) -> None:
             bars.update(task, completed=begun * steps + step.step)
             if step.evaluation is not None and step.step == step.steps:
                 console.print(f"{bars.tasks[0].description:22} {100 * step.evaluation.accuracy:.2f} %")

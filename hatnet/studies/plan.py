@@ -14,7 +14,7 @@ from math import ceil, inf
 
 from hatnet.complexity import network, total, training_memory
 from hatnet.training.recipes import Recipe, get_recipe
-from hatnet.training.sampling import Order
+from hatnet.training.sampling import BatchSampler
 
 IMAGENET = 1_281_167  # training images of ImageNet-1K
 IMAGENET_TESTS = 50_000
@@ -116,7 +116,7 @@ def plan(
     (375300, 'images')
     """
     given = assumptions or Assumptions()
-    order = Order(images, recipe.batch_size, recipe.slice_size, recipe.epochs, recipe.seed, recipe.repeats)
+    order = BatchSampler.of(recipe, images)
     slices, config = order.share(given.gpus), recipe.config(classes, channels)
     mine = slices * recipe.slice_size  # images of a step on one GPU
 

@@ -24,7 +24,9 @@ from hatnet.studies.ablation.statistics import complete_seeds, residual
 from hatnet.studies.ablation.statistics import differences as against_base
 from hatnet.studies.ablation.tables import findings, relative_time, results
 from hatnet.studies.common.statistics import t_quantile
-from hatnet.training import Training, Watch, World
+from hatnet.training import Monitor as Watch
+from hatnet.training import Processes as World
+from hatnet.training import Training
 from hatnet.training.state import load_state
 from tests.pictures import assert_same_picture
 

@@ -43,7 +43,7 @@ from hatnet.training.initial_weights import before_training
 from hatnet.training.recipes import RECIPES, to_json
 from hatnet.weights.source import Source, find_source
 from tests.pictures import assert_same_picture
-from tests.training.test_data import write_folder
+from tests.training.image_files import write_folder
 
 PAGE = Path(__file__).parents[2] / "docs" / "faithfulness.md"
 KEPT = Path(__file__).parents[2] / "docs" / "measurements" / "faithfulness.json"

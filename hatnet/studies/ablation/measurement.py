@@ -17,8 +17,10 @@ from hatnet.studies.ablation.network import build, builder
 from hatnet.studies.ablation.record import Network, Record, Run, Settings, Times, differences, read, write
 from hatnet.studies.scaling import measurement as scaling
 from hatnet.studies.scaling import record as scaling_record
-from hatnet.training import Training, Watch, World
-from hatnet.training.loop import precision_of
+from hatnet.training import Monitor as Watch
+from hatnet.training import Processes as World
+from hatnet.training import Training
+from hatnet.training.preparation import precision_of
 
 ROUNDS = 15  # of timing
 BATCH = 64  # images of a timed call
@@ -112,7 +114,7 @@ def trainer(settings: Settings, data: Split, device: torch.device, workers: int)
             settings.recipe(seed), data, folder, world, resume=True, workers=workers, save_every=20, build=build_arm
         )
         rows = training.run(watch)
-        return None if training.step < training.order.steps else rows
+        return None if training.step < training.steps else rows
 
     return train
 
