@@ -35,7 +35,7 @@ def test_processes_together_test_each_image_once(images, world, batch_size):
     seen = []
     data = ImageTensor(torch.arange(images).view(-1, 1, 1, 1), torch.arange(images))
     for rank in range(world):
-        for _, labels in batches_for_testing(data, lambda image: image, rank, world, batch_size, 0):
+        for _, labels in batches_for_testing(data, lambda *pair: pair, rank, world, batch_size, 0):
             assert len(labels) <= batch_size
             seen += labels.tolist()
     assert sorted(seen) == list(range(images))

@@ -36,7 +36,7 @@ def test_broken_files_are_found_and_the_result_is_kept(tmp_path):
 
 
 def test_files_are_readable_again_when_their_disk_is_back(tmp_path, monkeypatch):
-    """The answer is kept, but what it calls broken is looked at again; only that."""
+    """Files recorded as broken are tried again, and only those."""
     images = open_data(f"folder:{write_folder(tmp_path / 'photos')}").train
     images.paths[2].write_text("not an image")
     with monkeypatch.context() as away:
@@ -62,12 +62,12 @@ def test_the_result_holds_however_the_folder_is_spelled(tmp_path, monkeypatch):
     assert len(absolute.without(set(broken))) == 5
 
 
-MAKE = 0x10F  # of EXIF: who made the camera
+MAKE = 0x10F  # the EXIF tag of the camera's maker
 
 
 @pytest.mark.parametrize("damaged", [0x100, 0x11A])
 def test_a_photo_with_damaged_exif_data_is_still_turned_upright(damaged, tmp_path):
-    """Tags that should hold numbers hold words; one such photo must not end the reading of all."""
+    """Tags that should hold numbers hold words. One such photo must not stop the search."""
     exif = Image.Exif()
     exif[0x112] = 6  # to be turned by 90 degrees
     exif[MAKE] = "words"
@@ -83,7 +83,7 @@ def test_a_photo_with_damaged_exif_data_is_still_turned_upright(damaged, tmp_pat
     assert data.train.image(data.train.paths.index(photo)).shape == (3, 40, 30)
 
 
-def test_an_answer_that_can_not_be_kept_is_an_error_before_files_are_read(tmp_path):
+def test_an_unwritable_cache_is_an_error_before_files_are_read(tmp_path):
     data = open_data(f"folder:{write_folder(tmp_path / 'data')}")
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):

@@ -21,15 +21,17 @@ from tests.training.runs import ALONE
 
 
 def test_a_single_process_does_not_wait_for_its_device(monkeypatch):
-    """On a GPU the answer would have to be waited for, after every step."""
-    monkeypatch.setattr(Processes, "sum", lambda *_: pytest.fail("asked the device"))
+    """Waiting for a GPU after every step would slow training down."""
+    monkeypatch.setattr(Processes, "sum", lambda *_: pytest.fail("waited for the device"))
     assert ALONE.any(True)
     assert not ALONE.any(False)
-    assert ALONE.of_first(7) == 7
+    assert ALONE.from_first([7, 8]) == [7, 8]
+    assert not ALONE.differ(7)
 
 
+@pytest.mark.long
 def test_two_processes_under_torchrun_give_the_result_of_one(tmp_path):
-    """Everything random on, 25 test images: not a multiple of anything. One file is broken."""
+    """All random draws are on, 25 test images can never be shared evenly, and one file is broken."""
     data = write_folder(tmp_path / "data", images=13, size=(28, 28))
     (tmp_path / "data" / "val" / "dog" / "12.png").unlink()
     (tmp_path / "data" / "train" / "cat" / "5.png").write_text("not an image")
@@ -46,7 +48,7 @@ def test_two_processes_under_torchrun_give_the_result_of_one(tmp_path):
         assert ended.returncode == 0, ended.stderr
         assert ended.stdout.count("Done:") == 1, "only the first process prints"
         assert "1 of 26 training images can't be read" in ended.stdout
-        assert "neighbour taken" not in ended.stdout, "both leave it out from the start"
+        assert "neighbour taken" not in ended.stdout, "both processes leave it out from the start"
         found.append((load(folder / "last.safetensors"), read_metrics(folder / "metrics.csv")))
     (one, one_rows), (two, two_rows) = found
     for (name, parameter), other in zip(one.named_parameters(), two.parameters(), strict=True):
@@ -61,6 +63,7 @@ def test_two_processes_under_torchrun_give_the_result_of_one(tmp_path):
         assert (25 * two_row["test_accuracy"]) % 1 in (pytest.approx(0), pytest.approx(1)), "25 images, each once"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("option", "words"),
     [
@@ -69,7 +72,7 @@ def test_two_processes_under_torchrun_give_the_result_of_one(tmp_path):
     ],
 )
 def test_processes_with_different_settings_refuse_to_train_together(option, words, tmp_path):
-    """Each machine has a command line and disks of its own. Here --seed or --out ends in the number of the process."""
+    """Each machine has its own command line and disks. Here --seed or --out ends in the rank of the process."""
     data, first = write_folder(tmp_path / "data", images=9, size=(28, 28)), tmp_path / "0"
     command = [
         "hatnet", "train", "fashion-quick", "--data", f"folder:{data}", "--data-dir", str(tmp_path), "--epochs", "2",
@@ -84,7 +87,7 @@ def test_processes_with_different_settings_refuse_to_train_together(option, word
     if option == "--seed":
         shutil.rmtree(first)
     number = "os.environ['RANK']" if option == "--seed" else f"{str(tmp_path)!r} + '/' + os.environ['RANK']"
-    script = tmp_path / "told.py"
+    script = tmp_path / "command.py"
     script.write_text(
         f"import os, sys\nfrom hatnet.cli.main import main\nsys.argv = {command!r} + [{option!r}, {number}]\nmain()\n"
     )
@@ -122,11 +125,11 @@ def test_more_processes_than_gpus_is_an_error(monkeypatch):
 
 
 def test_a_gpu_can_be_chosen_with_or_without_its_number(monkeypatch):
-    """PyTorch takes "cuda" for the one in use, but does not let it be chosen."""
+    """PyTorch accepts "cuda" as a device, but not in `set_device`."""
     chosen = []
-    monkeypatch.setattr("hatnet.training.distributed.usable_device", torch.device)  # as if there were one here
+    monkeypatch.setattr("hatnet.training.distributed.usable_device", torch.device)  # as if this machine had a GPU
     monkeypatch.setattr(torch._C, "_cuda_setDevice", chosen.append, raising=False)
     for name, numbers in (("cuda", []), ("cuda:1", [1])):
-        with join(name) as world:
-            assert world.device == torch.device(name)
+        with join(name) as processes:
+            assert processes.device == torch.device(name)
         assert chosen == numbers

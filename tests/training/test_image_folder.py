@@ -48,7 +48,7 @@ def test_folders_are_not_loaded_into_memory(tmp_path):
 
 
 def test_the_same_files_are_left_out_again(tmp_path):
-    """By their places among all, however they came to be left out, and whichever can be read now."""
+    """By their positions among all files, whether they were left out at once or in turn."""
     whole = open_data(f"folder:{write_folder(tmp_path / 'photos', images=5)}")
     once = whole.train.without({whole.train.paths[1], whole.train.paths[7]})
     twice = once.without({whole.train.paths[4], whole.train.paths[9]})

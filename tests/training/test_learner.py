@@ -46,7 +46,7 @@ def test_averaged_weights_follow_their_formula():
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path):
-    """Eq. of accumulation: the mean over slices of the mean over their images is the mean over the batch."""
+    """The mean over slices of the mean over their images is the mean over the batch. AdamW would magnify rounding."""
     plain = replace(
         SMALL, epochs=1, mixup=0.0, cutmix=0.0, drop_path=0.0, classifier_drop=0.0, warmup_epochs=0.0, ema=0.0
     )
@@ -55,9 +55,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path):
         training = Training(
             replace(plain, slice_size=slice_size), small_data(), tmp_path / str(slice_size), ALONE, build=thin
         )
-        training.learner.optimiser = torch.optim.SGD(
-            training.model.parameters(), lr=0.0
-        )  # AdamW would magnify rounding
+        training.learner.optimiser = torch.optim.SGD(training.model.parameters(), lr=0.0)
         training.learner.take_step(training.batches)
         training.learner.learning_rate = lambda step: 1.0  # type: ignore[method-assign]
         training.learner.take_step(training.batches)
@@ -66,6 +64,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path):
         assert torch.allclose(weights[0], other, rtol=0, atol=1e-5)
 
 
+@pytest.mark.long
 def test_a_thin_network_learns_a_few_images(tmp_path):
     recipe = replace(
         SMALL, epochs=30, warmup_epochs=1, batch_size=8, rand_augment=0, erasing=0.0, mixup=0.0, cutmix=0.0,
@@ -73,14 +72,13 @@ def test_a_thin_network_learns_a_few_images(tmp_path):
     )  # fmt: skip
     data = small_data(train=4)
     training = Training(recipe, replace(data, test=data.train), tmp_path, ALONE, build=thin)
-    training.draw_curves = lambda *_: None  # thirty times would take longer than training
     history = training.run()
     assert history[-1]["test_accuracy"] > 0.9
 
 
 def test_compiled_training_gives_the_same_result(whole, tmp_path, monkeypatch):
-    """As far as tracing goes; what the default backend makes of the graph is held to the reference elsewhere."""
-    torch.compiler.reset()  # what other tests have compiled makes this one slow
+    """A test of the tracing. Another test compares the default backend with the reference."""
+    torch.compiler.reset()  # graphs of other tests would slow this one down
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     training = run(tmp_path, replace(SMALL, compile=True))
     assert training.learner.network is not training.model

@@ -25,9 +25,10 @@ def test_every_recipe_builds_its_network_for_its_data():
     ("changes", "message"),
     [
         ({"lr": -1.0}, "lr=-1.0 must be from"),
-        ({"epochs": 0}, "epochs=0 must be from 1"),
+        ({"epochs": 0}, "epochs=0 must be a whole number from 1 to 100000"),
+        ({"epochs": 2.5}, "epochs=2.5 must be a whole number"),
         ({"warmup_epochs": 5.0}, "warmup_epochs=5 must be fewer than epochs=3"),
-        ({"slice_size": 3, "batch_size": 6}, "slice_size=3 must be even where images are mixed"),
+        ({"slice_size": 3, "batch_size": 6}, "slice_size=3 must be even if images are mixed"),
         ({"slice_size": 5}, "slice_size=5 must divide batch_size=16"),
         ({"image_size": 4}, "too small"),
         ({"variant": "micr"}, "did you mean 'micro'"),
@@ -35,7 +36,7 @@ def test_every_recipe_builds_its_network_for_its_data():
         ({"stem_strides": (0, 1)}, "stem_strides"),
     ],
 )
-def test_recipes_that_can_not_be_trained_are_refused(changes, message):
+def test_impossible_recipes_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         replace(SMALL, **changes)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from hatnet.cli.main import main
 from hatnet.config import HATNetConfig
 from hatnet.data import ImageTensor, open_data
 from hatnet.network import HATNet
@@ -18,6 +19,14 @@ from hatnet.training.state import load_state
 from hatnet.weights.checkpoints import CheckpointError, load
 from tests.training.image_files import write_folder
 from tests.training.runs import ALONE, SMALL, outcome, run, small_data, thin
+
+OLD_RUN = Path(__file__).parent / "run_of_version_0.1"
+
+
+def thinnest(config: HATNetConfig) -> HATNet:
+    """The network of the kept run."""
+    narrow = {"channels": (4, 4, 4), "head_dim": 4, "depths": (1, 1, 1), "stem_channels": 4, "expansions": (1, 1, 1)}
+    return HATNet(replace(config, **narrow))
 
 
 def test_two_trainings_with_one_seed_are_equal_bit_for_bit(whole, tmp_path):
@@ -41,7 +50,7 @@ def test_a_stopped_training_resumes_bit_for_bit(whole, tmp_path, after, monkeypa
     monitor = Monitor()
     monitor.report = lambda progress: setattr(monitor, "stop", progress.step == after)
     stopped = run(tmp_path, monitor=monitor)
-    assert stopped.step == after, "a training that is asked to stop does"
+    assert stopped.step == after
     run(tmp_path, resume=True)
     assert outcome(tmp_path) == outcome(whole)
 
@@ -50,7 +59,7 @@ def test_a_training_without_an_average_resumes_bit_for_bit(tmp_path):
     plain, monitor = replace(SMALL, ema=0.0), Monitor()
     run(tmp_path / "whole", plain)
     monitor.report = lambda progress: setattr(monitor, "stop", progress.step == 10)
-    assert run(tmp_path / "stopped", plain, monitor=monitor).average is None
+    assert run(tmp_path / "stopped", plain, monitor=monitor).learner.average is None
     state, _ = load_state(tmp_path / "stopped" / "state.safetensors")
     assert {name.split(".")[0] for name in state.tensors} == {"model", "optimiser"}
     ended = run(tmp_path / "stopped", plain, resume=True)
@@ -59,22 +68,18 @@ def test_a_training_without_an_average_resumes_bit_for_bit(tmp_path):
         assert torch.equal(ended.model.state_dict()[name], tensor), name
 
 
-def test_a_training_resumes_though_files_have_become_unreadable(tmp_path, capfd):
-    """What it left out at the start stays out; what has gone bad since is passed over."""
+def test_a_training_resumes_though_files_have_become_unreadable(hatnet, monkeypatch, tmp_path, capfd):
+    """Files left out at the start stay out; files that have become unreadable since are passed over."""
     data = open_data(f"folder:{write_folder(tmp_path / 'data', images=9, size=(28, 28))}")
     paths = data.train.paths
     paths[3].write_text("not an image")
-    command = [
-        "hatnet", "train", "fashion-quick", "--data", data.name, "--data-dir", str(tmp_path), "--out",
-        str(tmp_path / "run"), "--epochs", "2", "--batch-size", "8", "--slice-size", "8", "--workers", "0", "--device",
-        "cpu", "--resume",
-    ]  # fmt: skip
 
     def train(monitor: Monitor) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("hatnet.cli.train.Monitor", lambda: monitor)
-            patch.setattr(sys, "argv", command)
-            main()
+        monkeypatch.setattr("hatnet.cli.train.Monitor", lambda: monitor)
+        hatnet(
+            "train", "fashion-quick", "--data", data.name, "--data-dir", tmp_path, "--out", tmp_path / "run",
+            "--epochs", 2, "--batch-size", 8, "--slice-size", 8, "--workers", 0, "--device", "cpu", "--resume",
+        )  # fmt: skip
 
     with pytest.raises(SystemExit, match="130"):
         train(Monitor(stop=True))
@@ -128,13 +133,12 @@ def test_a_state_of_other_data_is_refused_with_the_differences(whole):
         Training(SMALL, inverted, whole, ALONE, resume=True, build=thin)
 
 
-def test_a_finished_run_without_its_state_is_not_restarted(tmp_path):
-    run(tmp_path)
-    before = (tmp_path / "run.json").read_text()
-    (tmp_path / "state.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"state.safetensors has gone, so its run cannot resume"):
-        run(tmp_path, resume=True)
-    assert (tmp_path / "run.json").read_text() == before
+def test_a_finished_run_without_its_state_is_not_restarted(whole, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / "copy")
+    (folder / "state.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"state.safetensors has gone, so its run cannot be resumed"):
+        run(folder, resume=True)
+    assert (folder / "run.json").read_text() == (whole / "run.json").read_text()
 
 
 def test_a_damaged_state_is_refused(whole, tmp_path):
@@ -142,3 +146,17 @@ def test_a_damaged_state_is_refused(whole, tmp_path):
     (tmp_path / "state.safetensors").write_bytes(content[: len(content) // 2])
     with pytest.raises(CheckpointError, match=r"state.safetensors is damaged"):
         run(tmp_path, resume=True)
+
+
+def test_a_run_of_version_0_1_resumes_and_ends_where_it_ended(tmp_path):
+    """Version 0.1 wrote the kept files, after 7 of 15 steps and after the last. Processors round differently."""
+    folder = shutil.copytree(OLD_RUN, tmp_path / "run")
+    training = Training(SMALL, small_data(), folder, ALONE, resume=True, build=thinnest)
+    assert training.step == 7
+    history = training.run()
+    for row, kept in zip(history, read_metrics(OLD_RUN / "finished.csv"), strict=True):
+        assert row["train_loss"] == pytest.approx(kept["train_loss"], rel=1e-3)
+    assert json.loads((folder / "run.json").read_text())["started again"][0]["after step"] == 7
+    ours, theirs = load(folder / "last.safetensors"), load(OLD_RUN / "finished.safetensors")
+    for (name, weight), kept in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        assert torch.allclose(weight, kept, rtol=0, atol=1e-3), name

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 from dataclasses import replace
+from importlib.metadata import version
 
 import torch
 
+from hatnet.machine import PACKAGE, git_commit
 from hatnet.training import Training
 from hatnet.training.classification import CLASSIFICATION
 from hatnet.training.recipes import from_json
@@ -37,3 +41,22 @@ def test_weights_record_how_they_were_trained(tmp_path):
     loaded = load(tmp_path / "last.safetensors")
     for (name, kept), was in zip(loaded.named_parameters(), training.learner.average.model.parameters(), strict=True):
         assert torch.equal(kept, was), name
+
+
+def test_a_run_records_the_version_and_the_commit(whole):
+    versions = json.loads((whole / "run.json").read_text())["versions"]
+    assert versions["hatnet"] == version("hatnet")
+    assert versions.get("commit") == git_commit(PACKAGE.parent)
+
+
+def test_the_commit_of_a_checkout_is_recorded_if_git_is_there(tmp_path, monkeypatch):
+    assert git_commit(tmp_path) is None, "no checkout"
+    (tmp_path / ".git").mkdir()
+    assert git_commit(tmp_path) is None, "a damaged one"
+    (tmp_path / ".git").rmdir()
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=A", "-c", "user.email=a@example.org"]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message", "First"], check=True)
+    assert re.fullmatch("[0-9a-f]{40}", git_commit(tmp_path) or "")
+    monkeypatch.setenv("PATH", "")
+    assert git_commit(tmp_path) is None, "git is not installed"

@@ -69,10 +69,10 @@ def test_epochs_differ_in_order_and_draws_in_position():
     assert len(set(positions)) == len(positions) == 3 * 40
 
 
-def test_batches_that_can_not_be_shared_out_are_refused():
+def test_batches_that_cannot_be_shared_evenly_are_refused():
     with pytest.raises(ValueError, match="slice_size=3 must divide batch_size=8"):
         BatchSampler(40, 8, 3, 1, 0)
-    with pytest.raises(ValueError, match="3 processes can't share the 2 slices of a batch evenly: make batch_size=8"):
+    with pytest.raises(ValueError, match="3 processes cannot share the 2 slices of a batch evenly: make batch_size=8"):
         BatchSampler(40, 8, 4, 1, 0).share(3)
     with pytest.raises(ValueError, match="batch_size=64 is more than the 40 images"):
         BatchSampler(40, 64, 4, 1, 0)
