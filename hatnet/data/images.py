@@ -20,21 +20,17 @@ class Images(Protocol):
     @property
     def labels(self) -> Tensor:
         """(images,), int64."""
-        ...
 
     def __len__(self) -> int: ...
 
     def image(self, index: int) -> Tensor:
         """One image, (C_in, H, W), uint8."""
-        ...
 
     def label(self, index: int) -> Tensor:
         """The label of one image. A transform of torchvision may change it together with the image."""
-        ...
 
     def content(self) -> bytes:
         """Bytes that identify these images: their pixels, or the names of their files."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -60,32 +60,25 @@ class Task(Protocol):
     @property
     def metrics(self) -> Sequence[Metric]:
         """All metrics, in the order of the columns."""
-        ...
 
     @property
     def selection(self) -> Metric:
         """The metric that picks `best.safetensors`."""
-        ...
 
     def config(self, recipe: Recipe, data: Split) -> HATNetConfig:
         """The configuration of the network for this data."""
-        ...
 
     def build(self, config: HATNetConfig) -> HATNet:
         """The network of a configuration."""
-        ...
 
     def mixing(self, recipe: Recipe, data: Split) -> Mixing | None:
         """Mix the images of a slice, and their labels; None to leave them as they are."""
-        ...
 
     def loss(self, output: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
         """Mean loss of a slice, a scalar."""
-        ...
 
     def evaluate(self, model: HATNet, batches: Iterable[tuple[Tensor, Tensor]], processes: Processes) -> Any:
         """Test the model on this process's batches, sum over all processes, and return what the metrics read."""
-        ...
 
 
 def row_of(task: Task, evaluation: Any) -> Row:
