@@ -44,7 +44,7 @@ TEST_LAYERS, TEST_ATTENTION, TEST_HIERARCHICAL, TEST_BLOCK, TEST_NETWORK = (
     for name in ("test_layers", "test_attention", "test_hierarchical_attention", "test_block", "test_network")
 )
 WHOLE = TEST_HIERARCHICAL + "test_h_mhsa_equals_the_reference_image_by_image"
-MAPS, TRAINING = "tests/maps/test_attention_maps.py::", "tests/training/test_training.py::"
+MAPS, TRAINING = "tests/maps/test_attention_maps.py::", "tests/training/"
 
 BUGS = (
     Bug(
@@ -316,63 +316,63 @@ BUGS = (
         "hatnet/training/state.py",
         'if path.startswith("optimiser."):',
         'if path.startswith("optimizer."):',
-        TRAINING + "test_a_training_asked_to_stop_goes_on_bit_for_bit[10]",
+        TRAINING + "test_resuming.py::test_a_stopped_training_resumes_bit_for_bit[10]",
     ),
     Bug(
         "a training that goes on forgets its averaged weights",
-        "hatnet/training/loop.py",
-        "for section, weights in self._weights().items():",
-        'for section, weights in [("model.", self.model)]:',
-        TRAINING + "test_a_training_asked_to_stop_goes_on_bit_for_bit[10]",
+        "hatnet/training/resuming.py",
+        "for section, network in learner.networks.items():\n        network",
+        'for section, network in [("model.", learner.model)]:\n        network',
+        TRAINING + "test_resuming.py::test_a_stopped_training_resumes_bit_for_bit[10]",
     ),
     Bug(
         "trained weights to start from left in their file",
-        "hatnet/training/loop.py",
-        "not start_from(model, weights, data.classes)",
+        "hatnet/training/preparation.py",
+        "not load_trained(model, weights, data.classes)",
         "Path(recipe.weights).exists()",
-        TRAINING + "test_a_training_can_start_from_trained_weights",
+        TRAINING + "test_initial_weights.py::test_training_can_start_from_trained_weights",
     ),
     Bug(
         "dropout drawn from a generator that runs along",
-        "hatnet/training/loop.py",
+        "hatnet/training/learner.py",
         'torch.manual_seed(derive(self.recipe.seed, "slice", self.step, place))',
         "_ = place",
-        TRAINING + "test_processes_that_prepare_images_change_no_bit",
+        TRAINING + "test_resuming.py::test_worker_processes_change_no_bit",
     ),
     Bug(
         "the state written in place",
         "hatnet/training/state.py",
         "write_whole(path, save(tensors, metadata))",
         "path.write_bytes(save(tensors, metadata))",
-        TRAINING + "test_a_full_disk_leaves_the_last_good_state",
+        TRAINING + "test_interruptions.py::test_a_full_disk_leaves_the_last_good_state",
     ),
     Bug(
         "slices dealt out in turn",
         "hatnet/training/sampling.py",
         "range(rank * share, (rank + 1) * share)",
-        "range(rank, self.slices, world)",
-        TRAINING + "test_processes_together_draw_what_one_draws_alone",
+        "range(rank, self.slices, processes)",
+        TRAINING + "test_sampling.py::test_several_processes_draw_what_one_process_draws",
     ),
     Bug(
         "test images that don't go round evenly left out",
         "hatnet/training/batches.py",
-        "range(rank, len(images), world)",
-        "range(rank, len(images) - len(images) % world, world)",
-        TRAINING + "test_processes_together_test_every_image_once",
+        "range(rank, len(images), processes)",
+        "range(rank, len(images) - len(images) % processes, processes)",
+        TRAINING + "test_batches.py::test_processes_together_test_each_image_once",
     ),
     Bug(
         "an image augmented alike in every epoch",
         "hatnet/training/batches.py",
         'derive(self.seed, "augment", draw.position)',
         'derive(self.seed, "augment", draw.index)',
-        "tests/training/test_data.py::test_augmentation_depends_on_seed_and_position_alone",
+        TRAINING + "test_transforms.py::test_augmentation_depends_only_on_seed_and_position",
     ),
     Bug(
         "the coarse label of CIFAR-100",
         "hatnet/data/sources.py",
         "records[:, label_bytes - 1]",
         "records[:, 0]",
-        "tests/training/test_data.py::test_cifar_labels_lie_before_the_pixels",
+        TRAINING + "test_sources.py::test_cifar_labels_lie_before_the_pixels",
     ),
 )  # fmt: skip
 

@@ -1,25 +1,25 @@
 # %% [markdown]
 # # Training a small HAT-Net, step by step
 #
-# **The question.** The first three tutorials looked at a network whose weights were random numbers. Where do useful
-# weights come from? From a loop of four lines: predict, measure how wrong that was, ask each weight which way is less
-# wrong, move it a little. Everything else in training decides *how far* to move, *what* to look at, and how not to lose
-# a day's work. So: what does each of these parts do, and how would you notice if one were broken?
+# **The question.** The network in the first three tutorials had random weights. Where do useful weights come from? From
+# a loop of four lines: predict, measure the error, find the direction in which each weight reduces it, and move the
+# weights a little. Everything else in training decides *how far* to move, *which images* to show, and how not to lose
+# a day's work. So: what does each part do, and how would you notice if one were broken?
 #
 # The data are small pictures of clothes, a part of Fashion-MNIST that comes with the package. The network is `micro`,
-# a HAT-Net of three stages for images of 28 to 64 pixels. All of it runs in about a minute on one processor core,
-# which is enough to learn something, not to learn it well. The curves of the full runs are at the end.
+# a HAT-Net with three stages for images of 28 to 64 pixels. Everything runs in about a minute on one processor core.
+# That is enough to learn something, but not to learn it well. The curves of the full runs are at the end.
 #
-# **Predict before you read on**, and write three answers down. They come in parts 2, 3 and 8.
+# **Predict before you read on**, and write down three answers. They come in parts 2, 3 and 8.
 #
-# 1. Ten classes. What is the loss of a network that knows nothing?
-# 2. Labels are softened, so that the right class should get 91 per cent and each other class 1. What is the lowest loss
-#    that a perfect network can reach?
-# 3. A run is killed by a power cut after 20 steps, and started again. To how many digits will its weights agree with
-#    those of a run that was left alone?
+# 1. There are ten classes. What is the loss of a network that guesses?
+# 2. Labels are softened: the right class should get 91 per cent and each other class 1 per cent. What is the lowest
+#    loss that a perfect network can reach?
+# 3. A power cut kills a run after 20 steps, and the run is resumed. To how many digits will its weights agree with
+#    those of an uninterrupted run?
 
 # %%
-"""Tutorial 4: loss, gradient, schedule, augmentation, the loop, averages, a killed run, and what is mistaken."""
+"""Tutorial 4: loss, gradient, schedule, augmentation, the loop, averages, a killed run, and remaining mistakes."""
 
 import copy
 import csv
@@ -39,11 +39,11 @@ import hatnet
 from hatnet.data import Split, open_data
 from hatnet.data.images import balanced
 from hatnet.data.transforms import for_testing, for_training, mixing
-from hatnet.training import Progress, Recipe, Training, Watch, get_recipe, join
+from hatnet.training import Monitor, Progress, Recipe, Training, get_recipe, join
 from hatnet.training.batches import batches_for_testing
-from hatnet.training.evaluation import Evaluation, evaluate
+from hatnet.training.classification import Evaluation, evaluate
 from hatnet.training.initial_weights import fan_in
-from hatnet.training.sampling import Draw, Order
+from hatnet.training.sampling import BatchSampler, Draw
 from hatnet.training.schedule import learning_rate
 from hatnet.training.seeds import derive, seed_cpu
 
@@ -54,7 +54,7 @@ RECORDS = Path("docs/measurements")  # of the full runs, shown at the end
 # %% [markdown]
 # ## 1. Look at the data
 #
-# Always first. What would *you* mix up?
+# Always do this first. Which classes would *you* confuse?
 
 # %%
 whole = open_data("fashion-subset")
@@ -78,16 +78,18 @@ for label, column in enumerate(axes.T):
 plt.show()
 
 # %% [markdown]
-# The same number of each class, so accuracy means what it seems to mean: always saying "bag" is right once in ten.
+# Each class has the same number of images, so accuracy means what it seems to mean: always answering "bag" is right in
+# one case of ten.
 #
 # ## 2. One step, by hand
 #
-# The smallest classifier there is: two pixels $x$, three classes, one matrix $W$ that starts at zero. It predicts
-# probabilities, $p = \text{softmax}(W x)$. The **loss** is how surprised it was by the truth $y$: $-\ln p_y$, in nats.
+# Take a very small classifier: two pixels $x$, three classes, one matrix $W$ that starts at zero. It predicts
+# probabilities, $p = \text{softmax}(W x)$. The **loss** measures how surprising the true class $y$ was: $-\ln p_y$, in
+# nats.
 #
-# Which way should $W$ move? The derivative of the loss after $W_{kc}$ is $(p_k - [k = y])\, x_c$: each class is pulled
-# down by the probability it got, and the right one is pushed up, in proportion to the pixel. With $x = (1, 2)$, $y = 1$
-# and three equal probabilities that is easy to write down. Do it before you look.
+# Which way should $W$ move? The derivative of the loss with respect to $W_{kc}$ is $(p_k - [k = y])\, x_c$: a step
+# pulls each class down by its probability and pushes the right one up, in proportion to the pixel. With $x = (1, 2)$,
+# $y = 1$ and three equal probabilities the derivatives are easy to write down. Do it before you look.
 
 # %%
 x, y, rate = [1.0, 2.0], 1, 0.2
@@ -101,7 +103,7 @@ def predict(W: list[list[float]], x: list[float]) -> list[float]:
 
 
 def gradient(W: list[list[float]], x: list[float], y: int) -> list[list[float]]:
-    """Of -ln p_y, after every weight."""
+    """The derivative of -ln p_y with respect to every weight."""
     return [[(p - (k == y)) * pixel for pixel in x] for k, p in enumerate(predict(W, x))]
 
 
@@ -133,30 +135,30 @@ plt.show()
 # %% [markdown]
 # PyTorch's `backward` gave the same six numbers. It does the same for each of the network's weights.
 #
-# Three classes, equal probabilities: the loss was $\ln 3 = 1.099$. So whoever knows nothing about ten classes has a
-# loss of $\ln 10$. **A first loss that is far from it is a bug**, in the labels, the initial weights or the loss, and
-# it takes one batch to notice.
+# With three equal probabilities the loss was $\ln 3 = 1.099$. So a guess among ten classes has a loss of $\ln 10$. **If
+# the first loss is far from it, there is a bug** in the labels, the initial weights or the loss. One batch shows it.
 
 # %%
 quick = get_recipe("fashion-quick")
 torch.manual_seed(derive(quick.seed, "weights"))
-fresh = hatnet.HATNet(quick.config(classes=10, channels=1))
-fan_in(fresh)
+untrained = hatnet.HATNet(quick.config(classes=10, channels=1))
+fan_in(untrained)
 images = torch.stack([for_testing(quick, whole)(whole.test.image(index)) for index in range(64)])
 with torch.no_grad():
-    first_loss = F.cross_entropy(fresh(images), whole.test.labels[:64]).item()
-print(f"{sum(weight.numel() for weight in fresh.parameters()):,} weights, loss {first_loss:.3f}; ln 10 = {log(10):.3f}")
+    first_loss = F.cross_entropy(untrained(images), whole.test.labels[:64]).item()
+size = sum(weight.numel() for weight in untrained.parameters())
+print(f"{size:,} weights, loss {first_loss:.3f}; ln 10 = {log(10):.3f}")
 assert abs(first_loss - log(10)) < 0.1
 
 # %% [markdown]
 # ## 3. Softened labels, and the floor of the loss
 #
-# $-\ln p_y$ is never content: at $p_y = 0.999$ it still asks for more, and a network that is always pushed to be surer
-# becomes too sure. **Label smoothing** takes a share $\epsilon$ of the certainty and spreads it over all $K$ classes:
-# the target becomes $1 - \epsilon + \epsilon / K$ for the right class, $\epsilon / K$ for each other.
+# $-\ln p_y$ keeps falling as $p_y$ grows, even beyond 0.999, and a network that is always pushed to be more certain
+# becomes too certain. **Label smoothing** takes a share $\epsilon$ of the certainty and spreads it over all $K$
+# classes: the target becomes $1 - \epsilon + \epsilon / K$ for the right class and $\epsilon / K$ for each other class.
 #
 # ??? question "Predict: $\epsilon = 0.1$ and $K = 10$. What is the lowest loss possible?"
-#     The loss is now $-\sum_k t_k \ln p_k$, and lowest for $p = t$. There it is the entropy of the target,
+#     The loss is now $-\sum_k t_k \ln p_k$, which is lowest for $p = t$. There it is the entropy of the target,
 #     $-0.91 \ln 0.91 - 9 \cdot 0.01 \ln 0.01 = 0.500$. A training loss of 0.6 is then nearly perfect!
 
 # %%
@@ -176,14 +178,14 @@ print(f"floor {floor(0.1, 10):.4f}, PyTorch at p = t {at_target:.4f}, when surer
 assert abs(floor(0.1, 10) - at_target) < 1e-6 < surer - at_target
 
 # %% [markdown]
-# Compare training losses between recipes only if their floors are the same. The *test* loss in our records is always
-# without smoothing.
+# Compare the training losses of two recipes only if their floors are the same. The *test* loss in our records never
+# includes smoothing.
 #
 # ## 4. How far to move
 #
-# The gradient says which way is down, and only close by. Far steps at the start, where weights are random and gradients
-# are wild, can ruin a network for good; far steps at the end make it jitter around the goal. So the **learning rate**
-# rises for a while (warm-up) and then falls along half a cosine:
+# The gradient points downhill, but only nearby. Long steps at the start, when weights are random and gradients are
+# erratic, can ruin a network for good. Long steps at the end make it jitter around the minimum. So the **learning
+# rate** rises for a while (warm-up) and then falls along half a cosine:
 #
 # $$\eta_t = \eta_0 + (\eta_{\max} - \eta_0)\,\frac{t}{w} \;\; (t < w), \qquad
 # \eta_t = \eta_1 + (\eta_{\max} - \eta_1)\,\frac{1 + \cos \pi \frac{t - w}{T - w}}{2} \;\; (t \ge w)$$
@@ -212,14 +214,15 @@ ax.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# Both the middle of the fall and its end are fixed by $T$. A run that is cut short never saw its small steps, and a run
-# that is made longer afterwards had them too early. Decide on the length before you start.
+# $T$ fixes both the middle of the fall and its end. A run that is cut short misses the small steps, and a run that is
+# extended afterwards took them too early. Decide on the length before you start.
 #
-# ## 5. What to look at: augmentation
+# ## 5. Which images to show: augmentation
 #
-# A shoe stays a shoe when it is moved by two pixels. A network doesn't know that, and 1,200 images of a class are few
-# enough to learn by heart. So it never sees the same image twice: each time it is cropped, mirrored, distorted, partly
-# erased at random. Which changes keep the meaning is *our* knowledge. (Mirrored digits would be a mistake.)
+# A shoe stays a shoe when it is shifted by two pixels. The network has to learn that, and 1,200 images per class are
+# few enough to memorise. So training never shows the same image twice: each time, the image is randomly cropped,
+# mirrored, distorted or partly erased. *We* decide which changes keep the meaning. (Mirroring digits would be a
+# mistake.)
 
 
 # %%
@@ -248,12 +251,12 @@ assert torch.equal(again, augmented(strong, whole, Draw(boot, position=3)))
 assert not torch.equal(again, augmented(strong, whole, Draw(boot, position=4)))
 
 # %% [markdown]
-# Note the last lines. *Random* here means: a function of the run's seed, of what the draw is for, and of the position
-# in the training. No generator is left running from one image to the next. Part 8 lives on this.
+# Note the last lines. *Random* here means a function of the run's seed, the purpose of the draw, and the position in
+# the training. No generator runs on from one image to the next. Part 8 depends on this.
 #
-# Images can also be mixed with each other, and then their labels are mixed too. **Mixup** adds two images with weights
-# $\lambda$ and $1 - \lambda$. **CutMix** pastes a rectangle of one into the other, and $\lambda$ is what is left of the
-# area. The network can no longer be sure of anything, which has the effect of smoothing.
+# Images can also be mixed with each other, together with their labels. **Mixup** adds two images with weights $\lambda$
+# and $1 - \lambda$. **CutMix** pastes a rectangle of one image into the other, and $\lambda$ is the share of the area
+# that remains. Mixed labels are uncertain, so mixing acts like smoothing.
 
 # %%
 firsts = [int(torch.nonzero(whole.train.labels == label)[3]) for label in (9, 1, 3, 8, 5, 2)]
@@ -283,12 +286,11 @@ plt.show()
 # %% [markdown]
 # ## 6. The loop
 #
-# All parts are there. What is left: the optimiser, AdamW, which divides the step of each weight by how large its
-# gradients have lately been, and pulls matrices (not biases and norms) a little towards zero. And an **average** of the
-# weights over the last steps, $\bar w \leftarrow \beta \bar w + (1 - \beta) w$, which is what will be tested: single
-# steps jitter, their average less so.
+# Two parts are missing. The optimiser, AdamW, divides the step of each weight by the recent size of its gradients, and
+# pulls matrices (not biases and norms) slightly towards zero. And an **average** of the weights over the last steps,
+# $\bar w \leftarrow \beta \bar w + (1 - \beta) w$, is what we will test: the average jitters less than single steps.
 #
-# First the things that are needed, then the loop: the whole of training. Read it line by line; you know each line.
+# First the setup, then the loop, which is all of training. Read it line by line: you know every part.
 
 # %%
 part = replace(
@@ -297,8 +299,8 @@ part = replace(
     test=whole.test.part(balanced(whole.test.labels, 100)),
 )
 recipe = replace(quick, epochs=2)
-order = Order(len(part.train), recipe.batch_size, recipe.slice_size, recipe.epochs, recipe.seed)
-warmup = round(recipe.warmup_epochs * order.steps_per_epoch)
+sampler = BatchSampler.of(recipe, images=len(part.train))
+warmup = round(recipe.warmup_epochs * sampler.steps_per_epoch)
 
 torch.manual_seed(derive(recipe.seed, "weights"))
 model = hatnet.HATNet(recipe.config(classes=10, channels=1))
@@ -309,11 +311,11 @@ matrices = [weight for weight in model.parameters() if weight.ndim > 1]
 vectors = [weight for weight in model.parameters() if weight.ndim == 1]
 groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
 optimiser = torch.optim.AdamW(groups, fused=True)
-print(f"{len(part.train):,} images, {order.steps_per_epoch} steps an epoch, {order.steps} steps")
+print(f"{len(part.train):,} images, {sampler.steps_per_epoch} steps per epoch, {sampler.steps} steps")
 
 # %%
 losses = []
-for step, draws in enumerate(order.slices_of(rank=0, world=1)):
+for step, draws in enumerate(sampler.slices_of(rank=0, processes=1)):
     if step == 30:
         after_30 = copy.deepcopy(model.state_dict())  # for part 8
     images = torch.stack([augmented(recipe, part, draw) for draw in draws])
@@ -324,12 +326,12 @@ for step, draws in enumerate(order.slices_of(rank=0, world=1)):
     loss = F.cross_entropy(model(images), labels)  # predict; how wrong was that?
     optimiser.zero_grad()
     loss.backward()  # which way is less wrong?
-    torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)  # never further than this
+    torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)  # limit the gradient
     for group in optimiser.param_groups:
-        group["lr"] = learning_rate(step, order.steps, warmup, recipe.lr, recipe.first_lr, recipe.last_lr)
+        group["lr"] = learning_rate(step, sampler.steps, warmup, recipe.lr, recipe.first_lr, recipe.last_lr)
     optimiser.step()  # move
 
-    decay = min(recipe.ema, (1 + step) / (10 + step))  # the first weights are random: let go of them soon
+    decay = min(recipe.ema, (1 + step) / (10 + step))  # the first weights are random: forget them soon
     for mean, weight in zip(average.parameters(), model.parameters(), strict=True):
         mean.data.lerp_(weight.data, 1 - decay)
     losses.append(loss.item())
@@ -337,23 +339,24 @@ for step, draws in enumerate(order.slices_of(rank=0, world=1)):
 fig, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
 fig.set_label("The loss of single steps falls from ln 10 to below 1 and jitters; the mean of ten falls smoothly.")
 ax.plot(losses, color=BLUE, alpha=0.4, label="one step, 64 images")
-ax.plot(np.arange(9, order.steps), np.convolve(losses, np.full(10, 0.1), "valid"), color=BLUE, label="mean of ten")
+ax.plot(np.arange(9, sampler.steps), np.convolve(losses, np.full(10, 0.1), "valid"), color=BLUE, label="mean of ten")
 ax.axhline(log(10), color=GREY, linestyle=":", label="$\\ln 10$")
 ax.set(title="60 steps on 1,920 images", xlabel="step", ylabel="cross-entropy, nats", ylim=0)
 ax.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# The jitter is not progress lost and won. Each step sees 64 other images, and some are harder.
+# The jitter does not mean that progress is lost and regained. Each step uses 64 other images, and some are harder.
 #
-# How good is it? That is a question for images that it has never seen. `evaluate` shows it each once.
+# How good is the network? Test it on images that it was not trained on. `evaluate` uses each of them once.
 
 
 # %%
 def tested(model: hatnet.HATNet, data: Split) -> Evaluation:
     """All test images, each once."""
-    with join("cpu") as world:
-        return evaluate(model.eval(), batches_for_testing(data.test, for_testing(recipe, data), 0, 1, 100, 0), world)
+    with join("cpu") as processes:
+        batches = batches_for_testing(data.test, for_testing(recipe, data), 0, 1, 100, 0)
+        return evaluate(model.eval(), batches, processes)
 
 
 results = {"last weights": tested(model, part), "averaged": tested(average, part)}
@@ -363,23 +366,24 @@ for name, result in results.items():
     print(f"{name:13} {right} of {result.images} right: {100 * result.accuracy:.1f} %, give or take {noise:.1f}")
 
 # %% [markdown]
-# Here the average makes no difference: at the end of the cosine steps are so small that little is left to average. It
-# is meant for the middle of a run. "Give or take" is $\sqrt{p (1 - p) / n}$, what the choice of 1,000 test images alone
-# does to the figure. Differences below it mean nothing. Another seed adds noise of its own.
+# Here the average makes no difference: at the end of the cosine, steps are so small that little is left to average. It
+# helps in the middle of a run. "Give or take" is $\sqrt{p (1 - p) / n}$, the uncertainty from the choice of the 1,000
+# test images alone. Differences below it mean nothing, and another seed adds its own noise.
 #
 # ## 7. A large batch in small pieces
 #
 # A batch of 1,024 photos may not fit into memory. Compute it in slices, *add up* the gradients, divide, and only then
-# move: **gradient accumulation**. The mean over the batch is the mean of the slices' means, if they are of one size.
+# move the weights: **gradient accumulation**. If all slices have the same size, the mean over the batch is the mean of
+# the slices' means.
 #
-# ??? question "Predict: does the network see any difference between 16 images at once and 4 times 4?"
-#     HAT-Net: none but rounding. All its norms look at one image at a time. A network with batch normalisation would,
-#     since an image's features then depend on who is in its batch (exercise 3).
+# ??? question "Predict: do 16 images at once and 4 times 4 images give different gradients?"
+#     For HAT-Net they differ only by rounding, since each norm uses one image at a time. With batch normalisation they
+#     would differ: an image's features then depend on the other images in its batch (exercise 3).
 
 
 # %%
 def gradients(network: torch.nn.Module, images: Tensor, labels: Tensor, slices: int) -> Tensor:
-    """The gradient of the mean loss, all weights in a row, computed slice after slice."""
+    """The gradient of the mean loss as one vector, computed slice by slice."""
     network.zero_grad()
     for some, truth in zip(images.chunk(slices), labels.chunk(slices), strict=True):
         (F.cross_entropy(network(some), truth) / slices).backward()  # gradients add up until zero_grad
@@ -394,50 +398,50 @@ print(f"16 images at once, or 4 times 4: gradients differ by {difference:.0e} of
 assert difference < 1e-13
 
 # %% [markdown]
-# The slices may as well be computed on different machines at the same time. That is all there is to training on many
-# GPUs, see [training at scale](../training-at-scale.md).
+# Different machines can compute the slices at the same time. That is all there is to training on many GPUs: see
+# [training at scale](../training-at-scale.md).
 #
 # ## 8. The fast form, and a power cut
 #
-# `hatnet.training.Training` is the loop above with what a long run needs: slices, several processes, mixed precision,
-# progress, a folder with records, and the state of the training on the disk. Let us cut its power after 20 steps.
+# `hatnet.training.Training` is the loop above, with everything that a long run needs: slices, several processes, mixed
+# precision, progress, a folder with records, and its state on disk. Let us cut its power after 20 steps.
 #
-# ??? question "Predict: to how many digits do the resumed weights agree with those of our loop, which ran through?"
-#     All of them. What the next step depends on is the weights, AdamW's two moments, the average and the number of
-#     steps done; these are in the file. Every random draw has a seed made of its purpose and position, so no state of a
-#     generator can be lost. The image order of an epoch is drawn anew from the epoch's number.
+# ??? question "Predict: to how many digits do the resumed weights agree with those of our uninterrupted loop?"
+#     To all of them. The next step depends on the weights, AdamW's two moments, the average and the number of steps
+#     done, and all of these are in the file. Every random draw is seeded by its purpose and position, so there is no
+#     generator state to lose. The order of the images in an epoch is computed from the number of the epoch.
 
 
 # %%
-class PowerCut(Exception):  # noqa: N818 it is one
-    """What happens at night."""
+class PowerCut(Exception):  # noqa: N818 not an error of ours
+    """The power fails."""
 
 
 def cut(progress: Progress) -> None:
-    """After 20 steps."""
+    """Cut the power after 20 steps."""
     if progress.step == 20:
         raise PowerCut
 
 
-watch = Watch()
+monitor = Monitor()
 
 
 def report(progress: Progress) -> None:
-    """Print, and end in order after an epoch."""
+    """Print, and stop after an epoch."""
     tested_now = f"  tested: {100 * progress.evaluation.accuracy:.1f} %" if progress.evaluation else ""
     print(f"step {progress.step} of {progress.steps}  mean loss so far {progress.loss:.3f}{tested_now}")
-    watch.stop = progress.evaluation is not None
+    monitor.stop = progress.evaluation is not None
 
 
-watch.report = report
-with tempfile.TemporaryDirectory() as folder, join("cpu") as world:
+monitor.report = report
+with tempfile.TemporaryDirectory() as folder, join("cpu") as processes:
     try:
-        Training(recipe, part, Path(folder), world, save_every=0.0).run(Watch(cut))  # 0: after every step
+        Training(recipe, part, Path(folder), processes, save_every=0.0).run(Monitor(cut))  # 0: after every step
     except PowerCut:
         print("the lights go out; left on the disk:", ", ".join(sorted(path.name for path in Path(folder).iterdir())))
-    resumed = Training(recipe, part, Path(folder), world, resume=True)
-    print(f"goes on after step {resumed.step}")
-    resumed.run(watch)
+    resumed = Training(recipe, part, Path(folder), processes, resume=True)
+    print(f"resumes after step {resumed.step}")
+    resumed.run(monitor)
     print("now on the disk:", ", ".join(sorted(path.name for path in Path(folder).iterdir())))
 
 equal = [torch.equal(weight, after_30[name]) for name, weight in resumed.model.state_dict().items()]
@@ -445,16 +449,15 @@ print(f"{sum(equal)} of {len(equal)} tensors are equal to those of part 6 in eve
 assert all(equal)
 
 # %% [markdown]
-# Two things are proved at once: the loop of part 6 is *the same computation* as the library's, and a killed run loses
-# nothing but the seconds since its last save. Our tests kill a real process at random moments; by hand we did so a
-# hundred times.
+# This shows two things: the loop of part 6 is *the same computation* as the library's, and a killed run loses only the
+# seconds since its last save. Our tests kill a real process at random moments, and we did so a hundred times by hand.
 #
-# "In every bit" holds on one machine with one number of threads. Another number of threads or a GPU adds the same
-# numbers in another order, and then the last digits differ, and after many steps the first ones too.
+# "In every bit" holds on one machine with a fixed number of threads. With more threads, or on a GPU, the same numbers
+# are added in another order. Then the last digits differ, and after many steps the first ones do too.
 #
-# ## 9. What does it mistake for what?
+# ## 9. Which classes are confused?
 #
-# Accuracy is one number. The **confusion matrix** has a row for each true class and a column for each answer.
+# Accuracy is one number. The **confusion matrix** has one row per true class and one column per answer.
 
 
 # %%
@@ -479,15 +482,15 @@ alt = "After 60 steps most counts are on the diagonal, but shirts are answered a
 draw_confusion(confusion, part.classes, "After 60 steps: 1,000 test images", alt)
 
 # %% [markdown]
-# Trousers are known first. Shoes are taken for other shoes, and hardly ever for clothes. What remains is what *you*
-# found hard in part 1: shirt, coat, pullover. A confusion that you can't explain is a reason to look at the labels.
+# Trousers are learned first. Shoes are mistaken for other shoes, but hardly ever for clothes. The remaining confusions
+# are those that *you* found hard in part 1: shirt, coat, pullover. If you cannot explain a confusion, check the labels.
 #
 # ## 10. The full runs, from their records
 #
-# A run leaves a folder: `run.json` with what was done on what machine, and `metrics.csv` with a row for each epoch.
-# These are four, each begun with the last weights of the one before. First `hatnet train fashion`: the same network,
-# the whole of Fashion-MNIST. Then the same weights with a stem that keeps every pixel, so that there are four times as
-# many tokens, which cost four times as much; and that twice more. Nothing of it is run here; it takes hours.
+# A run leaves a folder: `run.json` records the settings and the machine, and `metrics.csv` has one row per epoch. Here
+# are four runs, each started from the last weights of the one before. The first is `hatnet train fashion`: the same
+# network on all of Fashion-MNIST. The other three use a stem that keeps every pixel, so that there are four times as
+# many tokens, at four times the cost. They take hours, so none of them is run here.
 
 # %%
 rows, starts = [], []
@@ -524,23 +527,24 @@ plt.show()
 # %% [markdown]
 # How to read such curves:
 #
-# - **Training loss above test loss** is no mistake here. Training images are augmented and their labels smoothed, test
-#   images are neither. Compare each curve with itself.
-# - **Training falls, test rises**: it learns images by heart. More augmentation, more data, or a smaller network.
-# - **Both are high and flat**: it can't, or may not. Try a higher learning rate, a longer run, a larger network.
-# - **Worse for a while, then better than before**, right of each line: the rate went up again, and the network left the
-#   hollow that it had settled in. At the end of the first training nothing moved, but its steps were almost zero there.
-# - **A jump, then worse for ever**: a step too far. Lower the rate, warm up longer, clip.
-# - **The fall of the rate brings a gain of its own**, which no time at a high rate does. In the very last epochs, with
-#   steps of almost nothing, little happens. That is why a cosine must not be cut short.
+# - **Training loss above test loss** is not a mistake here. Training images are augmented and their labels smoothed;
+#   test images are neither. Compare each curve with itself.
+# - **Training loss falls, test loss rises**: the network memorises images. Use more augmentation, more data, or a
+#   smaller network.
+# - **Both are high and flat**: try a higher learning rate, a longer run, or a larger network.
+# - **Worse for a while, then better than before**, right of each line: the rate went up again, and the weights left the
+#   minimum where they had settled. At the end of the first run nothing improved, but its steps were almost zero there.
+# - **A jump, then never good again**: a step was too long. Lower the rate, warm up longer, or clip gradients.
+# - **The falling rate brings its own gain**, which no amount of training at a high rate does. In the very last epochs
+#   the steps are tiny and little happens. That is why a cosine must not be cut short.
 #
-# The weights of the *last* epoch are the result, not those of the best one: who picks the best by looking at the test
-# images has used them for a choice, and their accuracy is a little too good to be true.
+# The result is the weights of the *last* epoch, not of the best one. Picking the best epoch means choosing by the test
+# images, and then their accuracy is a little too good to be true.
 #
 # ## 11. The trained network, and where it is most wrong
 #
-# The weights of the last of these runs come with the package. Here they are on the test part of the embedded images,
-# 2,500 of the 10,000 that the record is about, and then the twelve which surprised the network most.
+# The weights of the last run come with the package. Here they classify the embedded test images, 2,500 of the 10,000 in
+# the record. Below are the twelve images with the highest loss.
 
 # %%
 trained = hatnet.create_model("micro", pretrained="fashion-mnist").eval()
@@ -562,8 +566,8 @@ for ax, index in zip(axes.flat, surprise.topk(12).indices.tolist(), strict=True)
 plt.show()
 
 # %% [markdown]
-# Decide for yourself, image by image, who is right. Some labels of Fashion-MNIST are debatable, some are wrong, and no
-# network can reach 100 per cent of them honestly.
+# Decide for yourself which answers are right. Some labels of Fashion-MNIST are debatable and some are wrong, so no
+# network can honestly reach 100 per cent.
 #
 # ## Exercises
 #
@@ -573,11 +577,11 @@ plt.show()
 # %% solution
 print(f"guess {log(100):.3f}, floor {floor(0.1, 100):.3f}")
 assert round(log(100), 3) == 4.605
-assert floor(0.1, 100) > floor(0.1, 10)  # as much certainty is taken away, but spread over more classes
+assert floor(0.1, 100) > floor(0.1, 10)  # the same share is taken away, but spread over more classes
 
 # %% [markdown]
-# **2. Why slices must have one size.** Take the mean of slices' mean losses for 16 images cut into 12 and 4. Is its
-# gradient that of the batch? Which weights would repair it?
+# **2. Why slices must have the same size.** Cut 16 images into 12 and 4, and take the mean of the slices' mean losses.
+# Is its gradient that of the batch? Which weights would correct it?
 
 
 # %% solution
@@ -593,25 +597,26 @@ assert (uneven((1 / 2, 1 / 2)) - at_once).norm() > 0.01 * at_once.norm()  # imag
 assert (uneven((12 / 16, 4 / 16)) - at_once).norm() < 1e-13 * at_once.norm()
 
 # %% [markdown]
-# **3. Batch normalisation.** Put a `torch.nn.BatchNorm1d` between two linear layers and repeat part 7. Are gradients of
-# 16 images at once and of 4 times 4 still the same?
+# **3. Batch normalisation.** Put a `torch.nn.BatchNorm1d` between two linear layers and repeat part 7. Are the
+# gradients of 16 images at once and of 4 times 4 still the same?
 
 # %% solution
 torch.manual_seed(0)
 other = torch.nn.Sequential(torch.nn.Linear(784, 32), torch.nn.BatchNorm1d(32), torch.nn.Linear(32, 10)).double()
 pixels = images[:16].flatten(1).double()
 apart = gradients(other, pixels, labels[:16], slices=1) - gradients(other, pixels, labels[:16], slices=4)
-assert apart.norm() > 0.01  # an image's features depend on its companions: 4 of them or 16
+assert apart.norm() > 0.01  # an image's features depend on its batch: 4 images or 16
 
 # %% [markdown]
-# **4. How long is the memory of the average?** After how many steps does a step's weight in $\bar w$ fall to half, for
-# $\beta = 0.98$ and $0.999$? Why would 0.999 be a bad choice for the 60 steps above, were it not for its soft start?
+# **4. How long is the memory of the average?** After how many steps does the weight of a step in $\bar w$ fall to half,
+# for $\beta = 0.98$ and $0.999$? Without the smaller $\beta$ at the start, why would 0.999 be a bad choice for the 60
+# steps above?
 
 # %% solution
 half = {beta: log(0.5) / log(beta) for beta in (0.98, 0.999)}
 print({beta: round(steps) for beta, steps in half.items()})
 assert {beta: round(steps) for beta, steps in half.items()} == {0.98: 34, 0.999: 693}
-assert 0.999**60 > 0.94  # 94 per cent of the average would still be the random weights of the start
+assert 0.999**60 > 0.94  # 94 per cent of the average would still be the random initial weights
 
 # %% [markdown]
 # ## The claims, checked once more
@@ -630,8 +635,8 @@ print("all checks passed")
 # %% [markdown]
 # ## What to remember
 #
-# - Predict, measure, ask each weight, move. The first loss must be $\ln K$; the lowest is not zero if labels are soft.
-# - The schedule belongs to a length. Augmentation belongs to what keeps the meaning.
-# - Slices and machines are the same mathematics, as long as no layer looks across images.
-# - A draw that is seeded by its purpose can be repeated; then a killed run goes on bit for bit.
-# - One accuracy has noise, a confusion matrix has reasons, and the images themselves have the last word.
+# - Predict, measure, differentiate, move. The first loss must be $\ln K$, and with soft labels the lowest is not zero.
+# - A schedule is made for a length. Augmentation must keep the meaning.
+# - Slices and machines are the same mathematics, as long as no layer combines images.
+# - A draw that is seeded by its purpose can be repeated, so a killed run resumes bit for bit.
+# - An accuracy has noise, a confusion matrix shows reasons, and looking at the images decides.

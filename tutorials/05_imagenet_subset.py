@@ -1,21 +1,21 @@
 # %% [markdown]
 # # A subset of ImageNet: from a folder of photos to a trained network
 #
-# **The question.** Tutorial 4 trained on small grey pictures that fit into memory. Photos are another matter: files in
-# folders, some of them broken, each of another size, 224 pixels wide for the network, and far too much work for a
-# laptop's processor. What changes, what must be decided, and how do you know before you start whether it will fit?
+# **The question.** Tutorial 4 trained on small grey pictures that fit into memory. Photos are different: they are files
+# in folders, some are broken, each has its own size, the network needs them 224 pixels wide, and a laptop's processor
+# is far too slow. What changes, what must be decided, and how do you know before you start whether it will fit?
 #
 # !!! warning "What was run to make this page, and what was not"
-#     The site was built on a machine **without a GPU and without Imagenette**. The path of the data, the recipe, a few
-#     steps of training and the change to other classes ran here, on toy photos cut from one picture of a cat. Commands
-#     that need Imagenette or a GPU are shown, not run. Times and memory are **worked out on paper**. There is **no
-#     accuracy on this page**, because we have measured none.
+#     The site was built on a machine **without a GPU and without Imagenette**. Data loading, the recipe, a few training
+#     steps and fine-tuning ran here, on toy photos cut from one picture of a cat. Commands that need Imagenette or a
+#     GPU are shown, not run. Times and memory are **worked out on paper**. There is **no accuracy on this page**,
+#     because we have measured none.
 #
-# **Predict before you read on**, and write three answers down. They come in parts 4 and 5.
+# **Predict before you read on**, and write down three answers. They come in parts 4 and 5.
 #
 # 1. HAT-Net Tiny on a photo of 224 x 224, micro on a picture of 28 x 28: how many times more multiplications?
-# 2. Does a training step of Tiny with 256 photos fit into a GPU of 24 GB?
-# 3. One large GPU and 8 processors: which of the two waits for the other?
+# 2. Does a training step of Tiny with 256 photos fit into a GPU with 24 GB?
+# 3. One large GPU and 8 processors: which waits for the other?
 
 # %%
 """Tutorial 5: folders of photos, broken files, augmentation at 224 pixels, a recipe, a plan on paper, fine-tuning."""
@@ -36,11 +36,11 @@ from torch import Tensor
 import hatnet
 from hatnet.complexity import network_costs, total, training_memory
 from hatnet.data import DataError, open_data
-from hatnet.data.image_folder import broken_files
+from hatnet.data.broken_files import broken_files
 from hatnet.data.photo import CHELSEA
 from hatnet.data.transforms import for_testing, for_training
 from hatnet.studies.plan import Assumptions, plan
-from hatnet.training import Progress, Recipe, Training, Watch, get_recipe, join
+from hatnet.training import Monitor, Progress, Recipe, Training, get_recipe, join
 from hatnet.training.batches import Augmented
 from hatnet.training.sampling import Draw
 from hatnet.training.seeds import derive, seed_cpu
@@ -55,13 +55,13 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
 # [Imagenette](https://github.com/fastai/imagenette) is ten classes of ImageNet that are easy to tell apart: tench,
 # English springer, cassette player, chain saw, church, French horn, garbage truck, gas pump, golf ball, parachute. The
 # version with a shorter side of 320 pixels has 9,469 and 3,925 photos, 340 MB. The first training fetches it and
-# compares its checksum (it is the whole training that this starts; part 6 begins with a short one):
+# compares its checksum (this command starts the full training; part 6 begins with a short one):
 #
 # ```console
 # hatnet train imagenette --download
 # ```
 #
-# The whole of ImageNet, a subset of it, or your own photos are read from folders, a folder for each class:
+# ImageNet, a subset of it, or your own photos are read from folders, one folder per class:
 #
 # ```text
 # data/imagenet/train/n01440764/n01440764_10026.JPEG
@@ -70,8 +70,8 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
 #                   n01443537/...
 # ```
 #
-# Let us make such folders. Three "classes" from the cat that comes with this package: as it is, with colours changed
-# round, and without colour. One file gets lost half-way, as happens when a download or a disk ends early.
+# Let us make such folders, with three "classes" cut from the cat photo that comes with this package: unchanged, with
+# swapped colours, and without colour. One file is cut short, as happens when a download stops early or a disk is full.
 
 # %%
 temporary = tempfile.TemporaryDirectory()
@@ -103,9 +103,9 @@ print(f"{len(found.train)} training and {len(found.test)} test photos, classes: 
 print("sizes:", ", ".join("{1} x {2}".format(*found.train.image(index).shape) for index in range(4)), "...")
 
 # %% [markdown]
-# `hatnet train` first decodes every file once and names those that can't be read. They are left out, and the answer is
-# kept until a file changes. A file that goes bad *later* is replaced by its neighbour, with a word about it: a training
-# that has run for three days must not die of one photo.
+# `hatnet train` first decodes every file once and names those that cannot be read. They are left out, and the result is
+# kept until a file changes. A file that becomes unreadable *later* is replaced by its neighbour, and a line is printed:
+# one photo must not end a training that has run for three days.
 
 
 # %%
@@ -119,10 +119,10 @@ print("broken:", short(", ".join(map(str, broken))))
 clean = replace(found, train=found.train.without(set(broken)))
 
 place = found.train.paths.index(lost)
-said = io.StringIO()
-with contextlib.redirect_stdout(said):
+printed = io.StringIO()
+with contextlib.redirect_stdout(printed):
     image, label = Augmented(found.train, for_testing(get_recipe("imagenette"), found), seed=0)[Draw(place, position=0)]
-print(short(said.getvalue().strip()))
+print(short(printed.getvalue().strip()))
 print(f"instead comes an image of {found.classes[label]}, {tuple(image.shape)}")
 
 (ROOT / "val" / "dog").mkdir()
@@ -135,10 +135,10 @@ except DataError as error:
 # %% [markdown]
 # ## 2. From a photo to 224 x 224
 #
-# For testing, the shorter side becomes 256 pixels and the centre is cut out. For training, a random rectangle of 8 to
-# 100 per cent of the area, between 3:4 and 4:3, is stretched to 224 x 224; then it is mirrored half of the time.
-# **RandAugment** applies two operations drawn from a list (shear, turn, contrast, ...), and **erasing** fills a
-# rectangle with noise in a quarter of the cases (here always, to be seen).
+# For testing, the shorter side is resized to 256 pixels and the centre is cut out. For training, a random rectangle
+# with 8 to 100 per cent of the area and a shape between 3:4 and 4:3 is stretched to 224 x 224, then mirrored half of
+# the time. **RandAugment** applies two random operations from a list (shear, rotation, contrast, ...), and **erasing**
+# fills a rectangle with noise in a quarter of the cases (here always, to show it).
 
 # %%
 recipe = get_recipe("imagenette")
@@ -158,7 +158,7 @@ def pixels(image: Tensor) -> np.ndarray:
 
 
 fig, axes = plt.subplots(4, 6, figsize=(8, 5.6), layout="constrained")
-fig.set_label("Six photos as tested, and as trained on: cut and mirrored, then distorted, then partly erased by noise.")
+fig.set_label("Six photos as used for testing and for training: cropped, mirrored, distorted, partly erased by noise.")
 for axis_row, (name, transform) in zip(axes, rows.items(), strict=True):
     for column, ax in enumerate(axis_row):
         seed_cpu(derive(recipe.seed, "augment", column))
@@ -173,43 +173,42 @@ plt.show()
 #
 # ## 3. The recipe, field by field
 #
-# A recipe is a frozen dataclass. It holds everything that decides what a training does; any field can be changed on the
-# command line (`--lr 5e-4`). `imagenette` follows the paper's training of ImageNet where it can. We have not trained
-# with it.
+# A recipe is a frozen dataclass with all settings of a training. Any field can be changed on the command line
+# (`--lr 5e-4`). `imagenette` follows the paper's training on ImageNet where possible. We have not trained with it.
 
 # %%
 WHY = {
     "data": "fetched with --download",
     "variant": "12.7 million weights, the smallest of the paper",
     "image_size": "the paper's",
-    "epochs": "9,469 photos are few: each is seen 200 times",
+    "epochs": "9,469 photos are few: each is shown 200 times",
     "seed": "another number, another run",
-    "batch_size": "the paper has 1024 for 1.28 million photos; here that would be 9 steps an epoch",
-    "slice_size": "what the GPU's memory must hold at once; the gradient is the batch's all the same",
-    "lr": "the paper's, for 1024 images a step; with 256 we have not tried it",
+    "batch_size": "the paper has 1024 for 1.28 million photos; here that would be 9 steps per epoch",
+    "slice_size": "photos in the GPU's memory at once; the gradient is still that of the batch",
+    "lr": "the paper's, for 1024 images per step; we have not tried it with 256",
     "first_lr": "where warm-up starts",
     "last_lr": "where the cosine ends",
     "warmup_epochs": "360 steps; PVT's code, which the authors follow, has 5 epochs of 1,251",
     "weight_decay": "the paper's",
-    "clip": "a gradient is never longer than this",
-    "ema": "remembers 693 steps (half of it), which is 19 epochs",
+    "clip": "largest norm of a gradient",
+    "ema": "a step's weight halves in 693 steps, 19 epochs",
     "crop_padding": "None: a random rectangle, stretched (part 2)",
     "flip": "a mirrored church is a church",
     "rand_augment": "magnitude 27 of 30, two operations",
     "erasing": "for a quarter of the photos",
-    "mixup": "alpha of the Beta distribution that the share is drawn from",
-    "cutmix": "likewise; each slice takes one of both",
+    "mixup": "alpha of the Beta distribution of the share",
+    "cutmix": "likewise; each slice uses one of the two",
     "repeats": "ImageNet's recipe shows a photo 3 times in a batch",
     "label_smoothing": "tutorial 4, part 3",
-    "drop_path": "the last block is left out for 1 image in 10, the first never",
+    "drop_path": "the last block is skipped for 1 image in 10, the first never",
     "classifier_drop": "the authors have 0.2, for 1000 classes",
     "initial_weights": "normal with deviation 0.02",
-    "weights": "None: no trained ones; a file to start from in their place, as in part 8",
+    "weights": "None: start from random weights; part 8 starts from a file",
     "stem_strides": "None: the variant's 2, 2",
     "grid_sizes": "None: the variant's 8, 7, 7",
     "pool_sizes": "None: the variant's 8, 4, 2",
     "precision": "auto: on a GPU bfloat16 (or float16) for matrices, float32 for norms, sums and weights",
-    "compile": "torch.compile: minutes at the start; whether it pays, measure",
+    "compile": "torch.compile: takes minutes at the start; measure whether it pays",
 }
 assert list(WHY) == [field.name for field in fields(Recipe)]
 for name, reason in WHY.items():
@@ -219,14 +218,14 @@ for name, reason in WHY.items():
 # ## 4. On paper: will it fit, and how long?
 #
 # ??? question "Predict: Tiny on 224 x 224 against micro on 28 x 28. How many times more multiplications?"
-#     92 times. The image has 64 times as many pixels and the first map 16 times as many tokens, since the stem of Tiny
-#     makes it 4 times coarser and that of micro 2 times. The rest is wider maps, more blocks and a fourth stage.
+#     92 times. The image has 64 times as many pixels, and the first map 16 times as many tokens, since the stem of Tiny
+#     reduces the side by 4 and that of micro by 2. The rest comes from wider maps, more blocks and a fourth stage.
 
 # %%
 tiny = recipe.config(classes=10, channels=3)
 micro = get_recipe("fashion-quick").config(classes=10, channels=1)
 macs = {224: total(network_costs(tiny, 224, 224)).total_macs, 28: total(network_costs(micro, 28, 28)).total_macs}
-print(f"{macs[224] / 1e6:,.0f} M against {macs[28] / 1e6:,.1f} M MACs an image: {macs[224] / macs[28]:.0f} times")
+print(f"{macs[224] / 1e6:,.0f} M against {macs[28] / 1e6:,.1f} M MACs per image: {macs[224] / macs[28]:.0f} times")
 
 SMALLER = Assumptions(gpus=1, gpu_flops=165e12, gpu_memory=24e9, gpu_bandwidth=1.0e12)  # a GeForce RTX 4090, say
 MACHINES = {"24 GB, 1 TB/s": SMALLER, "H200": Assumptions(gpus=1)}
@@ -241,21 +240,21 @@ for slice_size in (16, 32, 64, 128, 256):
 assert shares[0].activation_bytes == 256 * 3 * training_memory(tiny, 224, 224)
 
 # %% [markdown]
-# So 256 photos at once do *not* fit into 24 GB, and that is no reason to change the batch: `slice_size` 64 computes the
-# same batch in four slices, whose gradients are added up (tutorial 4, part 7). The count assumes 3 bytes an element, a
-# mixture of bfloat16 and float32; with plain float32 it is a third more.
+# So 256 photos at once do *not* fit into 24 GB, but that is no reason to change the batch: `slice_size` 64 computes the
+# same batch in four slices and adds up their gradients (tutorial 4, part 7). The count assumes 3 bytes per element, a
+# mixture of bfloat16 and float32; plain float32 needs a third more.
 #
-# For the time, three things happen in each step and overlap: the GPU multiplies, it moves activations through its
-# memory, and processors decode and augment the photos of the next step.
+# Three things happen in each step, and they overlap: the GPU multiplies, it moves activations through its memory, and
+# processors decode and augment the photos of the next step.
 #
 # ??? question "Predict: which of the three takes longest?"
-#     With 8 processors the photos: one takes about 10 ms, so they give 800 a second. An H200 would take
-#     thousands, a smaller card still more than 1,000.
+#     With 8 processors, the photos: one takes about 10 ms, so the processors prepare 800 per second. An H200 could use
+#     thousands, and a smaller card still more than 1,000.
 
 # %%
 fig, ax = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
 fig.set_label(
-    "On paper, times of a step: multiplying takes least; with 8 workers, and always on an H200, photos take most."
+    "Times of a step, on paper: multiplying is fastest; with 8 workers, and always on an H200, photos are slowest."
 )
 labels, y = [], 0
 for name, machine in MACHINES.items():
@@ -276,17 +275,17 @@ ax.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.22
 plt.show()
 
 # %% [markdown]
-# These are not measurements. Each assumption is a field of `hatnet.studies.plan.Assumptions` with its reason; the
-# shares of the peak that kernels reach are guesses. What the picture teaches is robust all the same: **count your
-# processors before you buy a larger GPU**. What helps: `--workers`, photos stored smaller (Imagenette at 320 pixels
-# decodes faster than ImageNet's originals), a smaller `--image-size`.
+# These are not measurements. Each assumption is a field of `hatnet.studies.plan.Assumptions` with its reason, and the
+# shares of the peak that kernels reach are guesses. The lesson still holds: **count your processors before you buy a
+# larger GPU**. These help: more `--workers`, photos stored smaller (Imagenette at 320 pixels decodes faster than
+# ImageNet's originals), a smaller `--image-size`.
 #
 # ## 5. A few steps, here
 #
-# The same `Training` as in tutorial 4, with HAT-Net Tiny, the recipe's augmentation and mixing, on the toy photos, at
-# 64 x 64 pixels so that one processor core can do it, and with smaller steps, since three steps are no warm-up for
-# 1e-3. The point is that every part *runs*. The classes are crops of a single photo, test crops too: an accuracy would
-# mean nothing, so none is shown.
+# This is the `Training` of tutorial 4 with HAT-Net Tiny and the recipe's augmentation and mixing, on the toy photos.
+# The images have 64 x 64 pixels, so that one processor core is enough, and the learning rate is lower, since three
+# steps are too short a warm-up for 1e-3. The point is that every part *runs*. All classes, and the test photos, are
+# crops of a single photo, so an accuracy would mean nothing and none is shown.
 
 # %%
 toy = replace(recipe, image_size=64, epochs=2, batch_size=12, slice_size=6, warmup_epochs=1, lr=1e-4)
@@ -297,16 +296,16 @@ def report(progress: Progress) -> None:
     print(f"step {progress.step} of {progress.steps}, mean loss {progress.loss:.3f} (ln 3 = {log(3):.3f})")
 
 
-with join("cpu") as world:
-    run = Training(toy, clean, ROOT.parent / "run", world)
-    run.run(Watch(report))
+with join("cpu") as processes:
+    run = Training(toy, clean, ROOT.parent / "run", processes)
+    run.run(Monitor(report))
 print("files:", ", ".join(sorted(path.name for path in (ROOT.parent / "run").iterdir())))
-print(f"each step: {run.share} slices of {toy.slice_size} photos; HAT-Net {run.model.config.name.capitalize()}")
+print(f"each step: {run.learner.share} slices of {toy.slice_size} photos; HAT-Net {run.model.config.name.capitalize()}")
 
 # %% [markdown]
 # ## 6. What to run on one GPU
 #
-# Not run here. First half a minute to see that all goes well, then the training, then the examination:
+# Not run here. First a short trial, then the training, then the evaluation:
 #
 # ```console
 # hatnet train imagenette --download --epochs 2 --warmup-epochs 1 --out runs/trial
@@ -317,61 +316,59 @@ print(f"each step: {run.share} slices of {toy.slice_size} photos; HAT-Net {run.m
 # | What happens | What to do |
 # | --- | --- |
 # | The GPU runs out of memory | `--slice-size 32` in a new run: the same batch in smaller parts |
-# | Images a second are far below the plan, the GPU is often idle | `--workers 16`; fewer than you have processors |
+# | Images per second are far below the plan, and the GPU is often idle | `--workers 16`, with as many processors |
 # | It is interrupted | the same command with `--resume`; nothing is lost |
-# | The loss is not finite | it stops, and says so: `--lr 5e-4`, or `--warmup-epochs 20` |
-# | You have an hour, not a night | `--image-size 128 --epochs 60`: a third of the pixels, another result |
+# | It stops because the loss is not finite | `--lr 5e-4`, or `--warmup-epochs 20` |
+# | You have an hour, not a night | `--image-size 128 --epochs 60`: a third of the pixels, and another result |
 # | You have several GPUs | [training at scale](../training-at-scale.md) |
 #
-# ## 7. How to read the outcome
+# ## 7. How to read the result
 #
-# What the first lines must look like, and what the last ones can mean:
-#
-# - The loss starts near $\ln 10 = 2.30$. Another start means wrong labels.
-# - With mixup, CutMix and smoothing the training loss stays high, far above the test loss. Compare runs by the test
-#   loss.
-# - The last accuracy is of 3,925 photos. By their choice alone it is uncertain by $\sqrt{p (1 - p) / 3925}$:
+# - The loss must start near $\ln 10 = 2.30$. Otherwise the labels are wrong.
+# - With mixup, CutMix and smoothing, the training loss stays far above the test loss. Compare runs by the test loss.
+# - The final accuracy is measured on 3,925 photos. Their choice alone makes it uncertain by $\sqrt{p (1 - p) / 3925}$:
 
 # %%
 for accuracy in (0.80, 0.90, 0.95):
     print(f"{accuracy:.0%}: give or take {100 * sqrt(accuracy * (1 - accuracy) / 3925):.2f} points")
 
 # %% [markdown]
-# Two settings whose results differ by one such unit are *not* told apart. Run at least three seeds of each
-# (`--seed 1`, `--out runs/seed-1`) and give the spread.
+# If the results of two settings differ by one such unit, you *cannot* tell which is better. Run at least three seeds of
+# each (`--seed 1`, `--out runs/seed-1`) and report the spread.
 #
 # ## 8. Starting from ImageNet: fine-tuning
 #
-# Few photos, but weights that have seen a million others: keep all but the classifier, give it as many outputs as you
-# have classes, and train a little, with small steps. The authors publish their weights (the README has a link); we
-# have no copy, so a file of *random* weights under the authors' names stands in for it. The code is the same.
+# With few photos, start from weights trained on a million others: keep everything but the classifier, replace that by
+# one with your number of classes, and train briefly with small steps. The authors publish their weights (the README has
+# a link). We have no copy, so here a file of *random* weights under the authors' names replaces it. The code is the
+# same.
 
 # %%
 CHECKPOINT = ROOT.parent / "HAT-Net_Tiny.pth"  # the authors' file, if you have it
 imagenet = hatnet.get_config("tiny")
 torch.manual_seed(0)
-stand_in = hatnet.HATNet(imagenet).state_dict()
+random_weights = hatnet.HATNet(imagenet).state_dict()
 shapes = authors_shapes(imagenet)
 torch.save(
-    {theirs: stand_in[ours].view(shapes[theirs]) for ours, theirs in authors_names(imagenet).items()}, CHECKPOINT
+    {theirs: random_weights[ours].view(shapes[theirs]) for ours, theirs in authors_names(imagenet).items()}, CHECKPOINT
 )
 
 
 fine = replace(toy, weights=str(CHECKPOINT), lr=5e-5, mixup=0.0, cutmix=0.0, ema=0.0)  # a suggestion, not measured
-with join("cpu") as world:
-    tuned = Training(fine, clean, ROOT.parent / "fine", world)
+with join("cpu") as processes:
+    tuned = Training(fine, clean, ROOT.parent / "fine", processes)
     start = {name: weight.clone() for name, weight in tuned.model.state_dict().items()}
-    tuned.run(Watch(report))
+    tuned.run(Monitor(report))
 
-changed = [name for name, weight in start.items() if weight.shape != stand_in[name].shape]
-kept = [name for name, weight in start.items() if name not in changed and torch.equal(weight, stand_in[name])]
-print(f"{len(kept)} tensors start from the file, new are {', '.join(changed)}")
+changed = [name for name, weight in start.items() if weight.shape != random_weights[name].shape]
+kept = [name for name, weight in start.items() if name not in changed and torch.equal(weight, random_weights[name])]
+print(f"{len(kept)} tensors start from the file; these are new: {', '.join(changed)}")
 
 # %% [markdown]
-# On the command line that is `--weights HAT-Net_Tiny.pth`. Weights of other classes lend all but their classifier; what
-# else does not fit is listed, before anything starts.
+# On the command line, use `--weights HAT-Net_Tiny.pth`. If the weights are for other classes, everything but their
+# classifier is loaded. Other tensors that do not fit are listed before anything starts.
 #
-# A warning: **don't judge fine-tuning on Imagenette**. Its photos *are* ImageNet's, and most of its test photos come
+# A warning: **do not judge fine-tuning on Imagenette**. Its photos *are* ImageNet's, and most of its test photos come
 # from ImageNet's training part:
 
 # %%
@@ -380,14 +377,13 @@ seen = tests - classes * imagenet_tests_a_class
 print(f"at least {seen:,} of {tests:,} test photos are ImageNet training photos: {seen / tests:.0%}")
 
 # %% [markdown]
-# ImageNet has only 50 test photos of a class, so no more than 500 of the 3,925 can be from there. A network that was
-# trained on ImageNet has seen the others, with their labels. Fine-tune on photos of your own, or on a data set that was
-# collected elsewhere.
+# ImageNet has only 50 test photos per class, so no more than 500 of the 3,925 can be from there. A network trained on
+# ImageNet was trained on the others, with their labels. Fine-tune on your own photos, or on a data set from elsewhere.
 #
 # ## Exercises
 #
 # **1. The largest slice.** On paper, what is the largest `slice_size` (a power of two, at most 256) of Tiny that takes
-# no more than 80 per cent of a GPU of 16 GB? And of Large?
+# less than 80 per cent of a GPU with 16 GB? And of Large?
 
 
 # %% solution
@@ -405,8 +401,8 @@ assert largest("tiny", 16e9) == 64
 assert largest("large", 16e9) == 16
 
 # %% [markdown]
-# **2. What the test doesn't see.** A photo of 500 x 375 pixels is resized to a shorter side of 256 and cut to
-# 224 x 224. Which share of its area is looked at?
+# **2. What the test leaves out.** A photo of 500 x 375 pixels is resized to a shorter side of 256 and cropped to
+# 224 x 224. Which share of its area remains?
 
 # %% solution
 width, height = 256 * 500 / 375, 256
@@ -414,17 +410,17 @@ print(f"{224 * 224 / (width * height):.0%}")
 assert round(224 * 224 / (width * height), 2) == 0.57
 
 # %% [markdown]
-# **3. The smallest crop.** A photo of Imagenette has 426 x 320 pixels. The random rectangle may have 8 per cent of the
-# area. How wide is a square one, and how much is it enlarged? What does that mean for storing photos smaller still?
+# **3. The smallest crop.** A photo of Imagenette has 426 x 320 pixels. The random rectangle may have only 8 per cent of
+# the area. How wide is a square one, and how much is it enlarged? What does that mean for storing photos even smaller?
 
 # %% solution
 side = sqrt(0.08 * 426 * 320)
 print(f"{side:.0f} pixels, enlarged {224 / side:.1f} times")
-assert 104 < side < 105  # more than twice enlarged: at a stored side of 160 it would be four times, and blurred
+assert 104 < side < 105  # enlarged more than twice; from a stored side of 160 it would be four times, and blurred
 
 # %% [markdown]
-# **4. Is it better?** Two settings reach 91.0 and 92.0 per cent on the 3,925 photos, one run each. The uncertainty of a
-# *difference* of two independent figures is $\sqrt{2}$ times that of one. How many of it is the difference?
+# **4. Is it better?** Two settings reach 91.0 and 92.0 per cent on the 3,925 photos, with one run each. The uncertainty
+# of a *difference* of two independent values is $\sqrt{2}$ times that of one. How many such units is this difference?
 
 # %% solution
 uncertainty = 100 * sqrt(2 * 0.915 * 0.085 / 3925)
@@ -443,7 +439,7 @@ one = plan(recipe, Assumptions(gpus=1, workers_per_gpu=8), images=9_469, tests=3
 assert one.limit == "images"  # prediction 3: the GPU waits
 assert broken == [lost]
 assert len(clean.train) == 47
-assert run.step == run.order.steps == 6
+assert run.step == run.steps == 6
 assert set(changed) == {"classifier.weight", "classifier.bias"}
 assert len(kept) == len(start) - 2
 assert seen / tests > 0.87
@@ -453,8 +449,8 @@ print("all checks passed")
 # %% [markdown]
 # ## What to remember
 #
-# - Folders of classes, every file read once before the start, and no training that dies of one file.
-# - Look at augmented photos of your own: augmentation must keep what makes the class.
-# - The batch is mathematics, the slice is memory. Work both out on paper first.
-# - The processors that prepare photos are the likely limit, not the GPU.
-# - Say what a figure is uncertain by, and whether the test photos were seen before.
+# - Photos lie in folders by class. Every file is read once before the start, and one bad file does not end a training.
+# - Look at your own photos after augmentation: it must keep what makes the class.
+# - The batch is mathematics, the slice is memory. Work out both on paper first.
+# - The likely limit is the processors that prepare photos, not the GPU.
+# - Give the uncertainty of a result, and say whether the test photos were used in an earlier training.

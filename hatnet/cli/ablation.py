@@ -22,7 +22,7 @@ from hatnet.studies.ablation.arms import MATCHED
 from hatnet.studies.ablation.record import DATA, Record, Settings, read
 from hatnet.studies.ablation.runs import Ablation, OnRun, trainer
 from hatnet.studies.common.settings import require_known
-from hatnet.training import Watch, loop
+from hatnet.training import Monitor, Progress
 from hatnet.training.signals import stoppable
 
 
@@ -107,12 +107,12 @@ def _run(work: Ablation, data: Split, workers: int) -> bool:
         f"on {work.device}; {missing} runs to do\nResults folder: {work.folder.resolve()}"
     )
     steps = settings.epochs * (len(data.train) // settings.batch_size)
-    with _progress(missing, steps) as (watch, on_run):
-        return work.run(trainer(settings, data, work.device, workers), watch, on_run)
+    with _progress(missing, steps) as (monitor, on_run):
+        return work.run(trainer(settings, data, work.device, workers), monitor, on_run)
 
 
 @contextmanager
-def _progress(runs: int, steps: int) -> Iterator[tuple[Watch, OnRun]]:
+def _progress(runs: int, steps: int) -> Iterator[tuple[Monitor, OnRun]]:
     """A progress bar over all runs of `steps` steps, and a line per finished run.
 
     The first Ctrl-C (or SIGTERM) stops the work cleanly.
@@ -127,14 +127,14 @@ def _progress(runs: int, steps: int) -> Iterator[tuple[Watch, OnRun]]:
             description = "timing" if arm == "times" else f"{arm}, seed {seed}"
             bars.update(task, description=description, completed=finished * steps)
 
-        def on_step(step: loop.Progress) -> None:
+        def on_step(step: Progress) -> None:
             bars.update(task, completed=finished * steps + step.step)
             if step.evaluation is not None and step.step == step.steps:
                 console.print(f"{bars.tasks[0].description:22} {100 * step.evaluation.accuracy:.2f} %")
 
-        watch = Watch(on_step)
-        with stoppable(watch):
-            yield watch, on_run
+        monitor = Monitor(on_step)
+        with stoppable(monitor):
+            yield monitor, on_run
 
 
 def _report(work: Ablation, figure: Path | None) -> None:

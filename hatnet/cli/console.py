@@ -22,7 +22,7 @@ from rich.progress import (
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from hatnet.training.evaluation import Evaluation
+    from hatnet.training.checkpoint_evaluation import CheckpointEvaluation
 
 console = Console(highlight=False)
 
@@ -73,8 +73,9 @@ def progress(description: str, total: int | None = None) -> Iterator[Callable[[s
         bars.update(task, total=done, completed=done)
 
 
-def print_evaluation(evaluation: Evaluation, classes: tuple[str, ...]) -> None:
-    """A row a class, worst first, with what it is most often taken for."""
+def print_evaluation(result: CheckpointEvaluation) -> None:
+    """One row per class, worst first, with the class that it is most often mistaken for; then the metrics in words."""
+    evaluation, classes = result.evaluation, result.classes
     table = Table(title="Accuracy by class, worst first", box=box.SIMPLE_HEAD)
     for column in ("class", "images", "right", "most often taken for"):
         table.add_column(column, justify="right" if column in ("images", "right") else "left")
@@ -86,7 +87,10 @@ def print_evaluation(evaluation: Evaluation, classes: tuple[str, ...]) -> None:
         right = f"{100 * evaluation.class_accuracy[index]:.1f} %"
         table.add_row(classes[index], str(int(confusion[index].sum())), right, other)
     console.print(table)
-    console.print(f"[bold]{100 * evaluation.accuracy:.2f} %[/] of {evaluation.images:,} images are classified right.")
+    for metric in result.task.metrics:
+        if metric.sentence:
+            value = f"[bold]{metric.text(metric.value(evaluation))}[/]"
+            console.print(metric.sentence.format(value=value, images=f"{evaluation.images:,} images") + ".")
 
 
 def cell(value: int | tuple[int, ...] | None) -> str:

@@ -1,4 +1,4 @@
-"""The command `hatnet evaluate`: weights tested on every test image once."""
+"""The command `hatnet evaluate`: test weights on every test image once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tyro
 
 from hatnet.cli.console import print_evaluation, progress
 from hatnet.cli.train import default_device
-from hatnet.training.checkpoint_evaluation import examine
+from hatnet.training.checkpoint_evaluation import evaluate_checkpoint
 from hatnet.training.distributed import join
 from hatnet.weights.checkpoints import weights_file
 
@@ -24,29 +24,29 @@ def evaluate(
     workers: int = 0,
     out: Path | None = None,
 ) -> None:
-    """Test weights on every test image once: accuracy for each class and the confusion matrix, drawn.
+    """Test weights on every test image once, and draw the accuracy of each class and the confusion matrix.
 
     Args:
-        checkpoint: weights (.safetensors of ours, .pth of the authors), or the folder of a run, for its last weights.
-        data: a data set or folder:PATH; that of the training where not given.
-        data_dir: where data sets are kept.
-        download: fetch the data set if it is not there.
-        device: cpu, cuda, or one GPU such as cuda:1; where not given, the GPU if there is one, else the CPU.
+        checkpoint: weights (.safetensors of ours, .pth of the authors), or the folder of a run for its last weights.
+        data: a data set or folder:PATH; by default the one of the training.
+        data_dir: folder for data sets.
+        download: fetch the data set if it is missing.
+        device: cpu, cuda, or one GPU such as cuda:1; by default the GPU if there is one, else the CPU.
         batch_size: images at once.
         workers: processes that prepare images.
-        out: folder for evaluation.json and evaluation.svg; beside the checkpoint where not given.
+        out: folder for evaluation.json and evaluation.svg; by default the checkpoint's folder.
     """
     weights = weights_file(checkpoint)
     folder = out or weights.parent
     if not folder.is_dir():
         raise ValueError(f"no folder {folder} to write to; create it first")
-    with join(default_device(device)) as world:
-        found = examine(
-            weights, world, data=data, data_dir=data_dir, download=download, batch_size=batch_size,
+    with join(default_device(device)) as processes:
+        found = evaluate_checkpoint(
+            weights, processes, data=data, data_dir=data_dir, download=download, batch_size=batch_size,
             workers=workers, bar=progress,
         )  # fmt: skip
-        if not world.first:
+        if not processes.is_first:
             return
         found.write(folder)
-    print_evaluation(found.evaluation, found.classes)
+    print_evaluation(found)
     print((folder / "evaluation.svg").resolve())

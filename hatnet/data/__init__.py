@@ -1,4 +1,4 @@
-"""Images with labels: what there is, how it is opened, and how an image becomes what a network takes."""
+"""Labelled images: opening data sets, checking them, and preparing images for a network."""
 
 from hatnet.data.image_folder import ImageFolder, leave_out, left_out
 from hatnet.data.images import DataError, Images, ImageTensor, Split, fingerprint

@@ -1,14 +1,10 @@
-"""Folders of images, one folder a class, checked before they are trained on."""
+"""Images in folders: one folder per class, in a training part and a test part."""
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from hashlib import blake2b
 from itertools import compress
 from pathlib import Path
 
@@ -17,19 +13,19 @@ import torch
 from torch import Tensor
 
 from hatnet.data.images import DataError, Split
-from hatnet.data.photo import open_image
-from hatnet.files import write_whole
+from hatnet.data.photo import MEAN, STD, open_image
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})
+IMAGENET_MEAN, IMAGENET_STD = tuple(MEAN.tolist()), tuple(STD.tolist())
 
 
 class ImageFolder:
-    """Image files with labels; a file is read when its image is asked for.
+    """Image files with labels. A file is read when its image is asked for.
 
     Args:
-        paths: of the files.
-        labels: one a file.
-        left_out: places of those that are not here, among all that there were.
+        paths: the files.
+        labels: (files,), int64.
+        left_out: positions of files that were left out, counted among all files of the folder.
     """
 
     def __init__(self, paths: Sequence[Path], labels: Tensor, left_out: Iterable[int] = ()) -> None:
@@ -44,20 +40,24 @@ class ImageFolder:
         """One image, (3, H, W), uint8.
 
         Raises:
-            DataError: if the file can't be read as an image.
+            DataError: if the file cannot be read as an image.
         """
         return read_image(self.paths[index])
 
+    def label(self, index: int) -> Tensor:
+        """Its label."""
+        return self.labels[index]
+
     def content(self) -> bytes:
-        """The names of the files and of the folders they are in, wherever the whole may lie."""
+        """Names of files and of their class folders, wherever the whole folder lies."""
         return b"\n".join(os.fsencode(Path(*path.parts[-2:])) for path in self.paths)
 
     def without(self, broken: Collection[Path]) -> ImageFolder:
-        """The same images but for some files."""
+        """The same images without some files."""
         return self._keep([path not in broken for path in self.paths])
 
     def without_places(self, places: Iterable[int]) -> ImageFolder:
-        """The same, by their places among all files that there were; those left out already stay so."""
+        """The same images without the files at `places`, counted among all files. Files left out before stay out."""
         gone = set(places)
         return self._keep([place not in gone for place in self._places()])
 
@@ -71,13 +71,13 @@ class ImageFolder:
 
 
 def left_out(data: Split) -> dict[str, list[int]]:
-    """Of each part in files the places that it goes without, for `leave_out`."""
+    """Positions of the files that were left out, for each part in files. `leave_out` takes them."""
     parts = {"train": data.train, "test": data.test}
     return {name: images.left_out for name, images in parts.items() if isinstance(images, ImageFolder)}
 
 
 def leave_out(data: Split, places: Mapping[str, Sequence[int]]) -> Split:
-    """A data set that goes without the same files as the one `left_out` was asked about, whichever can be read now."""
+    """Leave out the files at `places`, as returned by `left_out`, whether they can be read now or not."""
     train, test = (
         images.without_places(places.get(name, ())) if isinstance(images, ImageFolder) else images
         for name, images in (("train", data.train), ("test", data.test))
@@ -86,17 +86,17 @@ def leave_out(data: Split, places: Mapping[str, Sequence[int]]) -> Split:
 
 
 def open_folder(root: Path) -> Split:
-    """Open `root/train` and `root/val` (or `root/test`), a folder of images for each class in both.
+    """Open `root/train` and `root/val` (or `root/test`), each with one folder of images per class.
 
     Raises:
-        DataError: if a folder is missing, the classes of the two differ, or a class has no images.
+        DataError: if a folder is missing, the two parts differ in their classes, or a class has no images.
     """
     train = root / "train"
     test = root / "val" if (root / "val").is_dir() else root / "test"
     for part in (train, test):
         if not part.is_dir():
             raise DataError(
-                f"no folder {part}: {root} must hold train and val (or test), each with a folder of images a class"
+                f"no folder {part}: {root} must hold train and val (or test), each with one folder of images per class"
             )
     classes = _classes(train)
     different = sorted(set(classes) ^ set(_classes(test)))
@@ -110,101 +110,22 @@ def open_folder(root: Path) -> Split:
         _images(train, classes),
         _images(test, classes),
         classes,
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
     )
 
 
 def read_image(path: Path) -> Tensor:
-    """A file as (3, H, W), uint8, turned upright.
+    """Read a file as (3, H, W), uint8, turned upright.
 
     Raises:
-        DataError: if it can't be read as an image.
+        DataError: if it cannot be read as an image.
     """
     try:
         pixels = np.array(open_image(path, "RGB"))
     except (OSError, ValueError) as error:
         raise DataError(str(error)) from error
     return torch.from_numpy(pixels).permute(2, 0, 1)
-
-
-def broken_files(
-    images: ImageFolder, cache: Path, workers: int = 8, step: Callable[[str], None] = lambda _: None
-) -> list[Path]:
-    """Decode every image once, and name the files that can't be.
-
-    The answer is kept in the folder `cache`, in the file `answer_file`, for as long as the files have the same names,
-    sizes and times. It counts for every way to spell the folder that they are in. Of its broken files each is looked at
-    again, since a disk may have been away.
-
-    Args:
-        images: what to look at.
-        cache: where answers are kept.
-        workers: threads that decode.
-        step: called after each file, for a progress bar.
-
-    Raises:
-        OSError: if nothing can be written to `cache`, before a file is read.
-    """
-    record = answer_file(images, cache)
-    if record.is_file():
-        known = json.loads(record.read_text())["broken"]
-        broken = _unreadable(images.paths, known, workers)
-        if broken != known:
-            _keep_answer(record, images, broken)
-        return [images.paths[index] for index in broken]
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=cache):  # an hour of reading should not end in an answer that can't be kept
-        pass
-    broken = _unreadable(images.paths, range(len(images)), workers, step)
-    _keep_answer(record, images, broken)
-    return [images.paths[index] for index in broken]
-
-
-def answer_file(images: ImageFolder, cache: Path) -> Path:
-    """Where `broken_files` keeps its answer about these files: JSON, with every broken file."""
-    return cache / f"broken-files-{_fingerprint(images.paths)}.json"
-
-
-def _unreadable(
-    paths: Sequence[Path], indices: Sequence[int], workers: int, step: Callable[[str], None] = lambda _: None
-) -> list[int]:
-    """Those of the indices whose files can't be decoded."""
-    broken = []
-    with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(indices), 1000):  # a million waiting files would take gigabytes
-            some = indices[start : start + 1000]
-            for index, readable in zip(some, pool.map(_is_readable, (paths[index] for index in some)), strict=True):
-                if not readable:
-                    broken.append(index)
-                step(paths[index].name)
-    return broken
-
-
-def _keep_answer(record: Path, images: ImageFolder, broken: Sequence[int]) -> None:
-    """Places are read again, since another run may spell the paths in another way; paths are for people."""
-    files = [str(images.paths[index]) for index in broken]
-    write_whole(record, json.dumps({"images": len(images), "broken": broken, "files": files}, indent=2).encode())
-
-
-def _is_readable(path: Path) -> bool:
-    try:
-        read_image(path)
-    except DataError:
-        return False
-    return True
-
-
-def _fingerprint(paths: Sequence[Path]) -> str:
-    digest = blake2b(digest_size=8)
-    for path in paths:
-        try:
-            status = path.stat()
-            size, time = status.st_size, status.st_mtime_ns
-        except OSError:  # a link that leads nowhere: a broken file like others
-            size, time = -1, 0
-        digest.update(f"{os.path.realpath(path)} {size} {time}\n".encode())
-    return digest.hexdigest()
 
 
 def _classes(folder: Path) -> tuple[str, ...]:

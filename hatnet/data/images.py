@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the project: two parts, and the facts about them."""
+"""A data set: training images, test images, and the facts that a checkpoint has to keep."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from torch import Tensor
 
 
 class DataError(ValueError):
-    """Data is missing, damaged or not what it says; the message says what to do."""
+    """Data is missing, damaged or inconsistent. The message says what to do."""
 
 
 class Images(Protocol):
-    """Some images with labels. They differ in size where they come from files."""
+    """Images with labels. Images from files may differ in size."""
 
     @property
     def labels(self) -> Tensor:
         """(images,), int64."""
-        ...
 
     def __len__(self) -> int: ...
 
     def image(self, index: int) -> Tensor:
         """One image, (C_in, H, W), uint8."""
-        ...
+
+    def label(self, index: int) -> Tensor:
+        """The label of one image. A transform of torchvision may change it together with the image."""
 
     def content(self) -> bytes:
-        """What tells these images from others of as many: their pixels, or the names of their files."""
-        ...
+        """Bytes that identify these images: their pixels, or the names of their files."""
 
 
 @dataclass(frozen=True)
@@ -47,27 +47,31 @@ class ImageTensor:
         """One image, (C_in, H, W), uint8: a view."""
         return self.pixels[index]
 
+    def label(self, index: int) -> Tensor:
+        """Its label."""
+        return self.labels[index]
+
     def content(self) -> bytes:
         """All pixels."""
         return self.pixels.numpy().tobytes()
 
     def part(self, indices: Tensor) -> ImageTensor:
-        """Those images alone, in that order."""
+        """The images at `indices`, in that order."""
         return ImageTensor(self.pixels[indices], self.labels[indices])
 
 
 @dataclass(frozen=True)
 class Split:
-    """A data set: images to learn from, images to be tested on, and what a checkpoint has to remember of it.
+    """A data set in two parts, training and test.
 
-    Raises DataError where labels and classes don't fit.
+    Raises DataError if a part is empty or has a label without a class.
     """
 
     name: str
     train: Images
     test: Images
     classes: tuple[str, ...]
-    mean: tuple[float, ...]  # of pixels in [0, 1], one entry a channel
+    mean: tuple[float, ...]  # of pixels in [0, 1], one entry per channel
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
@@ -88,9 +92,9 @@ class Split:
 
 
 def fingerprint(data: Split) -> dict[str, int | str]:
-    """What a training that goes on must find as it left it: the images, their classes and their order.
+    """Identify the images, their classes and their order. A resumed training must find the same ones.
 
-    Of images in files the names count, not the pixels, for which a million files would have to be read.
+    For images in files the names count, not the pixels: hashing pixels would mean reading a million files.
     """
     labels, images = blake2b("\n".join(data.classes).encode(), digest_size=8), blake2b(digest_size=8)
     for part in (data.train, data.test):
@@ -106,7 +110,7 @@ def fingerprint(data: Split) -> dict[str, int | str]:
 
 
 def balanced(labels: Tensor, per_class: int) -> Tensor:
-    """Indices of the first `per_class` images of every class, in their order.
+    """Indices of the first `per_class` images of each class, in ascending order.
 
     >>> balanced(torch.tensor([1, 0, 1, 1, 0]), 1)
     tensor([0, 1])

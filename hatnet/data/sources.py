@@ -1,7 +1,7 @@
-"""The data sets by name: one function each, from files to a `Split`.
+"""Data sets by name: one function each, from files to a `Split`.
 
-What PyTorch's vision library reads, it reads. CIFAR is an exception: torchvision unpickles it, which
-could execute code, so here its binary version is read.
+torchvision reads the files, except for CIFAR: torchvision unpickles it, which could execute code, so the
+binary version is read here.
 """
 
 from __future__ import annotations
@@ -14,28 +14,27 @@ import numpy as np
 import torch
 
 from hatnet.config import nearest
-from hatnet.data.image_folder import ImageFolder, open_folder
+from hatnet.data.image_folder import IMAGENET_MEAN, IMAGENET_STD, ImageFolder, open_folder
 from hatnet.data.images import DataError, ImageTensor, Split
 
 EMBEDDED = Path(__file__).parents[1] / "assets" / "fashion-mnist-subset.npz"
 FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 IMAGENETTE = {"train": 9_469, "val": 3_925}  # photos
-# What libraries raise where a file is missing or not what it should be.
+# Raised by libraries for files that are missing or damaged.
 UNREADABLE = (RuntimeError, OSError, ValueError, TypeError, AssertionError, EOFError, LookupError)
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 def open_data(name: str, folder: Path = Path("data"), download: bool = False) -> Split:
     """Open a data set.
 
     Args:
-        name: one of `SOURCES`, or `folder:PATH` for folders `train` and `val` (or `test`) with a folder of images a
-            class in each, as ImageNet is kept.
+        name: one of `SOURCES`, or `folder:PATH` for a folder with `train` and `val` (or `test`), each with one folder
+            of images per class, as for ImageNet.
         folder: where data sets are kept.
-        download: whether to fetch what is missing; checksums are compared.
+        download: fetch missing files and compare their checksums.
 
     Raises:
-        DataError: (a ValueError) for an unknown name, and for data that is missing, damaged or inconsistent.
+        DataError: (a ValueError) for an unknown name, or data that is missing, damaged or inconsistent.
     """
     kind, _, path = name.partition(":")
     if kind == "folder":
@@ -71,7 +70,7 @@ def fashion_subset(folder: Path, download: bool) -> Split:
 
 
 def fashion_mnist(folder: Path, download: bool) -> Split:
-    """The whole of Fashion-MNIST: 60,000 and 10,000 grey images of 28 x 28 pixels (arXiv:1708.07747)."""
+    """Fashion-MNIST, complete: 60,000 and 10,000 grey images of 28 x 28 pixels (arXiv:1708.07747)."""
     from torchvision.datasets import FashionMNIST
 
     parts = []
@@ -83,7 +82,7 @@ def fashion_mnist(folder: Path, download: bool) -> Split:
         except UNREADABLE as error:
             if not complete:
                 raise
-            # torchvision never fetches a file again that is there, so --download alone would not help
+            # torchvision does not replace a file that exists, so --download alone would not help
             raise DataError(
                 f"Fashion-MNIST in {inside} is damaged or half-downloaded ({error}): {_fetch_again(inside)}"
             ) from error
@@ -118,7 +117,7 @@ def cifar100(folder: Path, download: bool) -> Split:
 
 
 def imagenette(folder: Path, download: bool) -> Split:
-    """Imagenette, ten classes of ImageNet: 9,469 and 3,925 photos, their shorter side 320 pixels."""
+    """Imagenette, ten classes of ImageNet: 9,469 and 3,925 photos with a shorter side of 320 pixels."""
     from torchvision.datasets import Imagenette
 
     root = folder / "imagenette2-320"
@@ -131,12 +130,12 @@ def imagenette(folder: Path, download: bool) -> Split:
         ImageFolder([Path(path) for path, _ in part._samples], torch.tensor([label for _, label in part._samples]))
         for part in opened
     )
-    return Split("imagenette", train, test, tuple(names[0] for names in opened[0].classes), **IMAGENET)
+    return Split("imagenette", train, test, tuple(names[0] for names in opened[0].classes), IMAGENET_MEAN, IMAGENET_STD)
 
 
 @dataclass(frozen=True)
 class Source:
-    """How a data set is opened, and what fetching it means."""
+    """How to open a data set, the size of its download, and the server it comes from."""
 
     open: Callable[[Path, bool], Split]
     size: str
@@ -153,7 +152,7 @@ SOURCES = {
 
 
 def _cifar_files(folder: Path, archive: str, md5: str, inside: str, download: bool) -> Path:
-    """Where the binary version is, fetched and unpacked if asked to."""
+    """The folder of the binary version, fetched and unpacked first if `download` is set."""
     files = folder / inside
     if download and not files.is_dir():
         from torchvision.datasets.utils import download_and_extract_archive
@@ -166,7 +165,7 @@ def _cifar_files(folder: Path, archive: str, md5: str, inside: str, download: bo
 
 
 def _read_cifar(paths: list[Path], count: int, label_bytes: int) -> ImageTensor:
-    """Records of `label_bytes` labels, of which the last is the finest, and 3 x 32 x 32 pixels."""
+    """Read records of `label_bytes` labels, the finest one last, and 3 x 32 x 32 pixels."""
     record = label_bytes + 3 * 32 * 32
     parts = []
     for path in paths:
@@ -191,7 +190,7 @@ def _names(path: Path, count: int) -> tuple[str, ...]:
 
 
 def _require_all_photos(root: Path, counts: dict[str, int]) -> None:
-    """torchvision asks for no more than the folder `root`, which is there after half of a download too."""
+    """Count the photos, since torchvision only checks for the folder, which half a download leaves too."""
     found = {
         part: {folder.name: _photos(folder) for folder in (root / part).glob("*") if folder.is_dir()} for part in counts
     }

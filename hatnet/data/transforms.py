@@ -1,9 +1,9 @@
-"""From an image as it is stored to what a network takes, with torchvision's transforms."""
+"""Turn a stored image into network input, with the transforms of torchvision."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -12,15 +12,33 @@ from hatnet.data.image_folder import ImageFolder
 from hatnet.data.images import DataError, Images, ImageTensor, Split
 from hatnet.data.photo import size_of_image
 
-if TYPE_CHECKING:
-    from hatnet.training.recipes import Recipe
-
-Transform = Callable[[Tensor], Tensor]  # (C_in, H, W) uint8 -> (C_in, size, size) float32
+# (C_in, H, W) uint8 -> (C_in, size, size) float32. Given a label too, it returns both: a class as it is, a mask (a
+# `tv_tensors.Mask`) cropped and flipped with its image.
+Transform = Callable[..., Any]
 Mixing = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # images, labels -> images, (B, classes) label distributions
 
 
-def for_training(recipe: Recipe, data: Split) -> Transform:
-    """Augmentation as the recipe says, then pixels with mean 0 and standard deviation 1."""
+class ImagePreparation(Protocol):
+    """How images are prepared. A training recipe has these fields and explains them."""
+
+    @property
+    def image_size(self) -> int: ...
+    @property
+    def crop_padding(self) -> int | None: ...
+    @property
+    def flip(self) -> bool: ...
+    @property
+    def rand_augment(self) -> int: ...
+    @property
+    def erasing(self) -> float: ...
+    @property
+    def mixup(self) -> float: ...
+    @property
+    def cutmix(self) -> float: ...
+
+
+def for_training(recipe: ImagePreparation, data: Split) -> Transform:
+    """Augment as the recipe says, then normalise pixels to mean 0 and standard deviation 1."""
     from torchvision.transforms import InterpolationMode, v2
 
     size = recipe.image_size
@@ -33,14 +51,14 @@ def for_training(recipe: Recipe, data: Split) -> Transform:
         steps.append(v2.RandomHorizontalFlip())
     if recipe.rand_augment:
         steps.append(v2.RandAugment(magnitude=recipe.rand_augment, interpolation=InterpolationMode.BILINEAR))
-    steps += _normalised(data)
+    steps += _normalisation(data)
     if recipe.erasing:
         steps.append(v2.RandomErasing(recipe.erasing, value="random"))  # after normalisation: noise of variance 1
     return v2.Compose(steps)
 
 
-def for_testing(recipe: Recipe, data: Split) -> Transform:
-    """Small images as they are; of others the centre after a resize, as the paper tests."""
+def for_testing(recipe: ImagePreparation, data: Split) -> Transform:
+    """Take small images as they are. Resize others and cut out the centre, as the paper does."""
     from torchvision.transforms import InterpolationMode, v2
 
     size = recipe.image_size
@@ -48,14 +66,14 @@ def for_testing(recipe: Recipe, data: Split) -> Transform:
     if recipe.crop_padding is None:
         steps.append(v2.Resize(int(256 / 224 * size), interpolation=InterpolationMode.BICUBIC, antialias=True))
         steps.append(v2.CenterCrop(size))
-    return v2.Compose([*steps, *_normalised(data)])
+    return v2.Compose([*steps, *_normalisation(data)])
 
 
-def require_fit(recipe: Recipe, data: Split) -> None:
-    """Images that are taken as they are must have the size that the recipe says, in both parts.
+def require_fit(recipe: ImagePreparation, data: Split) -> None:
+    """Images that are not resized must have the recipe's size, in both parts.
 
     Raises:
-        DataError: naming the first size that is another.
+        DataError: naming the first image of another size.
     """
     if recipe.crop_padding is None:  # any size is resized
         return
@@ -67,26 +85,26 @@ def require_fit(recipe: Recipe, data: Split) -> None:
 def require_side(images: Images, name: str, side: int, advice: str) -> None:
     """Every image must be `side` pixels high and wide.
 
-    Of files only the headers are read, and those that can't be read are passed over.
+    Only the headers of files are read. Files that cannot be read are passed over.
 
     Args:
         images: of the data set `name`.
         name: for the message.
-        side: in pixels, as the recipe's `image_size`.
+        side: in pixels, the recipe's `image_size`.
         advice: for the message: what to do.
 
     Raises:
-        DataError: naming the first size that is another.
+        DataError: naming the first image of another size.
     """
     for what, height, width in _sizes(images, name):
         if (height, width) != (side, side):
             raise DataError(f"{what} {height} x {width} pixels, image_size={side}: {advice}")
 
 
-def mixing(recipe: Recipe, classes: int) -> Mixing | None:
-    """Mixup, CutMix, or for each slice one of them; labels become a distribution over the classes. None for neither.
+def mixing(recipe: ImagePreparation, classes: int) -> Mixing | None:
+    """Mixup, CutMix, or one of the two for each slice; None for neither.
 
-    An image is mixed with its neighbour in the slice.
+    An image is mixed with its neighbour in the slice, and labels become distributions over the classes.
     """
     from torchvision.transforms import v2
 
@@ -99,7 +117,7 @@ def mixing(recipe: Recipe, classes: int) -> Mixing | None:
 
 
 def _sizes(images: Images, name: str) -> Iterator[tuple[str, int, int]]:
-    """Heights and widths, each after the words that name the images."""
+    """The start of a sentence about an image, its height, its width."""
     if isinstance(images, ImageTensor):
         yield (f"the images of {name} have", *images.pixels.shape[-2:])
     if isinstance(images, ImageFolder):
@@ -111,7 +129,7 @@ def _sizes(images: Images, name: str) -> Iterator[tuple[str, int, int]]:
             yield (f"{path} has", *size)
 
 
-def _normalised(data: Split) -> list[torch.nn.Module]:
+def _normalisation(data: Split) -> list[torch.nn.Module]:
     from torchvision.transforms import v2
 
     return [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(data.mean), list(data.std))]

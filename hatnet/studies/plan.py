@@ -14,7 +14,7 @@ from math import ceil, inf
 
 from hatnet.complexity import Cost, network_costs, total, training_memory
 from hatnet.training.recipes import Recipe, get_recipe
-from hatnet.training.sampling import Order
+from hatnet.training.sampling import BatchSampler
 
 IMAGENET = 1_281_167  # training images of ImageNet-1K
 IMAGENET_TESTS = 50_000
@@ -68,7 +68,7 @@ class Plan:
 
     recipe: Recipe
     assumptions: Assumptions
-    order: Order  # of the training images
+    order: BatchSampler  # of the training images
     tests: int  # images tested after every epoch
     cost: Cost  # of one image
     activations: int  # elements per image that the forward pass keeps for the backward pass
@@ -227,7 +227,7 @@ def plan(
     (375300, 'images')
     """
     assumptions = assumptions or Assumptions()
-    order = Order(images, recipe.batch_size, recipe.slice_size, recipe.epochs, recipe.seed, recipe.repeats)
+    order = BatchSampler.of(recipe, images)
     order.share(assumptions.gpus)  # raises where it cannot
     config, side = recipe.config(classes, channels), recipe.image_size
     cost, activations = total(network_costs(config, side, side)), training_memory(config, side, side)

@@ -1,4 +1,4 @@
-"""From an order of images to batches on their way to the network."""
+"""Load the images of each slice, prepare them, and stack them into batches."""
 
 from __future__ import annotations
 
@@ -17,43 +17,45 @@ from hatnet.training.seeds import derive, seed_cpu
 
 Batch = tuple[Tensor, Tensor]  # images (B, C_in, H, W) float32, labels (B,) int64
 
+NEIGHBOURS = 100  # files in a row that may be unreadable
 
-class Augmented(Dataset[tuple[Tensor, Tensor]]):
-    """Images for training. How one is augmented depends on the run's seed and its place in the training alone."""
+
+class Augmented(Dataset[Batch]):
+    """Training images. An image's augmentation depends only on the run's seed and its position in the training."""
 
     def __init__(self, images: Images, transform: Transform, seed: int) -> None:
         self.images, self.transform, self.seed = images, transform, seed
 
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, draw: Draw) -> Batch:
         seed_cpu(derive(self.seed, "augment", draw.position))
-        for index in range(draw.index, draw.index + 100):  # a file that has gone bad is replaced by its neighbour
+        for index in range(draw.index, draw.index + NEIGHBOURS):  # a neighbour replaces a file that has gone bad
             try:
                 image = self.images.image(index % len(self.images))
-                return self.transform(image), self.images.labels[index % len(self.images)]
+                return self.transform(image, self.images.label(index % len(self.images)))
             except DataError as error:
                 if index == draw.index:
                     print(f"left out, its neighbour taken: {error}", flush=True)
-        raise DataError("100 images in a row can't be read: the data has gone bad, or its disk is away")
+        raise DataError(f"{NEIGHBOURS} images in a row cannot be read: the data is damaged, or its disk is away")
 
 
-class Plain(Dataset[tuple[Tensor, Tensor] | None]):
-    """Images for testing. None for a file that has gone bad: its neighbour in its place would be counted twice."""
+class Plain(Dataset[Batch | None]):
+    """Test images. None for a file that has gone bad: its neighbour would be counted twice."""
 
     def __init__(self, images: Images, transform: Transform) -> None:
         self.images, self.transform = images, transform
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor] | None:
+    def __getitem__(self, index: int) -> Batch | None:
         try:
             image = self.images.image(index)
         except DataError as error:
             print(f"left out of the test: {error}", flush=True)
             return None
-        return self.transform(image), self.images.labels[index]
+        return self.transform(image, self.images.label(index))
 
 
 @dataclass(frozen=True)
 class ReadableBatches:
-    """The batches of a loader, again and again, without those of which no image could be read."""
+    """The batches of a loader, without those that have no readable image; can be iterated repeatedly."""
 
     loader: DataLoader[Batch | None]
 
@@ -64,22 +66,22 @@ class ReadableBatches:
 def batches_for_training(
     images: Images, transform: Transform, seed: int, slices: Iterator[list[Draw]], workers: int, pinned: bool = False
 ) -> Iterator[Batch]:
-    """The slices of the whole training one after the other, prepared ahead by `workers` processes.
+    """The slices of a whole training, one batch each, prepared ahead by `workers` processes.
 
-    `pinned` puts them where a GPU can fetch them by itself.
+    `pinned` memory can be copied to a GPU while it computes.
     """
     loader: DataLoader[Batch] = _load(Augmented(images, transform, seed), slices, workers, pinned)
     return iter(loader)
 
 
 def batches_for_testing(
-    images: Images, transform: Transform, rank: int, world: int, batch_size: int, workers: int, pinned: bool = False
+    images: Images, transform: Transform, rank: int, processes: int, batch_size: int, workers: int, pinned: bool = False
 ) -> ReadableBatches:
-    """Every `world`-th image from `rank` on: together the processes see each image once.
+    """The share of process `rank`: every `processes`-th image, so that all processes together take each image once.
 
-    An image that can't be read is left out, and a line printed about it.
+    An image that cannot be read is left out, and a line printed about it.
     """
-    mine = list(range(rank, len(images), world))
+    mine = list(range(rank, len(images), processes))
     batches = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
     return ReadableBatches(_load(Plain(images, transform), batches, workers, pinned))
 
@@ -88,20 +90,20 @@ def _load(dataset: Dataset[Any], batches: object, workers: int, pinned: bool) ->
     return DataLoader(
         dataset,
         batch_sampler=batches,  # type: ignore[arg-type]
-        collate_fn=_collate_readable,
+        collate_fn=_stack_readable,
         num_workers=workers,
         pin_memory=pinned,
         persistent_workers=workers > 0,
-        worker_init_fn=_leave_signals_to_the_training,
+        worker_init_fn=_ignore_signals,
     )
 
 
-def _collate_readable(images: Sequence[tuple[Tensor, Tensor] | None]) -> Batch | None:
+def _stack_readable(images: Sequence[Batch | None]) -> Batch | None:
     readable = [pair for pair in images if pair is not None]
     return tuple(default_collate(readable)) if readable else None
 
 
-def _leave_signals_to_the_training(_: int) -> None:
-    """Ctrl-C reaches all processes of a terminal, and a scheduler's SIGTERM all of a job; it ends them in order."""
+def _ignore_signals(_: int) -> None:
+    """Let the training end its workers: Ctrl-C and a scheduler's SIGTERM reach all processes at once."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

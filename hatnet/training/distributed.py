@@ -1,4 +1,4 @@
-"""One process, or several that train one model together under `torchrun`."""
+"""The processes that train one model together under `torchrun`, or the only one."""
 
 from __future__ import annotations
 
@@ -16,90 +16,97 @@ from hatnet.device import usable_device
 
 
 @dataclass(frozen=True)
-class World:
-    """Who this process is among how many, and what it computes on."""
+class Processes:
+    """The place of this process among those that train together."""
 
     rank: int
     size: int
     device: torch.device
-    patient: distributed.ProcessGroup | None = None  # the same processes, for what may take one of them hours
+    patient_group: distributed.ProcessGroup | None = None  # the same processes, with a timeout of a day
 
     @property
-    def first(self) -> bool:
+    def is_first(self) -> bool:
         """Whether this is the process that writes and prints."""
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum over all processes, in place and in all of them."""
+        """Sum over all processes, in place; every process gets the result."""
         if self.size > 1:
             distributed.all_reduce(values)
         return values
 
     def any(self, flag: bool) -> bool:
-        """Whether any process says yes."""
+        """Whether the flag is set in any process."""
         if self.size == 1:
-            return flag  # to ask a GPU is to wait for it
+            return flag  # without waiting for a GPU
         return bool(self.sum(torch.tensor(float(flag), device=self.device)))
 
-    def of_first(self, number: int) -> int:
-        """The number that the first process has."""
-        if self.size == 1:
-            return number
-        return int(self.sum(torch.tensor(number if self.first else 0, device=self.device)))
-
-    def of_first_all(self, numbers: Sequence[int]) -> list[int]:
-        """The numbers that the first process has."""
+    def from_first(self, numbers: Sequence[int]) -> list[int]:
+        """The whole numbers that the first process has, in every process."""
         if self.size == 1:
             return list(numbers)
-        count = self.of_first(len(numbers))
-        mine = numbers if self.first else [0] * count
+        count = int(self.sum(torch.tensor(len(numbers) if self.is_first else 0, device=self.device)))
+        mine = numbers if self.is_first else [0] * count
         return [int(number) for number in self.sum(torch.tensor(mine, dtype=torch.int64, device=self.device))]
 
+    def differ(self, number: int) -> bool:
+        """Whether any process has another whole number than the first."""
+        return self.any([number] != self.from_first([number]))
+
     def wait(self) -> None:
-        """Go on when all processes are here, be it tomorrow: the first one may decode a million images."""
+        """Wait until all processes are here, up to a day: the first one may decode a million images."""
         if self.size > 1:
-            distributed.barrier(group=self.patient)
+            distributed.barrier(group=self.patient_group)
 
 
 @contextmanager
-def join(device: str) -> Iterator[World]:
-    """Join the processes that `torchrun` started, or be alone where it did not.
+def join(device: str) -> Iterator[Processes]:
+    """Join the processes that `torchrun` started; without `torchrun`, there is only this one.
 
     Args:
-        device: `cpu`, `cuda` (each process of a machine takes its own GPU) or one GPU such as `cuda:1`.
+        device: `cpu`, `cuda` (each process on a machine takes its own GPU) or one GPU such as `cuda:1`.
 
     Raises:
-        ValueError: if the device can't be used, a machine has fewer GPUs than processes, or it was not `torchrun` that
-            started them.
+        ValueError: if the device cannot be used, a machine has fewer GPUs than processes, or something other than
+            `torchrun` started several processes.
     """
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise ValueError(f"device={device!r} must be cpu, cuda or one GPU such as cuda:1")
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        target = usable_device(device)
-        if target.index is not None and target.type == "cuda":
-            torch.cuda.set_device(target)  # what PyTorch says of "the" GPU is said of this one
-        yield World(0, 1, target)
+        yield Processes(0, 1, _device_of_one(device))
         return
+    rank, target = _place_of_this(device, size)
+    distributed.init_process_group("nccl" if target.type == "cuda" else "gloo", timeout=timedelta(minutes=30))
+    patient = distributed.new_group(backend="gloo", timeout=timedelta(days=1))
+    try:
+        yield Processes(rank, size, target, patient)  # type: ignore[arg-type]  # a group, since every process is in it
+    finally:
+        distributed.destroy_process_group()
+
+
+def _device_of_one(device: str) -> torch.device:
+    target = usable_device(device)
+    if target.index is not None and target.type == "cuda":
+        torch.cuda.set_device(target)  # memory statistics, for example, are of the current GPU
+    return target
+
+
+def _place_of_this(device: str, size: int) -> tuple[int, torch.device]:
+    """Rank and device of this process among several."""
     missing = [name for name in ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE") if name not in os.environ]
     if missing:
         raise ValueError(
             f"WORLD_SIZE={size} is set but not {', '.join(missing)}: start several processes with torchrun"
         )
-    rank, local = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
-    here = int(os.environ["LOCAL_WORLD_SIZE"])
-    if device.startswith("cuda"):
-        if here > torch.cuda.device_count():
-            raise ValueError(
-                f"{here} processes on this machine, but {torch.cuda.device_count()} GPUs: "
-                f"start torchrun with --nproc-per-node {max(torch.cuda.device_count(), 1)} or train with --device cpu"
-            )
-        device = f"cuda:{local}"
-        torch.cuda.set_device(local)
-    target = usable_device(device)
-    distributed.init_process_group("nccl" if target.type == "cuda" else "gloo", timeout=timedelta(minutes=30))
-    patient = distributed.new_group(backend="gloo", timeout=timedelta(days=1))
-    try:
-        yield World(rank, size, target, patient)  # type: ignore[arg-type]  # no number: every process is in it
-    finally:
-        distributed.destroy_process_group()
+    rank, local, here = (int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"))
+    if not device.startswith("cuda"):
+        return rank, usable_device(device)
+    gpus = torch.cuda.device_count()
+    if here > gpus:
+        raise ValueError(
+            f"{here} processes on this machine, but {gpus} GPUs: "
+            f"start torchrun with --nproc-per-node {max(gpus, 1)} or train with --device cpu"
+        )
+    torch.cuda.set_device(local)
+    return rank, usable_device(f"cuda:{local}")

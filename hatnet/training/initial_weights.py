@@ -1,4 +1,4 @@
-"""The weights that training starts from."""
+"""The weights that a training starts from: random ones, or trained ones from a file."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from hatnet.weights.checkpoints import about, is_ours, load, require_match
 from hatnet.weights.official import load_official
 
 
-def fresh(recipe: Recipe, config: HATNetConfig, build: Callable[[HATNetConfig], HATNet] = HATNet) -> HATNet:
-    """A network with the random weights that a recipe's seed gives, the same at every call."""
+def random_network(recipe: Recipe, config: HATNetConfig, build: Callable[[HATNetConfig], HATNet] = HATNet) -> HATNet:
+    """A network with random weights, seeded by the recipe and therefore the same at every call."""
     torch.manual_seed(derive(recipe.seed, "weights"))
     model = build(config)
     if recipe.initial_weights == "fan-in":
@@ -28,38 +28,38 @@ def fresh(recipe: Recipe, config: HATNetConfig, build: Callable[[HATNetConfig], 
 
 
 def fan_in(model: HATNet) -> None:
-    r"""Draw every matrix and kernel anew, truncated normal with standard deviation $1/\sqrt{\text{fan-in}}$.
+    r"""Redraw every matrix and kernel, truncated normal with standard deviation $1/\sqrt{\text{fan-in}}$.
 
     The authors' 0.02 is close to that for the widths of the published variants (0.02 is $1/\sqrt{2500}$, they have 48
     to 2560 inputs), but far below it for the few channels of a small network, which then starts slowly. The classifier
-    keeps its small weights, so that the first predictions are even.
+    keeps its small weights, so that the first predictions are nearly uniform.
     """
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv2d) and module is not model.classifier:
             nn.init.trunc_normal_(module.weight, std=1 / sqrt(module.weight[0].numel()))
 
 
-def start_from(model: HATNet, path: Path, classes: Sequence[str] = ()) -> bool:
-    """Take over trained weights, ours or the authors'. A classifier of other classes keeps its fresh ones.
+def load_trained(model: HATNet, path: Path, classes: Sequence[str] = ()) -> bool:
+    """Load trained weights, ours or the authors', into a model. A classifier for other classes stays random.
 
     Args:
-        model: takes them.
-        path: of the file.
-        classes: that the model is to learn. Ten others are other classes, where the file says which its ten are.
+        model: the network to change.
+        path: the file.
+        classes: names of the classes that the model will learn. If the file names its own, they are compared.
 
     Returns:
-        Whether the classifier was taken over too.
+        Whether the classifier was loaded too.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        CheckpointError: if it is damaged, or of another network; what differs is listed.
+        CheckpointError: if it is damaged or holds another network; the message lists the differences.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no weights to start from at {path}: train them first, or give --weights another file")
     trained = (load(path) if is_ours(path) else load_official(path)).state_dict()
     own = model.state_dict()
-    known = about(path).get("classes", classes) if is_ours(path) else classes
-    same_classes = trained["classifier.bias"].shape == own["classifier.bias"].shape and list(known) == list(classes)
+    names = about(path).get("classes", classes) if is_ours(path) else classes
+    same_classes = trained["classifier.bias"].shape == own["classifier.bias"].shape and list(names) == list(classes)
     if not same_classes:
         trained |= {name: own[name] for name in ("classifier.weight", "classifier.bias")}
     require_match(trained, {name: tuple(tensor.shape) for name, tensor in own.items()}, {}, str(path))
@@ -67,36 +67,38 @@ def start_from(model: HATNet, path: Path, classes: Sequence[str] = ()) -> bool:
     return same_classes
 
 
-def origin_of(path: Path) -> dict[str, Any]:
-    """What is known of weights to start from: `checkpoints.about`, and for those without it the file's name."""
+def description(path: Path) -> dict[str, Any]:
+    """Describe the weights in a file: `checkpoints.about`, or the file's name if that is empty."""
     return (about(path) if is_ours(path) else {}) or {"file": path.name}
 
 
 def first_recipe(known: Mapping[str, Any]) -> Recipe:
-    """The recipe that began with fresh weights, for trained ones that may have started from others.
+    """The recipe that began with random weights. Later trainings may have started from its result.
 
     Args:
-        known: `hatnet.weights.checkpoints.about` of weights.
+        known: `hatnet.weights.checkpoints.about` of the weights.
 
     Raises:
-        ValueError: if the first weights were not trained here.
+        ValueError: if the file does not describe its first training.
     """
     while "started_from" in known:
         known = known["started_from"]
     if "recipe" not in known:
-        raise ValueError(f"the weights don't say how they were first trained, only {', '.join(known) or 'nothing'}")
+        raise ValueError(
+            f"the file does not say how its weights were first trained, only {', '.join(known) or 'nothing'}"
+        )
     return from_json(known["recipe"])
 
 
 def before_training(known: Mapping[str, Any], config: HATNetConfig) -> HATNet:
-    """The network with the very weights that its training began with, which its seed tells; in evaluation mode.
+    """The same network before training, in evaluation mode: its seed gives the weights again.
 
     Args:
         known: `hatnet.weights.checkpoints.about` of the trained weights.
-        config: of the network.
+        config: the configuration of the network.
 
     Raises:
-        ValueError: if the first weights were not trained here.
+        ValueError: if the file does not describe its first training.
     """
     with torch.random.fork_rng():
-        return fresh(first_recipe(known), config).eval()
+        return random_network(first_recipe(known), config).eval()

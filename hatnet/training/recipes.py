@@ -1,35 +1,38 @@
-"""Recipes: everything that decides what a training does, as data."""
+"""Recipes: every setting of a training, as data."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from hatnet.checks import require_between, require_whole
 from hatnet.config import HATNetConfig, get_config, nearest
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained, on what. Raises ValueError, naming the field, for what can't be trained.
+    """How to train a network, and on which data.
 
-    The learning rate is for the whole batch and is not scaled by anything.
+    The learning rate is for the whole batch. Nothing scales it.
+
+    Raises ValueError, naming the field, for settings that cannot be trained.
     """
 
-    data: str  # a name of `hatnet.data.SOURCES`, or folder:PATH
+    data: str  # a name in `hatnet.data.SOURCES`, or folder:PATH
     variant: str  # of HAT-Net
     image_size: int  # side in pixels
     epochs: int
     seed: int = 0
 
-    batch_size: int = 128  # images of one step, over all processes
+    batch_size: int = 128  # images per step, over all processes
     slice_size: int = 128  # images that one process computes at once; divides batch_size
-    lr: float = 1e-3  # the peak
+    lr: float = 1e-3  # peak learning rate
     first_lr: float = 1e-6
     last_lr: float = 1e-5
     warmup_epochs: float = 1.0
-    weight_decay: float = 0.05  # of matrices and kernels; norms and biases have none
-    clip: float = 0.0  # the longest gradient; 0 for any
-    ema: float = 0.0  # decay of the moving average of the weights, which is then what is tested; 0 for none
+    weight_decay: float = 0.05  # of matrices and kernels, not of norms and biases
+    clip: float = 0.0  # largest norm of the gradient; 0 for no limit
+    ema: float = 0.0  # decay of the moving average of the weights, which is then tested; 0 for no average
 
     crop_padding: int | None = None  # random crop after padding, for small images; None for a random resized crop
     flip: bool = True
@@ -37,43 +40,36 @@ class Recipe:
     erasing: float = 0.0  # probability of random erasing
     mixup: float = 0.0  # alpha of mixup; 0 for none
     cutmix: float = 0.0  # alpha of CutMix; 0 for none. With both, each slice takes one of them
-    repeats: int = 1  # how often a batch shows an image, augmented differently
+    repeats: int = 1  # times that a batch shows an image, each augmented differently
     label_smoothing: float = 0.0
-    drop_path: float = 0.0  # of the last block
+    drop_path: float = 0.0  # rate of the last block
     classifier_drop: float = 0.0
 
     initial_weights: Literal["authors", "fan-in"] = "authors"  # normal 0.02, or 1 / sqrt(fan-in)
-    weights: str | None = None  # a file of trained weights to start from in their place
-    stem_strides: tuple[int, int] | None = None  # where not the variant's; (1, 1) is a first stage in full resolution
-    grid_sizes: tuple[int, ...] | None = None  # G1, likewise
-    pool_sizes: tuple[int, ...] | None = None  # G2, likewise
+    weights: str | None = None  # a file of trained weights to start from instead
+    stem_strides: tuple[int, int] | None = None  # None for the variant's; (1, 1) keeps full resolution in stage 1
+    grid_sizes: tuple[int, ...] | None = None  # G1; None for the variant's
+    pool_sizes: tuple[int, ...] | None = None  # G2; None for the variant's
 
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: bfloat16 on a GPU, if it can
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: bfloat16 on a GPU that has it
     compile: bool = False  # torch.compile
 
     def __post_init__(self) -> None:
-        bounds: dict[str, tuple[float, float]] = {
-            "image_size": (1, 4096), "epochs": (1, 100_000), "seed": (0, 2**32), "batch_size": (1, 2**20),
-            "slice_size": (1, 2**20), "lr": (1e-12, 1e3), "first_lr": (0, 1e3), "last_lr": (0, 1e3),
-            "warmup_epochs": (0, 1e5), "weight_decay": (0, 1e3), "clip": (0, 1e9), "ema": (0, 1),
-            "crop_padding": (0, 4096), "rand_augment": (0, 30), "erasing": (0, 1), "mixup": (0, 100),
-            "cutmix": (0, 100), "repeats": (1, 100), "label_smoothing": (0, 1), "drop_path": (0, 0.999),
-            "classifier_drop": (0, 0.999),
-        }  # fmt: skip
-        for name, (low, high) in bounds.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise ValueError(f"{name}={value} must be from {low:g} to {high:g}")
+        for name, (low, high) in WHOLE.items():
+            if name != "crop_padding" or self.crop_padding is not None:
+                require_whole(name, getattr(self, name), low, high)
+        for name, (least, most) in REAL.items():
+            require_between(name, getattr(self, name), least, most)
         if self.batch_size % self.slice_size:
             raise ValueError(f"slice_size={self.slice_size} must divide batch_size={self.batch_size}")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs={self.warmup_epochs:g} must be fewer than epochs={self.epochs}")
         if self.slice_size % 2 and (self.mixup or self.cutmix):
-            raise ValueError(f"slice_size={self.slice_size} must be even where images are mixed")
-        self.config(10, 3).layout(self.image_size, self.image_size)  # raises where the image is too small
+            raise ValueError(f"slice_size={self.slice_size} must be even if images are mixed")
+        self.config(10, 3).layout(self.image_size, self.image_size)  # raises if the image is too small
 
     def config(self, classes: int, channels: int) -> HATNetConfig:
-        """The network of this recipe for data of that many classes and channels."""
+        """The network of this recipe, for data with these numbers of classes and channels."""
         changes: dict[str, object] = {
             "num_classes": classes,
             "in_channels": channels,
@@ -86,6 +82,18 @@ class Recipe:
         return get_config(self.variant, **changes)
 
 
+# Bounds of a recipe's numbers, both included.
+WHOLE = {
+    "image_size": (1, 4096), "epochs": (1, 100_000), "seed": (0, 2**32), "batch_size": (1, 2**20),
+    "slice_size": (1, 2**20), "crop_padding": (0, 4096), "rand_augment": (0, 30), "repeats": (1, 100),
+}  # fmt: skip
+REAL = {
+    "lr": (1e-12, 1e3), "first_lr": (0, 1e3), "last_lr": (0, 1e3), "warmup_epochs": (0, 1e5), "weight_decay": (0, 1e3),
+    "clip": (0, 1e9), "ema": (0, 1), "erasing": (0, 1), "mixup": (0, 100), "cutmix": (0, 100),
+    "label_smoothing": (0, 1), "drop_path": (0, 0.999), "classifier_drop": (0, 0.999),
+}  # fmt: skip
+
+
 def differences(one: Recipe, other: Recipe) -> list[str]:
     """The fields in which two recipes differ, with both values."""
     return [
@@ -96,15 +104,15 @@ def differences(one: Recipe, other: Recipe) -> list[str]:
 
 
 def to_json(recipe: Recipe) -> dict[str, Any]:
-    """Plain data."""
+    """The recipe as plain data."""
     return asdict(recipe)
 
 
 def from_json(content: dict[str, Any]) -> Recipe:
-    """The recipe that `to_json` wrote.
+    """Read a recipe that `to_json` wrote.
 
     Raises:
-        ValueError: for a key that no recipe has.
+        ValueError: for an unknown key; the nearest one is suggested.
     """
     known = [field.name for field in fields(Recipe)]
     for key in content:
@@ -139,10 +147,10 @@ RECIPES: dict[str, Recipe] = {
         warmup_epochs=10, rand_augment=27, erasing=0.25, mixup=0.8, cutmix=1.0, label_smoothing=0.1, drop_path=0.1,
         ema=0.999, clip=1.0,
     ),
-    # The paper: AdamW, 128 images on each of 8 GPUs, 1e-3, 0.05, cosine, 300 epochs, mixup, label smoothing. The rest,
-    # which it does not state, is PVT's, whose settings the authors say they follow (but for its colour jitter, which
-    # RandAugment replaces there too; its magnitude 9 of 10 is 27 of 30 here). Drop path and clipping are for Tiny and
-    # Small; for Medium and Large PVT has 0.3 and 1.0.
+    # Section 4.1 of the paper: AdamW, 128 images on each of 8 GPUs, 1e-3, 0.05, cosine, 300 epochs, mixup, label
+    # smoothing. The paper does not state the rest, but follows PVT, so the rest is PVT's (without its colour jitter,
+    # which RandAugment replaces there too; magnitude 9 of 10 there is 27 of 30 here). Drop path and clipping are for
+    # Tiny and Small; for Medium and Large PVT has 0.3 and 1.0.
     "imagenet": Recipe(
         data="folder:data/imagenet", variant="tiny", image_size=224, epochs=300, batch_size=1024, slice_size=128,
         lr=1e-3, warmup_epochs=5, rand_augment=27, erasing=0.25, mixup=0.8, cutmix=1.0, repeats=3,
@@ -151,7 +159,7 @@ RECIPES: dict[str, Recipe] = {
 }  # fmt: skip
 
 
-# What to expect, and where it was measured. Times are of training with evaluation, start to end.
+# Test accuracy to expect, and where it was measured. Times are from start to end, tests included.
 EXPECT: dict[str, str] = {
     "fashion-quick": "84 to 87 % (seeds 0-2: 85.3 to 86.0), in 145 to 158 s on 2 cores of a Xeon at 2.8 GHz; 1.1 GB.",
     "fashion": "93.60 % (seed 0), in 2 hours on one core of a Xeon at 2.8 GHz; 1.1 GB.",
@@ -163,7 +171,7 @@ EXPECT: dict[str, str] = {
 
 
 def get_recipe(name: str) -> Recipe:
-    """A recipe by name.
+    """Look up a recipe by name.
 
     Raises:
         ValueError: for an unknown name; the nearest one is suggested.

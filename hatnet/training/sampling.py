@@ -1,8 +1,8 @@
-"""Which images make up which step, and which process computes them.
+"""Which images make up each step, and which process computes them.
 
-A step's batch is cut into slices of equal size. A slice is what one process computes at once, and
-what its random draws are seeded for. So the same training can be done by one process, slice after
-slice (gradient accumulation), or by several at the same time, with the same result to rounding.
+The batch of a step is cut into slices of equal size. A process computes one slice at a time, and random
+draws are seeded per slice. So one process that takes slices in turn (gradient accumulation) and several
+processes that share them get the same result, up to rounding.
 """
 
 from __future__ import annotations
@@ -12,26 +12,27 @@ from dataclasses import dataclass
 
 import torch
 
+from hatnet.training.recipes import Recipe
 from hatnet.training.seeds import derive
 
 
 @dataclass(frozen=True)
 class Draw:
-    """One image of a batch: which one, and at which position of the whole training (what its augmentation is for)."""
+    """One image of a batch."""
 
-    index: int
-    position: int
+    index: int  # of the image in the data set
+    position: int  # in the whole training; its augmentation is seeded by it
 
 
 @dataclass(frozen=True)
-class Order:
-    """The order of a whole training. Every epoch shuffles anew; what is left over of the last batch is dropped.
+class BatchSampler:
+    """The batches of a whole training. Every epoch is shuffled anew, and images that do not fill a batch are dropped.
 
-    With `repeats` above 1, an epoch shows a part of the images `repeats` times each, augmented differently, in one
-    batch (repeated augmentation, arXiv:1901.09335). In batches of more than a few images the same are never side by
-    side: neighbours are what mixup and CutMix mix.
+    With `repeats` above 1, an epoch shows some of the images `repeats` times each, augmented differently, in one batch
+    (repeated augmentation, arXiv:1901.09335). Except in very small batches, copies of an image are never neighbours,
+    since mixup and CutMix mix neighbours.
 
-    Raises ValueError where the parts don't go into each other.
+    Raises ValueError if slices do not divide the batch, or there are fewer images than a batch has.
     """
 
     images: int
@@ -47,9 +48,14 @@ class Order:
         if self.images < self.batch_size:
             raise ValueError(f"batch_size={self.batch_size} is more than the {self.images} images there are")
 
+    @classmethod
+    def of(cls, recipe: Recipe, images: int) -> BatchSampler:
+        """The batches of a recipe for a number of training images."""
+        return cls(images, recipe.batch_size, recipe.slice_size, recipe.epochs, recipe.seed, recipe.repeats)
+
     @property
     def steps_per_epoch(self) -> int:
-        """Steps of one epoch."""
+        """Steps per epoch."""
         return self.images // self.batch_size
 
     @property
@@ -59,33 +65,33 @@ class Order:
 
     @property
     def slices(self) -> int:
-        """Slices of one batch."""
+        """Slices per batch."""
         return self.batch_size // self.slice_size
 
     def epoch(self, number: int) -> list[int]:
-        """The images of one epoch, in order; the same whoever asks."""
+        """Indices of the images of one epoch, in order; the same in every process."""
         generator = torch.Generator().manual_seed(derive(self.seed, "order", number))
         order = torch.randperm(self.images, generator=generator)
         order = order.repeat_interleave(self.repeats)[: self.images]
         batches = order.split(self.batch_size)
         return torch.cat([batch[copy :: self.repeats] for batch in batches for copy in range(self.repeats)]).tolist()
 
-    def share(self, world: int) -> int:
-        """How many slices of a batch each of `world` processes computes.
+    def share(self, processes: int) -> int:
+        """Slices of a batch that each of so many processes computes.
 
         Raises:
-            ValueError: if they can't be shared out evenly.
+            ValueError: if the slices cannot be shared evenly.
         """
-        if self.slices % world:
+        if self.slices % processes:
             raise ValueError(
-                f"{world} processes can't share the {self.slices} slices of a batch evenly: "
-                f"make batch_size={self.batch_size} a multiple of slice_size={self.slice_size} x {world}"
+                f"{processes} processes cannot share the {self.slices} slices of a batch evenly: "
+                f"make batch_size={self.batch_size} a multiple of slice_size={self.slice_size} x {processes}"
             )
-        return self.slices // world
+        return self.slices // processes
 
-    def slices_of(self, rank: int, world: int, first_step: int = 0) -> Iterator[list[Draw]]:
-        """The slices that process `rank` of `world` computes, from `first_step` to the end."""
-        share = self.share(world)
+    def slices_of(self, rank: int, processes: int, first_step: int = 0) -> Iterator[list[Draw]]:
+        """The slices that process `rank` of so many computes, from `first_step` to the end of training."""
+        share = self.share(processes)
         order: list[int] = []
         for step in range(first_step, self.steps):
             number, within = divmod(step, self.steps_per_epoch)

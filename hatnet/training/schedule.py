@@ -1,4 +1,4 @@
-"""The learning rate as a function of the step, and of nothing else."""
+"""The learning rate, a function of the step alone."""
 
 from __future__ import annotations
 

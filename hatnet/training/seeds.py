@@ -1,7 +1,7 @@
-"""Every random draw of training has its own seed, derived from what it is for.
+"""Every random draw of a training has its own seed, derived from its purpose.
 
-So no state of a random generator ever has to be saved, and a draw does not depend on which process
-makes it, or on what was drawn before.
+So no generator state has to be saved, and a draw depends neither on the process that makes it nor on
+earlier draws.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from hashlib import blake2b
 import torch
 
 
-def derive(seed: int, *what: str | int) -> int:
+def derive(seed: int, *purpose: str | int) -> int:
     """A seed in [0, 2^63) for one purpose, such as `derive(0, "order", epoch)`; the same on every machine.
 
     >>> derive(0, "order", 1) == derive(0, "order", 1)
@@ -19,10 +19,10 @@ def derive(seed: int, *what: str | int) -> int:
     >>> derive(0, "order", 1) == derive(0, "order", 2)
     False
     """
-    digest = blake2b(repr((seed, *what)).encode(), digest_size=8).digest()
+    digest = blake2b(repr((seed, *purpose)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
 def seed_cpu(seed: int) -> None:
-    """Seed PyTorch's generator of the CPU and no other: `torch.manual_seed` also queues a call for GPUs, every time."""
+    """Seed PyTorch's CPU generator only: `torch.manual_seed` also queues a call for GPUs, every time."""
     torch.default_generator.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Data opened by several processes at once: fetched by one of them, and without the files that can't be read."""
+"""Open data in several processes: one of them fetches it and looks for broken files, and the others wait."""
 
 from __future__ import annotations
 
@@ -8,46 +8,50 @@ from dataclasses import replace
 from pathlib import Path
 
 from hatnet.data import ImageFolder, Split, open_data
-from hatnet.data.image_folder import answer_file, broken_files
-from hatnet.training.distributed import World
+from hatnet.data.broken_files import broken_files, result_file
+from hatnet.training.distributed import Processes
 
-# From what is counted, and how much of it there is where that is known, to a function that counts one more.
-Bar = Callable[[str, int | None], AbstractContextManager[Callable[[str], None]]]
+# Takes a description and a total, which is None if it is unknown; gives a function that advances the bar by one.
+ProgressBar = Callable[[str, int | None], AbstractContextManager[Callable[[str], None]]]
 
-NAMED = 10  # broken files; more are in the file that lists all
+PRINTED = 10  # broken files; a file lists all of them
 
 
 @contextmanager
-def no_bar(description: str, total: int | None) -> Iterator[Callable[[str], None]]:
-    """A `Bar` that shows nothing."""
+def no_progress_bar(description: str, total: int | None) -> Iterator[Callable[[str], None]]:
+    """A `ProgressBar` that shows nothing."""
     yield lambda _: None
 
 
-def open_together(name: str, folder: Path, download: bool, world: World) -> Split:
-    """`open_data` in several processes: the first one fetches what is missing, the others wait for it.
+def open_shared_data(name: str, folder: Path, download: bool, processes: Processes) -> Split:
+    """Open a data set as `open_data` does. The first process fetches what is missing.
 
     Raises:
         DataError: as `open_data` does.
     """
-    if world.first:
+    if processes.is_first:
         data = open_data(name, folder, download)
-        world.wait()
+        processes.wait()
         return data
-    world.wait()
+    processes.wait()
     return open_data(name, folder)
 
 
 def without_broken_files(
-    data: Split, cache: Path, world: World, parts: Sequence[str] = ("training", "test"), bar: Bar = no_bar
+    data: Split,
+    cache: Path,
+    processes: Processes,
+    parts: Sequence[str] = ("training", "test"),
+    bar: ProgressBar = no_progress_bar,
 ) -> Split:
-    """A data set in files, without those that can't be read; the first process looks, and tells which.
+    """Leave out the files that cannot be read. The first process finds and prints them.
 
     Args:
-        data: returned as it is where its images are in memory.
-        cache: the folder in which answers are kept.
-        world: the processes, all of which call this.
-        parts: which to look at: the test of some weights has no use for the training images.
-        bar: shows how far it is.
+        data: returned unchanged if its images are in memory.
+        cache: folder for results of the search.
+        processes: all of them call this.
+        parts: the parts to check; evaluation needs only the test images.
+        bar: shows progress.
 
     Raises:
         DataError: if no image of a part can be read.
@@ -58,15 +62,19 @@ def without_broken_files(
         if not isinstance(images, ImageFolder):
             continue
         broken: list[Path] = []
-        if world.first:
+        if processes.is_first:
             with bar(f"reading {part} images", len(images)) as step:
                 broken = broken_files(images, cache, step=step)
-            if broken:
-                print(f"{len(broken)} of {len(images)} {part} images can't be read and are left out:")
-                print("\n".join(f"  {path}" for path in broken[:NAMED]))
-                if len(broken) > NAMED:
-                    print(f"  ... and {len(broken) - NAMED} more; {answer_file(images, cache)} lists all")
-        world.wait()
-        gone = world.of_first_all(images.without(set(broken)).left_out)
-        kept[part] = images.without_places(gone)
+            _print_broken(broken, part, images, cache)
+        processes.wait()
+        kept[part] = images.without_places(processes.from_first(images.without(set(broken)).left_out))
     return replace(data, train=kept["training"], test=kept["test"])
+
+
+def _print_broken(broken: Sequence[Path], part: str, images: ImageFolder, cache: Path) -> None:
+    if not broken:
+        return
+    print(f"{len(broken)} of {len(images)} {part} images can't be read and are left out:")
+    print("\n".join(f"  {path}" for path in broken[:PRINTED]))
+    if len(broken) > PRINTED:
+        print(f"  ... and {len(broken) - PRINTED} more; {result_file(images, cache)} lists all")

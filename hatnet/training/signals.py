@@ -1,4 +1,4 @@
-"""The end of long work in order, when somebody asks for it."""
+"""Stop long work in order on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hatnet.training.loop import Watch
+from hatnet.training.progress import Monitor
 
 
 @contextmanager
-def stoppable(watch: Watch) -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM, as schedulers send) ends the work in order, the second one at once."""
+def stoppable(monitor: Monitor) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM, from a scheduler) stops the work in order, the second one at once."""
 
     def stop(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_DFL)  # files are whole all the same
-        watch.stop = True
+        signal.signal(number, signal.SIG_DFL)  # harmless, since files are always whole
+        monitor.stop = True
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

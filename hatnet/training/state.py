@@ -1,4 +1,4 @@
-"""Everything that a training needs to go on exactly where it was, in one file without a pickle."""
+"""The state of a training in one file, without pickles: everything that an exact resume needs."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from hatnet.weights.checkpoints import CheckpointError
 
 @dataclass
 class State:
-    """Where a training is: tensors by name, and the numbers that go with them.
+    """Tensors by name, and the numbers that go with them. The names of the fields are the keys in the file.
 
-    No state of a random generator is among them: every draw is seeded by what it is for (`hatnet.training.seeds`).
+    There is no generator state, since every draw is seeded by its purpose (`hatnet.training.seeds`).
     """
 
     step: int  # steps done
     tensors: dict[str, Tensor]  # model.NAME, average.NAME where there is one, optimiser.KEY.NAME
-    history: list[dict[str, float]] = field(default_factory=list)  # a row an epoch
-    running: dict[str, float] = field(default_factory=dict)  # of the epoch that is not over
-    scaler: dict[str, Any] = field(default_factory=dict)  # of float16
-    origin: dict[str, Any] = field(default_factory=dict)  # what is known of weights that the training started from
-    data: dict[str, Any] = field(default_factory=dict)  # which images and labels: `hatnet.data.fingerprint`
-    left_out: dict[str, list[int]] = field(default_factory=dict)  # files it goes without: `hatnet.data.left_out`
-    network: dict[str, Any] = field(default_factory=dict)  # its configuration
+    history: list[dict[str, float]] = field(default_factory=list)  # one row per epoch
+    running: dict[str, float] = field(default_factory=dict)  # sums over the unfinished epoch
+    scaler: dict[str, Any] = field(default_factory=dict)  # loss scaling for float16
+    origin: dict[str, Any] = field(default_factory=dict)  # description of the weights that the training started from
+    data: dict[str, Any] = field(default_factory=dict)  # images and labels: `hatnet.data.fingerprint`
+    left_out: dict[str, list[int]] = field(default_factory=dict)  # unreadable files: `hatnet.data.left_out`
+    network: dict[str, Any] = field(default_factory=dict)  # configuration
 
 
 def save_state(path: Path, state: State, recipe: Recipe) -> None:
     """Write the file whole or not at all.
 
     Raises:
-        OSError: if it can't be written, the disk being full for instance; the last good one is then still there.
+        OSError: if it cannot be written, for instance because the disk is full; the last good file is then kept.
     """
     from safetensors.torch import save
 
@@ -50,10 +50,10 @@ def save_state(path: Path, state: State, recipe: Recipe) -> None:
 
 
 def load_state(path: Path) -> tuple[State, Recipe]:
-    """What `save_state` wrote.
+    """Read what `save_state` wrote.
 
     Raises:
-        CheckpointError: if the file is damaged, or not such a file.
+        CheckpointError: if the file is damaged or holds something else.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -64,12 +64,12 @@ def load_state(path: Path) -> tuple[State, Recipe]:
     except SafetensorError as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     if metadata.get("format") != "hatnet training":
-        raise CheckpointError(f"{path} holds no state of a training")
+        raise CheckpointError(f"{path} does not hold the state of a training")
     return State(tensors=tensors, **json.loads(metadata["state"])), from_json(json.loads(metadata["recipe"]))
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, Tensor]:
-    """The optimiser's state by parameter names; empty before its first step."""
+    """The optimiser's state by parameter name; empty before its first step."""
     return {
         f"optimiser.{key}.{name}": value
         for parameter, name in names.items()
@@ -80,9 +80,9 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer, names: Mapping[nn.Parame
 def restore_optimiser(
     optimiser: torch.optim.Optimizer, names: Mapping[nn.Parameter, str], tensors: dict[str, Tensor]
 ) -> None:
-    """The inverse of `optimiser_tensors`; what belongs on which device is PyTorch's to know.
+    """The inverse of `optimiser_tensors`. PyTorch moves each tensor to its device.
 
-    Tensors shaped like a parameter get its memory layout too: fused AdamW walks through memory, not through indices.
+    Tensors shaped like a parameter get its memory layout too, since fused AdamW ignores strides.
     """
     entries: dict[str, dict[str, Tensor]] = {}
     for path, tensor in tensors.items():
@@ -97,6 +97,6 @@ def restore_optimiser(
     state = {
         place: entries[names[parameter]]
         for place, parameter in enumerate(parameters)
-        if names[parameter] in entries  # none has any before the first step
+        if names[parameter] in entries  # before the first step there is none
     }
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

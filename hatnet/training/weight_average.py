@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights, which is what is evaluated and kept."""
+"""An exponential moving average of the weights, which is evaluated and saved instead of them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hatnet.network import HATNet
 
 
 class WeightAverage:
-    r"""After step t $\bar w \leftarrow \beta_t \bar w + (1 - \beta_t) w$, where $\beta_t$ is `decay`.
+    r"""After step t, $\bar w \leftarrow \beta_t \bar w + (1 - \beta_t) w$ with $\beta_t$ = `decay`.
 
-    At the start it is less, (1 + t) / (10 + t), which lets go of the random weights that training starts from.
+    Early on $\beta_t$ is smaller, (1 + t) / (10 + t), so that the random initial weights are soon forgotten.
     """
 
     def __init__(self, model: HATNet, decay: float) -> None:
@@ -21,6 +21,6 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: HATNet, step: int) -> None:
-        """Take in the weights that step `step` made, counted from 0."""
+        """Include the weights after step `step`, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)

@@ -18,7 +18,7 @@ from hatnet.studies.plan import (
     variants_on_paper,
 )
 from hatnet.training.recipes import get_recipe
-from hatnet.training.sampling import Order
+from hatnet.training.sampling import BatchSampler
 
 PAGE = Path(__file__).parents[2] / "docs" / "training-at-scale.md"
 PAPER = get_recipe("imagenet")
@@ -92,7 +92,7 @@ def test_authors_memory_lies_between_two_and_four_bytes_per_element():
 def test_steps_equal_those_of_the_training(gpus, epochs):
     """The order of images does not depend on the number of GPUs."""
     found = plan(replace(PAPER, epochs=epochs), Assumptions(gpus=gpus))
-    assert found.steps == Order(IMAGENET, 1024, 128, epochs, 0, 3).steps
+    assert found.steps == BatchSampler(IMAGENET, 1024, 128, epochs, 0, 3).steps
     assert found.hours >= found.hours_if_fed > 0
 
 

@@ -20,10 +20,10 @@ from hatnet.config import HATNetConfig
 from hatnet.data import ImageTensor, Split, open_data
 from hatnet.data.images import balanced
 from hatnet.network import HATNet
-from hatnet.training import Recipe, Training, Watch, World
+from hatnet.training import Monitor, Processes, Recipe, Training
 from hatnet.weights.checkpoints import load
 
-ALONE = World(0, 1, torch.device("cpu"))
+ALONE = Processes(0, 1, torch.device("cpu"))
 
 # Everything random is on: augmentation, mixing, dropout, drop path; slices, clipping, averaged weights.
 SMALL = Recipe(
@@ -51,11 +51,11 @@ def thin(config: HATNetConfig) -> HATNet:
 
 
 def run(
-    folder: Path, recipe: Recipe = SMALL, *, resume: bool = False, watch: Watch | None = None, **options
+    folder: Path, recipe: Recipe = SMALL, *, resume: bool = False, monitor: Monitor | None = None, **options
 ) -> Training:
-    """Train as far as `watch` lets it."""
+    """Train as far as `monitor` lets it."""
     training = Training(recipe, small_data(), folder, ALONE, resume=resume, build=thin, **options)
-    training.run(watch)
+    training.run(monitor)
     return training
 
 

@@ -15,9 +15,9 @@ from hatnet.studies.ablation.record import Network, Record, Run, Settings, misma
 from hatnet.studies.ablation.timing import measure_times
 from hatnet.studies.common.machine import machine_details
 from hatnet.studies.common.records import timestamp
-from hatnet.training import Training, Watch, World
+from hatnet.training import Monitor, Processes, Training
 
-Train = Callable[[str, int, Path, Watch], list[dict[str, float]] | None]  # one row per epoch, or None if stopped
+Train = Callable[[str, int, Path, Monitor], list[dict[str, float]] | None]  # one row per epoch, or None if stopped
 OnRun = Callable[[str, int], None]  # called with the arm and the seed before each run
 
 
@@ -45,14 +45,14 @@ class Ablation:
         """Arms and seeds that are not finished: all arms of one seed, then all arms of the next seed."""
         return [(arm, seed) for seed in range(self.seeds) for arm in self.arms if self.record.run(arm, seed) is None]
 
-    def run(self, train: Train, watch: Watch, on_run: OnRun = lambda *_: None) -> bool:
+    def run(self, train: Train, monitor: Monitor, on_run: OnRun = lambda *_: None) -> bool:
         """Train what is missing, then time all arms if one was not timed yet.
 
         The record is written after each run. A run that is stopped keeps its state, and the next call resumes it.
 
         Args:
-            train: trains one network, given arm, seed, folder and watch.
-            watch: set its `stop` to end this soon after.
+            train: trains one network, given arm, seed, folder and monitor.
+            monitor: set its `stop` to end this soon after.
             on_run: called before each run.
 
         Returns:
@@ -60,15 +60,15 @@ class Ablation:
         """
         self._begin()
         for arm, seed in self.missing:
-            if watch.stop:
+            if monitor.stop:
                 return False
             on_run(arm, seed)
             folder = self.folder / "runs" / f"{arm}-{seed}"
-            rows = train(arm, seed, folder, watch)
+            rows = train(arm, seed, folder, monitor)
             if rows is None:
                 return False
             self._finish(arm, seed, rows, folder)
-        return not watch.stop and self._time(watch, on_run)
+        return not monitor.stop and self._time(monitor, on_run)
 
     def _begin(self) -> None:
         """Create the folder, and a record with the networks of all arms."""
@@ -87,13 +87,13 @@ class Ablation:
         for file in folder.glob("*.safetensors"):
             file.unlink()
 
-    def _time(self, watch: Watch, on_run: OnRun) -> bool:
-        """Time all arms together, unless each of them is timed already. Returns False if `watch` stopped it."""
+    def _time(self, monitor: Monitor, on_run: OnRun) -> bool:
+        """Time all arms together, unless each of them is timed already. Returns False if `monitor` stopped it."""
         if self.record.times and all(set(self.arms) <= set(times.seconds) for times in self.record.times):
             return True
         on_run("times", 0)
         arms = [network.arm for network in self.record.networks]
-        times = measure_times(self.settings, arms, self.device, watch)
+        times = measure_times(self.settings, arms, self.device, monitor)
         if times is None:
             return False
         self.record.times = times
@@ -104,13 +104,13 @@ class Ablation:
 def trainer(settings: Settings, data: Split, device: torch.device, workers: int) -> Train:
     """The `train` argument of `Ablation.run`: the project's own training."""
 
-    def train(arm: str, seed: int, folder: Path, watch: Watch) -> list[dict[str, float]] | None:
+    def train(arm: str, seed: int, folder: Path, monitor: Monitor) -> list[dict[str, float]] | None:
         training = Training(
-            settings.recipe(seed), data, folder, World(0, 1, device), resume=True, workers=workers, save_every=20,
+            settings.recipe(seed), data, folder, Processes(0, 1, device), resume=True, workers=workers, save_every=20,
             build=builder(ARMS[arm], settings.data_set.size),
         )  # fmt: skip
-        rows = training.run(watch)
-        return None if training.step < training.order.steps else rows
+        rows = training.run(monitor)
+        return None if training.step < training.steps else rows
 
     return train
 

@@ -11,15 +11,15 @@ from torch.nn import functional as F
 from hatnet.studies.ablation.network import build
 from hatnet.studies.ablation.record import Settings, Times
 from hatnet.studies.common.timing import schedule, synchronise
-from hatnet.training import Watch
-from hatnet.training.loop import precision_of
+from hatnet.training import Monitor
+from hatnet.training.preparation import precision_of
 
 ROUNDS = 15
 BATCH = 64  # images per timed call
 
 
 def measure_times(
-    settings: Settings, arms: Sequence[str], device: torch.device, watch: Watch, rounds: int = ROUNDS
+    settings: Settings, arms: Sequence[str], device: torch.device, monitor: Monitor, rounds: int = ROUNDS
 ) -> list[Times] | None:
     """Time a forward pass and a training step of every arm.
 
@@ -30,11 +30,11 @@ def measure_times(
         settings: of the ablation; the times are in the precision of its training.
         arms: to time.
         device: to compute on.
-        watch: set its `stop` to end this soon after.
+        monitor: set its `stop` to end this soon after.
         rounds: number of rounds.
 
     Returns:
-        The times of the forward pass and of the step, or None if `watch` stopped the measurement.
+        The times of the forward pass and of the step, or None if `monitor` stopped the measurement.
     """
     bench = Bench(settings, arms, device)
     clock = "cpu" if device.type == "cpu" and torch.get_num_threads() == 1 else "wall"
@@ -43,7 +43,7 @@ def measure_times(
     for number in range(rounds + 1):  # round 0 is a warm-up
         for times in found:
             for arm in (arms[index] for index in next(orders)):
-                if watch.stop:
+                if monitor.stop:
                     return None
                 seconds = bench.seconds(times.what, arm, clock)
                 if number > 0:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from pathlib import Path
 
 import torch
+
+from hatnet.machine import cpu_model
 
 
 def machine_details(device: torch.device | str = "cpu") -> dict[str, str | int]:
@@ -22,18 +23,6 @@ def machine_details(device: torch.device | str = "cpu") -> dict[str, str | int]:
     if torch.device(device).type == "cuda":
         details["gpu"] = torch.cuda.get_device_name(device)
     return details
-
-
-def cpu_model() -> str:
-    """CPU model name."""
-    if platform.system() == "Linux" and Path("/proc/cpuinfo").is_file():
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    if platform.system() == "Darwin":
-        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    return platform.processor() or platform.machine()
 
 
 def free_memory() -> int:

@@ -14,7 +14,7 @@ from hatnet.studies.ablation.record import Network, mismatches
 from hatnet.studies.ablation.runs import Ablation, machine, trainer
 from hatnet.studies.ablation.statistics import complete_seeds
 from hatnet.studies.ablation.timing import measure_times
-from hatnet.training import Training, Watch, World
+from hatnet.training import Monitor, Processes, Training
 from hatnet.training.state import load_state
 from tests.studies.ablation.conftest import CPU, SETTINGS, make_times
 
@@ -25,7 +25,7 @@ class Trainer:
     def __init__(self, stop_at=math.inf):
         self.runs, self.stop_at = [], stop_at
 
-    def __call__(self, arm, seed, folder, watch):
+    def __call__(self, arm, seed, folder, monitor):
         if len(self.runs) == self.stop_at:
             return None
         self.runs.append((arm, seed))
@@ -55,17 +55,17 @@ def test_stopped_ablation_continues_with_the_missing_runs(tmp_path_factory, stop
     """All arms of one seed come first, then those of the next. Finished runs are not repeated."""
     folder, names = tmp_path_factory.mktemp("out"), ["none", "local", "h-mhsa"]
     first, second = Trainer(stop_at), Trainer()
-    done = Ablation(SETTINGS, names, 2, folder, CPU).run(first, Watch())
+    done = Ablation(SETTINGS, names, 2, folder, CPU).run(first, Monitor())
     assert done == (stop_at == 6)
     assert len(read(folder / "ablation.json").runs) == stop_at
-    assert Ablation(SETTINGS, names, 2, folder, CPU).run(second, Watch())
+    assert Ablation(SETTINGS, names, 2, folder, CPU).run(second, Monitor())
     assert first.runs + second.runs == [(arm, seed) for seed in (0, 1) for arm in names]
     assert not list(folder.rglob("*.safetensors"))
 
 
 def test_no_run_starts_after_ctrl_c(tmp_path):
     train = Trainer()
-    assert not Ablation(SETTINGS, ["none"], 1, tmp_path, CPU).run(train, Watch(stop=True))
+    assert not Ablation(SETTINGS, ["none"], 1, tmp_path, CPU).run(train, Monitor(stop=True))
     assert train.runs == []
 
 
@@ -73,7 +73,7 @@ def test_no_run_starts_after_ctrl_c(tmp_path):
 def test_arms_and_seeds_can_be_added_later(tmp_path):
     for names, seeds, new_runs in ((["local"], 1, 1), (["local", "h-mhsa"], 2, 3), (["local"], 2, 0)):
         work, train = Ablation(SETTINGS, names, seeds, tmp_path, CPU), Trainer()
-        work.run(train, Watch())
+        work.run(train, Monitor())
         assert len(train.runs) == new_runs
     assert complete_seeds(work.record) == [0, 1]
 
@@ -81,10 +81,10 @@ def test_arms_and_seeds_can_be_added_later(tmp_path):
 def test_stopped_run_resumes_to_the_same_bits(small_data, tmp_path):
     """By the project's own training, with the network of an arm; stopped after the first step."""
     train = trainer(SETTINGS, small_data, CPU, 0)
-    whole = train("local", 3, tmp_path / "whole", Watch())
-    assert train("local", 3, tmp_path / "stopped", Watch(stop=True)) is None
+    whole = train("local", 3, tmp_path / "whole", Monitor())
+    assert train("local", 3, tmp_path / "stopped", Monitor(stop=True)) is None
     assert load_state(tmp_path / "stopped" / "state.safetensors")[0].step == 1
-    resumed = train("local", 3, tmp_path / "stopped", Watch())
+    resumed = train("local", 3, tmp_path / "stopped", Monitor())
     columns = ("train_loss", "test_loss", "test_accuracy")
     assert [[row[name] for name in columns] for row in whole] == [[row[name] for name in columns] for row in resumed]
 
@@ -93,7 +93,7 @@ def test_arms_train_on_the_same_images_in_the_same_order(small_data, tmp_path):
     batches = []
     for arm in ("local", "pvt"):
         training = Training(
-            SETTINGS.recipe(5), small_data, tmp_path / arm, World(0, 1, CPU),
+            SETTINGS.recipe(5), small_data, tmp_path / arm, Processes(0, 1, CPU),
             build=lambda _, arm=arm: build(SETTINGS.matched(arm)),
         )  # fmt: skip
         batches.append(list(zip(range(2), training.batches, strict=False)))
@@ -104,7 +104,7 @@ def test_arms_train_on_the_same_images_in_the_same_order(small_data, tmp_path):
 
 
 def test_every_arm_is_timed_in_every_round():
-    found = measure_times(SETTINGS, ["none", "h-mhsa"], CPU, Watch(), rounds=2)
+    found = measure_times(SETTINGS, ["none", "h-mhsa"], CPU, Monitor(), rounds=2)
     assert [times.what for times in found] == ["forward", "step"]
     for times in found:
         assert {arm: len(seconds) for arm, seconds in times.seconds.items()} == {"none": 2, "h-mhsa": 2}
@@ -112,7 +112,7 @@ def test_every_arm_is_timed_in_every_round():
 
 
 def test_timing_stops_on_request():
-    assert measure_times(SETTINGS, ["none"], CPU, Watch(stop=True)) is None
+    assert measure_times(SETTINGS, ["none"], CPU, Monitor(stop=True)) is None
 
 
 def test_folder_of_another_ablation_is_an_error_that_names_the_difference(tmp_path):

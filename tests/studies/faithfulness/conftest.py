@@ -12,7 +12,7 @@ from hatnet.studies.faithfulness.preparation import untrained_networks
 from hatnet.studies.faithfulness.study import count_steps
 from hatnet.training.recipes import RECIPES, to_json
 from hatnet.weights.source import Source, find_source
-from tests.training.test_data import write_folder
+from tests.training.image_files import write_folder
 
 
 @pytest.fixture(scope="session")

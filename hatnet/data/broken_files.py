@@ -1,0 +1,91 @@
+"""Find image files that cannot be read, before a long training meets them."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+from pathlib import Path
+
+from hatnet.data.image_folder import ImageFolder, read_image
+from hatnet.data.images import DataError
+from hatnet.files import write_whole
+
+Step = Callable[[str], None]  # called after each file, for a progress bar
+
+
+def broken_files(images: ImageFolder, cache: Path, workers: int = 8, step: Step = lambda _: None) -> list[Path]:
+    """Decode every image once and return the files that fail.
+
+    The result is kept in `cache`, in the file `result_file`, as long as the files keep their names, sizes and times,
+    however their folder is spelled. Files recorded as broken are tried again, since their disk may have been away.
+
+    Args:
+        images: the files to check.
+        cache: folder for results.
+        workers: number of decoding threads.
+        step: called after each file, for a progress bar.
+
+    Raises:
+        OSError: if `cache` cannot be written, before any image is read.
+    """
+    record = result_file(images, cache)
+    if record.is_file():
+        known = json.loads(record.read_text())["broken"]
+        broken = _unreadable(images.paths, known, workers)
+        if broken != known:
+            _write_result(record, images, broken)
+        return [images.paths[index] for index in broken]
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=cache):  # an hour of reading must not end in a result that cannot be kept
+        pass
+    broken = _unreadable(images.paths, range(len(images)), workers, step)
+    _write_result(record, images, broken)
+    return [images.paths[index] for index in broken]
+
+
+def result_file(images: ImageFolder, cache: Path) -> Path:
+    """The JSON file in which `broken_files` keeps its result for these files."""
+    return cache / f"broken-files-{_fingerprint(images.paths)}.json"
+
+
+def _unreadable(paths: Sequence[Path], indices: Sequence[int], workers: int, step: Step = lambda _: None) -> list[int]:
+    """The indices whose files cannot be decoded."""
+    broken = []
+    with ThreadPoolExecutor(workers) as pool:
+        for start in range(0, len(indices), 1000):  # a million waiting files would take gigabytes
+            some = indices[start : start + 1000]
+            for index, readable in zip(some, pool.map(_is_readable, (paths[index] for index in some)), strict=True):
+                if not readable:
+                    broken.append(index)
+                step(paths[index].name)
+    return broken
+
+
+def _write_result(record: Path, images: ImageFolder, broken: Sequence[int]) -> None:
+    """Write indices, which a later run reads, and paths, which are for people: a run may spell them differently."""
+    files = [str(images.paths[index]) for index in broken]
+    write_whole(record, json.dumps({"images": len(images), "broken": broken, "files": files}, indent=2).encode())
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        read_image(path)
+    except DataError:
+        return False
+    return True
+
+
+def _fingerprint(paths: Sequence[Path]) -> str:
+    digest = blake2b(digest_size=8)
+    for path in paths:
+        try:
+            status = path.stat()
+            size, time = status.st_size, status.st_mtime_ns
+        except OSError:  # a dangling link is a broken file like others
+            size, time = -1, 0
+        digest.update(f"{os.path.realpath(path)} {size} {time}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,120 @@
+"""Classification: one class per image. Exact evaluation counts each test image once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hatnet.config import HATNetConfig
+from hatnet.data import DataError, Split
+from hatnet.data.transforms import Mixing, mixing
+from hatnet.network import HATNet
+from hatnet.training.distributed import Processes
+from hatnet.training.recipes import Recipe
+from hatnet.training.task import Metric
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The answers of a model on some images."""
+
+    confusion: Tensor  # (classes, classes) counts: row the true class, column the predicted one
+    loss: float  # mean cross-entropy, in nats
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return int(self.confusion.sum())
+
+    @property
+    def accuracy(self) -> float:
+        """The fraction of images that are classified right (top-1)."""
+        return float(self.confusion.diagonal().sum()) / self.images
+
+    @property
+    def class_accuracy(self) -> list[float]:
+        """The accuracy on the images of each true class; NaN for a class without images."""
+        return (self.confusion.diagonal().double() / self.confusion.sum(1)).tolist()
+
+
+@torch.inference_mode()
+def evaluate(model: HATNet, batches: Iterable[tuple[Tensor, Tensor]], processes: Processes) -> Evaluation:
+    """Classify every image in this process's `batches`, and sum over all processes.
+
+    Args:
+        model: in evaluation mode.
+        batches: images (B, C_in, H, W) and labels (B,).
+        processes: those that share the images.
+
+    Raises:
+        DataError: if no process has an image.
+    """
+    classes = model.config.num_classes
+    confusion = torch.zeros(classes, classes, dtype=torch.int64, device=processes.device)
+    loss = torch.zeros((), dtype=torch.float64, device=processes.device)
+    for images, labels in batches:
+        labels = labels.to(processes.device)
+        logits = model(images.to(processes.device))  # (B, classes)
+        loss += F.cross_entropy(logits.float(), labels, reduction="sum")
+        pairs = labels * classes + logits.argmax(dim=1)
+        confusion += torch.bincount(pairs, minlength=classes**2).view(classes, classes)
+    processes.sum(confusion)
+    processes.sum(loss)
+    if not confusion.any():
+        raise DataError("not one test image can be read: the data is damaged, or its disk is away")
+    return Evaluation(confusion.cpu(), float(loss) / int(confusion.sum()))
+
+
+LOSS = Metric(
+    "loss",
+    lambda evaluation: evaluation.loss,
+    description="cross-entropy of the test images, in nats",
+    title="Loss",
+    axis="cross-entropy in nats",
+    higher_is_better=False,
+)
+ACCURACY = Metric(
+    "accuracy",
+    lambda evaluation: evaluation.accuracy,
+    description="fraction of the test images classified right",
+    title="Accuracy on the test images",
+    axis="classified right in %",
+    factor=100,
+    format="{:.2f} %",
+    sentence="{value} of {images} are classified right",
+)
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The task that all recipes here are for. Add a metric to `metrics`; everything that shows metrics follows."""
+
+    metrics: tuple[Metric, ...] = (LOSS, ACCURACY)
+    selection: Metric = ACCURACY
+
+    def config(self, recipe: Recipe, data: Split) -> HATNetConfig:
+        """One output per class."""
+        return recipe.config(len(data.classes), data.channels)
+
+    def build(self, config: HATNetConfig) -> HATNet:
+        """HAT-Net with its classifier."""
+        return HATNet(config)
+
+    def mixing(self, recipe: Recipe, data: Split) -> Mixing | None:
+        """Mixup and CutMix, which make labels distributions over the classes."""
+        return mixing(recipe, len(data.classes))
+
+    def loss(self, output: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+        """Cross-entropy of logits (B, classes), in nats. Labels are (B,) classes or (B, classes) distributions."""
+        return F.cross_entropy(output, labels, label_smoothing=recipe.label_smoothing)
+
+    def evaluate(self, model: HATNet, batches: Iterable[tuple[Tensor, Tensor]], processes: Processes) -> Evaluation:
+        """Count answers and sum losses."""
+        return evaluate(model, batches, processes)
+
+
+CLASSIFICATION = Classification()

@@ -1,0 +1,64 @@
+"""Draw an evaluation: the confusion matrix, and the accuracy of each class (matplotlib, extra `train`)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from hatnet.files import write_whole
+from hatnet.training.classification import Evaluation
+
+NAMED, COUNTED = 30, 12  # the most classes whose names fit, and whose counts fit into the cells
+
+
+def draw_confusion(found: Evaluation, classes: Sequence[str], data: str, path: Path) -> None:
+    """Draw both panels.
+
+    Args:
+        found: the counts.
+        classes: their names.
+        data: name of the data set, for the title.
+        path: of the SVG file.
+    """
+    side = 5.2 if len(classes) <= COUNTED else 8
+    figure = Figure(figsize=(2 * side, side), layout="constrained", facecolor="white")
+    left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
+    names = classes if len(classes) <= NAMED else None
+    image = _draw_matrix(left, found, names)
+    left.set_title(f"{found.images:,} test images of {data}")
+    figure.colorbar(image, ax=left, label="part of the true class in %", shrink=0.8)
+    _draw_classes(right, found, names)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="svg", metadata={"Date": None})
+    write_whole(path, picture.getvalue())
+
+
+def _draw_matrix(axes: Axes, found: Evaluation, names: Sequence[str] | None) -> AxesImage:
+    parts = (found.confusion / found.confusion.sum(1, keepdim=True)).numpy()
+    image = axes.imshow(100 * parts, cmap="cividis", vmin=0, vmax=100)
+    axes.set(xlabel="predicted", ylabel="true class")
+    count = len(parts)
+    if names is not None:
+        axes.set_xticks(range(count), names, rotation=45, ha="right")
+        axes.set_yticks(range(count), names)
+    if count <= COUNTED:
+        for row, column in found.confusion.nonzero().tolist():
+            colour = "black" if parts[row, column] > 0.5 else "white"
+            images = str(int(found.confusion[row, column]))
+            axes.text(column, row, images, ha="center", va="center", fontsize=7, color=colour)
+    return image
+
+
+def _draw_classes(axes: Axes, found: Evaluation, names: Sequence[str] | None) -> None:
+    accuracy = [100 * value for value in found.class_accuracy]
+    axes.barh(range(len(accuracy)), accuracy, color="#0072B2")
+    axes.axvline(100 * found.accuracy, color="#D55E00", linestyle="--")
+    axes.set(title=f"All: {100 * found.accuracy:.2f} % (dashed)", xlabel="classified right in %", xlim=(0, 100))
+    axes.set_ylim(len(accuracy) - 0.5, -0.5)
+    axes.set_yticks(range(len(accuracy)) if names else [], names or [])
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,111 @@
+"""One step of training: gradients of a batch, slice by slice, then new weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from hatnet.data import Split
+from hatnet.network import HATNet
+from hatnet.training.distributed import Processes
+from hatnet.training.recipes import Recipe
+from hatnet.training.sampling import BatchSampler
+from hatnet.training.schedule import learning_rate
+from hatnet.training.seeds import derive
+from hatnet.training.task import Task
+from hatnet.training.weight_average import WeightAverage
+
+
+class Learner:
+    """A network, and everything that moves its weights.
+
+    Args:
+        model: the network; moved to the device of `processes`.
+        recipe: optimiser, schedule and average.
+        task: the loss, and how images are mixed.
+        data: the images' classes.
+        sampler: the steps.
+        processes: those that share each batch.
+        precision: of matrix products.
+    """
+
+    def __init__(
+        self, model: HATNet, recipe: Recipe, task: Task, data: Split, sampler: BatchSampler, processes: Processes,
+        precision: torch.dtype,
+    ) -> None:  # fmt: skip
+        device = processes.device.type
+        self.recipe, self.task, self.sampler, self.processes = recipe, task, sampler, processes
+        self.share = sampler.share(processes.size)  # slices of a batch for each process
+        self.mix = task.mixing(recipe, data)
+        self.step = 0  # steps done
+
+        self.model = model.to(processes.device).to(memory_format=torch.channels_last)
+        self.average = WeightAverage(self.model, recipe.ema) if recipe.ema else None
+        self.names = {parameter: name for name, parameter in self.model.named_parameters()}
+        self.optimiser = adamw(self.model, recipe)
+        self.scaler = torch.amp.GradScaler(device, enabled=precision is torch.float16)
+        self.autocast = torch.autocast(device, precision, enabled=precision is not torch.float32)
+        self.network: nn.Module = torch.compile(self.model) if recipe.compile else self.model  # type: ignore[assignment]
+        if processes.size > 1:
+            self.network = DistributedDataParallel(self.network)
+
+    @property
+    def tested(self) -> HATNet:
+        """The network that is tested and saved: the average if there is one."""
+        return self.model if self.average is None else self.average.model
+
+    @property
+    def networks(self) -> dict[str, HATNet]:
+        """The networks that a state holds, by the prefix of their tensors."""
+        return {"model.": self.model} | ({} if self.average is None else {"average.": self.average.model})
+
+    def take_step(self, batches: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
+        """One step: gradients of all slices of a batch, then new weights. Returns the mean loss of the batch."""
+        self.network.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.learning_rate(self.step)
+        loss = torch.zeros((), dtype=torch.float64, device=self.processes.device)
+        for slice_ in range(self.share):
+            images, labels = (part.to(self.processes.device, non_blocking=True) for part in next(batches))
+            place = self.processes.rank * self.share + slice_  # in the batch, so that any process draws the same
+            torch.manual_seed(derive(self.recipe.seed, "slice", self.step, place))  # for mixing, drop path and dropout
+            if self.mix is not None:
+                images, labels = self.mix(images, labels)
+            with self._exchange_gradients(after=slice_ == self.share - 1):
+                with self.autocast:
+                    slice_loss = self.task.loss(self.network(images), labels, self.recipe)
+                self.scaler.scale(slice_loss / self.share).backward()
+            loss += slice_loss.detach() / self.sampler.slices
+        self.scaler.unscale_(self.optimiser)
+        if self.recipe.clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.optimiser.zero_grad()
+        if self.average is not None:
+            self.average.update(self.model, self.step)
+        self.step += 1
+        return self.processes.sum(loss)
+
+    def learning_rate(self, step: int) -> float:
+        """Learning rate at `step`."""
+        recipe, warmup = self.recipe, round(self.recipe.warmup_epochs * self.sampler.steps_per_epoch)
+        return learning_rate(step, self.sampler.steps, warmup, recipe.lr, recipe.first_lr, recipe.last_lr)
+
+    def _exchange_gradients(self, after: bool) -> AbstractContextManager[None]:
+        """Average gradients over processes only in the backward pass of the last slice."""
+        if isinstance(self.network, DistributedDataParallel) and not after:
+            return self.network.no_sync()
+        return nullcontext()
+
+
+def adamw(model: HATNet, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW. Matrices and kernels decay; vectors (norms and biases) do not."""
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    vectors = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)

@@ -1,0 +1,91 @@
+"""A task: the part of training that depends on the kind of label.
+
+The loop knows a task only through this file. `hatnet/training/classification.py` is one; another task, such
+as a class for every pixel, is another such file, and a metric is one entry in its task's `metrics`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from hatnet.config import HATNetConfig
+from hatnet.data import Split
+from hatnet.data.transforms import Mixing
+from hatnet.network import HATNet
+from hatnet.training.distributed import Processes
+from hatnet.training.recipes import Recipe
+
+Row = dict[str, float]  # one epoch: one row of metrics.csv
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that measures a trained network on test images.
+
+    metrics.csv (in the column `test_NAME`), the curves, the console and evaluation.json take it from here.
+    """
+
+    name: str
+    value: Callable[[Any], float]  # from what the task's `evaluate` returns
+    description: str  # of the column in metrics.csv
+    title: str  # of its panel in the curves
+    axis: str  # the panel's vertical axis, with the unit
+    factor: float = 1.0  # to the unit that is drawn and printed; 100 for per cent
+    format: str = "{:.4f}"  # of the value in that unit
+    higher_is_better: bool = True
+    sentence: str = ""  # with {value} and {images}, such as "{value} of {images} are classified right"
+
+    @property
+    def column(self) -> str:
+        """Its column in metrics.csv."""
+        return f"test_{self.name}"
+
+    def text(self, value: float) -> str:
+        """Format a value with its unit."""
+        return self.format.format(self.factor * value)
+
+    def best(self, rows: Sequence[Row]) -> Row:
+        """The row with the best value; the first one of equals. Rows without this metric come last."""
+        sign = 1 if self.higher_is_better else -1
+        return max(rows, key=lambda row: sign * row.get(self.column, -sign * float("inf")))
+
+
+class Task(Protocol):
+    """What training needs of a task."""
+
+    @property
+    def metrics(self) -> Sequence[Metric]:
+        """All metrics, in the order of the columns."""
+
+    @property
+    def selection(self) -> Metric:
+        """The metric that picks `best.safetensors`."""
+
+    def config(self, recipe: Recipe, data: Split) -> HATNetConfig:
+        """The configuration of the network for this data."""
+
+    def build(self, config: HATNetConfig) -> HATNet:
+        """The network of a configuration."""
+
+    def mixing(self, recipe: Recipe, data: Split) -> Mixing | None:
+        """Mix the images of a slice, and their labels; None to leave them as they are."""
+
+    def loss(self, output: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+        """Mean loss of a slice, a scalar."""
+
+    def evaluate(self, model: HATNet, batches: Iterable[tuple[Tensor, Tensor]], processes: Processes) -> Any:
+        """Test the model on this process's batches, sum over all processes, and return what the metrics read."""
+
+
+def row_of(task: Task, evaluation: Any) -> Row:
+    """The values of all metrics, by column."""
+    return {metric.column: metric.value(evaluation) for metric in task.metrics}
+
+
+def words_of(task: Task, row: Mapping[str, float]) -> str:
+    """The values of all metrics in one line."""
+    return "  ".join(f"test {metric.name} {metric.text(row[metric.column])}" for metric in task.metrics)

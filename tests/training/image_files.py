@@ -1,0 +1,72 @@
+"""Write small data sets in the formats that the package reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from hatnet.data import Split, open_data
+
+
+def write_idx(path, array):
+    """The format of Fashion-MNIST's files: a magic number with type and rank, sizes, bytes."""
+    header = [0x0800 + array.ndim, *array.shape]
+    path.write_bytes(np.array(header, dtype=">i4").tobytes() + array.astype(np.uint8).tobytes())
+
+
+def write_fashion(root, train=60_000, test=10_000, label=3):
+    raw = root / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part, count in (("train", train), ("t10k", test)):
+        images = np.zeros((count, 28, 28), np.uint8)
+        images[:, 5, 7] = np.arange(count) % 251
+        write_idx(raw / f"{part}-images-idx3-ubyte", images)
+        write_idx(raw / f"{part}-labels-idx1-ubyte", np.full(count, label))
+    return raw
+
+
+def write_folder(root, classes=("cat", "dog"), images=3, size=(40, 30), parts=("train", "val")):
+    generator = np.random.default_rng(0)
+    for part in parts:
+        for name in classes:
+            (root / part / name).mkdir(parents=True)
+            for number in range(images):
+                pixels = generator.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / part / name / f"{number}.png")
+    return root
+
+
+def write_cifar(root, fine):
+    """The binary version, sparse: all zeros but for the first record of each file."""
+    inside = root / ("cifar-100-binary" if fine else "cifar-10-batches-bin")
+    inside.mkdir()
+    bytes_, files = (2, {"train": 50_000, "test": 10_000}) if fine else (1, {})
+    files = files or {f"data_batch_{number}": 10_000 for number in range(1, 6)} | {"test_batch": 10_000}
+    for place, (name, count) in enumerate(files.items()):
+        with (inside / f"{name}.bin").open("wb") as file:
+            file.write(bytes([19, 7] if fine else [7]) + bytes([place + 1, 0, 2]))
+            file.truncate(count * (bytes_ + 3072))
+    names = [f"class{number}" for number in range(100 if fine else 10)]
+    (inside / ("fine_label_names.txt" if fine else "batches.meta.txt")).write_text("\n".join(names) + "\n\n")
+    return inside
+
+
+def write_imagenette(root, monkeypatch):
+    """Three training photos and two test photos of each of two classes, and that is all there is."""
+    monkeypatch.setattr("hatnet.data.sources.IMAGENETTE", {"train": 6, "val": 4})
+    for part, count in (("train", 3), ("val", 2)):
+        for name in ("n01440764", "n02102040"):
+            folder = root / "imagenette2-320" / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                Image.new("RGB", (40, 30)).save(folder / f"{number}.JPEG", "JPEG")
+    return root / "imagenette2-320"
+
+
+def photos(folder: Path, sizes: tuple[tuple[int, int], tuple[int, int]]) -> Split:
+    """Training and test photos in folders, with the width and height of each part."""
+    for part, size in zip(("train", "val"), sizes, strict=True):
+        write_folder(folder, images=8, size=size, parts=(part,))
+    return open_data(f"folder:{folder}")

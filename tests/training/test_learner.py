@@ -1,0 +1,104 @@
+"""A step: schedule, average, accumulated gradients, precision, compilation; and that a network learns."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hatnet.models import create_model
+from hatnet.training import Training, join
+from hatnet.training.schedule import learning_rate
+from hatnet.training.weight_average import WeightAverage
+from tests.training.runs import ALONE, SMALL, outcome, run, small_data, thin
+
+
+@given(st.integers(2, 200), st.data())
+def test_the_rate_rises_linearly_and_falls_along_half_a_cosine(steps, data):
+    warmup = data.draw(st.integers(0, steps - 1))
+    rates = [learning_rate(step, steps, warmup, 1.0, 0.1, 0.01) for step in range(steps + 1)]
+    assert np.allclose(rates[:warmup], [0.1 + 0.9 * step / warmup for step in range(warmup)])
+    assert rates[warmup] == 1.0
+    assert math.isclose(rates[-1], 0.01)
+    middle = (rates[warmup] + rates[-1]) / 2
+    half = warmup + (steps - warmup) / 2
+    assert all(rate >= middle - 1e-12 for step, rate in enumerate(rates) if warmup <= step <= half)
+    assert all(earlier >= later for earlier, later in zip(rates[warmup:], rates[warmup + 1 :], strict=False))
+
+
+def test_averaged_weights_follow_their_formula():
+    model = create_model("micro", in_channels=1)
+    average = WeightAverage(model, 0.9)
+    want = model.classifier.weight.detach().double()
+    for step in range(30):
+        with torch.no_grad():
+            model.classifier.weight.add_(torch.randn_like(model.classifier.weight))
+        average.update(model, step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        want = decay * want + (1 - decay) * model.classifier.weight.detach().double()
+    assert torch.allclose(average.model.classifier.weight.double(), want, atol=1e-6)
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path):
+    """The mean over slices of the mean over their images is the mean over the batch. AdamW would magnify rounding."""
+    plain = replace(
+        SMALL, epochs=1, mixup=0.0, cutmix=0.0, drop_path=0.0, classifier_drop=0.0, warmup_epochs=0.0, ema=0.0
+    )
+    weights = []
+    for slice_size in (16, 8, 2):
+        training = Training(
+            replace(plain, slice_size=slice_size), small_data(), tmp_path / str(slice_size), ALONE, build=thin
+        )
+        training.learner.optimiser = torch.optim.SGD(training.model.parameters(), lr=0.0)
+        training.learner.take_step(training.batches)
+        training.learner.learning_rate = lambda step: 1.0  # type: ignore[method-assign]
+        training.learner.take_step(training.batches)
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in training.model.parameters()]))
+    for other in weights[1:]:
+        assert torch.allclose(weights[0], other, rtol=0, atol=1e-5)
+
+
+@pytest.mark.long
+def test_a_thin_network_learns_a_few_images(tmp_path):
+    recipe = replace(
+        SMALL, epochs=30, warmup_epochs=1, batch_size=8, rand_augment=0, erasing=0.0, mixup=0.0, cutmix=0.0,
+        label_smoothing=0.0, crop_padding=0, flip=False, drop_path=0.0, classifier_drop=0.0, lr=1e-2,
+    )  # fmt: skip
+    data = small_data(train=4)
+    training = Training(recipe, replace(data, test=data.train), tmp_path, ALONE, build=thin)
+    history = training.run()
+    assert history[-1]["test_accuracy"] > 0.9
+
+
+def test_compiled_training_gives_the_same_result(whole, tmp_path, monkeypatch):
+    """A test of the tracing. Another test compares the default backend with the reference."""
+    torch.compiler.reset()  # graphs of other tests would slow this one down
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    training = run(tmp_path, replace(SMALL, compile=True))
+    assert training.learner.network is not training.model
+    assert outcome(tmp_path) == outcome(whole)
+
+
+def test_bfloat16_trains_on_a_cpu_and_float16_is_refused(tmp_path):
+    history = Training(
+        replace(SMALL, epochs=1, warmup_epochs=0, precision="bfloat16"), small_data(), tmp_path, ALONE, build=thin
+    ).run()
+    assert math.isfinite(history[0]["test_loss"])
+    with pytest.raises(ValueError, match="float16' is for GPUs"):
+        Training(replace(SMALL, precision="float16"), small_data(), tmp_path / "half", ALONE, build=thin)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("device", ["cuda", "cuda:0"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_every_precision_trains_on_a_gpu(precision, device, tmp_path):
+    recipe = replace(SMALL, precision=precision)
+    with join(device) as world:
+        history = Training(recipe, small_data(), tmp_path, world, build=thin).run()
+    assert math.isfinite(history[-1]["test_loss"])

@@ -1,0 +1,86 @@
+"""Recipes: bounds, JSON, the networks they build, and what the guide tells about them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hatnet.config import get_config
+from hatnet.training.recipes import EXPECT, RECIPES, from_json, get_recipe, to_json
+from tests.training.runs import SMALL
+
+
+def test_every_recipe_builds_its_network_for_its_data():
+    for name in ("fashion-quick", "fashion", "cifar10", "cifar100", "imagenette", "imagenet"):
+        recipe = get_recipe(name)
+        config = recipe.config(10, 1)
+        assert config.layout(recipe.image_size, recipe.image_size)
+        assert config.name == get_config(recipe.variant).name
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lr": -1.0}, "lr=-1.0 must be from"),
+        ({"epochs": 0}, "epochs=0 must be a whole number from 1 to 100000"),
+        ({"epochs": 2.5}, "epochs=2.5 must be a whole number"),
+        ({"warmup_epochs": 5.0}, "warmup_epochs=5 must be fewer than epochs=3"),
+        ({"slice_size": 3, "batch_size": 6}, "slice_size=3 must be even if images are mixed"),
+        ({"slice_size": 5}, "slice_size=5 must divide batch_size=16"),
+        ({"image_size": 4}, "too small"),
+        ({"variant": "micr"}, "did you mean 'micro'"),
+        ({"label_smoothing": 1.5}, "label_smoothing=1.5 must be from 0 to 1"),
+        ({"stem_strides": (0, 1)}, "stem_strides"),
+    ],
+)
+def test_impossible_recipes_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(SMALL, **changes)
+
+
+def test_recipes_survive_json_and_unknown_keys_name_the_nearest():
+    for recipe in RECIPES.values():
+        assert from_json(json.loads(json.dumps(to_json(recipe)))) == recipe
+    with pytest.raises(ValueError, match="unknown key 'epoch' in a recipe, did you mean 'epochs'"):
+        from_json({"epoch": 3})
+    with pytest.raises(ValueError, match="did you mean 'fashion-quick'"):
+        get_recipe("fashion-quik")
+
+
+def test_a_recipe_can_change_strides_windows_and_pooling():
+    finer = replace(get_recipe("fashion"), stem_strides=(1, 1), grid_sizes=(7, 7), pool_sizes=(4, 2))
+    layout = finer.config(10, 1).layout(28, 28)
+    assert [(stage.map, stage.windows, stage.merged) for stage in layout] == [
+        ((28, 28), (4, 4), (7, 7)),
+        ((14, 14), (2, 2), (7, 7)),
+        ((7, 7), None, None),
+    ]
+
+
+def test_every_recipe_says_what_to_expect():
+    assert EXPECT.keys() == RECIPES.keys()
+    assert all(len(words) > 20 for words in EXPECT.values())
+
+
+def test_the_guide_has_a_row_for_every_recipe():
+    guide = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    for name, recipe in RECIPES.items():
+        network = f"{recipe.variant}, {recipe.image_size} px"
+        assert f"| `{name}` | {recipe.data} | {network} | {recipe.epochs} | {EXPECT[name]} |" in guide
+
+
+def test_the_imagenet_recipe_is_the_papers():
+    """Section 4.1 of the paper: AdamW, 128 images on each of 8 GPUs, 1e-3, weight decay 0.05, cosine, 300 epochs."""
+    recipe = get_recipe("imagenet")
+    assert (recipe.epochs, recipe.batch_size, recipe.slice_size, recipe.lr) == (300, 8 * 128, 128, 1e-3)
+    assert (recipe.weight_decay, recipe.label_smoothing, recipe.image_size) == (0.05, 0.1, 224)
+    assert recipe.mixup > 0
+    assert recipe.cutmix > 0
+
+
+def test_recipes_are_frozen():
+    with pytest.raises(AttributeError):
+        SMALL.lr = 1.0  # type: ignore[misc]

@@ -1,0 +1,62 @@
+"""The folder of a run records settings, metrics, curves, weights, version and commit."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from dataclasses import replace
+from importlib.metadata import version
+
+import torch
+
+from hatnet.machine import PACKAGE, git_commit
+from hatnet.training import Training
+from hatnet.training.classification import CLASSIFICATION
+from hatnet.training.recipes import from_json
+from hatnet.training.run_folder import columns, read_metrics
+from hatnet.weights.checkpoints import about, load
+from tests.training.runs import ALONE, SMALL, small_data
+
+
+def test_a_run_records_its_settings_metrics_curves_and_weights(whole):
+    names = {"run.json", "metrics.csv", "curves.svg", "last.safetensors", "best.safetensors", "state.safetensors"}
+    assert {path.name for path in whole.iterdir()} == names
+    facts = json.loads((whole / "run.json").read_text())
+    assert from_json(facts["recipe"]) == SMALL
+    assert {"date", "data", "network", "precision", "hardware", "versions", "result"} <= facts.keys()
+    rows = read_metrics(whole / "metrics.csv")
+    assert list(rows[0]) == list(columns(CLASSIFICATION))
+    assert facts["result"]["test accuracy of the last epoch"] == rows[-1]["test_accuracy"]
+    assert (whole / "curves.svg").read_text().count("<svg") == 1
+
+
+def test_weights_record_how_they_were_trained(tmp_path):
+    training = Training(replace(SMALL, epochs=1, warmup_epochs=0), small_data(), tmp_path, ALONE)
+    training.run()
+    known = about(tmp_path / "last.safetensors")
+    assert known["data"] == "fashion-subset"
+    assert known["classes"][0] == "t-shirt"
+    assert from_json(known["recipe"]) == training.recipe
+    loaded = load(tmp_path / "last.safetensors")
+    for (name, kept), was in zip(loaded.named_parameters(), training.learner.average.model.parameters(), strict=True):
+        assert torch.equal(kept, was), name
+
+
+def test_a_run_records_the_version_and_the_commit(whole):
+    versions = json.loads((whole / "run.json").read_text())["versions"]
+    assert versions["hatnet"] == version("hatnet")
+    assert versions.get("commit") == git_commit(PACKAGE.parent)
+
+
+def test_the_commit_of_a_checkout_is_recorded_if_git_is_there(tmp_path, monkeypatch):
+    assert git_commit(tmp_path) is None, "no checkout"
+    (tmp_path / ".git").mkdir()
+    assert git_commit(tmp_path) is None, "a damaged one"
+    (tmp_path / ".git").rmdir()
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=A", "-c", "user.email=a@example.org"]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message", "First"], check=True)
+    assert re.fullmatch("[0-9a-f]{40}", git_commit(tmp_path) or "")
+    monkeypatch.setenv("PATH", "")
+    assert git_commit(tmp_path) is None, "git is not installed"
