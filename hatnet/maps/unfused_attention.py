@@ -13,12 +13,12 @@ from torch.overrides import TorchFunctionMode
 
 
 @contextmanager
-def explicit_attention(frozen: bool = False) -> Iterator[list[Tensor]]:
+def unfused_attention(frozen: bool = False) -> Iterator[list[Tensor]]:
     """Within it, each attention of HAT-Net is computed as Softmax(Q K^T / sqrt(d)) V, and its weights kept.
 
     The results are those of the fused kernel but for rounding. The model does not have to know of it:
 
-        with explicit_attention() as weights:
+        with unfused_attention() as weights:
             logits = model(image.requires_grad_())
         torch.autograd.grad(logits[0, label], weights)
 

@@ -16,7 +16,7 @@ from hatnet.attention import attention_weights, join_heads, split_heads
 from hatnet.device import full_precision
 from hatnet.equivalence import TOLERANCES, compare, relative_error
 from hatnet.hierarchical_attention import HMHSA
-from hatnet.maps import explicit_attention
+from hatnet.maps import unfused_attention
 from hatnet.studies.ablation import ARMS, build, fit
 from hatnet.studies.scaling.modules import NAMES, contenders
 from tests.cases import MUST_HIT, NETWORK_MUST_HIT, also, map_cases, stack
@@ -105,7 +105,7 @@ def on_a_fake_gpu(module, *shape):
         return made.device.type
 
 
-@pytest.mark.parametrize("around", [nullcontext, explicit_attention])
+@pytest.mark.parametrize("around", [nullcontext, unfused_attention])
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("case", NETWORK_MUST_HIT, ids=["partial", "whole"])
 def test_networks_stay_on_one_device(case, training, around):
@@ -159,7 +159,7 @@ def test_h_mhsa_on_cuda_with_the_kernels_of_real_networks(size, head_dim, dtype)
         y = layer(x)
         assert_same(y, want, case, dtype)
         gradients = torch.autograd.grad(y.square().sum(), list(layer.parameters()))
-        with explicit_attention():
+        with unfused_attention():
             explicit = torch.autograd.grad(layer(x).square().sum(), list(layer.parameters()))
     for fused, plain in zip(gradients, explicit, strict=True):
         assert relative_error(fused.double().cpu().numpy(), plain.double().cpu().numpy()) < TOLERANCES[dtype]

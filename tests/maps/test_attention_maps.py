@@ -17,7 +17,7 @@ from hatnet.complexity.memory import saved
 from hatnet.config import HATNetConfig
 from hatnet.equivalence import TOLERANCES, run_model, run_reference
 from hatnet.hierarchical_attention import HMHSA
-from hatnet.maps import HIERARCHICAL, PLAIN, attention_maps, explicit_attention, token_at
+from hatnet.maps import HIERARCHICAL, PLAIN, attention_maps, unfused_attention, token_at
 from hatnet.maps.block_map import Head, composed
 from hatnet.maps.cells import spread, through_cells
 from hatnet.maps.class_map import relevances, weights_and_gradients
@@ -183,7 +183,7 @@ def test_with_linear_values_five_times_the_composed_map_is_the_jacobian(case):
     trace, size = {}, (case.height, case.width)
     layer(x, trace)
     heads = heads_of(case, {name: value.detach() for name, value in trace.items()})
-    with explicit_attention(frozen=True):
+    with unfused_attention(frozen=True):
         jacobian = torch.autograd.functional.jacobian(lambda x: layer(x) + x, x)
     jacobian = jacobian.reshape(size[0] * size[1], case.channels, size[0] * size[1], case.channels)
     every = torch.eye(size[0] * size[1], dtype=torch.float64).view(1, *size, -1)
@@ -203,7 +203,7 @@ def test_with_linear_values_twice_the_composed_map_of_plain_attention_is_the_jac
     layer, _ = case.filled(hatnet.MHSA(case.channels, case.heads))
     linear_values(layer)
     x = torch.from_numpy(case.maps()[:1] / case.scale)
-    with explicit_attention(frozen=True) as weights:
+    with unfused_attention(frozen=True) as weights:
         jacobian = torch.autograd.functional.jacobian(lambda x: layer(x) + x, x)
     N = case.height * case.width
     jacobian = jacobian.reshape(N, case.channels, N, case.channels)
@@ -334,7 +334,7 @@ def _head(weights, head, axis):
 @also(NETWORK_MUST_HIT)
 @settings(max_examples=10)
 @given(case=network_cases())
-def test_explicit_attention_is_fused_attention_and_its_weights_are_the_traces(case):
+def test_unfused_attention_is_fused_attention_and_its_weights_are_the_traces(case):
     """Eq. 2: the same logits, and the same weights in the same order, but for rows that only pad a window."""
     model, images = case.model(), case.images()
     trace = run_model(model, images)
@@ -346,7 +346,7 @@ def test_explicit_attention_is_fused_attention_and_its_weights_are_the_traces(ca
 
 
 def _explicit(model, images):
-    with explicit_attention(), torch.no_grad():
+    with unfused_attention(), torch.no_grad():
         return model(images)
 
 
