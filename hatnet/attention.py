@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from math import sqrt
+from typing import Protocol
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hatnet.layers import ChannelDropout, GroupNorm
-from hatnet.trace import Trace
+from hatnet.trace import NO_TRACE, Trace, full_name, records
 
 
 def require_heads(channels: int, heads: int) -> None:
@@ -27,28 +31,75 @@ def join_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(2)
 
 
-def multi_head_attention(Q: Tensor, K: Tensor, V: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
+def multi_head_attention(
+    Q: Tensor, K: Tensor, V: Tensor, heads: int, mask: Tensor | None = None, name: str = ""
+) -> Tensor:
     r"""Attention in every head: $A = \operatorname{Softmax}(Q K^T / \sqrt{d})\, V$ (Eq. 2).
+
+    Every attention of HAT-Net and of its relatives is computed here, by `fused_attention` or by another kernel within
+    `attention_kernel`.
 
     Args:
         Q: (B, N, C).
         K, V: (B, M, C).
         heads: number of heads, dividing C.
-        mask: which keys exist, boolean, broadcasting to (B, heads, N, M); None where all do.
+        mask: which keys exist, boolean, broadcasting to (B, heads, N, M); None where all do. A mask of floats is added
+            to the scores.
+        name: of the weights in a trace; only a kernel that keeps them uses it.
 
     Returns:
         A, (B, N, C).
     """
-    A = F.scaled_dot_product_attention(  # divides by sqrt(d) itself  Eq. 2
-        split_heads(Q, heads), split_heads(K, heads), split_heads(V, heads), attn_mask=mask
-    )  # (B, heads, N, d)
+    return _kernel.get()(Q, K, V, heads, mask, name)
+
+
+class Kernel(Protocol):
+    """Computes `multi_head_attention`, with the same arguments."""
+
+    def __call__(self, Q: Tensor, K: Tensor, V: Tensor, heads: int, mask: Tensor | None, name: str, /) -> Tensor: ...
+
+
+def fused_attention(Q: Tensor, K: Tensor, V: Tensor, heads: int, mask: Tensor | None, name: str) -> Tensor:
+    """The default kernel: PyTorch's fused ones, which never form the weights."""
+    q, k, v = split_heads(Q, heads), split_heads(K, heads), split_heads(V, heads)  # (B, heads, N or M, d)
+    A = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # divides by sqrt(d) itself  Eq. 2
     return join_heads(A)  # (B, N, C)
+
+
+_kernel: ContextVar[Kernel] = ContextVar("attention kernel", default=fused_attention)
+
+
+@contextmanager
+def attention_kernel(kernel: Kernel) -> Iterator[None]:
+    """Compute every attention inside the `with` block with `kernel`.
+
+    This one forms the weights and keeps them by name, so that gradients with respect to them can be taken:
+
+    >>> import torch
+    >>> kept = {}
+    >>> def unfused(Q, K, V, heads, mask, name):
+    ...     kept[name] = attention_weights(Q, K, heads, mask)
+    ...     return join_heads(kept[name] @ split_heads(V, heads))
+    >>> layer, x = MHSA(channels=6, heads=2), torch.randn(1, 4, 5, 6)
+    >>> with attention_kernel(unfused):
+    ...     output = layer(x)
+    >>> torch.allclose(output, layer(x), atol=1e-6)
+    True
+    >>> gradients = torch.autograd.grad(output.sum(), kept.values())
+    >>> {name: weights.shape for name, weights in kept.items()}  # in a network stages.3.blocks.0.attention.weights
+    {'weights': torch.Size([1, 2, 20, 20])}
+    """
+    token = _kernel.set(kernel)
+    try:
+        yield
+    finally:
+        _kernel.reset(token)
 
 
 def attention_weights(Q: Tensor, K: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
     r"""The weights $\operatorname{Softmax}(Q K^T / \sqrt{d})$ of Eq. 2, which the fused kernels never form.
 
-    Only traces ask for them. Arguments as in `multi_head_attention`.
+    Only traces need them. Arguments as in `multi_head_attention`; `mask` is boolean.
 
     Returns:
         (B, heads, N, M), rows sum to one.
@@ -78,12 +129,12 @@ class MHSA(nn.Module):
         self.projection = nn.Linear(channels, channels)  # W^p
         self.drop = ChannelDropout(drop_rate)
 
-    def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
+    def forward(self, x: Tensor, trace: Trace = NO_TRACE) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
         X = self.norm(x).flatten(1, 2)  # (B, HW, C)
         Q, K, V = self.qkv(X).chunk(3, dim=-1)  # (B, HW, C) each  Eq. 1
-        A = multi_head_attention(Q, K, V, self.heads)  # (B, HW, C)  Eq. 2
-        if trace is not None:
+        A = multi_head_attention(Q, K, V, self.heads, name=full_name(trace, "weights"))  # (B, HW, C)  Eq. 2
+        if records(trace):
             trace["weights"] = attention_weights(Q, K, self.heads)
         A = A.unflatten(1, x.shape[1:3])  # (B, H, W, C)  Eq. 3
         return self.drop(self.projection(A))  # A W^p  Eq. 3

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from hatnet.attention import attention_weights, multi_head_attention, require_heads
 from hatnet.layers import ChannelDropout, GroupNorm, average_pool
-from hatnet.trace import Trace
+from hatnet.trace import NO_TRACE, Trace, full_name, records
 
 
 def to_windows(x: Tensor, window: tuple[int, int]) -> Tensor:
@@ -80,25 +80,25 @@ class HMHSA(nn.Module):
         self.projection = nn.Linear(channels, channels)  # W^p
         self.drop = ChannelDropout(drop_rate)
 
-    def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
+    def forward(self, x: Tensor, trace: Trace = NO_TRACE) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
         A1 = self.local_attention(self.norm(x), trace)  # (B, H, W, C)  Eq. 6-8
         A1 = self.local_norm(A1 + x)  # + X, not + its norm  Eq. 9, D2
         merged = self.merge(A1)  # (B, H / G2, W / G2, C)  Eq. 10
         A2 = self.global_attention(A1, merged, trace)  # (B, H, W, C)  Eq. 11-13
-        if trace is not None:
-            trace["local"], trace["merged"], trace["global"] = A1, merged, A2
+        trace["local"], trace["merged"], trace["global"] = A1, merged, A2
         return self.aggregate(A1, A2)  # Eq. 14
 
-    def local_attention(self, x: Tensor, trace: Trace | None = None) -> Tensor:
+    def local_attention(self, x: Tensor, trace: Trace = NO_TRACE) -> Tensor:
         """Attention inside each window, A1 of Eq. 6-8: (B, H, W, C) -> (B, H, W, C)."""
         B, H, W, _ = x.shape
         window = (min(self.grid_size, H), min(self.grid_size, W))
         mask = window_mask(x, window)  # D6
         X1 = to_windows(x, window)  # (B windows, g h, C)  Eq. 6
         Q1, K1, V1 = self.local_qkv(X1).chunk(3, dim=-1)  # (B windows, g h, C) each  Eq. 7
-        A1 = multi_head_attention(Q1, K1, V1, self.heads, mask)  # (B windows, g h, C)  Eq. 2
-        if trace is not None:
+        name = full_name(trace, "local_weights")
+        A1 = multi_head_attention(Q1, K1, V1, self.heads, mask, name)  # (B windows, g h, C)  Eq. 2
+        if records(trace):
             weights = attention_weights(Q1, K1, self.heads, mask)  # (B windows, heads, g h, g h)
             if mask is not None:
                 weights = weights * mask.transpose(-2, -1)  # padding asks nothing either
@@ -109,12 +109,13 @@ class HMHSA(nn.Module):
         """The merged tokens of Eq. 10, normalised: (B, H, W, C) -> (B, H / G2, W / G2, C), rounded up."""
         return self.merge_norm(average_pool(A1, self.pool_size))  # Eq. 10, D3
 
-    def global_attention(self, A1: Tensor, merged: Tensor, trace: Trace | None = None) -> Tensor:
+    def global_attention(self, A1: Tensor, merged: Tensor, trace: Trace = NO_TRACE) -> Tensor:
         """Every token attends to all merged tokens, A2 of Eq. 11-13: (B, H, W, C) -> (B, H, W, C)."""
         Q2 = self.global_q(A1.flatten(1, 2))  # (B, HW, C)  Eq. 11, 12
         K2, V2 = self.global_kv(merged.flatten(1, 2)).chunk(2, dim=-1)  # (B, H'W', C) each  Eq. 11, 12
-        A2 = multi_head_attention(Q2, K2, V2, self.heads)  # (B, HW, C)  Eq. 2
-        if trace is not None:
+        name = full_name(trace, "global_weights")
+        A2 = multi_head_attention(Q2, K2, V2, self.heads, name=name)  # (B, HW, C)  Eq. 2
+        if records(trace):
             trace["global_weights"] = attention_weights(Q2, K2, self.heads)
         return A2.unflatten(1, A1.shape[1:3])  # (B, H, W, C)  Eq. 13
 

@@ -22,6 +22,7 @@ def create_model(name: str, pretrained: str | None = None, **overrides: object) 
         ValueError: for an unknown variant, weights that don't exist, or values that describe no network.
         TypeError: for an unknown override.
 
+    >>> import torch
     >>> model = create_model("micro", in_channels=1)
     >>> model(torch.zeros(2, 1, 28, 28)).shape
     torch.Size([2, 10])

@@ -12,7 +12,7 @@ from hatnet.attention import MHSA
 from hatnet.config import HATNetConfig, Stage
 from hatnet.hierarchical_attention import HMHSA
 from hatnet.layers import ChannelDropout, Conv2d, DropPath, GroupNorm
-from hatnet.trace import Trace, scope
+from hatnet.trace import NO_TRACE, Trace, scope
 
 
 class Stem(nn.Module):
@@ -75,14 +75,12 @@ class Block(nn.Module):
         self.mlp = MLP(stage.channels, stage.expansion * stage.channels, stage.kernel_size, drop_rate)  # E C wide
         self.drop_path = DropPath(drop_path_rate)
 
-    def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
+    def forward(self, x: Tensor, trace: Trace = NO_TRACE) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
         x = self.drop_path(self.attention(x, scope(trace, "attention"))) + x  # Eq. 14, Eq. 3
-        if trace is not None:
-            trace["attended"] = x
+        trace["attended"] = x
         x = self.drop_path(self.mlp(x)) + x  # Eq. 4
-        if trace is not None:
-            trace["output"] = x
+        trace["output"] = x
         return x
 
 
@@ -96,15 +94,13 @@ class HATStage(nn.Module):
         self.downsample = None if previous_channels is None else Downsample(previous_channels, stage.channels)
         self.blocks = nn.ModuleList(Block(stage, drop_rate, rate) for rate in drop_path_rates)
 
-    def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
+    def forward(self, x: Tensor, trace: Trace = NO_TRACE) -> Tensor:
         if self.downsample is not None:
             x = self.downsample(x)
-            if trace is not None:
-                trace["downsampled"] = x
+            trace["downsampled"] = x
         for index, block in enumerate(self.blocks):
             x = block(x, scope(trace, f"blocks.{index}"))
-        if trace is not None:
-            trace["output"] = x
+        trace["output"] = x
         return x
 
 
@@ -128,7 +124,7 @@ class HATNet(nn.Module):
         self.classifier = nn.Linear(config.channels[-1], config.num_classes)
         self.apply(_initialise)
 
-    def forward(self, image: Tensor, trace: Trace | None = None) -> Tensor:
+    def forward(self, image: Tensor, trace: Trace = NO_TRACE) -> Tensor:
         """Classify a batch of images.
 
         Args:
@@ -145,11 +141,10 @@ class HATNet(nn.Module):
         """
         x = self.forward_features(image, trace)[-1].mean(dim=(2, 3))  # (B, C)
         logits = self.classifier(self.drop(x))  # (B, classes)
-        if trace is not None:
-            trace["logits"] = logits
+        trace["logits"] = logits
         return logits
 
-    def forward_features(self, image: Tensor, trace: Trace | None = None) -> list[Tensor]:
+    def forward_features(self, image: Tensor, trace: Trace = NO_TRACE) -> list[Tensor]:
         """The outputs of the stages, for dense tasks; arguments and errors as in `forward`.
 
         Returns:
@@ -158,8 +153,7 @@ class HATNet(nn.Module):
         """
         self._check(image)
         x = self.stem(image.permute(0, 2, 3, 1))  # (B, H / 4, W / 4, C)
-        if trace is not None:
-            trace["stem"] = x
+        trace["stem"] = x
         features = []
         for index, stage in enumerate(self.stages):
             x = stage(x, scope(trace, f"stages.{index}"))  # (B, H / s, W / s, C)

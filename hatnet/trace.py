@@ -1,4 +1,8 @@
-"""A trace: a dictionary that receives the named intermediates of a forward pass, under the reference's names."""
+"""A trace receives the intermediates of a forward pass, under the names that `reference` uses too.
+
+Any dictionary is a trace: `trace = {}; model(image, trace)`. Without one, a forward pass writes to `NO_TRACE`, which
+keeps nothing, so that the code of a layer notes its intermediates without asking whether anyone wants them.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +13,56 @@ from torch import Tensor
 
 
 class Trace(Protocol):
-    """What receives the intermediates; a dictionary is one."""
+    """Receives intermediates by name; a dictionary does."""
 
     def __setitem__(self, name: str, value: Tensor, /) -> None: ...
 
 
-class _Scope:
-    """Forwards what is written to another trace, under a path."""
+@dataclass(frozen=True)
+class Scope:
+    """The part of a trace below `path`."""
 
-    def __init__(self, trace: Trace, path: str) -> None:
-        self.trace, self.path = trace, path
+    trace: Trace | None  # None keeps nothing
+    path: str
 
     def __setitem__(self, name: str, value: Tensor, /) -> None:
-        self.trace[f"{self.path}.{name}"] = value
+        if self.trace is not None:
+            self.trace[_join(self.path, name)] = value
 
 
-def scope(trace: Trace | None, path: str) -> Trace | None:
-    """Where to record what happens below `path`; None, so nothing, where no trace is asked for."""
-    return None if trace is None else _Scope(trace, path)
+NO_TRACE = Scope(None, "")
+
+
+def scope(trace: Trace, path: str) -> Scope:
+    """The part of `trace` below `path`.
+
+    >>> import torch
+    >>> trace = {}
+    >>> scope(scope(trace, "stages.0"), "blocks.1")["output"] = torch.zeros(2)
+    >>> trace
+    {'stages.0.blocks.1.output': tensor([0., 0.])}
+    """
+    if isinstance(trace, Scope):
+        return Scope(trace.trace, _join(trace.path, path))
+    return Scope(trace, path)
+
+
+def full_name(trace: Trace, name: str) -> str:
+    """The name under which a trace receives what a layer calls `name`; without a trace, the name it would have.
+
+    >>> full_name(scope(NO_TRACE, "stages.0"), "output")
+    'stages.0.output'
+    """
+    return _join(trace.path, name) if isinstance(trace, Scope) else name
+
+
+def records(trace: Trace) -> bool:
+    """Whether a trace keeps anything; only what is costly to compute needs to ask."""
+    return not isinstance(trace, Scope) or trace.trace is not None
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
 
 
 @dataclass(frozen=True)

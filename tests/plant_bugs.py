@@ -64,15 +64,15 @@ BUGS = (
     Bug(
         "missing scale 1 / sqrt(d)",
         ATTENTION,
-        "attn_mask=mask\n",
-        "attn_mask=mask, scale=1.0\n",
+        "attn_mask=mask)",
+        "attn_mask=mask, scale=1.0)",
         TEST_ATTENTION + "test_fused_attention_is_softmax_of_scaled_products_head_by_head",
     ),
     Bug(
         "scale 1 / sqrt(C) instead of 1 / sqrt(d)",
         ATTENTION,
-        "attn_mask=mask\n",
-        "attn_mask=mask, scale=Q.shape[-1] ** -0.5\n",
+        "attn_mask=mask)",
+        "attn_mask=mask, scale=Q.shape[-1] ** -0.5)",
         TEST_ATTENTION + "test_fused_attention_is_softmax_of_scaled_products_head_by_head",
     ),
     Bug(

@@ -1,12 +1,23 @@
 """Attention, Eq. 1-3: PyTorch, batched and fused, is the reference, image by image."""
 
+import contextlib
+
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 
 import reference
-from hatnet.attention import MHSA, attention_weights, join_heads, multi_head_attention, split_heads
-from tests.cases import MUST_HIT, also, map_cases, stack
+from hatnet.attention import (
+    MHSA,
+    attention_kernel,
+    attention_weights,
+    fused_attention,
+    join_heads,
+    multi_head_attention,
+    split_heads,
+)
+from tests.cases import MUST_HIT, NETWORK_MUST_HIT, also, map_cases, stack
 from tests.comparing import assert_same
 
 
@@ -108,3 +119,28 @@ def test_attention_knows_no_order(case):
     tokens = torch.from_numpy(case.maps()).flatten(1, 2).unsqueeze(1)  # (B, 1, HW, C), a map of one row
     order = torch.from_numpy(np.random.default_rng(case.seed).permutation(tokens.shape[2]))
     assert_same(layer(tokens[:, :, order]), layer(tokens)[:, :, order].detach().numpy(), case)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside torch.compile
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_another_kernel_computes_every_attention_under_the_names_of_the_trace(compiled):
+    """Eq. 2: inside the `with` block, and no longer than that."""
+    case, names = NETWORK_MUST_HIT[0], []
+
+    def halved(Q, K, V, heads, mask, name):
+        names.append(name)
+        return fused_attention(Q, K, V / 2, heads, mask, name)
+
+    def halting(*_):
+        raise KeyError
+
+    model, images, trace = case.model(), case.images(), {}
+    logits = model(images, trace)
+    run = torch.compile(model, fullgraph=True, backend="eager") if compiled else model
+    assert torch.equal(run(images), logits)
+    with attention_kernel(halved):
+        assert not torch.equal(run(images), logits)
+    assert names == [name for name in trace if name.endswith("weights")]
+    with contextlib.suppress(KeyError), attention_kernel(halting):
+        model(images)
+    assert torch.equal(run(images), logits)

@@ -14,7 +14,7 @@ from hatnet.attention import multi_head_attention, require_heads
 from hatnet.hierarchical_attention import from_windows, to_windows, window_mask
 from hatnet.layers import GroupNorm, average_pool
 from hatnet.relatives import PVTAttention
-from hatnet.trace import Trace
+from hatnet.trace import NO_TRACE, Trace
 
 
 class LocalAttention(nn.Module):
@@ -29,7 +29,7 @@ class LocalAttention(nn.Module):
         self.local_qkv = nn.Linear(channels, 3 * channels)  # rows: W_1^q, W_1^k, W_1^v
         self.projection = nn.Linear(channels, channels)  # W^p
 
-    def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
+    def forward(self, x: Tensor, trace: Trace = NO_TRACE) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
         _, H, W, _ = x.shape
         window = (min(self.grid_size, H), min(self.grid_size, W))
@@ -53,7 +53,7 @@ class GlobalAttention(nn.Module):
         self.global_kv = nn.Linear(channels, 2 * channels)  # rows: W_2^k, W_2^v
         self.projection = nn.Linear(channels, channels)  # W^p
 
-    def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
+    def forward(self, x: Tensor, trace: Trace = NO_TRACE) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
         X = self.norm(x)
         merged = self.merge_norm(average_pool(X, self.pool_size))  # (B, H / G2, W / G2, C)
@@ -72,7 +72,7 @@ class SpatialReduction(PVTAttention):
         if reduction > 1:
             self.reduce_norm = GroupNorm(channels)  # type: ignore[assignment]
 
-    def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
+    def forward(self, x: Tensor, trace: Trace = NO_TRACE) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
         return super().forward(x)
 
@@ -80,6 +80,6 @@ class SpatialReduction(PVTAttention):
 class NoAttention(nn.Module):
     """Adds nothing: tokens meet in the convolutions alone."""
 
-    def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
+    def forward(self, x: Tensor, trace: Trace = NO_TRACE) -> Tensor:
         """(B, H, W, C) -> zeros of the same shape."""
         return torch.zeros_like(x)
