@@ -15,7 +15,7 @@ from pathlib import Path
 from builder.maps import FOLDER, write_site_maps
 from builder.traceability import check_ledger, trace
 from builder.tutorials import make_pages
-from hatnet.maps.explorer import SCRIPT
+from hatnet.maps.explorer import explorer_script
 
 EXTRA = ("hypothesis", "material", "math_core", "matplotlib", "mkdocs", "mkdocstrings", "PIL")
 
@@ -57,7 +57,7 @@ def build(root: Path, folder: Path, again: bool = False) -> None:
     check_ledger(root)
     ran = make_pages(root, again)
     print(f"tutorials: {', '.join(script.name for script in ran) or 'none'} ran, {time.perf_counter() - start:.0f} s")
-    shutil.copyfile(SCRIPT, root / "docs" / "js" / SCRIPT.name)
+    (root / "docs" / "js" / "attention-explorer.js").write_text(explorer_script(), encoding="utf-8")
     write_site_maps(root / FOLDER)
     mkdocs(root, folder)
 

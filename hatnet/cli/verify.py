@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from hatnet.cli.console import console, print_agreement, progress
-from hatnet.data.picture import read_picture, to_image
+from hatnet.data.photo import read_picture, to_image
 from hatnet.device import usable_device
 from hatnet.equivalence import TOLERANCES, Agreement, compare_traces, first_difference, run_model, run_reference
 from hatnet.network import HATNet

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from hatnet.data.images import DataError, Split
-from hatnet.data.photo import open_image
+from hatnet.data.image_file import open_image
 from hatnet.files import write_whole
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hatnet.data.image_folder import ImageFolder
 from hatnet.data.images import DataError, Images, ImageTensor, Split
-from hatnet.data.photo import size_of_image
+from hatnet.data.image_file import size_of_image
 
 if TYPE_CHECKING:
     from hatnet.training.recipes import Recipe

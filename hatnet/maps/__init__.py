@@ -8,7 +8,6 @@ class, with the gradients that `unfused_attention` makes possible). `figure` and
 from hatnet.maps.block_map import HIERARCHICAL, PLAIN, Parts, Shares
 from hatnet.maps.maps import AttentionMaps, attention_maps
 from hatnet.maps.tokens import Token, token_at
-from hatnet.maps.unfused_attention import unfused_attention
 
 __all__ = [
     "HIERARCHICAL",
@@ -19,5 +18,4 @@ __all__ = [
     "Token",
     "attention_maps",
     "token_at",
-    "unfused_attention",
 ]

@@ -28,6 +28,7 @@ from hatnet.maps.rollout import through_convolution
 from hatnet.maps.traced_weights import TracedWeights
 from hatnet.maps.unfused_attention import unfused_attention
 from hatnet.network import HATNet
+from hatnet.trace import Place
 
 
 def relevances(model: HATNet, images: Tensor, labels: Tensor, expected: Tensor | None = None) -> dict[str, Tensor]:
@@ -69,19 +70,16 @@ def weights_and_gradients(
         if expected is not None:
             _require_same(logits.detach(), expected)
         chosen = logits[torch.arange(len(images)), labels.clone()]
-        gradients = torch.autograd.grad(chosen.sum(), weights)  # images do not mix, so each has its own
+        gradients = torch.autograd.grad(chosen.sum(), list(weights.values()))  # images do not mix: each has its own
     _require_finite(gradients)
-    calls = iter([(one.detach(), gradient) for one, gradient in zip(weights, gradients, strict=True)])
     found = {}
-    for s, (stage, layout) in enumerate(zip(model.config.stages, layouts, strict=True)):
-        for b in range(stage.depth):
-            attention = f"stages.{s}.blocks.{b}.attention"
-            if layout.windows is None:
-                found[f"{attention}.weights"] = next(calls)
-            else:
-                near, slope = (one.unflatten(0, (len(images), *layout.windows)) for one in next(calls))
-                found[f"{attention}.local_weights"] = near, slope
-                found[f"{attention}.global_weights"] = next(calls)
+    for (name, one), gradient in zip(weights.items(), gradients, strict=True):
+        pair = one.detach(), gradient
+        if name.endswith("local_weights"):
+            windows = layouts[Place.parse(name).stage or 0].windows
+            assert windows is not None  # the weights of a stage with windows
+            pair = pair[0].unflatten(0, (len(images), *windows)), pair[1].unflatten(0, (len(images), *windows))
+        found[name] = pair
     return found
 
 

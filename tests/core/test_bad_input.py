@@ -124,7 +124,7 @@ def test_image_files_that_cannot_be_read(tmp_path):
     (tmp_path / "text.png").write_text("not a picture")
     with pytest.raises(ValueError, match=r"text.png can't be read as an image"):
         load_photo(tmp_path / "text.png")
-    from hatnet.data.photo import CHELSEA
+    from hatnet.data.image_file import CHELSEA
 
     (tmp_path / "half.png").write_bytes(CHELSEA.read_bytes()[:100_000])
     with pytest.raises(ValueError, match=r"half.png can't be read as an image"):

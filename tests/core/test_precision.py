@@ -16,7 +16,7 @@ from hatnet.attention import attention_weights, join_heads, split_heads
 from hatnet.device import full_precision
 from hatnet.equivalence import TOLERANCES, compare, relative_error
 from hatnet.hierarchical_attention import HMHSA
-from hatnet.maps import unfused_attention
+from hatnet.maps.unfused_attention import unfused_attention
 from hatnet.studies.ablation import ARMS, build, fit
 from hatnet.studies.scaling.modules import NAMES, contenders
 from tests.cases import MUST_HIT, NETWORK_MUST_HIT, also, map_cases, stack

@@ -17,11 +17,12 @@ from hatnet.complexity.memory import saved
 from hatnet.config import HATNetConfig
 from hatnet.equivalence import TOLERANCES, run_model, run_reference
 from hatnet.hierarchical_attention import HMHSA
-from hatnet.maps import HIERARCHICAL, PLAIN, attention_maps, unfused_attention, token_at
-from hatnet.maps.block_map import Head, composed
+from hatnet.maps import HIERARCHICAL, PLAIN, attention_maps, token_at
+from hatnet.maps.unfused_attention import unfused_attention
+from hatnet.maps.block_map import Head, through_block
 from hatnet.maps.cells import spread, through_cells
 from hatnet.maps.class_map import relevances, weights_and_gradients
-from hatnet.maps.maps import require_memory
+from hatnet.maps.memory import require_memory
 from hatnet.maps.rollout import through_convolution, through_stem
 from hatnet.maps.windows import local_map, through_windows
 from tests.cases import MUST_HIT, NETWORK_MUST_HIT, NetworkCase, also, map_cases, network_cases
@@ -136,7 +137,7 @@ def test_the_composed_map_is_the_dense_product_and_its_parts_are_the_parts(case)
     """Eq. 9-14: [2I + L + G P (I + L)] / 5 of each head, then the mean; rows sum to one, parts to 2/5, 1/5, 2/5."""
     trace, size = traced(case), (case.height, case.width)
     I = np.eye(size[0] * size[1])  # noqa: E741 the identity
-    found = composed(torch.from_numpy(I).view(1, *size, -1).expand(case.batch, -1, -1, -1), heads_of(case, trace))
+    found = through_block(torch.from_numpy(I).view(1, *size, -1).expand(case.batch, -1, -1, -1), heads_of(case, trace))
     for image in range(case.batch):
         each = [matrices(case, trace, image, head) for head in range(case.heads)]
         want = (
@@ -188,7 +189,7 @@ def test_with_linear_values_five_times_the_composed_map_is_the_jacobian(case):
     jacobian = jacobian.reshape(size[0] * size[1], case.channels, size[0] * size[1], case.channels)
     every = torch.eye(size[0] * size[1], dtype=torch.float64).view(1, *size, -1)
     for channel in range(case.channels):
-        parts = composed(every, [heads[channel // case.head_dim]])
+        parts = through_block(every, [heads[channel // case.head_dim]])
         dense = 5 * torch.stack(parts).sum(dim=0)[0].flatten(0, 1).T  # (HW, HW)
         assert_same(jacobian[:, channel, :, channel], dense.numpy(), case)
         others = [other for other in range(case.channels) if other != channel]
@@ -209,8 +210,8 @@ def test_with_linear_values_twice_the_composed_map_of_plain_attention_is_the_jac
     jacobian = jacobian.reshape(N, case.channels, N, case.channels)
     every = torch.eye(N, dtype=torch.float64).view(1, case.height, case.width, -1)
     for channel in range(case.channels):
-        head = Head(weights[0][:, channel // case.head_dim])
-        dense = 2 * torch.stack(composed(every, [head])).sum(dim=0)[0].flatten(0, 1).T
+        head = Head(weights["weights"][:, channel // case.head_dim])
+        dense = 2 * torch.stack(through_block(every, [head])).sum(dim=0)[0].flatten(0, 1).T
         assert_same(jacobian[:, channel, :, channel], dense.numpy(), case)
 
 

@@ -19,7 +19,7 @@ from hatnet.data import Split
 from hatnet.data.images import DataError, balanced
 from hatnet.data.transforms import for_testing
 from hatnet.equivalence import as_tested
-from hatnet.maps.maps import GIB, images_at_once
+from hatnet.maps.memory import GIB, images_at_once
 from hatnet.network import HATNet
 from hatnet.studies.common.machine import cpu_model
 from hatnet.studies.faithfulness.baselines import baseline
