@@ -99,7 +99,9 @@ class MapOptions:
         try:
             x, y = (int(part) for part in self.query.split(","))
         except ValueError:
-            raise ValueError(f"--query {self.query!r} must be two whole numbers X,Y in pixels, such as 120,96") from None
+            raise ValueError(
+                f"--query {self.query!r} must be two whole numbers X,Y in pixels, such as 120,96"
+            ) from None
         return x, y
 
 
@@ -165,9 +167,7 @@ def _check_options(maps: MapOptions, run: RunOptions) -> torch.device:
     return usable_device(run.device)
 
 
-def _prepare(
-    image: ImageOptions, maps: MapOptions, run: RunOptions, source: Source, files: Sequence[Path]
-) -> Prepared:
+def _prepare(image: ImageOptions, maps: MapOptions, run: RunOptions, source: Source, files: Sequence[Path]) -> Prepared:
     """Select the maps and read the image, after checking that the network, a browser and memory can hold it."""
     config, size = source.model.config, source.image_size if image.size is None else image.size
     height, width = size_when_read(image.image, size, image.square)

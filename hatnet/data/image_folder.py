@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hatnet.data.images import DataError, Split
 from hatnet.data.image_file import open_image
+from hatnet.data.images import DataError, Split
 from hatnet.files import write_whole
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})

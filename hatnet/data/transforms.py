@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from hatnet.data.image_file import size_of_image
 from hatnet.data.image_folder import ImageFolder
 from hatnet.data.images import DataError, Images, ImageTensor, Split
-from hatnet.data.image_file import size_of_image
 
 if TYPE_CHECKING:
     from hatnet.training.recipes import Recipe

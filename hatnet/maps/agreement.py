@@ -50,14 +50,17 @@ def verdict(agreements: Sequence[Agreement], tolerance: float) -> str:
 def agreement_tables(agreements: Sequence[Agreement], tolerance: float) -> str:
     """One row per block with its worst intermediate, and below it, folded, all intermediates."""
     blocks = [
-        [_or_dash(place.stage), _or_dash(place.block), words(most), times(most.shape), most]
+        [_or_dash(place.stage), _or_dash(place.block), most, words(most), times(most.shape)]
         for place, most in worst_by_block(agreements)
     ]
-    every = [[f"<code>{escape(each.name)}</code>", words(each), times(each.shape), each] for each in agreements]
+    every = [[f"<code>{escape(each.name)}</code>", each, words(each), times(each.shape)] for each in agreements]
+    short = ("Stage", "Block", "Difference", "Worst intermediate", "Shape")
     return (
-        _table("Worst intermediate by block", ("Stage", "Block", "Worst intermediate", "Shape"), blocks, tolerance)
+        html_table("Worst intermediate by block", short, _rows(blocks, tolerance))
         + f"\n<details><summary>All {len(agreements)} intermediates</summary>"
-        + _table("All intermediates", ("Name in the trace", "Meaning", "Shape"), every, tolerance)
+        + html_table(
+            "All intermediates", ("Name in the trace", "Difference", "Meaning", "Shape"), _rows(every, tolerance)
+        )
         + "</details>"
     )
 
@@ -103,35 +106,33 @@ def times(sizes: Iterable[int]) -> str:
     return " \N{MULTIPLICATION SIGN} ".join(map(str, sizes))
 
 
-def html_table(label: str, head: Iterable[str], rows: Iterable[str]) -> str:
+def html_table(label: str, head: Iterable[str], rows: Iterable[str], kind: str = "") -> str:
     """A table in a box that scrolls sideways where the table is wider than the page, also by keyboard.
 
     Args:
         label: the accessible name.
         head: of the columns, text.
         rows: the content of each <tr>, HTML.
+        kind: a class for the style.
     """
     columns = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">\n'
-        f"<table><thead><tr>{columns}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
+        f'<table class="{kind}"><thead><tr>{columns}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
     )
 
 
-def _table(label: str, head: Iterable[str], rows: Iterable[list[str | Agreement]], tolerance: float) -> str:
-    """A table whose last column is the difference of an agreement."""
-    return html_table(
-        label, [*head, "Difference"], ("".join(_cell(value, tolerance) for value in row) for row in rows)
-    )
+def _rows(rows: Iterable[Iterable[object]], tolerance: float) -> list[str]:
+    return ["".join(_cell(value, tolerance) for value in row) for row in rows]
 
 
-def _cell(value: str | Agreement, tolerance: float) -> str:
-    if isinstance(value, str):
+def _cell(value: object, tolerance: float) -> str:
+    if not isinstance(value, Agreement):
         return f"<td>{value}</td>"
     if exceeds(value, tolerance):
-        return f'<td class="number bad">{scientific(value.error)}, over the limit</td>'
-    return f'<td class="number">{scientific(value.error)}</td>'
+        return f'<td class="bad">{scientific(value.error)}, over the limit</td>'
+    return f"<td>{scientific(value.error)}</td>"
 
 
 def _block(agreement: Agreement) -> Place:

@@ -5,9 +5,9 @@ Chefer, Gur and Wolf,
 
 $$\bar W = \frac{1}{\text{heads}} \sum_{\text{heads}} \max\left(\frac{\partial y}{\partial W} \odot W,\; 0\right)$$
 
-A weight counts where raising it would raise y. Blocks and stages are composed as in rollout, with relevances in place of
-weights and with residuals that together carry one: a block counts as $I + (\bar L + \bar G P + \bar G P \bar L) / 2$,
-a plain one as $I + \bar A$. Relevances are not shares: their rows do not sum to one. The residuals' own contribution,
+A weight counts where raising it would raise y. Blocks and stages are composed as in rollout, but with relevances
+instead of weights, and the residuals of a block together carry one: a block counts as
+$I + (\bar L + \bar G P + \bar G P \bar L) / 2$, a plain one as $I + \bar A$. Relevances are not shares: their rows do not sum to one. The residuals' own contribution,
 which is the same for every class, is subtracted.
 """
 

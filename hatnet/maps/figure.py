@@ -53,7 +53,11 @@ class _Panel:
 
 
 def draw(
-    maps: AttentionMaps, picture: NDArray[np.floating[Any]], selection: MapSelection, weights: str, classes: Sequence[str] = ()
+    maps: AttentionMaps,
+    picture: NDArray[np.floating[Any]],
+    selection: MapSelection,
+    weights: str,
+    classes: Sequence[str] = (),
 ) -> Figure:
     """The image with the query and its window, and beside it the maps.
 

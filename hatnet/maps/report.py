@@ -95,8 +95,8 @@ def sizes_table(config: HATNetConfig, height: int, width: int) -> str:
     """The parts of the network, and the grid of an image of this size at each stage, as HTML."""
     rows = summarise(config, height, width)
     head = ("Part", "Map", "C", "Heads", "G1", "Windows", "G2", "Merged tokens", "Blocks", "Parameters")
-    total = "<td>all</td>" + "<td></td>" * (len(head) - 2) + _number(f"{sum(row.parameters for row in rows):,}")
-    return html_table("Sizes", head, [*map(_sizes, rows), total])
+    total = "<td>all</td>" + "<td></td>" * (len(head) - 2) + f"<td>{sum(row.parameters for row in rows):,}</td>"
+    return html_table("Sizes", head, [*map(_sizes, rows), total], kind="sizes")
 
 
 def _sizes(row: Row) -> str:
@@ -105,12 +105,8 @@ def _sizes(row: Row) -> str:
     grids = [layout.map, layout.windows, layout.merged] if layout else [None] * 3
     tokens, windows, merged = (times(grid) if grid else "" for grid in grids)
     cells = (tokens, row.channels, row.heads, row.grid_size, windows, row.pool_size, merged, row.blocks)
-    numbers = ("" if cell is None else str(cell) for cell in (*cells, f"{row.parameters:,}"))
-    return f"<td>{row.part.replace('stages.', 'stage ')}</td>" + "".join(map(_number, numbers))
-
-
-def _number(text: str) -> str:
-    return f'<td class="number">{text}</td>'
+    texts = [row.part.replace("stages.", "stage "), *("" if cell is None else str(cell) for cell in cells)]
+    return "".join(f"<td>{text}</td>" for text in (*texts, f"{row.parameters:,}"))
 
 
 def _facts(facts: Mapping[str, str]) -> str:

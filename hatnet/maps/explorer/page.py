@@ -30,9 +30,9 @@ ABOUT = """/* <attention-explorer>: the softmax rows of a network, under the poi
 READING = (
     "In HAT-Net a token attends to the single tokens of its own window (local) and to the whole image in merged cells "
     "(global). Rollout and class maps cover the whole network. Choose a token in the picture on the left, with the "
-    "pointer or the arrow keys; a click keeps it. Then choose one of its weights on the right. Every number is an entry "
-    "of a softmax row, or computed from such entries as the formula beside it shows. Of long sums, the first terms are "
-    "written out."
+    "pointer or the arrow keys; a click keeps it. Then choose one of its weights on the right. Every number is an "
+    "entry of a softmax row, or computed from such entries as the formula beside it shows. Of long sums, the first "
+    "terms are written out."
 )
 NO_SCRIPT = "The maps are drawn by JavaScript, which is switched off here."
 
@@ -55,7 +55,7 @@ def write_explorer(
 ) -> None:
     """Write an explorer as one HTML file, whole or not at all.
 
-    The page requests nothing, and its policy makes browsers refuse any request, so you can send it and open it anywhere.
+    The page requests nothing, and its policy makes browsers refuse any request: you can send it and open it anywhere.
 
     Args:
         path: of the file; an existing file is replaced.
