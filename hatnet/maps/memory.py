@@ -26,7 +26,7 @@ def numbers_by_part(config: HATNetConfig, height: int, width: int, batch: int, g
 
     >>> from hatnet.config import get_config
     >>> numbers_by_part(get_config("micro"), 28, 28, batch=1)
-    Counter({'stage 0': 34496, 'stage 1': 6272, 'stage 2': 2048})
+    Counter({'stage 0': 39040, 'stage 1': 7232, 'stage 2': 2048})
     """
     numbers: Counter[str] = Counter()
     for part in network(config, height, width, padded=True):

@@ -122,12 +122,12 @@ def test_image_files_that_cannot_be_read(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no image file at .*none.jpg"):
         load_photo(tmp_path / "none.jpg")
     (tmp_path / "text.png").write_text("not a picture")
-    with pytest.raises(ValueError, match=r"text.png can't be read as an image"):
+    with pytest.raises(ValueError, match=r"text.png cannot be read as an image"):
         load_photo(tmp_path / "text.png")
     from hatnet.data.image_file import CHELSEA
 
     (tmp_path / "half.png").write_bytes(CHELSEA.read_bytes()[:100_000])
-    with pytest.raises(ValueError, match=r"half.png can't be read as an image"):
+    with pytest.raises(ValueError, match=r"half.png cannot be read as an image"):
         load_photo(tmp_path / "half.png")
     with pytest.raises(ValueError, match="size=0 must be at least 1"):
         load_photo(size=0)
