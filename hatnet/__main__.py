@@ -1,4 +1,4 @@
-"""`python -m hatnet`, for `torchrun -m hatnet`."""
+"""Run the command line with `python -m hatnet` or `torchrun -m hatnet`."""
 
 from hatnet.cli.main import main
 

@@ -1,4 +1,7 @@
-"""Attention: Eq. 1-3 of the paper, batched, through PyTorch's fused kernels."""
+"""Attention: Eq. 1-3 of the paper, batched, with PyTorch's fused kernels.
+
+Tags such as D1 are explained in docs/paper-vs-code.md.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,13 @@ from hatnet.trace import NO_TRACE, Trace, full_name, records
 
 
 def require_heads(channels: int, heads: int) -> None:
-    """Raise a ValueError unless `heads` heads share `channels` channels out evenly."""
+    """Raise a ValueError unless `heads` divides `channels`."""
     if heads < 1 or channels % heads:
-        raise ValueError(f"{heads} heads do not divide {channels} channels; a head has channels / heads of them")
+        raise ValueError(f"{heads} heads do not divide {channels} channels; each head has channels / heads of them")
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
-    """(B, N, C) -> (B, heads, N, d): a head is d = C / heads neighbouring channels. A view."""
+    """(B, N, C) -> (B, heads, N, d), a view: a head is d = C / heads neighbouring channels."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
@@ -43,9 +46,9 @@ def multi_head_attention(
         Q: (B, N, C).
         K, V: (B, M, C).
         heads: number of heads, dividing C.
-        mask: which keys exist, boolean, broadcasting to (B, heads, N, M); None where all do. A mask of floats is added
-            to the scores.
-        name: of the weights in a trace; only a kernel that keeps them uses it.
+        mask: true for keys that exist, boolean, broadcasting to (B, heads, N, M); None if all do. A mask of floats is
+            added to the scores.
+        name: the name of the weights in a trace, for kernels that keep them.
 
     Returns:
         A, (B, N, C).
@@ -60,7 +63,7 @@ class Kernel(Protocol):
 
 
 def fused_attention(Q: Tensor, K: Tensor, V: Tensor, heads: int, mask: Tensor | None, name: str) -> Tensor:
-    """The default kernel: PyTorch's fused ones, which never form the weights."""
+    """The default kernel: PyTorch's fused attention, which never forms the weights."""
     q, k, v = split_heads(Q, heads), split_heads(K, heads), split_heads(V, heads)  # (B, heads, N or M, d)
     A = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # divides by sqrt(d) itself  Eq. 2
     return join_heads(A)  # (B, N, C)
@@ -97,9 +100,9 @@ def attention_kernel(kernel: Kernel) -> Iterator[None]:
 
 
 def attention_weights(Q: Tensor, K: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
-    r"""The weights $\operatorname{Softmax}(Q K^T / \sqrt{d})$ of Eq. 2, which the fused kernels never form.
+    r"""The weights $\operatorname{Softmax}(Q K^T / \sqrt{d})$ of Eq. 2, for traces and unfused kernels.
 
-    Only traces need them. Arguments as in `multi_head_attention`; `mask` is boolean.
+    Arguments as in `multi_head_attention`; `mask` is boolean.
 
     Returns:
         (B, heads, N, M), rows sum to one.
@@ -112,9 +115,9 @@ def attention_weights(Q: Tensor, K: Tensor, heads: int, mask: Tensor | None = No
 
 
 class MHSA(nn.Module):
-    """Multi-head self-attention over all tokens of a map (Eq. 1-3), for the last stage.
+    """Multi-head self-attention over all tokens of a map, for the last stage: Eq. 1-3.
 
-    The `+ X` of Eq. 3 is the block's.
+    The block adds the `+ X` of Eq. 3.
 
     Raises:
         ValueError: if `heads` does not divide `channels`.

@@ -1,4 +1,4 @@
-"""The architecture as data: Table 1 of the paper, and what an image size means at each stage."""
+"""The architecture as data: Table 1 of the paper, and the size of an image at each stage."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from math import prod
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of the network: one row of Table 1, for one variant.
+    """One stage of one variant: one row of Table 1.
 
-    The last stage has no windows and no merged tokens: `grid_size` and `pool_size` are None, and
-    its blocks use plain multi-head self-attention.
+    The blocks of the last stage use plain multi-head self-attention, without windows and merged tokens: its `grid_size`
+    and `pool_size` are None.
     """
 
     channels: int  # C
@@ -28,68 +28,47 @@ class Stage:
 
 @dataclass(frozen=True)
 class StageLayout:
-    """What one image size means at one stage; every field is (rows, columns), in tokens unless it says otherwise."""
+    """The sizes at one stage for one image size; every field is (rows, columns)."""
 
-    map: tuple[int, int]  # H, W
-    window: tuple[int, int] | None  # a full window: G1, or the whole map where the map is smaller
-    windows: tuple[int, int] | None  # how many windows
-    last_window: tuple[int, int] | None  # the bottom right one, smaller where G1 does not divide
-    merged: tuple[int, int] | None  # how many pooling cells, so merged tokens
-    last_cell: tuple[int, int] | None  # the bottom right one, smaller where G2 does not divide
+    map: tuple[int, int]  # H, W, in tokens
+    window: tuple[int, int] | None  # a full window in tokens: G1, or the whole map if that is smaller
+    windows: tuple[int, int] | None  # the number of windows
+    last_window: tuple[int, int] | None  # the bottom right window in tokens; smaller if G1 does not divide the map
+    merged: tuple[int, int] | None  # the number of pooling cells, which is the number of merged tokens
+    last_cell: tuple[int, int] | None  # the bottom right cell in tokens; smaller if G2 does not divide the map
 
 
 @dataclass(frozen=True)
 class HATNetConfig:
-    """The architecture of one HAT-Net. Fields with one entry a stage are tuples of equal length.
+    """The architecture of one HAT-Net. Tuples have one entry per stage unless noted.
 
-    Raises ValueError where the fields do not describe a network, for instance where the head
-    dimension does not divide the channels of a stage.
+    Raises ValueError if the fields do not describe a network, for instance if the head dimension does not divide the
+    channels of a stage.
     """
 
     name: str = "custom"
     in_channels: int = 3
     num_classes: int = 1000
     stem_channels: int = 16  # between the two convolutions of the stem
-    stem_strides: tuple[int, int] = (2, 2)
+    stem_strides: tuple[int, int] = (2, 2)  # of its two convolutions
     channels: tuple[int, ...] = (64, 128, 320, 512)  # C
     depths: tuple[int, ...] = (2, 3, 8, 3)  # L
     kernel_sizes: tuple[int, ...] = (3, 3, 3, 3)  # K
     expansions: tuple[int, ...] = (8, 8, 4, 4)  # E
     head_dim: int = 64  # d
-    grid_sizes: tuple[int, ...] = (8, 7, 7)  # G1, one fewer than stages: the last one is plain
+    grid_sizes: tuple[int, ...] = (8, 7, 7)  # G1; one entry fewer, since the last stage has none
     pool_sizes: tuple[int, ...] = (8, 4, 2)  # G2, likewise
     drop_rate: float = 0.0  # channel dropout after the output projection and in the MLP
-    drop_path_rate: float = 0.0  # stochastic depth of the last block; it rises linearly from 0 in the first
+    drop_path_rate: float = 0.0  # stochastic depth: 0 in the first block, rising linearly to this in the last
     classifier_drop_rate: float = 0.2
 
     def __post_init__(self) -> None:
-        for field in fields(self):  # lists come from JSON and from the command line
+        for field in fields(self):  # JSON and the command line give lists
             value = getattr(self, field.name)
             if isinstance(value, list):
                 object.__setattr__(self, field.name, tuple(value))
-        stages = len(self.channels)
-        if not stages:
-            raise ValueError("channels is empty: a HAT-Net has at least one stage")
-        for name, length in {
-            "stem_strides": 2,
-            "depths": stages,
-            "kernel_sizes": stages,
-            "expansions": stages,
-            "grid_sizes": stages - 1,
-            "pool_sizes": stages - 1,
-        }.items():
-            value = getattr(self, name)
-            if not isinstance(value, tuple) or len(value) != length:
-                raise ValueError(f"{name}={value!r} must have {length} entries for {stages} stages")
-        for name in (
-            "in_channels", "num_classes", "stem_channels", "stem_strides", "channels", "depths",
-            "kernel_sizes", "expansions", "head_dim", "grid_sizes", "pool_sizes",
-        ):  # fmt: skip
-            value = getattr(self, name)
-            for entry in value if isinstance(value, tuple) else (value,):
-                if not isinstance(entry, int) or isinstance(entry, bool) or entry < 1:
-                    kind = "whole numbers" if isinstance(value, tuple) else "a whole number"
-                    raise ValueError(f"{name}={value!r} must be {kind} of at least 1")
+        self._check_lengths()
+        self._check_whole_numbers()
         for kernel_size in self.kernel_sizes:
             if kernel_size % 2 == 0:
                 raise ValueError(f"kernel_sizes={self.kernel_sizes} must be odd, so that a map keeps its size")
@@ -104,9 +83,36 @@ class HATNetConfig:
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
                 raise ValueError(f"{name}={value!r} must be a probability in [0, 1)")
 
+    def _check_lengths(self) -> None:
+        stages = len(self.channels)
+        if not stages:
+            raise ValueError("channels is empty: a HAT-Net has at least one stage")
+        for name, length in {
+            "stem_strides": 2,
+            "depths": stages,
+            "kernel_sizes": stages,
+            "expansions": stages,
+            "grid_sizes": stages - 1,
+            "pool_sizes": stages - 1,
+        }.items():
+            value = getattr(self, name)
+            if not isinstance(value, tuple) or len(value) != length:
+                raise ValueError(f"{name}={value!r} must have {length} entries for {stages} stages")
+
+    def _check_whole_numbers(self) -> None:
+        for name in (
+            "in_channels", "num_classes", "stem_channels", "stem_strides", "channels", "depths",
+            "kernel_sizes", "expansions", "head_dim", "grid_sizes", "pool_sizes",
+        ):  # fmt: skip
+            value = getattr(self, name)
+            for entry in value if isinstance(value, tuple) else (value,):
+                if not isinstance(entry, int) or isinstance(entry, bool) or entry < 1:
+                    kind = "whole numbers" if isinstance(value, tuple) else "a whole number"
+                    raise ValueError(f"{name}={value!r} must be {kind} of at least 1")
+
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """The stages from the stem to the classifier, the last one without windows."""
+        """The stages in order, the last one without windows."""
         first = prod(self.stem_strides)
         return tuple(
             Stage(C, L, C // self.head_dim, K, E, G1, G2, stride=first * 2**index)
@@ -125,14 +131,14 @@ class HATNetConfig:
 
     @property
     def min_image_size(self) -> int:
-        """The smallest height and width in pixels: one whole token of the last stage, 32 for the published variants."""
+        """The smallest height and width in pixels, one token of the last stage; 32 for the published variants."""
         return self.stages[-1].stride
 
     def layout(self, height: int, width: int) -> tuple[StageLayout, ...]:
-        """What an image of `height` x `width` pixels becomes at each stage.
+        """The sizes of maps, windows and cells at each stage, for an image of `height` x `width` pixels.
 
-        Every stride-2 convolution rounds up. Windows and pooling cells are laid from the top left;
-        those that reach over the border are smaller.
+        Every stride-2 convolution rounds up. Windows and pooling cells start at the top left; those cut by the border
+        are smaller.
 
         Raises:
             ValueError: if the image is smaller than `min_image_size`.
@@ -143,16 +149,16 @@ class HATNetConfig:
         """
         if min(height, width) < self.min_image_size:
             raise ValueError(
-                f"image of {height} x {width} pixels is too small: the last stage of {self.name!r} has one token for "
+                f"image of {height} x {width} pixels is too small: the last stage of {self.name!r} has one token per "
                 f"{self.min_image_size} x {self.min_image_size} pixels, so both sides must be at least "
                 f"{self.min_image_size}; enlarge or pad the image"
             )
         layouts = []
         for stride in self.stem_strides:
-            height, width = _ceil_div(height, stride), _ceil_div(width, stride)
+            height, width = ceil_div(height, stride), ceil_div(width, stride)
         for index, stage in enumerate(self.stages):
             if index:
-                height, width = _ceil_div(height, 2), _ceil_div(width, 2)
+                height, width = ceil_div(height, 2), ceil_div(width, 2)
             window = windows = last_window = merged = last_cell = None
             if stage.grid_size is not None and stage.pool_size is not None:
                 window = (min(stage.grid_size, height), min(stage.grid_size, width))
@@ -162,24 +168,29 @@ class HATNetConfig:
         return tuple(layouts)
 
     def drop_path_rates(self) -> tuple[tuple[float, ...], ...]:
-        """Stochastic depth of every block: linear from 0 in the first to `drop_path_rate` in the last."""
+        """The stochastic depth of every block, stage by stage: from 0 in the first, linearly to `drop_path_rate`."""
         last = max(sum(self.depths) - 1, 1)
         rates = [self.drop_path_rate * index / last for index in range(sum(self.depths))]
         starts = [sum(self.depths[:stage]) for stage in range(len(self.depths))]
         return tuple(tuple(rates[start : start + depth]) for start, depth in zip(starts, self.depths, strict=True))
 
 
-def _ceil_div(length: int, step: int) -> int:
+def ceil_div(length: int, step: int) -> int:
+    """`length` / `step`, rounded up.
+
+    >>> ceil_div(7, 2)
+    4
+    """
     return -(-length // step)
 
 
 def _tiles(sizes: tuple[int, int], tile: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """How many tiles cover a map, and the size of the bottom right one."""
-    counts = (_ceil_div(sizes[0], tile[0]), _ceil_div(sizes[1], tile[1]))
+    """The number of tiles that cover a map, and the size of the bottom right one."""
+    counts = (ceil_div(sizes[0], tile[0]), ceil_div(sizes[1], tile[1]))
     return counts, (sizes[0] - (counts[0] - 1) * tile[0], sizes[1] - (counts[1] - 1) * tile[1])
 
 
-# Table 1 of the paper; `micro` is ours, for images of 28 to 64 pixels.
+# Table 1 of the paper; `micro` is ours, for images of 28 to 64 pixels a side.
 VARIANTS: dict[str, HATNetConfig] = {
     config.name: config
     for config in (
@@ -205,11 +216,12 @@ VARIANTS: dict[str, HATNetConfig] = {
 
 
 def get_config(name: str, **overrides: object) -> HATNetConfig:
-    """The configuration of a variant, with fields of `HATNetConfig` overridden.
+    """The configuration of a variant, with some fields of `HATNetConfig` replaced.
 
     Raises:
-        ValueError: for an unknown variant (the nearest name is suggested) or values that describe no network.
-        TypeError: for an override that is not a field of `HATNetConfig` (likewise).
+        ValueError: if the variant is unknown, or the values do not describe a network.
+        TypeError: if an override is not a field of `HATNetConfig`.
+        Both name the nearest known name.
 
     >>> get_config("tiny", num_classes=10).num_classes
     10
@@ -224,6 +236,10 @@ def get_config(name: str, **overrides: object) -> HATNetConfig:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """', did you mean ...?' with the known name closest to `word`, or nothing where none is close."""
+    """`, did you mean ...?` with the known name closest to `word`, or nothing if none is close.
+
+    >>> nearest("tny", ["tiny", "large"])
+    ", did you mean 'tiny'?"
+    """
     match = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)
     return f", did you mean {match[0]!r}?" if match else ""

@@ -1,4 +1,4 @@
-"""Devices by name, and what they compute with."""
+"""Choose a device by name, set its threads and precision, and recognise when its memory is full."""
 
 from __future__ import annotations
 
@@ -7,20 +7,30 @@ from contextlib import contextmanager
 
 import torch
 
-CPU_ALLOCATOR = "DefaultCPUAllocator: "  # how PyTorch says that a CPU's memory is full; for GPUs it has a class
+# PyTorch has an error class for a full GPU. A full CPU, and some full GPUs, can only be recognised by these texts.
+CPU_ALLOCATOR = "DefaultCPUAllocator: "
+OUT_OF_MEMORY = (CPU_ALLOCATOR, "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether it says that memory is full. Other errors speak of memory too: of an illegal access, say."""
-    said = (CPU_ALLOCATOR, "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in said)
+    """Whether memory is full. Other errors, such as an illegal access, mention memory too."""
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in OUT_OF_MEMORY)
+
+
+def out_of_memory_cause(error: RuntimeError) -> str:
+    """PyTorch's explanation, without the line of its source code that raised the error.
+
+    >>> out_of_memory_cause(RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate 9 bytes"))
+    "can't allocate 9 bytes"
+    """  # noqa: E501 one message
+    return str(error).partition("\n")[0].rpartition(CPU_ALLOCATOR)[2]
 
 
 def use_threads(threads: int | None) -> None:
-    """Let PyTorch compute on a CPU with that many threads; None leaves it as it is.
+    """Let PyTorch compute with `threads` threads on a CPU; None leaves the setting as it is.
 
     Raises:
-        ValueError: for fewer than one.
+        ValueError: if `threads` is less than 1.
     """
     if threads is None:
         return
@@ -30,10 +40,10 @@ def use_threads(threads: int | None) -> None:
 
 
 def usable_device(name: str) -> torch.device:
-    """The device of that name, such as `cpu` or `cuda:1`.
+    """The device of that name, such as `cpu` or `cuda:1`, once it has held a tensor.
 
     Raises:
-        ValueError: if there is none here.
+        ValueError: if this machine has no such device.
 
     >>> usable_device("cpu")
     device(type='cpu')
@@ -48,9 +58,9 @@ def usable_device(name: str) -> torch.device:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """float32 with all of its digits: outside autocast, and on GPUs without TF32, which has ten bits of them.
+    """Compute float32 with all of its digits: outside autocast, and on GPUs without TF32, which keeps ten bits.
 
-    `torch.backends.cudnn.flags(allow_tf32=False)` would not do: it switches cuDNN off, and leaves matrices as they are.
+    `torch.backends.cudnn.flags(allow_tf32=False)` would also switch cuDNN off, and leave matrix products unchanged.
     """
     parts = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)  # type: ignore[attr-defined]
     before = [part.fp32_precision for part in parts]

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Write files completely or not at all."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import os
 import tempfile
 from pathlib import Path
 
-REMAINS = ".part."  # in the names of files that are being written
+PARTIAL = ".part."  # in the name of a file that is still being written
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that there is never half of one: to a neighbour first, then into its place.
+    """Write `content` to a temporary file beside `path`, then rename it, so that no reader ever finds half a file.
 
-    Where `path` is a link, what it leads to is written.
+    If `path` is a symbolic link, its target is replaced.
 
     Raises:
-        OSError: if it can't be written; an older file at `path` is then still there.
+        OSError: if the file cannot be written; an older file at `path` is then unchanged.
     """
     path = path.resolve()
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no folder {path.parent} to write {path.name} to; create it first")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}{REMAINS}")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}{PARTIAL}")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -28,12 +28,12 @@ def write_whole(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)  # mkstemp lets only its owner read
+        Path(temporary).chmod(0o666 & ~umask)  # mkstemp makes files that only their owner can read
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    if os.name == "posix":  # the new name is on the disk only when the folder is
+    if os.name == "posix":  # the new name survives a crash only once the folder is on the disk too
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -41,7 +41,7 @@ def write_whole(path: Path, content: bytes) -> None:
             os.close(folder)
 
 
-def remove_remains(folder: Path) -> None:
-    """Remove what a kill in the middle of `write_whole` left in a folder that nobody else writes to."""
-    for path in folder.glob(f".*{REMAINS}*"):
+def remove_partial_files(folder: Path) -> None:
+    """Remove the temporary files of `write_whole` calls that were killed; no other process may write to `folder`."""
+    for path in folder.glob(f".*{PARTIAL}*"):
         path.unlink(missing_ok=True)

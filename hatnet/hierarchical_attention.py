@@ -1,8 +1,8 @@
 """Hierarchical multi-head self-attention (H-MHSA): Eq. 6-14 of the paper.
 
-Near tokens attend to each other within windows of G1 x G1; then every token attends to the
-whole map, merged into cells of G2 x G2. A map of any size is taken: windows and cells are laid
-from the top left, and those that reach over the border hold what is there.
+Tokens attend to the others in their window of G1 x G1 tokens; then every token attends to the whole map, merged into
+cells of G2 x G2 tokens. A map may have any size: windows and cells start at the top left, and those cut by the border
+hold fewer tokens. Tags such as D2 are explained in docs/paper-vs-code.md.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hatnet.attention import attention_weights, multi_head_attention, require_heads
+from hatnet.config import ceil_div
+from hatnet.former_names import accept_former_names
 from hatnet.layers import ChannelDropout, GroupNorm, average_pool
 from hatnet.trace import NO_TRACE, Trace, full_name, records
 
 
 def to_windows(x: Tensor, window: tuple[int, int]) -> Tensor:
-    """Cut maps into windows, with zeros where the last ones reach over the border (Eq. 6).
+    """Cut maps into windows, and fill those that reach over the border with zeros (Eq. 6).
 
     `b (rows g) (columns h) c -> (b rows columns) (g h) c` for windows of (g, h) tokens.
     """
@@ -24,25 +26,25 @@ def to_windows(x: Tensor, window: tuple[int, int]) -> Tensor:
     g, h = window
     if H % g or W % h:
         x = F.pad(x, (0, 0, 0, -W % h, 0, -H % g))
-    x = x.reshape(B, -(-H // g), g, -(-W // h), h, C).transpose(2, 3)  # (B, rows, columns, g, h, C)
+    x = x.reshape(B, ceil_div(H, g), g, ceil_div(W, h), h, C).transpose(2, 3)  # (B, rows, columns, g, h, C)
     return x.reshape(-1, g * h, C)
 
 
 def from_windows(x: Tensor, window: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Put windows back into maps of `size` (H, W), without what lay over the border (Eq. 8).
+    """Put windows back into maps of `size` (H, W), without the parts over the border (Eq. 8).
 
     `(b rows columns) (g h) c -> b (rows g) (columns h) c`, the inverse of `to_windows`.
     """
     (H, W), (g, h), C = size, window, x.shape[-1]
-    rows, columns = -(-H // g), -(-W // h)
+    rows, columns = ceil_div(H, g), ceil_div(W, h)
     x = x.reshape(-1, rows, columns, g, h, C).transpose(2, 3)  # (B, rows, g, columns, h, C)
     return x.reshape(-1, rows * g, columns * h, C)[:, :H, :W]
 
 
 def window_mask(x: Tensor, window: tuple[int, int]) -> Tensor | None:
-    """Which keys of each window are on the map, (windows, 1, 1, g h) for all images; None where all are.
+    """Which keys of each window are on the map, (B windows, 1, 1, g h); None if all are.
 
-    A map of ones goes through `to_windows`, and comes out zero where there is only padding.
+    `to_windows` cuts a map of ones, and pads it with zeros.
     """
     B, H, W, _ = x.shape
     g, h = window
@@ -52,12 +54,78 @@ def window_mask(x: Tensor, window: tuple[int, int]) -> Tensor | None:
     return present.transpose(1, 2).unsqueeze(1).repeat(B, 1, 1, 1)
 
 
-class HMHSA(nn.Module):
-    """Hierarchical multi-head self-attention, Eq. 6-14 without the last `+ X`, which is the block's.
+class LocalAttention(nn.Module):
+    """The near half of H-MHSA: attention inside each window, Eq. 6-8.
 
-    `grid_size` (G1) and `pool_size` (G2) hold no parameters and may be changed at any time. Within a `HATNet` its
-    configuration then says something else, so there give them to `create_model`, with weights too: `load_state_dict`
-    does not ask for them.
+    Raises:
+        ValueError: if `heads` does not divide `channels`.
+    """
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        require_heads(channels, heads)
+        self.heads = heads
+        self.qkv = nn.Linear(channels, 3 * channels)  # rows: W_1^q, W_1^k, W_1^v  D4
+
+    def forward(self, x: Tensor, grid_size: int, trace: Trace = NO_TRACE) -> Tensor:
+        """A1 of Eq. 8, (B, H, W, C) -> (B, H, W, C), in windows of G1 x G1 tokens."""
+        B, H, W, _ = x.shape
+        window = (min(grid_size, H), min(grid_size, W))
+        mask = window_mask(x, window)  # D6
+        X1 = to_windows(x, window)  # (B windows, g h, C)  Eq. 6
+        Q1, K1, V1 = self.qkv(X1).chunk(3, dim=-1)  # (B windows, g h, C) each  Eq. 7
+        name = full_name(trace, "local_weights")
+        A1 = multi_head_attention(Q1, K1, V1, self.heads, mask, name)  # (B windows, g h, C)  Eq. 2
+        if records(trace):
+            weights = attention_weights(Q1, K1, self.heads, mask)  # (B windows, heads, g h, g h)
+            if mask is not None:
+                weights = weights * mask.transpose(-2, -1)  # zero for queries that are padding, too
+            trace["local_weights"] = weights.unflatten(0, (B, ceil_div(H, window[0]), ceil_div(W, window[1])))
+        return from_windows(A1, window, (H, W))  # (B, H, W, C)  Eq. 8
+
+
+class Merge(nn.Module):
+    """The merging of Eq. 10: average pooling, then a norm that the paper does not mention (D3)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = GroupNorm(channels)
+
+    def forward(self, A1: Tensor, pool_size: int) -> Tensor:
+        """The merged tokens, one per cell of G2 x G2 tokens: (B, H, W, C) -> (B, H / G2, W / G2, C), rounded up."""
+        return self.norm(average_pool(A1, pool_size))  # Eq. 10, D3
+
+
+class GlobalAttention(nn.Module):
+    """The far half of H-MHSA: every token attends to all merged tokens, Eq. 11-13.
+
+    Raises:
+        ValueError: if `heads` does not divide `channels`.
+    """
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        require_heads(channels, heads)
+        self.heads = heads
+        self.q = nn.Linear(channels, channels)  # W_2^q
+        self.kv = nn.Linear(channels, 2 * channels)  # rows: W_2^k, W_2^v
+
+    def forward(self, A1: Tensor, merged: Tensor, trace: Trace = NO_TRACE) -> Tensor:
+        """A2 of Eq. 13, (B, H, W, C) and (B, H', W', C) -> (B, H, W, C)."""
+        Q2 = self.q(A1.flatten(1, 2))  # (B, HW, C)  Eq. 11, 12
+        K2, V2 = self.kv(merged.flatten(1, 2)).chunk(2, dim=-1)  # (B, H'W', C) each  Eq. 11, 12
+        name = full_name(trace, "global_weights")
+        A2 = multi_head_attention(Q2, K2, V2, self.heads, name=name)  # (B, HW, C)  Eq. 2
+        if records(trace):
+            trace["global_weights"] = attention_weights(Q2, K2, self.heads)
+        return A2.unflatten(1, A1.shape[1:3])  # (B, H, W, C)  Eq. 13
+
+
+class HMHSA(nn.Module):
+    """Hierarchical multi-head self-attention: Eq. 6-14, except for the last `+ X`, which the block adds.
+
+    `grid_size` (G1) and `pool_size` (G2) hold no parameters and may be changed at any time. Inside a `HATNet`, give
+    them to `create_model` instead, which keeps its configuration in step; `load_state_dict` takes the same weights.
 
     Raises:
         ValueError: if `heads` does not divide `channels`, or G1 or G2 is below 1.
@@ -65,63 +133,31 @@ class HMHSA(nn.Module):
 
     def __init__(self, channels: int, heads: int, grid_size: int, pool_size: int, drop_rate: float = 0.0) -> None:
         super().__init__()
-        require_heads(channels, heads)
         if min(grid_size, pool_size) < 1:
             raise ValueError(f"grid_size={grid_size} and pool_size={pool_size} must be at least 1 token")
-        self.heads = heads
         self.grid_size = grid_size  # G1, in tokens
         self.pool_size = pool_size  # G2, in tokens
         self.norm = GroupNorm(channels)  # D1
-        self.local_qkv = nn.Linear(channels, 3 * channels)  # rows: W_1^q, W_1^k, W_1^v  D4
+        self.local_attention = LocalAttention(channels, heads)
         self.local_norm = GroupNorm(channels)  # D2
-        self.merge_norm = GroupNorm(channels)  # D3
-        self.global_q = nn.Linear(channels, channels)  # W_2^q
-        self.global_kv = nn.Linear(channels, 2 * channels)  # rows: W_2^k, W_2^v
+        self.merge = Merge(channels)
+        self.global_attention = GlobalAttention(channels, heads)
         self.projection = nn.Linear(channels, channels)  # W^p
         self.drop = ChannelDropout(drop_rate)
+        accept_former_names(self)
 
     def forward(self, x: Tensor, trace: Trace = NO_TRACE) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
-        A1 = self.local_attention(self.norm(x), trace)  # (B, H, W, C)  Eq. 6-8
+        A1 = self.local_attention(self.norm(x), self.grid_size, trace)  # (B, H, W, C)  Eq. 6-8
         A1 = self.local_norm(A1 + x)  # + X, not + its norm  Eq. 9, D2
-        merged = self.merge(A1)  # (B, H / G2, W / G2, C)  Eq. 10
+        merged = self.merge(A1, self.pool_size)  # (B, H / G2, W / G2, C)  Eq. 10
         A2 = self.global_attention(A1, merged, trace)  # (B, H, W, C)  Eq. 11-13
         trace["local"], trace["merged"], trace["global"] = A1, merged, A2
         return self.aggregate(A1, A2)  # Eq. 14
-
-    def local_attention(self, x: Tensor, trace: Trace = NO_TRACE) -> Tensor:
-        """Attention inside each window, A1 of Eq. 6-8: (B, H, W, C) -> (B, H, W, C)."""
-        B, H, W, _ = x.shape
-        window = (min(self.grid_size, H), min(self.grid_size, W))
-        mask = window_mask(x, window)  # D6
-        X1 = to_windows(x, window)  # (B windows, g h, C)  Eq. 6
-        Q1, K1, V1 = self.local_qkv(X1).chunk(3, dim=-1)  # (B windows, g h, C) each  Eq. 7
-        name = full_name(trace, "local_weights")
-        A1 = multi_head_attention(Q1, K1, V1, self.heads, mask, name)  # (B windows, g h, C)  Eq. 2
-        if records(trace):
-            weights = attention_weights(Q1, K1, self.heads, mask)  # (B windows, heads, g h, g h)
-            if mask is not None:
-                weights = weights * mask.transpose(-2, -1)  # padding asks nothing either
-            trace["local_weights"] = weights.unflatten(0, (B, -(-H // window[0]), -(-W // window[1])))
-        return from_windows(A1, window, (H, W))  # (B, H, W, C)  Eq. 8
-
-    def merge(self, A1: Tensor) -> Tensor:
-        """The merged tokens of Eq. 10, normalised: (B, H, W, C) -> (B, H / G2, W / G2, C), rounded up."""
-        return self.merge_norm(average_pool(A1, self.pool_size))  # Eq. 10, D3
-
-    def global_attention(self, A1: Tensor, merged: Tensor, trace: Trace = NO_TRACE) -> Tensor:
-        """Every token attends to all merged tokens, A2 of Eq. 11-13: (B, H, W, C) -> (B, H, W, C)."""
-        Q2 = self.global_q(A1.flatten(1, 2))  # (B, HW, C)  Eq. 11, 12
-        K2, V2 = self.global_kv(merged.flatten(1, 2)).chunk(2, dim=-1)  # (B, H'W', C) each  Eq. 11, 12
-        name = full_name(trace, "global_weights")
-        A2 = multi_head_attention(Q2, K2, V2, self.heads, name=name)  # (B, HW, C)  Eq. 2
-        if records(trace):
-            trace["global_weights"] = attention_weights(Q2, K2, self.heads)
-        return A2.unflatten(1, A1.shape[1:3])  # (B, H, W, C)  Eq. 13
 
     def aggregate(self, A1: Tensor, A2: Tensor) -> Tensor:
         """Near and far together, (A1 + A2) W^p: (B, H, W, C) -> (B, H, W, C)."""
         return self.drop(self.projection(A1 + A2))  # Eq. 14
 
     def extra_repr(self) -> str:
-        return f"heads={self.heads}, grid_size={self.grid_size}, pool_size={self.pool_size}"
+        return f"grid_size={self.grid_size}, pool_size={self.pool_size}"

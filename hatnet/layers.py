@@ -1,7 +1,7 @@
 """The layers around attention, on batches of maps (B, H, W, C).
 
-A contiguous (B, H, W, C) is what PyTorch calls channels-last memory: convolutions take it without
-a copy, and a projection of tokens is one matrix product.
+A contiguous (B, H, W, C) is what PyTorch calls channels-last memory: convolutions accept it without a copy, and the
+projection of all tokens is one matrix product. Tags such as D1 are explained in docs/paper-vs-code.md.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from torch.nn import functional as F
 
 
 class GroupNorm(nn.Module):
-    r"""Group normalisation with one group: one mean and one variance for each image, not for each token.
+    r"""Group normalisation with one group: one mean and one variance per image, not per token.
 
     $$Y_{bhwc} = \gamma_c\, \frac{X_{bhwc} - \mu_b}{\sqrt{\sigma_b^2 + \epsilon}} + \beta_c$$
 
-    The paper never mentions normalisation; this is what the authors' code does everywhere.
+    The paper does not mention normalisation; the authors' code uses this one everywhere.
     """
 
     def __init__(self, channels: int, eps: float = 1e-6) -> None:
@@ -34,7 +34,10 @@ class GroupNorm(nn.Module):
 
 
 class Conv2d(nn.Conv2d):
-    """`nn.Conv2d` for maps (B, H, W, C); the two permutations are views. K is odd, and stride 1 keeps the size."""
+    """`nn.Conv2d` for maps (B, H, W, C), with an odd K and padding that keeps their size at stride 1.
+
+    The two permutations are views.
+    """
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1, bias: bool = True
@@ -46,7 +49,7 @@ class Conv2d(nn.Conv2d):
 
 
 class ChannelDropout(nn.Module):
-    """`nn.Dropout2d` for maps (B, H, W, C): whole channels of an image are dropped."""
+    """`nn.Dropout2d` for maps (B, H, W, C): drops whole channels of an image."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -60,9 +63,9 @@ class ChannelDropout(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: in training, a branch is left out for an image with probability `rate`, and scaled up if not.
+    """Stochastic depth: in training, drop a branch for an image with probability `rate`, and scale it up otherwise.
 
-    `rate` may be changed at any time, from and to 0 as well (in the authors' code a rate of 0 is for ever).
+    `rate` may be changed at any time, also from 0 and to 0 (in the authors' code a rate of 0 is permanent).
     """
 
     def __init__(self, rate: float) -> None:
@@ -80,8 +83,8 @@ class DropPath(nn.Module):
 
 
 def average_pool(x: Tensor, pool_size: int) -> Tensor:
-    """Means over cells of G2 x G2 tokens laid from the top left; cells at the border average what is there.
+    """Average each cell of G2 x G2 tokens: (B, H, W, C) -> (B, ceil(H / G2), ceil(W / G2), C).
 
-    (B, H, W, C) -> (B, ceil(H / G2), ceil(W / G2), C).
+    Cells start at the top left. A cell cut by the border is the average of the tokens it has.
     """
     return F.avg_pool2d(x.permute(0, 3, 1, 2), pool_size, ceil_mode=True).permute(0, 2, 3, 1)  # D6

@@ -1,4 +1,4 @@
-"""Models by name: with fresh weights, or with those that ship with the package."""
+"""Build a network by name, with fresh weights or with trained ones that ship with the package."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from hatnet.weights.pretrained import load_pretrained
 
 
 def create_model(name: str, pretrained: str | None = None, **overrides: object) -> HATNet:
-    """A HAT-Net with fresh weights (`torch.manual_seed` makes them repeatable), in training mode.
+    """A HAT-Net with fresh weights in training mode, or with trained weights in evaluation mode.
 
     Args:
-        name: `tiny`, `small`, `medium`, `large` (Table 1 of the paper) or `micro` (ours, for images of 28 to 64 pixels)
-        pretrained: weights that come with this package, and then in evaluation mode: `fashion-mnist` for `micro`. They
-            fix the configuration, with strides of the stem that keep every pixel; only what holds no parameters can be
-            changed (`grid_sizes`, `pool_sizes`, the drop rates).
+        name: `tiny`, `small`, `medium`, `large` (Table 1 of the paper) or `micro` (ours, for images of 28 to 64
+            pixels).
+        pretrained: the name of trained weights that ship with the package: `fashion-mnist`, for `micro`. They fix the
+            configuration, except for fields that add no parameters (`grid_sizes`, `pool_sizes`, the drop rates). None
+            draws fresh weights, the same after the same `torch.manual_seed`.
         overrides: fields of `HATNetConfig`, such as `num_classes`, `in_channels`, `grid_sizes` (G1), `pool_sizes` (G2)
             or `drop_path_rate`.
 
     Raises:
-        ValueError: for an unknown variant, weights that don't exist, or values that describe no network.
-        TypeError: for an unknown override.
+        ValueError: if the variant or the weights are unknown, or the values do not describe a network.
+        TypeError: if an override is not a field of `HATNetConfig`.
 
     >>> import torch
     >>> model = create_model("micro", in_channels=1)

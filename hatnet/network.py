@@ -1,4 +1,7 @@
-"""HAT-Net: the MLP, the block, the stem, downsampling, and the network of Figure 1."""
+"""HAT-Net: the stem, downsampling, the MLP, the block, and the network of Figure 1.
+
+Tags such as D7 are explained in docs/paper-vs-code.md.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from hatnet.attention import MHSA
 from hatnet.config import HATNetConfig, Stage
 from hatnet.hierarchical_attention import HMHSA
 from hatnet.layers import ChannelDropout, Conv2d, DropPath, GroupNorm
-from hatnet.trace import NO_TRACE, Trace, scope
+from hatnet.trace import NO_TRACE, Place, Trace, scope
 
 
 class Stem(nn.Module):
@@ -41,9 +44,9 @@ class Downsample(nn.Module):
 
 
 class MLP(nn.Module):
-    """The MLP of Eq. 4: two matrices with a depthwise convolution between them, where tokens meet their neighbours.
+    """The MLP of Eq. 4: two matrices with a depthwise convolution between them, which mixes neighbouring tokens.
 
-    The paper has no equation for it; the order of its layers is the authors' code's.
+    The paper has no equation for it; the layers and their order are those of the authors' code.
     """
 
     def __init__(self, channels: int, hidden: int, kernel_size: int, drop_rate: float = 0.0) -> None:
@@ -64,7 +67,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """One transformer block: attention and MLP, each added to what it was given."""
+    """One transformer block: attention and MLP, each with a residual connection."""
 
     def __init__(self, stage: Stage, drop_rate: float = 0.0, drop_path_rate: float = 0.0) -> None:
         super().__init__()
@@ -85,7 +88,7 @@ class Block(nn.Module):
 
 
 class HATStage(nn.Module):
-    """One stage of Figure 1: downsampling, but before the first, then its blocks."""
+    """One stage of Figure 1: downsampling, except in the first, then the blocks."""
 
     def __init__(
         self, stage: Stage, previous_channels: int | None, drop_rate: float, drop_path_rates: tuple[float, ...]
@@ -104,10 +107,22 @@ class HATStage(nn.Module):
         return x
 
 
-class HATNet(nn.Module):
-    """HAT-Net, the network of Figure 1: stem, stages, global average pooling, classifier.
+class Backbone(nn.Module):
+    """The stem and the stages of Figure 1: images in, one map of features per stage out.
 
-    Build one with `create_model`. `config` says what it is.
+    A task adds its head in a subclass, as `HATNet` does for classification, and then draws the weights of all layers:
+
+    >>> from hatnet import get_config
+    >>> class Segmenter(Backbone):
+    ...     def __init__(self, config, classes):
+    ...         super().__init__(config)
+    ...         self.head = nn.Conv2d(config.channels[-1], classes, kernel_size=1)
+    ...         self.apply(initialise)
+    ...
+    ...     def forward(self, image):
+    ...         return self.head(self.forward_features(image)[-1])
+    >>> Segmenter(get_config("micro"), classes=5)(torch.zeros(2, 3, 64, 96)).shape
+    torch.Size([2, 5, 8, 12])
     """
 
     def __init__(self, config: HATNetConfig) -> None:
@@ -120,36 +135,22 @@ class HATNet(nn.Module):
                 config.stages, (None, *config.channels), config.drop_path_rates(), strict=False
             )
         )
-        self.drop = nn.Dropout(config.classifier_drop_rate)
-        self.classifier = nn.Linear(config.channels[-1], config.num_classes)
-        self.apply(_initialise)
 
-    def forward(self, image: Tensor, trace: Trace = NO_TRACE) -> Tensor:
-        """Classify a batch of images.
+    def forward_features(self, image: Tensor, trace: Trace = NO_TRACE) -> list[Tensor]:
+        """The outputs of all stages.
 
         Args:
             image: (B, C_in, H, W), in the dtype of the parameters unless autocast is on. H and W are at least
-                `config.min_image_size`, 32 for the published variants; any such size is taken.
+                `config.min_image_size`, 32 for the published variants; any such size is accepted.
             trace: a dictionary that receives every named intermediate, maps as (B, H, W, C).
 
         Returns:
-            logits, (B, classes).
+            One map (B, C, H / s, W / s) per stage, rounded up, with strides s = 4, 8, 16, 32 for the published variants
+            (`config.stages[i].stride`).
 
         Raises:
-            TypeError: for an image of another dtype.
-            ValueError: for another rank, other channels, or an image too small.
-        """
-        x = self.forward_features(image, trace)[-1].mean(dim=(2, 3))  # (B, C)
-        logits = self.classifier(self.drop(x))  # (B, classes)
-        trace["logits"] = logits
-        return logits
-
-    def forward_features(self, image: Tensor, trace: Trace = NO_TRACE) -> list[Tensor]:
-        """The outputs of the stages, for dense tasks; arguments and errors as in `forward`.
-
-        Returns:
-            One map (B, C, H / s, W / s) a stage, rounded up, with strides s = 4, 8, 16, 32 for the published variants
-            (`config.stages[i].stride`).
+            TypeError: if the image has another dtype.
+            ValueError: if it has another rank or number of channels, or is too small.
         """
         self._check(image)
         x = self.stem(image.permute(0, 2, 3, 1))  # (B, H / 4, W / 4, C)
@@ -161,7 +162,7 @@ class HATNet(nn.Module):
         return features
 
     def set_drop_path_rate(self, rate: float) -> None:
-        """Set stochastic depth anew, rising linearly from 0 in the first block to `rate` in the last.
+        """Set the stochastic depth of all blocks: 0 in the first, rising linearly to `rate` in the last.
 
         Raises:
             ValueError: if `rate` is not in [0, 1).
@@ -173,7 +174,7 @@ class HATNet(nn.Module):
             block.drop_path.rate = block_rate
 
     def _check(self, image: Tensor) -> None:
-        """Shapes and dtypes only, at no cost to a compiled model; values are checked where data enters."""
+        """Check shape and dtype only, which costs a compiled model nothing. Values are checked where data is read."""
         if not isinstance(image, Tensor):
             raise TypeError(f"image must be a tensor, got {type(image).__name__}; for an array use torch.from_numpy")
         if image.ndim != 4 or image.shape[1] != self.config.in_channels:
@@ -182,7 +183,7 @@ class HATNet(nn.Module):
                 "image[None] makes a batch of one, image.permute(0, 3, 1, 2) puts channels first"
             )
         if min(image.shape[2:]) < self.config.min_image_size:
-            self.config.layout(image.shape[2], image.shape[3])  # raises, and says why
+            self.config.layout(image.shape[2], image.shape[3])  # raises the error
         dtype = self.stem.conv1.weight.dtype
         if not image.is_floating_point():
             raise TypeError(f"image must hold floats, got {image.dtype}; scale and normalise pixel values first")
@@ -193,22 +194,48 @@ class HATNet(nn.Module):
             )
 
 
-def _initialise(module: nn.Module) -> None:
-    """Truncated normal weights of standard deviation 0.02 and zero biases, as the authors start training."""
+class HATNet(Backbone):
+    """The classification network of Figure 1: stem, stages, global average pooling, classifier.
+
+    Build one with `create_model`; its architecture is in `config`.
+    """
+
+    def __init__(self, config: HATNetConfig) -> None:
+        super().__init__(config)
+        self.drop = nn.Dropout(config.classifier_drop_rate)
+        self.classifier = nn.Linear(config.channels[-1], config.num_classes)
+        self.apply(initialise)
+
+    def forward(self, image: Tensor, trace: Trace = NO_TRACE) -> Tensor:
+        """Classify a batch of images (B, C_in, H, W): logits, (B, classes).
+
+        Arguments and errors as in `forward_features`.
+        """
+        x = self.forward_features(image, trace)[-1].mean(dim=(2, 3))  # (B, C)
+        logits = self.classifier(self.drop(x))  # (B, classes)
+        trace["logits"] = logits
+        return logits
+
+
+def initialise(module: nn.Module) -> None:
+    """Draw the weights of one layer as the authors do: truncated normal of standard deviation 0.02, biases zero."""
     if isinstance(module, nn.Linear | nn.Conv2d):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 
 
-def require_windows(model: HATNet) -> None:
-    """Raise a ValueError where windows or cells are no longer those that `model.config` gives its stages."""
+def require_windows(model: Backbone) -> None:
+    """Raise a ValueError if a block's G1 and G2 are no longer those of its stage in `model.config`."""
     for name, module in model.named_modules():
         if isinstance(module, HMHSA):
-            stage = model.config.stages[int(name.partition("stages.")[2].split(".")[0])]
-            here, there = (module.grid_size, module.pool_size), (stage.grid_size, stage.pool_size)
-            if here != there:
+            place = Place.parse(name.removeprefix("_orig_mod."))  # of a compiled model
+            assert place.stage is not None
+            stage = model.config.stages[place.stage]
+            expected = (stage.grid_size, stage.pool_size)
+            if (module.grid_size, module.pool_size) != expected:
                 raise ValueError(
-                    f"{name} has G1, G2 = {here}, but the model's configuration says {there}: make the model anew with "
-                    "create_model(..., grid_sizes=, pool_sizes=), and load_state_dict(model.state_dict())"
+                    f"{place} has G1, G2 = {(module.grid_size, module.pool_size)}, but the model's configuration has "
+                    f"{expected}: build the model anew with create_model(..., grid_sizes=, pool_sizes=), and copy the "
+                    "weights with load_state_dict(model.state_dict())"
                 )

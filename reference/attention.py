@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from reference.layers import group_norm, linear
-from reference.names import Array, Params, Trace, within
+from reference.names import NO_TRACE, Array, Params, Trace, within
 
 
 def softmax(scores: Array) -> Array:
@@ -75,7 +75,7 @@ def multi_head_attention(Q: Array, K: Array, V: Array, heads: int) -> tuple[Arra
     return A, weights
 
 
-def mhsa(x: Array, params: Params, heads: int, trace: Trace | None = None) -> Array:
+def mhsa(x: Array, params: Params, heads: int, trace: Trace = NO_TRACE) -> Array:
     r"""Multi-head self-attention over all tokens of a map: Eq. 1-3 without the `+ X` of Eq. 3, which is the block's.
 
     $$Q, K, V = X W^q, X W^k, X W^v \qquad A = \operatorname{Softmax}(Q K^T / \sqrt{d})\, V \qquad A' = A W^p + X$$
@@ -100,7 +100,6 @@ def mhsa(x: Array, params: Params, heads: int, trace: Trace | None = None) -> Ar
     X = group_norm(x, **within(params, "norm")).reshape(H * W, C)  # (HW, C)  D1
     Q, K, V = np.split(linear(X, **within(params, "qkv")), 3, axis=-1)  # (HW, C) each  Eq. 1
     A, weights = multi_head_attention(Q, K, V, heads)  # (HW, C)  Eq. 2
-    if trace is not None:
-        trace["weights"] = weights
+    trace["weights"] = weights
     A = A.reshape(H, W, C)  # back to a map  Eq. 3
     return linear(A, **within(params, "projection"))  # A W^p  Eq. 3

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from reference.hierarchical_attention import windows
+from reference.layers import ceil_div
 from reference.names import Array
 from reference.network import Config, Stage
 
@@ -67,7 +68,7 @@ def pooling_matrix(size: tuple[int, int], G2: int) -> Array:
            [0. , 0. , 1. ]])
     """
     H, W = size
-    rows, columns = -(-H // G2), -(-W // G2)
+    rows, columns = ceil_div(H, G2), ceil_div(W, G2)
     P = np.zeros((rows, columns, H, W))
     for row in range(rows):
         for column in range(columns):
@@ -160,7 +161,7 @@ def receptive_field(size: tuple[int, int], stride: int) -> Array:
            [0.  , 0.  , 0.  , 0.25, 0.5 , 0.5 ]])
     """
     H, W = size
-    rows, columns = -(-H // stride), -(-W // stride)
+    rows, columns = ceil_div(H, stride), ceil_div(W, stride)
     shares = [1, 2, 1] if stride == 2 else [1, 1, 1]
     looks = np.zeros((rows, columns, H, W))
     for row in range(rows):
@@ -182,7 +183,7 @@ def stem_matrix(size: tuple[int, int], strides: tuple[int, int]) -> Array:
     (4, 64)
     """
     H, W = size
-    hidden = (-(-H // strides[0]), -(-W // strides[0]))
+    hidden = (ceil_div(H, strides[0]), ceil_div(W, strides[0]))
     return receptive_field(hidden, strides[1]) @ receptive_field(size, strides[0])
 
 

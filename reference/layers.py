@@ -10,6 +10,15 @@ import numpy as np
 from reference.names import Array
 
 
+def ceil_div(length: int, step: int) -> int:
+    """`length` / `step`, rounded up: the number of steps that cover a length.
+
+    >>> ceil_div(7, 2)
+    4
+    """
+    return -(-length // step)
+
+
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     r"""The matrix of a projection, token by token: $Y = X W + b$; a 1x1 convolution is the same thing.
 
@@ -49,7 +58,7 @@ def conv2d(x: Array, weight: Array, bias: Array, stride: int = 1) -> Array:
     K = weight.shape[-1]
     p = (K - 1) // 2
     padded = np.pad(x, ((p, p), (p, p), (0, 0)))  # (H + 2p, W + 2p, C_in)
-    y = np.zeros((-(-H // stride), -(-W // stride), len(weight)))
+    y = np.zeros((ceil_div(H, stride), ceil_div(W, stride), len(weight)))
     for i in range(K):
         for j in range(K):
             tap = padded[i : i + H : stride, j : j + W : stride]  # (H / s, W / s, C_in): what this tap sees
@@ -134,7 +143,7 @@ def average_pool(x: Array, G2: int) -> Array:
            [10.5, 12.5, 14. ]])
     """
     H, W, C = x.shape
-    rows, columns = -(-H // G2), -(-W // G2)  # rounded up  D6
+    rows, columns = ceil_div(H, G2), ceil_div(W, G2)  # rounded up  D6
     merged = np.empty((rows, columns, C))
     for row in range(rows):
         for column in range(columns):

@@ -36,22 +36,26 @@ def within(params: Params, path: str) -> dict[str, Array]:
     return found
 
 
-class _Scope:
-    """Forwards what is written to another trace, under a path."""
+class Scope:
+    """The part of a trace below `path`; with no trace, it keeps nothing."""
 
-    def __init__(self, trace: Trace, path: str) -> None:
+    def __init__(self, trace: Trace | None, path: str) -> None:
         self.trace, self.path = trace, path
 
     def __setitem__(self, name: str, value: Array, /) -> None:
-        self.trace[f"{self.path}.{name}"] = value
+        if self.trace is not None:
+            self.trace[f"{self.path}.{name}"] = value
 
 
-def scope(trace: Trace | None, path: str) -> Trace | None:
-    """Where to record what happens below `path`; None, so nothing, where no trace is asked for.
+NO_TRACE = Scope(None, "")
+
+
+def scope(trace: Trace, path: str) -> Trace:
+    """The part of `trace` below `path`.
 
     >>> trace = {}
     >>> scope(scope(trace, "stages.0"), "blocks.1")["output"] = np.ones(2)
     >>> trace
     {'stages.0.blocks.1.output': array([1., 1.])}
     """
-    return None if trace is None else _Scope(trace, path)
+    return Scope(trace, path)

@@ -9,7 +9,7 @@ import numpy as np
 from reference.attention import mhsa
 from reference.hierarchical_attention import h_mhsa
 from reference.layers import conv2d, depthwise_conv2d, group_norm, linear, silu
-from reference.names import Array, Params, Trace, scope, within
+from reference.names import NO_TRACE, Array, Params, Trace, scope, within
 
 
 class Stage(Protocol):
@@ -104,7 +104,7 @@ def mlp(x: Array, params: Params) -> Array:
     return group_norm(x, **within(params, "norm_out"))
 
 
-def block(x: Array, params: Params, stage: Stage, trace: Trace | None = None) -> Array:
+def block(x: Array, params: Params, stage: Stage, trace: Trace = NO_TRACE) -> Array:
     """One transformer block: attention and MLP, each added to what it was given (Eq. 14 or 3, then Eq. 4).
 
     Args:
@@ -128,11 +128,9 @@ def block(x: Array, params: Params, stage: Stage, trace: Trace | None = None) ->
     else:
         attended = h_mhsa(x, attention_params, stage.heads, stage.grid_size, stage.pool_size, inner)
     x = attended + x  # Eq. 14, Eq. 3
-    if trace is not None:
-        trace["attended"] = x
+    trace["attended"] = x
     x = mlp(x, within(params, "mlp")) + x  # Eq. 4
-    if trace is not None:
-        trace["output"] = x
+    trace["output"] = x
     return x
 
 
@@ -152,7 +150,7 @@ def classifier(x: Array, params: Params) -> Array:
     return linear(x.mean(axis=(0, 1)), **params)
 
 
-def hat_net(image: Array, params: Params, config: Config, trace: Trace | None = None) -> Array:
+def hat_net(image: Array, params: Params, config: Config, trace: Trace = NO_TRACE) -> Array:
     """The network of Figure 1, for one image.
 
     Args:
@@ -175,21 +173,17 @@ def hat_net(image: Array, params: Params, config: Config, trace: Trace | None = 
     """
     x = check_image(image, config).transpose(1, 2, 0)  # (H, W, C_in)
     x = stem(x, within(params, "stem"), config.stem_strides)  # (H / 4, W / 4, C)
-    if trace is not None:
-        trace["stem"] = x
+    trace["stem"] = x
     for s, stage in enumerate(config.stages):
         stage_params, stage_trace = within(params, f"stages.{s}"), scope(trace, f"stages.{s}")
         if s > 0:
             x = downsample(x, within(stage_params, "downsample"))  # half the size, the next C
-            if stage_trace is not None:
-                stage_trace["downsampled"] = x
+            stage_trace["downsampled"] = x
         for b in range(stage.depth):
             x = block(x, within(stage_params, f"blocks.{b}"), stage, scope(stage_trace, f"blocks.{b}"))
-        if stage_trace is not None:
-            stage_trace["output"] = x
+        stage_trace["output"] = x
     logits = classifier(x, within(params, "classifier"))  # (classes,)
-    if trace is not None:
-        trace["logits"] = logits
+    trace["logits"] = logits
     return logits
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from hypothesis import example
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -88,7 +88,7 @@ MUST_HIT = (
 
 
 def also(cases):
-    """Add an `@example(case=...)` for each of `cases`."""
+    """Run a `@given` test on each of `cases`, too."""
 
     def decorate(test):
         for case in reversed(cases):
@@ -96,6 +96,11 @@ def also(cases):
         return test
 
     return decorate
+
+
+def for_maps(test):
+    """Run a test on drawn maps, and always on `MUST_HIT`."""
+    return also(MUST_HIT)(given(case=map_cases)(test))
 
 
 def stack(function, maps: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -168,3 +173,8 @@ NETWORK_MUST_HIT = (
         batch=2, height=64, width=96, scale=1.0, seed=8,
     ),
 )  # fmt: skip
+
+
+def for_networks(test):
+    """Run a test on a few drawn networks, and always on `NETWORK_MUST_HIT`."""
+    return also(NETWORK_MUST_HIT)(settings(max_examples=25)(given(case=network_cases())(test)))

@@ -40,8 +40,8 @@ LAYERS, ATTENTION, HIERARCHICAL, NETWORK = (
     f"hatnet/{name}.py" for name in ("layers", "attention", "hierarchical_attention", "network")
 )
 TEST_LAYERS, TEST_ATTENTION, TEST_HIERARCHICAL, TEST_BLOCK, TEST_NETWORK = (
-    f"tests/{name}.py::"
-    for name in ("test_1_layers", "test_2_attention", "test_3_hierarchical_attention", "test_4_block", "test_5_network")
+    f"tests/core/{name}.py::"
+    for name in ("test_layers", "test_attention", "test_hierarchical_attention", "test_block", "test_network")
 )
 WHOLE = TEST_HIERARCHICAL + "test_h_mhsa_batched_and_fused_is_the_reference_image_by_image"
 MAPS, TRAINING = "tests/maps/", "tests/training/test_training.py::"
@@ -92,15 +92,15 @@ BUGS = (
     Bug(
         "k and v swapped in the global step",
         HIERARCHICAL,
-        "K2, V2 = self.global_kv",
-        "V2, K2 = self.global_kv",
+        "K2, V2 = self.kv",
+        "V2, K2 = self.kv",
         TEST_HIERARCHICAL + "test_global_attention",
     ),
     Bug(
         "q and k swapped in the local step",
         HIERARCHICAL,
-        "Q1, K1, V1 = self.local_qkv",
-        "K1, Q1, V1 = self.local_qkv",
+        "Q1, K1, V1 = self.qkv",
+        "K1, Q1, V1 = self.qkv",
         TEST_HIERARCHICAL + "test_local_attention",
     ),
     Bug(
@@ -113,8 +113,8 @@ BUGS = (
     Bug(
         "windows cut by reshape without the transpose",
         HIERARCHICAL,
-        "-(-W // h), h, C).transpose(2, 3)  # (B, rows, columns, g, h, C)",
-        "-(-W // h), h, C)",
+        "ceil_div(W, h), h, C).transpose(2, 3)  # (B, rows, columns, g, h, C)",
+        "ceil_div(W, h), h, C)",
         TEST_HIERARCHICAL + "test_windows_are_the_slices_of_the_map",
     ),
     Bug(
@@ -127,8 +127,8 @@ BUGS = (
     Bug(
         "no mask: padding is attended to",
         HIERARCHICAL,
-        "self.heads, mask)  # (B windows, g h, C)",
-        "self.heads)  # (B windows, g h, C)",
+        "self.heads, mask, name)  # (B windows, g h, C)",
+        "self.heads, None, name)  # (B windows, g h, C)",
         TEST_HIERARCHICAL + "test_local_attention",
     ),
     Bug(
@@ -200,8 +200,8 @@ BUGS = (
     Bug(
         "global step on merged tokens that are not normalised",
         HIERARCHICAL,
-        "return self.merge_norm(average_pool(A1, self.pool_size))",
-        "return average_pool(A1, self.pool_size)",
+        "return self.norm(average_pool(A1, pool_size))",
+        "return average_pool(A1, pool_size)",
         TEST_HIERARCHICAL + "test_merging",
     ),
     Bug(

@@ -66,7 +66,7 @@ hmhsa = hatnet.HMHSA(C, heads, G1, G2).double()  # for now only a bag of named m
 randomise(hmhsa, seed=0)
 params = hatnet.to_numpy(hmhsa)
 for name, value in params.items():
-    print(f"{name:20s} {value.shape}")
+    print(f"{name:29s} {value.shape}")
 
 # %%
 QUERY, FAR = (9, 17), (24, 3)  # two tokens, (row, column), in different windows
@@ -151,7 +151,8 @@ cut_and_put_back(odd, g=2)
 #     up with zeros that take part, it would be $15/4$: keep this in mind for the fast version.
 
 # %%
-averaging = {"local_qkv.weight": np.array([[0.0], [0.0], [1.0]]), "local_qkv.bias": np.zeros(3)}  # rows: q, k, v
+rows_qkv = np.array([[0.0], [0.0], [1.0]])  # q, k, v
+averaging = {"local_attention.qkv.weight": rows_qkv, "local_attention.qkv.bias": np.zeros(3)}
 print(reference.local_attention(toy[:, :, None] * 1.0, averaging, heads=1, G1=2)[:, :, 0])
 print(reference.local_attention(odd[:, :, None] * 1.0, averaging, heads=1, G1=2)[:, :, 0])
 
@@ -508,7 +509,9 @@ assert relative_error(logits["bug"][1], logits["right"][1]) > 0.01
 
 # %%
 normed = reference.group_norm(X, **reference.within(params, "norm"))
-Q1, K1, V1 = np.split(reference.linear(normed.reshape(-1, C), **reference.within(params, "local_qkv")), 3, axis=-1)
+Q1, K1, V1 = np.split(
+    reference.linear(normed.reshape(-1, C), **reference.within(params, "local_attention.qkv")), 3, axis=-1
+)
 plain, _ = reference.multi_head_attention(Q1, K1, V1, heads)
 one_window = reference.local_attention(normed, params, heads, G1=28)
 print(f"G1 = 28 differs from plain attention by {relative_error(one_window.reshape(-1, C), plain):.1e}")

@@ -474,7 +474,7 @@ for any_weights in ([0.9, 0.1], [0.5, 0.5], [0.0, 1.0]):
 silent = copy.deepcopy(trained)
 attention = silent.stages[0].blocks[1].attention
 with torch.no_grad():
-    for parameter in attention.global_kv.parameters():
+    for parameter in attention.global_attention.kv.parameters():
         parameter[len(parameter) // 2 :] = 0  # the values' half
 muted, traced = attention_maps(silent, images[boot]), {}
 with torch.inference_mode():
@@ -500,11 +500,11 @@ def without(model, *names):
         for name, parameter in model.named_parameters():
             part = name.split(".")[-2]
             if ".attention." in name and part in names:
-                parameter[: len(parameter) // 3 if part.endswith("qkv") else None] = 0
+                parameter[: len(parameter) // 3 if part == "qkv" else None] = 0
     return model
 
 
-even_model, none_model = without(trained, "local_qkv", "global_q", "qkv"), without(trained, "projection")
+even_model, none_model = without(trained, "qkv", "q"), without(trained, "projection")
 flat = attention_maps(even_model, images[boot]).global_(0, 1, token)
 assert np.allclose(flat, 1 / flat.size)
 kept = {}

@@ -7,15 +7,10 @@ from contextlib import contextmanager
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
-import torch
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
-
-from hatnet.complexity.summary import PAPER, Row, macs, peak, published_parameters, summarise
-from hatnet.config import HATNetConfig
-from hatnet.equivalence import Agreement, first_difference, worst
 
 if TYPE_CHECKING:
     from hatnet.training.evaluation import Evaluation
@@ -52,58 +47,6 @@ def progress(description: str, total: int | None = None) -> Iterator[Callable[[s
         bars.update(task, total=done, completed=done)
 
 
-def print_agreement(agreements: list[Agreement], dtype: torch.dtype, tolerance: float) -> None:
-    """A row a block, with the worst of its intermediates, and a sentence."""
-    table = Table(title="Agreement of PyTorch with the NumPy reference", box=box.SIMPLE_HEAD)
-    for column in ("stage", "block", "shape", "worst intermediate", "difference"):
-        table.add_column(column, justify="left" if column == "worst intermediate" else "right", no_wrap=True)
-    groups: dict[tuple[int | None, int | None, str], list[Agreement]] = {}
-    for agreement in agreements:
-        alone = agreement.what if agreement.block is None else ""  # outside blocks, a row each
-        groups.setdefault((agreement.stage, agreement.block, alone), []).append(agreement)
-    for (stage, block, alone), members in groups.items():
-        if alone == "output":
-            continue  # of a stage: the same array as its last block's
-        row_worst = worst(members)
-        table.add_row(
-            _or_dash(stage),
-            _or_dash(block),
-            _by(members[-1].shape),
-            row_worst.what,
-            f"{row_worst.error:.1e}" if row_worst.error <= tolerance else f"[bold red]{row_worst.error:.1e} ![/]",
-        )
-    console.print(table)
-    name, most, first = str(dtype).removeprefix("torch."), worst(agreements), first_difference(agreements, tolerance)
-    if first is None:
-        console.print(
-            f"[bold green]They agree:[/] all {len(agreements)} intermediates to {most.error:.1e} "
-            f"(limit for {name}: {tolerance:.0e})."
-        )
-    else:
-        console.print(
-            f"[bold red]They differ:[/] first at {first.name} by {first.error:.1e}, most at {most.name} "
-            f"by {most.error:.1e} (limit for {name}: {tolerance:.0e})."
-        )
-    console.print("Differences are relative: max |PyTorch - NumPy| / max |NumPy|.")
-
-
-def print_summary(config: HATNetConfig, height: int, width: int) -> None:
-    """Two tables, a row a part: what the network is, and what one image costs; and the published figures."""
-    rows = summarise(config, height, width)
-    console.print(_architecture(rows, f"HAT-Net {config.name.capitalize()} at {height} x {width} pixels"))
-    console.print(_costs(rows, "What one image costs: MACs in millions, MB in float32"))
-    console.print("MACs without and with the products of attention, Q K^T and softmax V.")
-    console.print("Inference: the most activations alive at once. Training: all that are kept.")
-    if config.name in PAPER:
-        parameters, flops = PAPER[config.name]
-        without, together = macs(summarise(config))
-        console.print(f"Paper, at 224 x 224: {parameters} M parameters, {flops} G FLOPs (MACs, as it counts).")
-        console.print(f"Ours, at 224 x 224: {without / 1e9:.2f} G MACs without attention, {together / 1e9:.2f} G with.")
-    published = published_parameters(config)
-    if published is not None:
-        console.print(f"{published:,} in the authors' file, which also holds proj_norm, used nowhere.")
-
-
 def print_evaluation(evaluation: Evaluation, classes: tuple[str, ...]) -> None:
     """A row a class, worst first, with what it is most often taken for."""
     table = Table(title="Accuracy by class, worst first", box=box.SIMPLE_HEAD)
@@ -120,64 +63,15 @@ def print_evaluation(evaluation: Evaluation, classes: tuple[str, ...]) -> None:
     console.print(f"[bold]{100 * evaluation.accuracy:.2f} %[/] of {evaluation.images:,} images are classified right.")
 
 
-def _architecture(rows: list[Row], title: str) -> Table:
-    table = _table(title, "part", "map", "C", "heads", "G1", "windows", "G2", "merged", "blocks", "parameters")
-    for row in rows:
-        layout = row.layout
-        table.add_row(
-            row.part,
-            _by(layout.map if layout else None),
-            _or_dash(row.channels),
-            _or_dash(row.heads),
-            _or_dash(row.grid_size),
-            _by(layout.windows if layout else None),
-            _or_dash(row.pool_size),
-            _by(layout.merged if layout else None),
-            _or_dash(row.blocks),
-            f"{row.parameters:,}",
-        )
-    table.add_section()
-    table.add_row("total", *[""] * 8, f"{sum(row.parameters for row in rows):,}")
-    return table
+def cell(value: int | tuple[int, ...] | None) -> str:
+    """The text of a cell in a table.
 
-
-def _costs(rows: list[Row], title: str) -> Table:
-    table = _table(title, "part", "MACs without", "MACs with", "inference", "training")
-    for row in rows:
-        table.add_row(
-            row.part,
-            _millions(row.macs),
-            _millions(row.macs + row.attention_macs),
-            "-" if row.live is None else _megabytes(row.live),
-            _megabytes(row.saved),
-        )
-    table.add_section()
-    memory = _megabytes(peak(rows)), _megabytes(sum(row.saved for row in rows))
-    table.add_row("total, or most", *map(_millions, macs(rows)), *memory)
-    return table
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="left" if column == "part" else "right", no_wrap=True)
-    return table
-
-
-def _millions(count: int) -> str:
-    return f"{count / 1e6:,.1f}"
-
-
-def _megabytes(elements: int) -> str:
-    return f"{elements * 4 / 1e6:,.1f}"
-
-
-def _by(sizes: tuple[int, ...] | None) -> str:
-    return "-" if sizes is None else "x".join(map(str, sizes))
-
-
-def _or_dash(value: int | None) -> str:
-    return "-" if value is None else str(value)
+    >>> cell((7, 7)), cell(3), cell(None)
+    ('7x7', '3', '-')
+    """
+    if value is None:
+        return "-"
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def format_duration(seconds: float) -> str:

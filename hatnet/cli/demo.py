@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hatnet.cli.console import console, print_agreement
-from hatnet.cli.verify import run_both
+from hatnet.cli.console import console
+from hatnet.cli.verify import print_agreement, run_both
 from hatnet.data.photo import load_photo, normalise
 from hatnet.equivalence import TOLERANCES, first_difference, randomise
 from hatnet.maps.explorer import Start

@@ -1,24 +1,25 @@
-"""The command `hatnet verify`: PyTorch against the reference, layer by layer."""
+"""The command `hatnet verify`: compare PyTorch with the reference, layer by layer."""
 
 from __future__ import annotations
 
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from rich import box
+from rich.table import Table
 
-from hatnet.cli.console import console, print_agreement, progress
+from hatnet.cli.console import cell, console, progress
 from hatnet.data.photo import read_picture, to_image
 from hatnet.device import usable_device
-from hatnet.equivalence import TOLERANCES, Agreement, compare_traces, first_difference, run_model, run_reference
+from hatnet.equivalence import TOLERANCES, Agreement, compare_traces, first_difference, run_model, run_reference, worst
 from hatnet.network import HATNet
+from hatnet.trace import Place
 from hatnet.weights.source import find_source
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 def verify(
@@ -31,16 +32,16 @@ def verify(
     size: int | None = None,
     seed: int = 0,
 ) -> None:
-    """Check PyTorch against the float64 reference, layer by layer; exit status 1 where they disagree.
+    """Compare PyTorch with the float64 reference, layer by layer; exit status 1 if they disagree.
 
     Args:
-        variant: tiny, small, medium, large or micro; where not given, that of the weights, or tiny.
-        image: an image file; the bundled photo where none is given.
+        variant: tiny, small, medium, large or micro; by default that of the weights, or tiny.
+        image: an image file; by default the bundled photo.
         checkpoint: weights of ours (.safetensors, or the folder of a run) or of the authors (.pth).
         pretrained: weights that come with the package, by name, such as fashion-mnist. Without either, they are random.
-        device: where PyTorch runs, such as cpu or cuda.
-        dtype: what PyTorch computes in; the reference always uses float64.
-        size: of the square cut from the image, in pixels; where not given, that of the images it was trained on.
+        device: the device for PyTorch, such as cpu or cuda.
+        dtype: the precision of PyTorch; the reference always uses float64.
+        size: side of the square cut from the image, in pixels; by default that of the training images.
         seed: of the random weights.
     """
     precision: torch.dtype = getattr(torch, dtype)
@@ -48,7 +49,7 @@ def verify(
     source = find_source(checkpoint, pretrained, variant, seed)
     config, size = source.model.config, source.image_size if size is None else size
     pixels = to_image(read_picture(image, config.in_channels, size, square=True), source.mean, source.std)
-    config.layout(size, size)  # raises where the image is too small
+    config.layout(size, size)  # raises if the image is too small
     console.print(f"HAT-Net {config.name.capitalize()} on {size} x {size} pixels, PyTorch in {dtype} on {target}")
     agreements, _, _ = run_both(source.model.to(target, precision), pixels.numpy())
     print_agreement(agreements, precision, TOLERANCES[precision])
@@ -59,9 +60,13 @@ def verify(
 def run_both(
     model: HATNet, pixels: NDArray[np.float64]
 ) -> tuple[list[Agreement], dict[str, NDArray[np.float64]], dict[str, float]]:
-    """Both traces under progress bars: the comparison, the reference's trace, and the seconds each took."""
+    """Run both implementations on one image (C, H, W), with progress bars.
+
+    Returns:
+        The agreement of all intermediates, the reference's trace, and the seconds that each implementation took.
+    """
     torch.set_num_threads(1)  # on a busy machine waiting threads cost seconds, on an idle one they save tenths
-    images = torch.from_numpy(pixels)[None].to(next(model.parameters()).dtype)  # both see the same rounded pixels
+    images = torch.from_numpy(pixels)[None].to(next(model.parameters()).dtype)  # both get the same rounded pixels
     start = time.perf_counter()
     with progress("PyTorch") as step:
         got = run_model(model, images, step)
@@ -70,3 +75,40 @@ def run_both(
         want = run_reference(model, images[0].double().numpy(), step)
     seconds = {"PyTorch": middle - start, "NumPy reference": time.perf_counter() - middle}
     return list(compare_traces(got, [want])), want, seconds
+
+
+def print_agreement(agreements: list[Agreement], dtype: torch.dtype, tolerance: float) -> None:
+    """Print one row per block with its worst intermediate, one per intermediate outside blocks, and the verdict."""
+    table = Table(title="Agreement of PyTorch with the NumPy reference", box=box.SIMPLE_HEAD)
+    for column in ("stage", "block", "shape", "worst intermediate", "difference"):
+        table.add_column(column, justify="left" if column == "worst intermediate" else "right", no_wrap=True)
+    for row, members in _rows(agreements).items():
+        if row.block is None and row.name == "output":
+            continue  # the output of a stage is that of its last block
+        most = worst(members)
+        error = f"{most.error:.1e}" if most.error <= tolerance else f"[bold red]{most.error:.1e} ![/]"
+        table.add_row(cell(row.stage), cell(row.block), cell(members[-1].shape), most.place.name, error)
+    console.print(table)
+    console.print(_verdict(agreements, str(dtype).removeprefix("torch."), tolerance))
+    console.print("Differences are relative: max |PyTorch - NumPy| / max |NumPy|.")
+
+
+def _rows(agreements: list[Agreement]) -> dict[Place, list[Agreement]]:
+    """The agreements of each block, and each one outside blocks."""
+    rows: dict[Place, list[Agreement]] = {}
+    for agreement in agreements:
+        place = agreement.place
+        row = place if place.block is None else Place(place.stage, place.block, "")
+        rows.setdefault(row, []).append(agreement)
+    return rows
+
+
+def _verdict(agreements: list[Agreement], dtype: str, tolerance: float) -> str:
+    most, first = worst(agreements), first_difference(agreements, tolerance)
+    limit = f"(limit for {dtype}: {tolerance:.0e})"
+    if first is None:
+        return f"[bold green]They agree:[/] all {len(agreements)} intermediates to {most.error:.1e} {limit}."
+    return (
+        f"[bold red]They differ:[/] first at {first.name} by {first.error:.1e}, "
+        f"most at {most.name} by {most.error:.1e} {limit}."
+    )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hatnet.config import Stage, StageLayout
 from hatnet.device import full_precision
-from hatnet.equivalence import as_tested
+from hatnet.equivalence import evaluation_mode
 from hatnet.maps.block_map import Parts, through_block
 from hatnet.maps.cells import spread
 from hatnet.maps.class_map import class_map, relevances
@@ -56,7 +56,7 @@ def attention_maps(model: HATNet, image: Tensor, limit: int = 2 * GIB) -> Attent
         require_memory(model.config, images.shape[2], images.shape[3], len(images), images.element_size(), limit)
     require_windows(model)
     trace = _WeightsOnly()
-    with as_tested(model), torch.inference_mode():
+    with evaluation_mode(model), torch.inference_mode():
         model(images, trace)
     for name, values in trace.items():
         if not torch.isfinite(values).all():
@@ -225,7 +225,7 @@ class AttentionMaps:
         count = images_at_once(self.config, *self.size, most, item, self._limit, gradients=True)
         chosen = torch.tensor(labels, device=self._images.device)
         slices = zip(self._images.split(count), chosen.split(count), self._logits.split(count), strict=True)
-        with as_tested(self._model):
+        with evaluation_mode(self._model):
             found = [relevances(self._model, *each) for each in slices]
         return {name: torch.cat([each[name] for each in found]) for name in found[0]}
 

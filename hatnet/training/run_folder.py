@@ -15,7 +15,7 @@ import torch
 
 from hatnet.config import HATNetConfig
 from hatnet.data import Split
-from hatnet.files import remove_remains, write_whole
+from hatnet.files import remove_partial_files, write_whole
 from hatnet.training.distributed import World
 from hatnet.training.recipes import Recipe, to_json
 
@@ -66,7 +66,7 @@ class RunFolder:
         What a kill left half-written goes.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        remove_remains(self.path)
+        remove_partial_files(self.path)
         if step and self.facts.is_file():
             again = {"after step": step} | {key: facts[key] for key in ("date", "hardware", "versions")}
             first = json.loads(self.facts.read_text())

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hatnet.files import write_whole
+from hatnet.former_names import current_name
 from hatnet.training.recipes import Recipe, from_json, to_json
 from hatnet.weights.checkpoints import CheckpointError
 
@@ -59,7 +60,7 @@ def load_state(path: Path) -> tuple[State, Recipe]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 no mapping
+            tensors = {current_name(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 no mapping
     except SafetensorError as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     if metadata.get("format") != "hatnet training":

@@ -1,1 +1,1 @@
-"""Weights: files of ours, the authors' checkpoints, and those that ship with the package."""
+"""Weights: our files, the authors' checkpoints, and the trained weights that ship with the package."""

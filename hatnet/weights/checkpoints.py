@@ -1,6 +1,6 @@
-"""Weights in files: safetensors with the configuration inside, written whole or not at all.
+"""Save weights as safetensors, with the configuration of the network inside, and load them again.
 
-Nothing here ever executes what a file says: pickles are read with `weights_only=True`.
+Reading a file never executes code from it: pickles are read with `weights_only=True`.
 """
 
 from __future__ import annotations
@@ -21,36 +21,37 @@ from torch import Tensor
 
 from hatnet.config import HATNetConfig
 from hatnet.files import write_whole
+from hatnet.former_names import current_name
 from hatnet.network import HATNet, require_windows
 
 
 class CheckpointError(ValueError):
-    """A file or state dict does not hold what it should; the message lists how."""
+    """A file or state dict does not hold the weights it should; the message lists every difference."""
 
 
 def save(model: HATNet, path: str | os.PathLike[str], about: Mapping[str, object] | None = None) -> None:
-    """Write weights and configuration to one safetensors file, whole or not at all.
+    """Write the weights and the configuration of a model to one safetensors file, completely or not at all.
 
     Args:
-        model: what to write.
-        path: where to.
-        about: what else is to be known of the weights, as JSON can hold it: what they were trained on, and how images
-            are normalised for them. `about` reads it.
+        model: the model.
+        path: the file.
+        about: facts to keep with the weights, such as the training data and the normalisation of images; anything that
+            JSON can hold. The function `about` reads them.
 
     Raises:
-        CheckpointError: (a ValueError) if the model is no longer the network that its configuration describes, with
-            another classifier for instance, so that `load` could not make it again.
-        OSError: if the file can't be written; an older file at `path` is then still there.
+        CheckpointError: (a ValueError) if the model no longer matches its configuration, for instance because its
+            classifier was replaced, so that `load` could not rebuild it.
+        OSError: if the file cannot be written; an older file at `path` is then unchanged.
     """
     require_as_configured(model)
     write(model, path, about)
 
 
 def write(model: HATNet, path: str | os.PathLike[str], about: Mapping[str, object] | None = None) -> None:
-    """`save` without asking whether `load` can read it: the networks of an ablation fit no configuration."""
+    """`save` without checking that `load` can read the file: no configuration describes the networks of an ablation."""
     from safetensors.torch import save as to_bytes
 
-    tensors = {bare(name): tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _parameters(model).items()}
     metadata = {"format": "hatnet", "version": "1", "config": json.dumps(asdict(model.config))}
     if about:
         metadata["about"] = json.dumps(about)
@@ -58,23 +59,25 @@ def write(model: HATNet, path: str | os.PathLike[str], about: Mapping[str, objec
 
 
 def about(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What `save` was told about the weights in a file; empty where it was told nothing.
+    """The facts that `save` stored with the weights; empty if it was given none.
 
-    For weights that were trained here: `data`, `classes`, `mean`, `std` (of pixels in [0, 1]), `image_size`, `recipe`.
+    Training stores `data`, `classes`, `mean`, `std` (of pixels in [0, 1]), `image_size` and `recipe`.
 
     Raises:
-        FileNotFoundError, CheckpointError: if there is no such file, or it is damaged.
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if it is damaged.
     """
     found: dict[str, Any] = json.loads(_read_safetensors(Path(path), tensors=False)[1].get("about", "{}"))
     return found
 
 
 def load(path: str | os.PathLike[str]) -> HATNet:
-    """Load what `save` wrote: the model in evaluation mode, in the file's dtype, on the CPU.
+    """Load a file that `save` wrote: the model in evaluation mode, in the file's dtype, on the CPU.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        CheckpointError: (a ValueError) if it is truncated or not such a file; what is missing or unexpected is listed.
+        CheckpointError: (a ValueError) if the file is truncated or of another kind, or if parameters are missing or
+            unexpected; the message lists them.
     """
     path = Path(path)
     tensors, metadata = _read_safetensors(path)
@@ -89,41 +92,47 @@ def load(path: str | os.PathLike[str]) -> HATNet:
 
 
 def weights_file(path: Path) -> Path:
-    """A file of weights as it is; of the folder of a run, that of the last epoch."""
+    """`path` itself, or if it is the folder of a training run, the weights of its last epoch."""
     return path / "last.safetensors" if path.is_dir() else path
 
 
 def is_ours(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is one that `save` wrote.
+    """Whether `save` wrote a file.
 
     Raises:
-        FileNotFoundError, CheckpointError: if there is no such file, or it is a truncated one.
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if it is truncated.
     """
     path = Path(path)
     return path.suffix == ".safetensors" and _read_safetensors(path, tensors=False)[1].get("format") == "hatnet"
 
 
 def read_file(path: Path) -> Mapping[str, object]:
-    """What a checkpoint file holds, executing nothing."""
+    """The content of a checkpoint file, of PyTorch or safetensors, read without executing code.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if the file is truncated, of another kind, or holds more than tensors.
+    """
     if path.suffix == ".safetensors":
         return _read_safetensors(path)[0]
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint file at {path}")
     with path.open("rb") as file:
         first = file.read(1)
-    if not (zipfile.is_zipfile(path) or first == b"\x80"):  # what torch.save writes, now and long ago
+    if not (zipfile.is_zipfile(path) or first == b"\x80"):  # the formats of torch.save, new and old
         raise CheckpointError(f"{path} is truncated or no checkpoint of PyTorch")
     try:
-        with warnings.catch_warnings(action="ignore"):  # of odd pickles, which are refused in a moment
+        with warnings.catch_warnings(action="ignore"):  # about odd pickles, which are refused below
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL (\S+)", str(error))
         raise CheckpointError(
             f"{path} holds more than tensors ({found[1] if found else 'Python objects'}), which could execute code "
-            "while it is read, so it was not read. Where you trust the file, load it yourself and pass its state dict "
+            "while it is read, so it was not read. If you trust the file, load it yourself and pass its state dict "
             "instead of its path."
         ) from error
-    except Exception as error:  # half a pickle fails in any way, IndexError and AttributeError included
+    except Exception as error:  # half a pickle can fail in any way, also with IndexError or AttributeError
         raise CheckpointError(f"{path} is truncated or no checkpoint of PyTorch") from error
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not a state dict")
@@ -131,7 +140,7 @@ def read_file(path: Path) -> Mapping[str, object]:
 
 
 def _read_safetensors(path: Path, tensors: bool = True) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a file, none of them where they are not asked for, and what it says about them."""
+    """The tensors of a file under their current names (none if `tensors` is False), and its metadata."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -139,23 +148,30 @@ def _read_safetensors(path: Path, tensors: bool = True) -> tuple[dict[str, Tenso
     try:
         with safe_open(path, framework="pt") as file:
             names = file.keys() if tensors else ()
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+            return {current_name(name): file.get_tensor(name) for name in names}, file.metadata() or {}
     except SafetensorError as error:
         hint = "; for the authors' .pth files use load_official" if path.suffix != ".safetensors" else ""
         raise CheckpointError(f"{path} is truncated or not a safetensors file{hint}") from error
 
 
-def bare(name: str) -> str:
-    """A parameter's name without what data parallelism and compilation put before it."""
+def without_wrappers(name: str) -> str:
+    """A parameter's name without the prefixes of data parallelism and compilation.
+
+    >>> without_wrappers("module._orig_mod.classifier.bias")
+    'classifier.bias'
+    """
     while name.startswith(("module.", "_orig_mod.")):
         name = name.partition(".")[2]
     return name
 
 
+def _parameters(model: HATNet) -> dict[str, Tensor]:
+    return {without_wrappers(name): tensor for name, tensor in model.state_dict().items()}
+
+
 def require_as_configured(model: HATNet) -> None:
     """Raise a CheckpointError unless the model is the network that `model.config` describes."""
-    require_match({bare(name): tensor for name, tensor in model.state_dict().items()}, shapes(model.config), {},
-                  "the model, held against its own configuration,")  # fmt: skip
+    require_match(_parameters(model), shapes(model.config), {}, "the model, compared with its own configuration,")
     try:
         require_windows(model)
     except ValueError as error:
@@ -163,13 +179,13 @@ def require_as_configured(model: HATNet) -> None:
 
 
 def shapes(config: HATNetConfig) -> dict[str, tuple[int, ...]]:
-    """Our parameter names and shapes, without making a parameter."""
+    """The names and shapes of the parameters of a HAT-Net, without allocating them."""
     with torch.device("meta"):
         return {name: tuple(tensor.shape) for name, tensor in HATNet(config).state_dict().items()}
 
 
 def assemble(config: HATNetConfig, tensors: Mapping[str, Tensor]) -> HATNet:
-    """The network around given tensors, without making others first."""
+    """A HAT-Net, in evaluation mode, whose parameters are `tensors` themselves; it allocates no others."""
     with torch.device("meta"):
         model = HATNet(config)
     model.load_state_dict(tensors, strict=True, assign=True)
@@ -182,7 +198,10 @@ def require_match(
     optional: Mapping[str, tuple[int, ...]],
     source: str,
 ) -> None:
-    """Raise a CheckpointError that lists everything that differs."""
+    """Raise a CheckpointError that lists every difference between `tensors` and the `expected` names and shapes.
+
+    Names in `optional` may be present; `source` names the tensors in the message.
+    """
     allowed = {**optional, **expected}
     problems = {
         "missing": [name for name in expected if name not in tensors],

@@ -1,4 +1,7 @@
-"""The authors' checkpoints: their names for our parameters, and how a file of theirs is recognised and loaded."""
+"""Load the authors' checkpoints: recognise the variant, and translate their parameter names into ours.
+
+D5 is explained in docs/paper-vs-code.md.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ from torch import Tensor
 
 from hatnet.config import VARIANTS, HATNetConfig, get_config
 from hatnet.network import HATNet
-from hatnet.weights.checkpoints import CheckpointError, assemble, bare, read_file, require_match, shapes
+from hatnet.weights.checkpoints import CheckpointError, assemble, read_file, require_match, shapes, without_wrappers
 
 PUBLISHED = ("tiny", "small", "medium", "large")
 
-# Our names and the authors', for stage {s} and block {b} counted from 0; {d} = {s} + 1, since their first
-# downsampling is ds2. Each is a layer with a weight and mostly a bias. Their projections and MLP matrices are
-# 1x1 convolutions, of shape (out, in, 1, 1) where ours are (out, in).
+# Our names of layers and the authors', for stage {s} and block {b} counted from 0; {d} = {s} + 1, since their first
+# downsampling is ds2. Each layer has a weight, and most have a bias. Their projections and MLP matrices are 1x1
+# convolutions of shape (out, in, 1, 1); ours have shape (out, in).
 AUTHORS_NAMES = (
     # ours                                              the authors'
     ("stem.conv1", "patch_embed.0"),
@@ -29,11 +32,11 @@ AUTHORS_NAMES = (
     ("stages.{s}.downsample.norm", "ds{d}.norm"),
     ("stages.{s}.blocks.{b}.attention.norm", "blocks.{s}.{b}.attn.norm"),
     ("stages.{s}.blocks.{b}.attention.qkv", "blocks.{s}.{b}.attn.qkv"),  # the last stage
-    ("stages.{s}.blocks.{b}.attention.local_qkv", "blocks.{s}.{b}.attn.qkv"),  # the others
+    ("stages.{s}.blocks.{b}.attention.local_attention.qkv", "blocks.{s}.{b}.attn.qkv"),  # the others
     ("stages.{s}.blocks.{b}.attention.local_norm", "blocks.{s}.{b}.attn.grid_norm"),
-    ("stages.{s}.blocks.{b}.attention.merge_norm", "blocks.{s}.{b}.attn.ds_norm"),
-    ("stages.{s}.blocks.{b}.attention.global_q", "blocks.{s}.{b}.attn.q"),
-    ("stages.{s}.blocks.{b}.attention.global_kv", "blocks.{s}.{b}.attn.kv"),
+    ("stages.{s}.blocks.{b}.attention.merge.norm", "blocks.{s}.{b}.attn.ds_norm"),
+    ("stages.{s}.blocks.{b}.attention.global_attention.q", "blocks.{s}.{b}.attn.q"),
+    ("stages.{s}.blocks.{b}.attention.global_attention.kv", "blocks.{s}.{b}.attn.kv"),
     ("stages.{s}.blocks.{b}.attention.projection", "blocks.{s}.{b}.attn.proj"),
     ("stages.{s}.blocks.{b}.mlp.norm_in", "blocks.{s}.{b}.conv.conv1.0"),
     ("stages.{s}.blocks.{b}.mlp.expand", "blocks.{s}.{b}.conv.conv1.1"),
@@ -42,31 +45,31 @@ AUTHORS_NAMES = (
     ("stages.{s}.blocks.{b}.mlp.norm_out", "blocks.{s}.{b}.conv.conv3.1"),
     ("classifier", "classifier.1"),
 )
-UNUSED = "blocks.{s}.{b}.attn.proj_norm"  # in the files, never used by the authors' forward pass  D5
+UNUSED = "blocks.{s}.{b}.attn.proj_norm"  # in the files, but unused by the authors' forward pass  D5
 
 
 def load_official(checkpoint: str | os.PathLike[str] | Mapping[str, object], **overrides: object) -> HATNet:
-    """Load one of the authors' checkpoints; the variant is recognised from the shapes.
+    """Load one of the authors' checkpoints. The variant follows from the shapes.
 
     Args:
-        checkpoint: a file (`HAT-Net_Tiny.pth`, or the same in safetensors) or a state dict. The tensors may be nested
+        checkpoint: a file (`HAT-Net_Tiny.pth`, or the same as safetensors) or a state dict. The tensors may be nested
             below keys such as `model`, and their names may begin with `module.`.
-        overrides: fields of `HATNetConfig` that hold no parameters, such as `grid_sizes` and `pool_sizes`.
+        overrides: fields of `HATNetConfig` that add no parameters, such as `grid_sizes` and `pool_sizes`.
 
     Returns:
         The model in evaluation mode, in the floating dtype of the checkpoint, on the CPU.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        CheckpointError: (a ValueError) if it can't be read without executing code, is truncated, or holds another
-            network; everything missing, unexpected or of another shape is listed.
-        TypeError: for an unknown override.
+        CheckpointError: (a ValueError) if the file is truncated, would execute code, or holds another network; the
+            message lists every parameter that is missing, unexpected or of another shape.
+        TypeError: if an override is not a field of `HATNetConfig`.
     """
     source = "the state dict" if isinstance(checkpoint, Mapping) else str(checkpoint)
     content = checkpoint if isinstance(checkpoint, Mapping) else read_file(Path(checkpoint))
     tensors = _find_network(content, source)
     config = get_config(_recognise(tensors), **{**_sizes(tensors), **overrides})
-    description = f"{source}, taken for HAT-Net {config.name.capitalize()},"
+    description = f"{source}, which looks like HAT-Net {config.name.capitalize()},"
     require_match(tensors, authors_shapes(config), unused_shapes(config), description)
     dtype, names = _common_dtype(tensors), authors_names(config)
     return assemble(
@@ -75,7 +78,7 @@ def load_official(checkpoint: str | os.PathLike[str] | Mapping[str, object], **o
 
 
 def authors_names(config: HATNetConfig) -> dict[str, str]:
-    """Our parameter names and the authors' for one network, in our order: `AUTHORS_NAMES` filled in.
+    """The authors' name of each of our parameters, in our order.
 
     >>> authors_names(VARIANTS["tiny"])["stages.1.downsample.conv.weight"]
     'ds2.conv.weight'
@@ -95,7 +98,7 @@ def authors_names(config: HATNetConfig) -> dict[str, str]:
 
 @cache
 def authors_shapes(config: HATNetConfig) -> dict[str, tuple[int, ...]]:
-    """The authors' names and shapes for one network, without `proj_norm`."""
+    """The shapes of the authors' parameters by their names, without `proj_norm`."""
     ours, names = shapes(config), authors_names(config)
     return {
         names[name]: (*shape, 1, 1) if len(shape) == 2 and name.startswith("stages.") else shape
@@ -104,7 +107,7 @@ def authors_shapes(config: HATNetConfig) -> dict[str, tuple[int, ...]]:
 
 
 def unused_shapes(config: HATNetConfig) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of `proj_norm`, which the authors' files hold and nothing uses.
+    """The shapes of `proj_norm`, which the authors' files hold but their network does not use (D5).
 
     >>> sum(channels for (channels,) in unused_shapes(VARIANTS["tiny"]).values())
     5760
@@ -118,7 +121,7 @@ def unused_shapes(config: HATNetConfig) -> dict[str, tuple[int, ...]]:
 
 
 def _find_network(content: Mapping[str, object], source: str) -> dict[str, Tensor]:
-    """The state dict within nested dictionaries, its names without prefixes such as `module.`."""
+    """The state dict inside nested dictionaries, without prefixes such as `module.`."""
     known = {name for variant in PUBLISHED for name in authors_shapes(VARIANTS[variant])}
     found: dict[str, dict[str, Tensor]] = {}
     seen: set[str] = set()
@@ -129,7 +132,7 @@ def _find_network(content: Mapping[str, object], source: str) -> dict[str, Tenso
             if isinstance(value, Mapping):
                 search(value, f"{path}{key}/")
             elif isinstance(value, Tensor | np.ndarray):
-                tensors[bare(str(key))] = torch.as_tensor(value)
+                tensors[without_wrappers(str(key))] = torch.as_tensor(value)
         seen.update(tensors)
         if known & set(tensors):
             found[path] = tensors
@@ -151,7 +154,7 @@ def _find_network(content: Mapping[str, object], source: str) -> dict[str, Tenso
 
 
 def _recognise(tensors: Mapping[str, Tensor]) -> str:
-    """The published variant with the most names and shapes in common, and the fewest of its own."""
+    """The published variant that shares the most names and shapes and lacks the fewest."""
 
     def closeness(variant: str) -> int:
         expected = authors_shapes(VARIANTS[variant])
@@ -162,7 +165,7 @@ def _recognise(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """Classes and input channels, which fine-tuned checkpoints may have changed."""
+    """The numbers of classes and input channels, which may differ in fine-tuned checkpoints."""
     sizes = {}
     for field, name, axis in (("num_classes", "classifier.1.weight", 0), ("in_channels", "patch_embed.0.weight", 1)):
         if name in tensors and tensors[name].ndim > axis and tensors[name].shape[axis]:
@@ -171,7 +174,7 @@ def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 def _common_dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:
-    """The dtype of all tensors; the widest where they differ."""
+    """The dtype of all tensors; the widest if they differ."""
     dtypes = {tensor.dtype for tensor in tensors.values()}
     common = next(iter(dtypes))
     for dtype in dtypes:

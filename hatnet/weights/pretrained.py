@@ -1,4 +1,4 @@
-"""Trained weights that come with the package, by variant and by the data they were trained on."""
+"""Trained weights that ship with the package, by variant and training data."""
 
 from __future__ import annotations
 
@@ -16,31 +16,33 @@ PRETRAINED = {("micro", "fashion-mnist"): ASSETS / "micro-fashion-mnist.safetens
 
 
 def pretrained_file(variant: str, data: str) -> Path:
-    """Where the weights of a variant are; `hatnet.weights.checkpoints.about` tells how they were trained.
+    """The file of a variant's weights; `hatnet.weights.checkpoints.about` reads how they were trained.
 
     Raises:
-        ValueError: if there are none.
+        ValueError: if no such weights ship with the package.
 
     >>> pretrained_file("micro", "fashion-mnist").name
     'micro-fashion-mnist.safetensors'
     """
     known = [known_data for known_variant, known_data in PRETRAINED if known_variant == variant]
     if data not in known:
-        there = ", ".join(f"{variant} on {data}" for variant, data in PRETRAINED)
-        raise ValueError(f"no weights of {variant!r} trained on {data!r}{nearest(data, known)}; there are: {there}")
+        known_weights = ", ".join(f"{variant} on {data}" for variant, data in PRETRAINED)
+        raise ValueError(
+            f"no weights of {variant!r} trained on {data!r}{nearest(data, known)}; there are: {known_weights}"
+        )
     return PRETRAINED[variant, data]
 
 
 def load_pretrained(variant: str, data: str, changes: Mapping[str, Any]) -> HATNet:
-    """The trained network, in evaluation mode; `create_model(variant, pretrained=data)` in other words.
+    """The trained network in evaluation mode; `create_model(variant, pretrained=data)` calls this.
 
     Args:
-        variant: of HAT-Net.
-        data: what the weights were trained on.
-        changes: fields of the configuration to change, of those without parameters.
+        variant: the variant of HAT-Net.
+        data: the data that it was trained on.
+        changes: new values for fields of the configuration that add no parameters.
 
     Raises:
-        ValueError: if there are no such weights.
+        ValueError: if no such weights ship with the package.
         CheckpointError: if a change does not fit the weights.
     """
     trained = load(pretrained_file(variant, data))

@@ -1,4 +1,4 @@
-"""The network to look into: from a file, by the name of weights that come with the package, or random."""
+"""Find the network for a command: from a file, with weights that ship with the package, or with random weights."""
 
 from __future__ import annotations
 
@@ -17,52 +17,55 @@ from hatnet.weights.pretrained import pretrained_file
 
 @dataclass(frozen=True)
 class Source:
-    """A network, and what has to be known to show it an image and to read its answer."""
+    """A network, where its weights are from, and how to prepare images for it and name its classes."""
 
     model: HATNet
-    words: str  # where its weights are from, a sentence or two
-    about: dict[str, Any] = field(default_factory=dict)  # what training noted, as `hatnet.weights.checkpoints.about`
+    words: str  # the origin of its weights, in one or two sentences
+    about: dict[str, Any] = field(
+        default_factory=dict
+    )  # facts about the training, from `hatnet.weights.checkpoints.about`
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes, none where they are not known."""
+        """The names of the classes; empty if unknown."""
         return tuple(self.about.get("classes", ()))
 
     @property
     def image_size(self) -> int:
-        """The side of the images that it was trained on; 224 pixels where that is not known, 64 for micro."""
+        """The side of its training images in pixels; if unknown, 64 for micro and 224 for the others."""
         return int(self.about.get("image_size", 64 if self.model.config.name == "micro" else 224))
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """What is taken out of pixels in [0, 1], ImageNet's mean where nothing is known."""
+        """The mean to subtract from pixels in [0, 1]; if unknown, ImageNet's for RGB and 0.5 for others."""
         return tuple(self.about.get("mean", MEAN if self.model.config.in_channels == 3 else (0.5,)))
 
     @property
     def std(self) -> tuple[float, ...]:
-        """What they are then divided by."""
+        """The standard deviation to divide them by; if unknown, ImageNet's for RGB and 0.5 for others."""
         return tuple(self.about.get("std", STD if self.model.config.in_channels == 3 else (0.5,)))
 
 
 def find_source(
     checkpoint: Path | None = None, pretrained: str | None = None, variant: str | None = None, seed: int = 0
 ) -> Source:
-    """The network that a command asks for.
+    """The network that a command's options describe.
 
     Args:
-        checkpoint: a file of ours (.safetensors), the folder of a run, or a file of the authors (.pth).
-        pretrained: the name of weights that come with the package.
-        variant: where not given, that of the weights, or tiny.
-        seed: of random weights, where neither of the first two is given.
+        checkpoint: a file of ours (.safetensors), the folder of a training run, or a file of the authors (.pth).
+        pretrained: the name of weights that ship with the package.
+        variant: by default that of the weights, or tiny.
+        seed: of the random weights, used if neither of the first two is given.
 
     Raises:
-        FileNotFoundError, CheckpointError: (the second a ValueError) if weights can't be read.
-        ValueError: for an unknown variant or one that the weights are not of, or where both kinds of weights are given.
+        FileNotFoundError: if there is no such checkpoint.
+        CheckpointError: (a ValueError) if the checkpoint cannot be read.
+        ValueError: if the variant is unknown or not that of the weights, or if two kinds of weights are given.
     """
     if checkpoint is not None and pretrained is not None:
-        raise ValueError("--checkpoint and --pretrained both say which weights to take; give one of them")
+        raise ValueError("--checkpoint and --pretrained both choose the weights; give only one of them")
     if variant is not None:
-        get_config(variant)  # raises, and suggests the nearest
+        get_config(variant)  # raises for an unknown one
     if pretrained is not None:
         checkpoint = pretrained_file(variant or "micro", pretrained)
     if checkpoint is None:
@@ -93,8 +96,8 @@ def _from_file(checkpoint: Path) -> Source:
 
 
 def _training(known: dict[str, Any]) -> str:
-    """What is known of the training, in words."""
+    """A description of the training."""
     if "data" not in known:
-        return "which does not say how they were trained"
+        return "without a record of their training"
     accuracy = f": right on {known['test_accuracy']:.1%} of its test images" if "test_accuracy" in known else ""
     return f"trained on {known['data']}{accuracy}"

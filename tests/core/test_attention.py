@@ -5,7 +5,6 @@ import contextlib
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
 
 import reference
 from hatnet.attention import (
@@ -17,7 +16,7 @@ from hatnet.attention import (
     multi_head_attention,
     split_heads,
 )
-from tests.cases import MUST_HIT, NETWORK_MUST_HIT, also, map_cases, stack
+from tests.cases import NETWORK_MUST_HIT, for_maps, stack
 from tests.comparing import assert_same
 
 
@@ -29,8 +28,7 @@ def queries_keys_values(case):
     return Q, K, case.scale * V
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_rows_of_softmax_sum_to_one(case):
     """Eq. 2: a row of weights belongs to a query."""
     scores = 100 * case.maps()[0, 0]
@@ -39,8 +37,7 @@ def test_rows_of_softmax_sum_to_one(case):
     assert np.abs(weights.sum(axis=-1) - 1).max() < 1e-14
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_softmax_does_not_see_a_shift_of_a_row(case):
     """Eq. 2."""
     scores = case.maps()[0, 0]
@@ -48,8 +45,7 @@ def test_softmax_does_not_see_a_shift_of_a_row(case):
     assert np.abs(reference.softmax(shifted) - reference.softmax(scores)).max() < 1e-13
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_fused_attention_is_softmax_of_scaled_products_head_by_head(case):
     """Eq. 2: Softmax(Q K^T / sqrt(d)) V in each head."""
     Q, K, V = queries_keys_values(case)
@@ -58,8 +54,7 @@ def test_fused_attention_is_softmax_of_scaled_products_head_by_head(case):
     assert_same(got, np.stack(want), case)
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_weights_of_the_trace_are_the_references(case):
     """Eq. 2."""
     Q, K, V = queries_keys_values(case)
@@ -68,8 +63,7 @@ def test_weights_of_the_trace_are_the_references(case):
     assert_same(got, np.stack(want), case)
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_a_masked_key_is_as_if_it_were_not_there(case):
     """Eq. 2, D6."""
     Q, K, V = map(torch.from_numpy, queries_keys_values(case))
@@ -81,8 +75,7 @@ def test_a_masked_key_is_as_if_it_were_not_there(case):
     assert (weights[..., -2:] == 0).all()
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_a_head_is_a_slice_of_channels_that_attends_on_its_own(case):
     """Eq. 2: several heads are several attentions of d channels side by side."""
     Q, K, V = queries_keys_values(case)
@@ -94,16 +87,14 @@ def test_a_head_is_a_slice_of_channels_that_attends_on_its_own(case):
     assert np.array_equal(whole, np.concatenate(parts, axis=1))
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_joining_heads_undoes_splitting_them(case):
     x = torch.from_numpy(case.maps()).flatten(1, 2)
     assert split_heads(x, case.heads).shape == (case.batch, case.heads, x.shape[1], case.head_dim)
     assert torch.equal(join_heads(split_heads(x, case.heads)), x)
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_plain_attention_of_a_map_is_the_reference(case):
     """Eq. 1-3, the attention of the last stage."""
     layer, params = case.filled(MHSA(case.channels, case.heads))
@@ -111,8 +102,7 @@ def test_plain_attention_of_a_map_is_the_reference(case):
     assert_same(layer(torch.from_numpy(x)), stack(lambda image: reference.mhsa(image, params, case.heads), x), case)
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_attention_knows_no_order(case):
     """Eq. 1-3: permuting the tokens permutes the output, and that is all."""
     layer, _ = case.filled(MHSA(case.channels, case.heads))

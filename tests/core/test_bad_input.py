@@ -70,7 +70,7 @@ def test_the_reference_takes_float32_images_in_float64():
 
 def test_missing_parameters_are_named():
     params = {name: value for name, value in PARAMS.items() if not name.startswith("stages.1.blocks.0.mlp")}
-    with pytest.raises(KeyError, match="no parameter below 'mlp'; given: attention.global_kv.bias"):
+    with pytest.raises(KeyError, match="no parameter below 'mlp'; given: attention.global_attention.kv.bias"):
         reference.hat_net(np.zeros((3, 32, 32)), params, MODEL.config)
 
 

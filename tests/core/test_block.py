@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
 
 import reference
 from hatnet.config import Stage
 from hatnet.network import MLP, Block
-from tests.cases import MUST_HIT, also, map_cases, stack
+from tests.cases import MUST_HIT, for_maps, stack
 from tests.comparing import assert_same
 
 
@@ -18,8 +17,7 @@ def stage_of(case, hierarchical):
     return Stage(case.channels, 1, case.heads, case.kernel_size, case.expansion, G1, G2, stride=4)
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_mlp(case):
     """Eq. 4, D7: norm, expand, SiLU, depthwise, SiLU, contract, norm."""
     layer, params = case.filled(MLP(case.channels, case.expansion * case.channels, case.kernel_size))
@@ -28,8 +26,7 @@ def test_mlp(case):
 
 
 @pytest.mark.parametrize("hierarchical", [True, False], ids=["hierarchical", "plain"])
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_block_adds_attention_and_mlp_to_what_they_were_given(hierarchical, case):
     """Eq. 14 (Eq. 3 in the last stage), then Eq. 4."""
     stage = stage_of(case, hierarchical)

@@ -141,7 +141,7 @@ class Payload:
 
 def test_untrusted_pickles_are_never_executed(tiny, tmp_path):
     torch.save({"model": tiny, "args": Payload(tmp_path / "executed")}, tmp_path / "hostile.pth")
-    with pytest.raises(CheckpointError, match="holds more than tensors .*mkdir.*was not read. Where you trust"):
+    with pytest.raises(CheckpointError, match="holds more than tensors .*mkdir.*was not read. If you trust"):
         load_official(tmp_path / "hostile.pth")
     assert not (tmp_path / "executed").exists()
     torch.load(tmp_path / "hostile.pth", weights_only=False)  # the control: the payload does work

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
 
 import hatnet.hierarchical_attention as module
 import reference
 from hatnet.attention import MHSA
 from hatnet.hierarchical_attention import HMHSA, from_windows, to_windows, window_mask
-from tests.cases import MUST_HIT, also, map_cases, stack
+from tests.cases import MUST_HIT, for_maps, stack
 from tests.comparing import assert_same
 
 
@@ -24,8 +23,7 @@ def window_of(case):
     return min(case.grid_size, case.height), min(case.grid_size, case.width)
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_windows_are_the_slices_of_the_map(case):
     """Eq. 6, D6: row by row from the top left; where a window reaches over the border there are zeros."""
     x, (g, h) = case.maps(), window_of(case)
@@ -40,16 +38,14 @@ def test_windows_are_the_slices_of_the_map(case):
             assert not tokens[:, n:].any()
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_putting_windows_back_undoes_cutting_them(case):
     """Eq. 8 is the inverse of Eq. 6."""
     x = torch.from_numpy(case.maps())
     assert torch.equal(from_windows(to_windows(x, window_of(case)), window_of(case), x.shape[1:3]), x)
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_the_mask_marks_the_tokens_that_are_on_the_map(case):
     """D6: and there is none where all are, so that it costs nothing where sizes divide."""
     x, (g, h) = torch.ones(case.batch, case.height, case.width, 1), window_of(case)
@@ -61,29 +57,28 @@ def test_the_mask_marks_the_tokens_that_are_on_the_map(case):
         assert mask.sum() == case.batch * case.height * case.width
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_local_attention(case):
     """Eq. 6-8: attention inside each window."""
     layer, params = layer_of(case)
     x = case.maps()
     want = stack(lambda image: reference.local_attention(image, params, case.heads, case.grid_size), x)
-    assert_same(layer.local_attention(torch.from_numpy(x)), want, case)
+    assert_same(layer.local_attention(torch.from_numpy(x), layer.grid_size), want, case)
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_merging(case):
     """Eq. 10, D3: average pooling, then norm."""
     layer, params = layer_of(case)
     x = case.maps()
     assert_same(
-        layer.merge(torch.from_numpy(x)), stack(lambda image: reference.merge(image, params, case.pool_size), x), case
+        layer.merge(torch.from_numpy(x), case.pool_size),
+        stack(lambda image: reference.merge(image, params, case.pool_size), x),
+        case,
     )
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_global_attention(case):
     """Eq. 11-13: every token attends to all merged tokens."""
     layer, params = layer_of(case)
@@ -94,8 +89,7 @@ def test_global_attention(case):
     assert_same(got, np.stack(want), case)
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_h_mhsa_batched_and_fused_is_the_reference_image_by_image(case):
     """Eq. 6-14: the fast path is the slow path, and so is every intermediate it records."""
     layer, params = layer_of(case)
@@ -113,8 +107,7 @@ def test_h_mhsa_batched_and_fused_is_the_reference_image_by_image(case):
     assert_same(got, want, case)
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_a_trace_changes_nothing(case):
     """The traced output is the untraced one, bit for bit."""
     layer, _ = layer_of(case)
@@ -122,8 +115,7 @@ def test_a_trace_changes_nothing(case):
     assert torch.equal(layer(x, {}), layer(x))
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_all_weights_sum_to_one_over_what_is_there(case):
     """Eq. 2, 7, 12: each query on the map has weights of sum one; padding has none and gets none."""
     layer, _ = layer_of(case)
@@ -138,8 +130,7 @@ def test_all_weights_sum_to_one_over_what_is_there(case):
     assert (trace["global_weights"].sum(-1) - 1).abs().max() < 1e-14
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_permuting_windows_permutes_the_local_output(case):
     """Eq. 6-8: windows know nothing of each other. Whole windows only: those at a border have other sizes."""
     g, h = window_of(case)
@@ -152,47 +143,46 @@ def test_permuting_windows_permutes_the_local_output(case):
         tokens = to_windows(maps, (g, h)).unflatten(0, (case.batch, -1))[:, order].flatten(0, 1)
         return from_windows(tokens, (g, h), (rows * g, columns * h))
 
-    got, want = layer.local_attention(shuffle(x)), shuffle(layer.local_attention(x))
+    got, want = layer.local_attention(shuffle(x), layer.grid_size), shuffle(layer.local_attention(x, layer.grid_size))
     assert_same(got, want.detach().numpy(), case)
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_a_window_as_large_as_the_map_is_plain_attention(case):
     """Eq. 6-8 with G1 >= H, W are Eq. 1-2."""
     layer, _ = layer_of(case, grid_size=max(case.height, case.width))
     x = case.maps()
     plain = MHSA(case.channels, case.heads).double()
     with torch.no_grad():
-        plain.qkv.weight.copy_(layer.local_qkv.weight)
-        plain.qkv.bias.copy_(layer.local_qkv.bias)
+        plain.qkv.weight.copy_(layer.local_attention.qkv.weight)
+        plain.qkv.bias.copy_(layer.local_attention.qkv.bias)
         plain.projection.weight.copy_(torch.eye(case.channels))
         plain.projection.bias.zero_()
         plain.norm = torch.nn.Identity()
-    assert_same(layer.local_attention(torch.from_numpy(x)), plain(torch.from_numpy(x)).detach().numpy(), case)
+    assert_same(
+        layer.local_attention(torch.from_numpy(x), layer.grid_size), plain(torch.from_numpy(x)).detach().numpy(), case
+    )
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_cells_of_one_token_make_the_global_step_attention_over_all_tokens(case):
     """Eq. 10-13 with G2 = 1: nothing is merged, so keys and values are the (normalised) tokens themselves."""
     layer, params = layer_of(case, pool_size=1)
     x = case.maps()
     maps = torch.from_numpy(x)
-    assert torch.equal(layer.merge(maps), layer.merge_norm(maps))
+    assert torch.equal(layer.merge(maps, 1), layer.merge.norm(maps))
 
     def plain(image):
         X = image.reshape(-1, case.channels)
-        normed = reference.group_norm(image, **reference.within(params, "merge_norm")).reshape(X.shape)
-        Q = reference.linear(X, **reference.within(params, "global_q"))
-        K, V = np.split(reference.linear(normed, **reference.within(params, "global_kv")), 2, axis=1)
+        normed = reference.group_norm(image, **reference.within(params, "merge.norm")).reshape(X.shape)
+        Q = reference.linear(X, **reference.within(params, "global_attention.q"))
+        K, V = np.split(reference.linear(normed, **reference.within(params, "global_attention.kv")), 2, axis=1)
         return reference.multi_head_attention(Q, K, V, case.heads)[0].reshape(image.shape)
 
-    assert_same(layer.global_attention(maps, layer.merge(maps)), stack(plain, x), case)
+    assert_same(layer.global_attention(maps, layer.merge(maps, 1)), stack(plain, x), case)
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_the_order_of_a_batch_does_not_matter(case):
     """Eq. 6-14 are of one image: what else is in the batch is nothing to it."""
     layer, _ = layer_of(case)
@@ -201,8 +191,7 @@ def test_the_order_of_a_batch_does_not_matter(case):
     assert_same(layer(x), one_by_one.detach().numpy(), case)
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_masked_and_unmasked_paths_agree(case):
     """D6: a mask that hides nothing changes nothing."""
     layer, _ = layer_of(case)
@@ -216,15 +205,14 @@ def test_masked_and_unmasked_paths_agree(case):
         assert_same(layer(x), want, case)
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_the_local_step_sees_its_window_and_nothing_else(case):
     """Eq. 6-8: changing a token changes all tokens of its window, and none outside."""
     layer, _ = layer_of(case)
     x = torch.from_numpy(np.random.default_rng(case.seed).standard_normal(case.maps().shape))
     y = x.clone()
     y[:, 0, 0] += 1
-    changed = (layer.local_attention(x) != layer.local_attention(y)).any(-1)
+    changed = (layer.local_attention(x, case.grid_size) != layer.local_attention(y, case.grid_size)).any(-1)
     inside = torch.zeros_like(changed)
     inside[:, : case.grid_size, : case.grid_size] = True
     assert torch.equal(changed, inside)

@@ -2,18 +2,16 @@
 
 import numpy as np
 import torch
-from hypothesis import given
 from torch.nn import functional as F
 
 import reference
 from hatnet.layers import ChannelDropout, Conv2d, DropPath, GroupNorm, average_pool
 from hatnet.network import Downsample, Stem
-from tests.cases import MUST_HIT, also, map_cases, stack
+from tests.cases import for_maps, stack
 from tests.comparing import assert_same
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_a_projection_is_a_matrix_for_every_token(case):
     """Eq. 1: X W + b."""
     layer, params = case.filled(torch.nn.Linear(case.channels, 7))
@@ -21,8 +19,7 @@ def test_a_projection_is_a_matrix_for_every_token(case):
     assert_same(layer(torch.from_numpy(x)), stack(lambda image: reference.linear(image, **params), x), case)
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_group_norm_takes_its_statistics_over_the_whole_image(case):
     """D1: one mean and one variance an image, eps 1e-6 (which shows at scale 1e-3)."""
     layer, params = case.filled(GroupNorm(case.channels))
@@ -30,8 +27,7 @@ def test_group_norm_takes_its_statistics_over_the_whole_image(case):
     assert_same(layer(torch.from_numpy(x)), stack(lambda image: reference.group_norm(image, **params), x), case)
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_group_norm_is_pytorchs_with_one_group(case):
     """D1, against a third implementation."""
     layer, _ = case.filled(GroupNorm(case.channels))
@@ -40,8 +36,7 @@ def test_group_norm_is_pytorchs_with_one_group(case):
     assert_same(layer(x), theirs.detach().numpy(), case)
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_strided_convolution(case):
     """Figure 1: stem and downsampling halve the map, rounding up."""
     layer, params = case.filled(Conv2d(case.channels, 5, case.kernel_size, stride=2))
@@ -51,8 +46,7 @@ def test_strided_convolution(case):
     assert_same(got, stack(lambda image: reference.conv2d(image, **params, stride=2), x), case)
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_depthwise_convolution(case):
     """D7: inside the MLP each channel is convolved on its own."""
     C = case.channels
@@ -61,16 +55,14 @@ def test_depthwise_convolution(case):
     assert_same(layer(torch.from_numpy(x)), stack(lambda image: reference.depthwise_conv2d(image, **params), x), case)
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_silu(case):
     """Sec. 3.4: SiLU, also where e^x overflows."""
     x = 100 * case.maps()
     assert_same(F.silu(torch.from_numpy(x)), reference.silu(x), case)
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_pooling_averages_cells_and_at_the_border_what_is_there(case):
     """Eq. 10, D6."""
     x = case.maps()
@@ -78,16 +70,14 @@ def test_pooling_averages_cells_and_at_the_border_what_is_there(case):
     assert_same(got, stack(lambda image: reference.average_pool(image, case.pool_size), x), case)
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_pooling_keeps_a_constant(case):
     """Eq. 10, D6: a mean over padding would be smaller."""
     x = torch.full((1, case.height, case.width, 1), 3.0, dtype=torch.float64)
     assert (average_pool(x, case.pool_size) == 3).all()
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_stem(case):
     """Figure 1: the convolution block."""
     layer, params = case.filled(Stem(case.channels, 4, 6, (2, 2)))
@@ -95,8 +85,7 @@ def test_stem(case):
     assert_same(layer(torch.from_numpy(x)), stack(lambda image: reference.stem(image, params), x), case)
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_downsampling(case):
     """Figure 1: convolution, then norm."""
     layer, params = case.filled(Downsample(case.channels, 6))

@@ -5,21 +5,18 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
 
 import hatnet.attention
 import reference
 from hatnet import create_model, get_config, to_numpy
 from hatnet.equivalence import compare, randomise
-from tests.cases import NETWORK_MUST_HIT, also, network_cases
+from tests.cases import NETWORK_MUST_HIT, for_networks
 from tests.comparing import assert_agree, assert_same
 
 SMALL = NETWORK_MUST_HIT[0]
 
 
-@also(NETWORK_MUST_HIT)
-@settings(max_examples=25)
-@given(case=network_cases())
+@for_networks
 def test_every_intermediate_of_a_drawn_network_is_the_references(case):
     """Eq. 1-4, 6-14, Figure 1, D6: any stages, any image size, traces under the same names in the same order."""
     assert_agree(compare(case.model(), case.images()), case)
@@ -43,9 +40,7 @@ def test_any_size_from_32_pixels_up_is_taken(height, width):
     assert_agree(compare(model, image), (height, width))
 
 
-@also(NETWORK_MUST_HIT)
-@settings(max_examples=25)
-@given(case=network_cases())
+@for_networks
 def test_the_layout_says_what_the_network_does(case):
     """Eq. 6, 10: maps, windows and merged tokens of every stage."""
     trace = {}

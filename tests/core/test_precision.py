@@ -5,21 +5,21 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import settings
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 
 import hatnet.attention
 import hatnet.hierarchical_attention
 import reference
-from hatnet.attention import attention_weights, join_heads, split_heads
+from hatnet.attention import attention_kernel, attention_weights, join_heads, split_heads
 from hatnet.device import full_precision
 from hatnet.equivalence import TOLERANCES, compare, relative_error
 from hatnet.hierarchical_attention import HMHSA
 from hatnet.maps.unfused_attention import unfused_attention
 from hatnet.studies.ablation import ARMS, build, fit
 from hatnet.studies.scaling.modules import NAMES, contenders
-from tests.cases import MUST_HIT, NETWORK_MUST_HIT, also, map_cases, stack
+from tests.cases import MUST_HIT, NETWORK_MUST_HIT, for_maps, stack
 from tests.comparing import assert_agree, assert_same
 
 LOW = [torch.float32, torch.bfloat16]
@@ -39,14 +39,13 @@ def in_dtype(case, dtype):
     return layer, x, want
 
 
-def plain_multi_head_attention(Q, K, V, heads, mask=None):
+def plain_multi_head_attention(Q, K, V, heads, mask, name):
     """Eq. 2 as it is written, each step rounded to the dtype: what the fused kernels must not be worse than."""
     return join_heads(attention_weights(Q, K, heads, mask) @ split_heads(V, heads))
 
 
 @pytest.mark.parametrize("dtype", LOW, ids=str)
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_h_mhsa_in_low_precision(dtype, case):
     """Eq. 6-14."""
     if case.height * case.width * case.channels < 64:
@@ -65,13 +64,13 @@ def test_networks_in_low_precision(dtype, case):
 @pytest.mark.parametrize("dtype", LOW, ids=str)
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("size", [(14, 14), (13, 18)], ids=["whole", "partial"])
-def test_the_fast_path_is_at_most_twice_as_far_off_as_the_plain_one(dtype, seed, size, monkeypatch):
+def test_the_fast_path_is_at_most_twice_as_far_off_as_the_plain_one(dtype, seed, size):
     """Eq. 2: fused kernels against the written formula, both in `dtype`, both against the float64 reference."""
     case = type(MUST_HIT[0])(2, *size, heads=3, head_dim=16, grid_size=7, pool_size=2, scale=1.0, seed=seed)
     layer, x, want = in_dtype(case, dtype)
     fast = layer(x)
-    monkeypatch.setattr(hatnet.hierarchical_attention, "multi_head_attention", plain_multi_head_attention)
-    plain = layer(x)
+    with attention_kernel(plain_multi_head_attention):
+        plain = layer(x)
 
     def root_mean_square(got):
         return float(np.sqrt(np.mean((got.detach().double().numpy() - want) ** 2)))
@@ -134,9 +133,8 @@ def test_a_fake_gpu_refuses_what_lies_elsewhere(monkeypatch):
 
 @needs_cuda
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
-@also(MUST_HIT)
 @settings(max_examples=20)
-@given(case=map_cases)
+@for_maps
 def test_h_mhsa_on_cuda(dtype, case):
     """Eq. 6-14, without TF32."""
     if dtype != torch.float64 and case.height * case.width * case.channels < 64:

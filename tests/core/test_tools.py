@@ -12,9 +12,9 @@ from hypothesis import given
 from hatnet.device import full_precision
 from hatnet.equivalence import (
     Agreement,
-    as_tested,
     compare,
     compare_traces,
+    evaluation_mode,
     first_difference,
     relative_error,
     worst,
@@ -190,7 +190,7 @@ def test_a_model_that_is_tested_is_left_as_it_was():
     model = NETWORK_MUST_HIT[0].model().train()
     model.stages[0].eval()
     modes = [module.training for module in model.modules()]
-    with suppress(KeyError), as_tested(model):
+    with suppress(KeyError), evaluation_mode(model):
         assert not any(module.training for module in model.modules())
         raise KeyError
     assert [module.training for module in model.modules()] == modes

@@ -149,7 +149,7 @@ def test_weights_of_ours_of_the_authors_and_of_the_package_work(run, tmp_path):
 def test_weights_that_are_not_finite_are_named_and_nothing_is_drawn(run, tmp_path):
     model = hatnet.create_model("micro")
     with torch.no_grad():
-        model.stages[1].blocks[0].attention.local_qkv.weight.fill_(torch.nan)
+        model.stages[1].blocks[0].attention.local_attention.qkv.weight.fill_(torch.nan)
     hatnet.save(model, tmp_path / "nan.safetensors")
     status, _, err = run("--checkpoint", tmp_path / "nan.safetensors", "--out", "nan.png")
     assert status == 2

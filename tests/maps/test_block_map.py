@@ -9,6 +9,7 @@ import hatnet
 import reference
 import reference.attention_maps as by_hand
 from hatnet.hierarchical_attention import HMHSA
+from hatnet.layers import GroupNorm
 from hatnet.maps import HIERARCHICAL, PLAIN
 from hatnet.maps.block_map import Head, through_block
 from hatnet.maps.cells import spread, through_cells
@@ -138,13 +139,12 @@ def linear_values(layer):
     """Replace norms, W^v and W^p by the identity, and remove biases. Queries and keys stay as they are."""
     identity = torch.eye(layer.projection.weight.shape[0], dtype=torch.float64)
     with torch.no_grad():
-        for name in ("norm", "local_norm", "merge_norm"):
-            if hasattr(layer, name):
-                setattr(layer, name, nn.Identity())
-        for name in ("local_qkv", "global_kv", "qkv"):
-            if hasattr(layer, name):
-                getattr(layer, name).weight[-len(identity) :] = identity
-                getattr(layer, name).bias[-len(identity) :] = 0
+        for name, module in list(layer.named_modules()):
+            if isinstance(module, GroupNorm):
+                layer.set_submodule(name, nn.Identity())
+            elif name.endswith("kv"):
+                module.weight[-len(identity) :] = identity
+                module.bias[-len(identity) :] = 0
         layer.projection.weight.copy_(identity)
         layer.projection.bias.zero_()
 

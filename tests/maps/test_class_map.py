@@ -144,7 +144,7 @@ def test_a_class_map_is_refused_after_the_network_or_the_image_has_changed(what,
     before = maps.class_map(0)
     with torch.no_grad():
         if what == "weights":
-            model.stages[0].blocks[1].attention.local_qkv.weight.mul_(-1)
+            model.stages[0].blocks[1].attention.local_attention.qkv.weight.mul_(-1)
         elif what == "image":
             images.copy_(images.flip(3))
         elif what == "classes":

@@ -15,7 +15,7 @@ from hatnet.attention import MHSA
 from hatnet.complexity import Cost
 from hatnet.config import HATNetConfig, Stage, nearest
 from hatnet.hierarchical_attention import HMHSA
-from hatnet.studies.ablation.attention import GlobalAttention, LocalAttention, NoAttention, SpatialReduction
+from hatnet.studies.ablation.attention import GlobalOnly, LocalOnly, NoAttention, SpatialReduction
 
 # Maps of 14 x 14, 7 x 7 and 4 x 4 tokens for images of 28 x 28; small enough to train many on one core.
 CONFIG = HATNetConfig(
@@ -94,8 +94,8 @@ KINDS: dict[str, Kind] = {
         lambda stage: HMHSA(stage.channels, stage.heads, _size(stage.grid_size), _size(stage.pool_size)),
         lambda stage, H, W: complexity.h_mhsa(H, W, stage.channels, _size(stage.grid_size), _size(stage.pool_size)),
     ),
-    "local": Kind(lambda stage: LocalAttention(stage.channels, stage.heads, _size(stage.grid_size)), _local_cost),
-    "global": Kind(lambda stage: GlobalAttention(stage.channels, stage.heads, _size(stage.pool_size)), _global_cost),
+    "local": Kind(lambda stage: LocalOnly(stage.channels, stage.heads, _size(stage.grid_size)), _local_cost),
+    "global": Kind(lambda stage: GlobalOnly(stage.channels, stage.heads, _size(stage.pool_size)), _global_cost),
     "mhsa": Kind(
         lambda stage: MHSA(stage.channels, stage.heads),
         lambda stage, H, W: complexity.mhsa(H, W, stage.channels),

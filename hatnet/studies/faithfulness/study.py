@@ -18,7 +18,7 @@ from torch import Tensor
 from hatnet.data import Split
 from hatnet.data.images import DataError, balanced
 from hatnet.data.transforms import for_testing
-from hatnet.equivalence import as_tested
+from hatnet.equivalence import evaluation_mode
 from hatnet.maps.memory import GIB, images_at_once
 from hatnet.network import HATNet
 from hatnet.studies.common.machine import cpu_model
@@ -58,7 +58,7 @@ def study(settings: Settings, source: Source, data: Split, step: Step = lambda _
     start = time.process_time()
     check(settings, source, data, limit)
     data, batch = normalised_as(data, source.about), at_once(settings, source, limit)
-    with as_tested(source.model), torch.inference_mode(False), torch.enable_grad():
+    with evaluation_mode(source.model), torch.inference_mode(False), torch.enable_grad():
         trained, new, recipe = source.model, untrained(source, settings), began(source)
         images, labels = chosen(settings, source, data)
         with torch.inference_mode():

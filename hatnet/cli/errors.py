@@ -1,0 +1,44 @@
+"""How a command ends when something is wrong: a message that says what to do, and an exit status."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from hatnet.device import out_of_memory, out_of_memory_cause
+from hatnet.training.loop import NonFiniteLossError
+
+
+@contextmanager
+def errors_as_messages() -> Iterator[None]:
+    """Print errors of the user's input and machine to stderr and exit; any other error is a bug and is raised.
+
+    Exit status 2 for wrong input, missing packages and full memory, 1 for a training that diverged, 130 for Ctrl-C.
+    """
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        _end(f"error: {error}")
+    except MemoryError as error:
+        _end(f"error: not enough memory{f': {error}' if str(error) else ''}; smaller images take less")
+    except NonFiniteLossError as error:
+        _end(f"stopped: {error}", status=1)
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        _end(
+            f"error: {out_of_memory_cause(error)}\n"
+            "Halve --slice-size (train: the step's gradient stays the same) or --batch-size (evaluate). "
+            "Then try smaller images, or another --device"
+        )
+    except ModuleNotFoundError as error:  # a command imports its extra packages when it runs
+        _end(f"error: this command needs {error.name}: python -m pip install 'hatnet[train]'")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _end(message: str, status: int = 2) -> NoReturn:
+    print(message, file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,50 @@
+"""Names that parameters had in earlier versions, so that older files keep loading.
+
+The two halves of H-MHSA became modules of their own, and with them `attention.local_qkv` became
+`attention.local_attention.qkv`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+CURRENT = {  # by former name
+    "local_qkv": "local_attention.qkv",
+    "merge_norm": "merge.norm",
+    "global_q": "global_attention.q",
+    "global_kv": "global_attention.kv",
+}
+
+
+def current_name(name: str) -> str:
+    """Today's name of a parameter, with anything before it, such as a key of an optimiser, left alone.
+
+    >>> current_name("model.stages.0.blocks.1.attention.global_q.bias")
+    'model.stages.0.blocks.1.attention.global_attention.q.bias'
+    """
+    return ".".join(CURRENT.get(part, part) for part in name.split("."))
+
+
+def former_name(name: str) -> str:
+    """The inverse of `current_name`.
+
+    >>> former_name("stages.0.blocks.1.attention.merge.norm.weight")
+    'stages.0.blocks.1.attention.merge_norm.weight'
+    """
+    for former, current in CURRENT.items():
+        name = f".{name}".replace(f".{current}.", f".{former}.").removeprefix(".")
+    return name
+
+
+def accept_former_names(module: nn.Module) -> None:
+    """Let `module.load_state_dict` take state dicts with former names of its own parameters."""
+    module.register_load_state_dict_pre_hook(_rename)
+
+
+def _rename(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    for former, current in CURRENT.items():
+        for kind in ("weight", "bias"):
+            if f"{prefix}{former}.{kind}" in state_dict:
+                state_dict[f"{prefix}{current}.{kind}"] = state_dict.pop(f"{prefix}{former}.{kind}")

@@ -1,0 +1,125 @@
+"""Files and state dicts written before the halves of H-MHSA became modules still load."""
+
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from hatnet import HMHSA, create_model, load, save
+from hatnet.equivalence import randomise
+from hatnet.former_names import current_name, former_name
+from hatnet.studies.ablation import ARMS, build, fit
+from hatnet.training.recipes import get_recipe
+from hatnet.training.state import State, load_state, optimiser_tensors, restore_optimiser, save_state
+from hatnet.weights.pretrained import pretrained_file
+
+FORMER = ["local_qkv", "merge_norm", "global_q", "global_kv"]
+
+
+def formerly(tensors):
+    """Tensors under their former names."""
+    renamed = {former_name(name): tensor for name, tensor in tensors.items()}
+    assert all(any(f".{part}." in f".{name}" for name in renamed) for part in FORMER)
+    return renamed
+
+
+def assert_equal(got, want):
+    assert list(got) == list(want)
+    for name, tensor in want.items():
+        assert torch.equal(got[name], tensor), name
+
+
+@pytest.fixture
+def model():
+    """A micro with random weights."""
+    model = create_model("micro")
+    randomise(model)
+    return model
+
+
+def test_every_name_has_one_former_name(model):
+    names = list(model.state_dict())
+    former = [former_name(name) for name in names]
+    assert len(set(former)) == len(names)
+    assert [current_name(name) for name in former] == names
+    assert all(current_name(name) == name for name in names)
+
+
+def test_files_of_save_load(model, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save(model, path)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    save_file(formerly(load_file(path)), path, metadata)
+    assert_equal(load(path).state_dict(), model.state_dict())
+
+
+def test_the_weights_that_ship_load():
+    """The file still has the former names."""
+    tensors = load_file(pretrained_file("micro", "fashion-mnist"))
+    assert any(".local_qkv." in name for name in tensors)
+    loaded = create_model("micro", pretrained="fashion-mnist").state_dict()
+    assert {current_name(name) for name in tensors} == set(loaded)
+    for name, tensor in tensors.items():
+        assert torch.equal(loaded[current_name(name)], tensor), name
+
+
+def test_state_dicts_load(model):
+    other = create_model("micro")
+    state_dict = formerly(model.state_dict())
+    before = list(state_dict)
+    other.load_state_dict(state_dict)
+    assert_equal(other.state_dict(), model.state_dict())
+    assert list(state_dict) == before  # the caller's dictionary is left alone
+
+
+def test_state_dicts_of_the_layer_alone_load():
+    layer, other = (HMHSA(6, 2, grid_size=3, pool_size=2) for _ in range(2))
+    other.load_state_dict(formerly(layer.state_dict()))
+    assert_equal(other.state_dict(), layer.state_dict())
+
+
+def test_state_dicts_as_part_of_another_network_load(model):
+    detector, other = (torch.nn.ModuleDict({"backbone": net}) for net in (model, create_model("micro")))
+    other.load_state_dict(formerly(detector.state_dict()))
+    assert_equal(other.state_dict(), detector.state_dict())
+
+
+@pytest.mark.parametrize("arm", ["h-mhsa", "local", "global"])
+def test_networks_of_the_ablation_load(arm):
+    model, other = build(fit(ARMS[arm])), build(fit(ARMS[arm]))
+    state_dict = {former_name(name): tensor for name, tensor in model.state_dict().items()}
+    assert set(state_dict) != set(model.state_dict())
+    other.load_state_dict(state_dict)
+    assert_equal(other.state_dict(), model.state_dict())
+
+
+def test_training_states_load(model, tmp_path):
+    """Weights, their average, and the state of the optimiser."""
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    optimiser = torch.optim.AdamW(model.parameters())
+    model(torch.randn(2, 3, 32, 32)).sum().backward()
+    optimiser.step()
+    average = {f"average.{name}": 2 * tensor for name, tensor in model.state_dict().items()}
+    weights = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors = weights | average | optimiser_tensors(optimiser, names)
+    save_state(tmp_path / "state", State(step=1, tensors=formerly(tensors)), get_recipe("fashion"))
+    state, _ = load_state(tmp_path / "state")
+    assert_equal({name: state.tensors[name] for name in tensors}, tensors)
+    assert len(state.tensors) == len(tensors)
+
+    again = torch.optim.AdamW(model.parameters())
+    restore_optimiser(again, names, state.tensors)
+    for parameter, name in names.items():
+        assert torch.equal(again.state[parameter]["exp_avg"], optimiser.state[parameter]["exp_avg"]), name
+
+
+def test_randomise_draws_the_same_weights_as_ever():
+    """It draws each parameter by its former name, so that figures on the site keep their numbers."""
+    layer = HMHSA(6, 2, grid_size=3, pool_size=2).double()
+    randomise(layer, seed=5)
+    noise = np.random.default_rng([5, zlib.crc32(b"local_qkv.weight")]).standard_normal((18, 6))
+    assert np.array_equal(layer.local_attention.qkv.weight.detach().numpy(), noise / np.sqrt(6))
