@@ -126,7 +126,7 @@ def test_the_error_for_something_missing_lists_what_exists(ask, message):
 def test_a_network_whose_windows_contradict_its_configuration_is_refused():
     model = TINY.model()
     model.stages[0].blocks[1].attention.grid_size += 1
-    with pytest.raises(ValueError, match=r"stages\.0\.blocks\.1\.attention has G1, G2 = .* make the model anew"):
+    with pytest.raises(ValueError, match=r"stages\.0\.blocks\.1\.attention has G1, G2 = .* with create_model"):
         attention_maps(model, TINY.images())
 
 
