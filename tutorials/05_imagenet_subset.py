@@ -36,8 +36,8 @@ from torch import Tensor
 import hatnet
 from hatnet.complexity import network, total, training_memory
 from hatnet.data import DataError, open_data
-from hatnet.data.image_folder import broken_files
 from hatnet.data.image_file import CHELSEA
+from hatnet.data.image_folder import broken_files
 from hatnet.data.transforms import for_testing, for_training
 from hatnet.studies.plan import Assumptions, plan
 from hatnet.training import Progress, Recipe, Training, Watch, get_recipe, join

@@ -2,7 +2,7 @@
 
 `attention_maps(model, image)` returns a collection of maps as arrays. Each map is a row of a matrix that is never
 formed whole: `windows` (L), `cells` (G P), `block_map` (a block), `rollout` (blocks, stages, pixels), and `class_map`
-(for a class, with the gradients that `unfused_attention` makes possible). `figure` and `explorer` are two views of them.
+(for a class, with the gradients that `unfused_attention` makes possible). `figure` and `explorer` draw them.
 """
 
 from hatnet.maps.block_map import HIERARCHICAL, PLAIN, Parts, Shares

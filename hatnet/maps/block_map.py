@@ -39,7 +39,7 @@ PLAIN = Shares(residual=1 / 2, window=0, cells=1 / 2, windows_in_cells=0)  # Eq.
 
 
 class Parts(NamedTuple, Generic[Map]):
-    """Three parts that add up to a block's map. Their sums are 2/5, 1/5 and 2/5; with plain attention 1/2, 0 and 1/2."""
+    """Three parts of a block's map. Their sums are 2/5, 1/5 and 2/5; where attention is plain 1/2, 0 and 1/2."""
 
     residual: Map  # 2I / 5, or I / 2: stays in place
     window: Map  # L / 5: comes through the window

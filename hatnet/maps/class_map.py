@@ -7,8 +7,8 @@ $$\bar W = \frac{1}{\text{heads}} \sum_{\text{heads}} \max\left(\frac{\partial y
 
 A weight counts where raising it would raise y. Blocks and stages are composed as in rollout, but with relevances
 instead of weights, and the residuals of a block together carry one: a block counts as
-$I + (\bar L + \bar G P + \bar G P \bar L) / 2$, a plain one as $I + \bar A$. Relevances are not shares: their rows do not sum to one. The residuals' own contribution,
-which is the same for every class, is subtracted.
+$I + (\bar L + \bar G P + \bar G P \bar L) / 2$, a plain one as $I + \bar A$. Relevances are not shares: their rows
+do not sum to one. The residuals' own contribution, which is the same for every class, is subtracted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whole pages with an explorer in a browser: from the disk, in light and dark, without JavaScript, with invalid data."""
+"""Whole pages with an explorer: from the disk, in light and dark, without JavaScript, with invalid data."""
 
 import dataclasses
 
