@@ -1,7 +1,7 @@
-"""A figure of one token's maps, side by side over the image; with matplotlib (extra `train`).
+"""A figure with the maps of one token side by side over the image; with matplotlib (extra `train`).
 
-Maps are drawn as what they are, cells of tokens, never smoothed. Colours are viridis, which stays ordered for
-colour-blind readers and in print.
+Maps are drawn as cells of tokens, never smoothed, because that is what they are. The colours are viridis: their order
+stays visible to colour-blind readers and in print.
 """
 
 from __future__ import annotations
@@ -30,12 +30,11 @@ from hatnet.maps.maps import AttentionMaps
 from hatnet.maps.tokens import require, require_place
 
 COLOURS = "viridis"
-OPACITY = 0.78  # of the cells over the grey image; the colour bars lie on grey with the same
-GREY = 0.62  # of the image below them, on average
-OF_A_HEAD = {"local", "global", "composed"}  # kinds of maps that each head has its own of
+OPACITY = 0.78  # of the cells over the grey image, and of the colour bars over grey
+GREY = 0.62  # mean brightness of the image below the cells
+OF_A_HEAD = {"local", "global", "composed"}  # the kinds of maps that exist for every head
 SIDE = 2.4  # of a panel, in inches
-WINDOW = "#E69F00"  # of Okabe and Ito, as is
-QUERY = "#D55E00"
+WINDOW, QUERY = "#E69F00", "#D55E00"  # of Okabe and Ito
 STYLE: dict[Any, Any] = {"svg.hashsalt": "hatnet", "svg.fonttype": "path", "font.size": 9, "mathtext.fontset": "cm"}
 
 
@@ -47,9 +46,9 @@ class _Panel:
     unit: str
     values: NDArray[np.floating[Any]]  # (rows, columns)
     side: int  # of its square cells, in pixels of the image
-    largest: float  # the end of the colours
-    close: bool = False  # whether to show the query's window alone
-    asked: bool = True  # whether it is about the query
+    largest: float  # the end of the colour scale
+    close: bool = False  # whether to show only the window of the query
+    has_query: bool = True  # whether the map belongs to the query
 
 
 def draw(
@@ -59,17 +58,17 @@ def draw(
     weights: str,
     classes: Sequence[str] = (),
 ) -> Figure:
-    """The image with the query and its window, and beside it the maps.
+    """Draw the image with the query and its window, and beside it the maps.
 
     Args:
         maps: of one image, not of a batch.
-        picture: that image as it is to be shown, (H, W) or (H, W, 3), in [0, 1].
-        selection: what to show.
-        weights: where the network's weights are from, a sentence; it stands below the figure.
+        picture: that image before normalisation, (H, W) or (H, W, 3), in [0, 1].
+        selection: the maps to draw.
+        weights: a sentence about the origin of the network's weights, printed below the figure.
         classes: names of the classes, if known.
 
     Raises:
-        ValueError: for a stage, block, head, query, class or kind that isn't there.
+        ValueError: for a stage, block, head, query, class or kind that does not exist.
     """
     require_place(maps.config, maps.layouts, selection.stage, selection.block, selection.head, selection.query)
     if selection.label is not None:
@@ -99,7 +98,7 @@ def draw(
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as the file's suffix says, whole or not at all; the same figure gives the same bytes."""
+    """Write a figure in the format of the suffix, whole or not at all; the same figure gives the same bytes."""
     kind, buffer = path.suffix.lower().removeprefix("."), io.BytesIO()
     with matplotlib.rc_context(STYLE):
         metadata: dict[str, Any] = {"Title": figure.get_suptitle(), "Description": figure.get_label()}
@@ -128,7 +127,7 @@ def _global(maps: AttentionMaps, at: MapSelection, classes: Sequence[str]) -> _P
 def _composed(maps: AttentionMaps, at: MapSelection, classes: Sequence[str]) -> _Panel:
     values, (row, column) = maps.composed(at.stage, at.block, at.query, at.head), at.query
     others = values.copy()
-    others[row, column] = 0  # two fifths or more, which would leave the others dark
+    others[row, column] = 0  # two fifths or more: the others would be dark
     title = f"Composed: this block, {values[row, column]:.0%} from itself"
     stride = maps.config.stages[at.stage].stride
     return _Panel(title, "share in %, by token", 100 * values, stride, 100 * others.max())
@@ -149,19 +148,19 @@ def _class(maps: AttentionMaps, at: MapSelection, classes: Sequence[str]) -> _Pa
     share = 100 * values / (float(values.sum()) or 1)
     title = f"For {name}, whole network, no query"
     unit = "relevance in %, by stem token"
-    return _Panel(title, unit, share, maps.config.stages[0].stride, float(np.quantile(share, 0.99)), asked=False)
+    return _Panel(title, unit, share, maps.config.stages[0].stride, float(np.quantile(share, 0.99)), has_query=False)
 
 
 _PANELS = {"local": _local, "global": _global, "composed": _composed, "rollout": _rollout, "class": _class}
 
 
 def _draw_image(axes: Axes, maps: AttentionMaps, picture: NDArray[np.floating[Any]], selection: MapSelection) -> None:
-    asked = set(selection.kinds) != {"class"}
+    has_query = set(selection.kinds) != {"class"}
     window = " and its window" if maps.layouts[selection.stage].window else ""
-    _frame(axes, maps, f"Image, with the query{window}" if asked else "Image")
+    _frame(axes, maps, f"Image, with the query{window}" if has_query else "Image")
     height, width = maps.size
     axes.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0), interpolation="nearest")
-    if asked:
+    if has_query:
         _outlines(axes, maps, selection)
 
 
@@ -173,7 +172,7 @@ def _draw_panel(
     grey = picture if picture.ndim == 2 else picture @ (0.299, 0.587, 0.114)
     axes.imshow(GREY + 0.6 * (grey - grey.mean()), cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
     norm = Normalize(0, panel.largest or 1)
-    opacity = np.full(panel.values.shape, OPACITY)  # one number would be applied twice in an SVG
+    opacity = np.full(panel.values.shape, OPACITY)  # a single number would be applied twice in an SVG
     axes.imshow(
         panel.values, cmap=COLOURS, norm=norm, alpha=opacity, interpolation="nearest",
         extent=(0, columns * side, rows * side, 0),
@@ -183,7 +182,7 @@ def _draw_panel(
         axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
     else:
         axes.set(xlim=(0, width), ylim=(height, 0))
-    if panel.asked:
+    if panel.has_query:
         _outlines(axes, maps, selection, window=not panel.close)
     beyond = panel.values.max() > panel.largest
     bar = axes.figure.colorbar(
@@ -202,7 +201,7 @@ def _frame(axes: Axes, maps: AttentionMaps, title: str) -> None:
 
 
 def _outlines(axes: Axes, maps: AttentionMaps, selection: MapSelection, window: bool = True) -> None:
-    """The query's square, and around it its window, each light on dark so that it is seen on every colour."""
+    """The square of the query and the outline of its window, light on dark to be visible on every colour."""
     boxes = []
     if window and maps.layouts[selection.stage].window is not None:
         boxes.append((_window(maps, selection), WINDOW, 1.4))
@@ -229,36 +228,36 @@ def _window(maps: AttentionMaps, selection: MapSelection) -> tuple[int, int, int
 def _title(maps: AttentionMaps, selection: MapSelection) -> str:
     name, stage = f"HAT-Net {maps.config.name.capitalize()}", maps.config.stages[selection.stage]
     if set(selection.kinds) == {"class"}:
-        return f"{name}: what speaks for a class"
+        return f"{name}: relevance for a class"
     row, column = selection.query
-    title = f"{name}: what token ({row}, {column}) takes, stage {selection.stage}, block {selection.block}"
+    title = f"{name}: attention of token ({row}, {column}), stage {selection.stage}, block {selection.block}"
     return f"{title}, {_heads(stage, selection)}" if set(selection.kinds) <= OF_A_HEAD else title
 
 
 def _heads(stage: Stage, selection: MapSelection) -> str:
     if stage.heads == 1:
-        return "its one head"
+        return "the only head"
     return f"mean of {stage.heads} heads" if selection.head is None else f"head {selection.head}"
 
 
 def _words(maps: AttentionMaps, selection: MapSelection, weights: str, letters: int) -> str:
-    """What stands below the figure, in lines of so many letters."""
+    """The text below the figure, wrapped to lines of so many letters."""
     stage, (H, W) = maps.config.stages[selection.stage], maps.layouts[selection.stage].map
     sizes = f"G1 = {stage.grid_size}, G2 = {stage.pool_size}" if stage.grid_size else "plain attention"
     notes = {
-        "composed": "Composed: every way through the block counts the same, residuals too.",
-        "rollout": "Rollout: from the query, the product of the blocks, of all heads, with MLPs as residuals.",
-        "class": "Relevance: attention times its gradient where positive, of all heads, rolled out.",
+        "composed": "Composed: every path through the block counts the same, residuals included.",
+        "rollout": "Rollout: from the query, the product of all blocks, with all heads and MLPs as residuals.",
+        "class": "Relevance: attention times its gradient, where positive, averaged over heads and rolled out.",
     }
     tokens = f"{H} x {W} tokens of {stage.stride} x {stage.stride} pixels, {sizes}"
-    asked = set(selection.kinds) != {"class"}  # that map has no query, so no stage
+    has_query = set(selection.kinds) != {"class"}
     mixed = OF_A_HEAD & set(selection.kinds) and not set(selection.kinds) <= OF_A_HEAD  # where the title names no head
     lines = [
         weights,
         f"Image of {maps.size[1]} x {maps.size[0]} pixels."
-        + (f" Stage {selection.stage}, counted from 0: {tokens}." if asked else ""),
+        + (f" Stage {selection.stage}, counted from 0: {tokens}." if has_query else ""),
         f"Local, global and composed: {_heads(stage, selection)}." if mixed else "",
         " ".join([notes[kind] for kind in selection.kinds if kind in notes]),
-        "Where a bar ends in a point, some cells are beyond it." if set(selection.kinds) & set(notes) else "",
+        "Where a colour bar ends in a point, some cells lie beyond it." if set(selection.kinds) & set(notes) else "",
     ]
     return "\n".join(textwrap.fill(line, letters) for line in lines if line)

@@ -217,7 +217,7 @@ def test_an_image_that_is_not_cropped_keeps_its_shape(run, tmp_path):
         (["--device", "abacus"], "device 'abacus' can"),
         (["--seed", -1], "seed=-1 must not be negative"),
         (["--pretrained", "fashion"], "no weights of 'micro' trained on 'fashion', did you mean 'fashion-mnist'?"),
-        (["--pretrained", "fashion-mnist", "--checkpoint", "x.pth"], "--checkpoint and --pretrained both say"),
+        (["--pretrained", "fashion-mnist", "--checkpoint", "x.pth"], "--checkpoint and --pretrained both choose"),
         (["--checkpoint", "none.pth"], "no checkpoint file at none.pth"),
         (["none.jpg"], "no image file at none.jpg"),
     ],

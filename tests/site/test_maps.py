@@ -34,7 +34,7 @@ def test_both_networks_are_shown_the_same_images_and_named(folder):
     """A reader who looks at an untrained network is told so, beside its maps."""
     (trained, rows), (untrained, other_rows) = read(folder, "trained"), read(folder, "untrained")
     assert "trained on fashion-mnist" in trained["provenance"]
-    assert "before its training" in untrained["provenance"]
+    assert "before training" in untrained["provenance"]
     assert [picture["name"] for picture in trained["pictures"]] == [*SHOWN, "a mistake"]
     for ours, theirs in zip(trained["pictures"], untrained["pictures"], strict=True):
         assert (ours["name"], ours["label"], ours["image"]) == (theirs["name"], theirs["label"], theirs["image"])
