@@ -5,7 +5,7 @@ from hatnet.config import VARIANTS, HATNetConfig, get_config
 from hatnet.equivalence import to_numpy
 from hatnet.hierarchical_attention import HMHSA
 from hatnet.models import create_model
-from hatnet.network import HATNet
+from hatnet.network import Backbone, HATNet
 from hatnet.weights.checkpoints import CheckpointError, load, save
 from hatnet.weights.official import load_official
 
@@ -13,6 +13,7 @@ __all__ = [
     "HMHSA",
     "MHSA",
     "VARIANTS",
+    "Backbone",
     "CheckpointError",
     "HATNet",
     "HATNetConfig",

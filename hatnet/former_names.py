@@ -1,7 +1,6 @@
-"""Names that parameters had in earlier versions, so that older files keep loading.
+"""Translate parameter names of earlier versions, so that older files keep loading.
 
-The two halves of H-MHSA became modules of their own, and with them `attention.local_qkv` became
-`attention.local_attention.qkv`.
+The halves of H-MHSA are modules now; `attention.local_qkv`, for instance, became `attention.local_attention.qkv`.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-CURRENT = {  # by former name
+CURRENT = {  # former name: current name
     "local_qkv": "local_attention.qkv",
     "merge_norm": "merge.norm",
     "global_q": "global_attention.q",
@@ -19,7 +18,7 @@ CURRENT = {  # by former name
 
 
 def current_name(name: str) -> str:
-    """Today's name of a parameter, with anything before it, such as a key of an optimiser, left alone.
+    """The current name of a parameter; a prefix, such as a key of the optimiser's state, does not matter.
 
     >>> current_name("model.stages.0.blocks.1.attention.global_q.bias")
     'model.stages.0.blocks.1.attention.global_attention.q.bias'
@@ -39,7 +38,7 @@ def former_name(name: str) -> str:
 
 
 def accept_former_names(module: nn.Module) -> None:
-    """Let `module.load_state_dict` take state dicts with former names of its own parameters."""
+    """Let `load_state_dict` accept former names of the parameters of `module`."""
     module.register_load_state_dict_pre_hook(_rename)
 
 

@@ -160,4 +160,4 @@ class HMHSA(nn.Module):
         return self.drop(self.projection(A1 + A2))  # Eq. 14
 
     def extra_repr(self) -> str:
-        return f"grid_size={self.grid_size}, pool_size={self.pool_size}"
+        return f"heads={self.local_attention.heads}, grid_size={self.grid_size}, pool_size={self.pool_size}"

@@ -1,7 +1,7 @@
 """A trace receives the intermediates of a forward pass, under the names that `reference` uses too.
 
 Any dictionary is a trace: `trace = {}; model(image, trace)`. Without one, a forward pass writes to `NO_TRACE`, which
-keeps nothing, so that the code of a layer notes its intermediates without asking whether anyone wants them.
+keeps nothing, so that layers write their intermediates unconditionally.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ class Trace(Protocol):
     def __setitem__(self, name: str, value: Tensor, /) -> None: ...
 
 
-@dataclass(frozen=True)
 class Scope:
     """The part of a trace below `path`."""
 
-    trace: Trace | None  # None keeps nothing
-    path: str
+    def __init__(self, trace: Trace | None, path: str) -> None:
+        self.trace, self.path = trace, path  # a trace of None keeps nothing
 
     def __setitem__(self, name: str, value: Tensor, /) -> None:
         if self.trace is not None:
@@ -48,7 +47,7 @@ def scope(trace: Trace, path: str) -> Scope:
 
 
 def full_name(trace: Trace, name: str) -> str:
-    """The name under which a trace receives what a layer calls `name`; without a trace, the name it would have.
+    """The name in the whole trace of an intermediate that a layer calls `name`, also without a trace.
 
     >>> full_name(scope(NO_TRACE, "stages.0"), "output")
     'stages.0.output'
@@ -57,7 +56,7 @@ def full_name(trace: Trace, name: str) -> str:
 
 
 def records(trace: Trace) -> bool:
-    """Whether a trace keeps anything; only what is costly to compute needs to ask."""
+    """Whether a trace keeps anything, to skip intermediates that are costly to compute."""
     return not isinstance(trace, Scope) or trace.trace is not None
 
 
@@ -67,15 +66,15 @@ def _join(path: str, name: str) -> str:
 
 @dataclass(frozen=True)
 class Place:
-    """Where an intermediate, or a parameter, is in the network: `stages.0.blocks.1.attention.norm` taken apart."""
+    """The stage and block of an intermediate or a parameter, from its name."""
 
     stage: int | None  # counted from 0; None for the stem, the classifier and the logits
     block: int | None  # within its stage, counted from 0; None outside blocks
-    name: str  # within its block or stage: attention.norm, downsampled, logits
+    name: str  # within its block or stage, for instance attention.norm, downsampled or logits
 
     @staticmethod
     def parse(path: str) -> Place:
-        """The place that a name in a trace, or of a parameter, stands for.
+        """The place of an intermediate or a parameter.
 
         >>> Place.parse("stages.0.blocks.1.attention.norm")
         Place(stage=0, block=1, name='attention.norm')
@@ -90,7 +89,7 @@ class Place:
         return Place(int(rest[0]), None, ".".join(rest[1:]))
 
     def __str__(self) -> str:
-        """The name again."""
+        """The full name."""
         stage = [] if self.stage is None else ["stages", str(self.stage)]
         block = [] if self.block is None else ["blocks", str(self.block)]
         return ".".join([*stage, *block, *([self.name] if self.name else [])])

@@ -1,10 +1,11 @@
-"""HAT-Net in NumPy, to be read beside the paper.
+"""HAT-Net in NumPy, to read beside the paper.
 
-One image, float64, explicit loops over windows and heads. Maps have the paper's order
-(H, W, C), so that `X @ W` in the code is X W in the equation. Read the files in this order:
-`layers`, `attention` (Eq. 1-3), `hierarchical_attention` (Eq. 6-14), `network`.
+It computes one image in float64, with explicit loops over windows and heads. Maps have the paper's order (H, W, C), so
+that `X @ W` in the code is X W in the equation. Read the files in this order: `layers`, `attention` (Eq. 1-3),
+`hierarchical_attention` (Eq. 6-14), `network`.
 
-Parameters come in one flat dictionary with the names of `hatnet`'s state dict; see `names`.
+Parameters are one flat dictionary with the names of `hatnet`'s state dict; see `names`. Tags such as D1 mark departures
+from the paper and are explained in docs/paper-vs-code.md.
 """
 
 from reference.attention import attention_weights, mhsa, multi_head_attention, softmax

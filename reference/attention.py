@@ -9,24 +9,24 @@ from reference.names import NO_TRACE, Array, Params, Trace, within
 
 
 def softmax(scores: Array) -> Array:
-    r"""$\operatorname{Softmax}(S)_{nm} = e^{S_{nm}} / \sum_{m'} e^{S_{nm'}}$: each row becomes weights that sum to one.
+    r"""Turn scores into weights: $\operatorname{Softmax}(S)_{nm} = e^{S_{nm}} / \sum_{m'} e^{S_{nm'}}$.
 
     Args:
-        scores: (N, M), a row for each query.
+        scores: S, (N, M), one row per query.
 
     Returns:
-        (N, M).
+        (N, M), rows sum to one.
 
     >>> softmax(np.log([[1.0, 3.0], [2.0, 2.0]]))
     array([[0.25, 0.75],
            [0.5 , 0.5 ]])
     """
-    e = np.exp(scores - scores.max(axis=-1, keepdims=True))  # the shift cancels, and keeps e^S from overflowing
+    e = np.exp(scores - scores.max(axis=-1, keepdims=True))  # the shift cancels out, and prevents overflow
     return e / e.sum(axis=-1, keepdims=True)
 
 
 def attention_weights(Q: Array, K: Array) -> Array:
-    r"""How much each query takes from each key: $\operatorname{Softmax}(Q K^T / \sqrt{d})$, the left half of Eq. 2.
+    r"""The weight of each key for each query: $\operatorname{Softmax}(Q K^T / \sqrt{d})$, the left half of Eq. 2.
 
     Args:
         Q: (N, d).
@@ -43,20 +43,20 @@ def attention_weights(Q: Array, K: Array) -> Array:
 
 
 def multi_head_attention(Q: Array, K: Array, V: Array, heads: int) -> tuple[Array, Array]:
-    r"""Attention in each head: $A = \operatorname{Softmax}(Q K^T / \sqrt{d})\, V$ (Eq. 2), head by head.
+    r"""Attention head by head: $A = \operatorname{Softmax}(Q K^T / \sqrt{d})\, V$ (Eq. 2).
 
-    A head is d = C / heads neighbouring channels; each attends on its own.
+    A head is d = C / heads neighbouring channels, independent of the other heads.
 
     Args:
         Q: (N, C).
         K, V: (M, C).
-        heads: number of heads, dividing C.
+        heads: number of heads; it divides C.
 
     Returns:
-        A (N, C), and the weights (heads, N, M).
+        A, (N, C), and the weights, (heads, N, M).
 
     Raises:
-        ValueError: if heads does not divide C.
+        ValueError: if `heads` does not divide C.
 
     >>> A, weights = multi_head_attention(np.ones((3, 6)), np.ones((5, 6)), np.ones((5, 6)), heads=2)
     >>> A.shape, weights.shape
@@ -76,13 +76,13 @@ def multi_head_attention(Q: Array, K: Array, V: Array, heads: int) -> tuple[Arra
 
 
 def mhsa(x: Array, params: Params, heads: int, trace: Trace = NO_TRACE) -> Array:
-    r"""Multi-head self-attention over all tokens of a map: Eq. 1-3 without the `+ X` of Eq. 3, which is the block's.
+    r"""Multi-head self-attention over all tokens of a map: Eq. 1-3, except for the `+ X` of Eq. 3, which `block` adds.
 
     $$Q, K, V = X W^q, X W^k, X W^v \qquad A = \operatorname{Softmax}(Q K^T / \sqrt{d})\, V \qquad A' = A W^p + X$$
 
     Args:
         x: X, (H, W, C).
-        params: `norm`, `qkv` (the rows of W^q, W^k, W^v above one another), `projection`.
+        params: `norm`, `qkv` (the rows of W^q, W^k and W^v stacked), `projection`.
         heads: number of heads.
         trace: records `weights` (heads, HW, HW).
 

@@ -1,15 +1,17 @@
-r"""Attention maps: which tokens, and which pixels, reach a token. From the weights of one image's trace.
+r"""Attention maps: which tokens and pixels contribute to a token, computed from the trace of one image.
 
-Every step is a matrix whose rows say where an output comes from: a row is a query, a column a token it takes from, and
-a row sums to one. What follows one after the other is then a product of matrices, and here they are formed whole.
+Each step is a matrix with one row per output and one column per input. The entries are the input's shares of the
+output, so that a row sums to one. Consecutive steps are multiplied; here all matrices are formed in full.
 
 - `local_matrix`, L: the weights of the windows.
-- `pooling_matrix`, P: the merging of Eq. 10. With the global weights G, the product G P shares each cell's weight out
+- `pooling_matrix`, P: the merging of Eq. 10. With the global weights G, the product G P divides the weight of each cell
   equally among its tokens.
-- `composed_matrix`: all ways through a block together.
-- `rollout`: through all blocks and stages, back to the stem; `stem_matrix` goes on to pixels, and `to_shares` makes a
-  row sum to one again.
-- `class_map`: the same, with weights that speak for a class.
+- `composed_matrix`: all paths through a block together.
+- `rollout`: all blocks and stages, back to the stem; `stem_matrix` continues to pixels, and `to_shares` makes rows sum
+  to one again.
+- `class_map`: the rollout of the weights that support a class.
+
+D6 is explained in docs/paper-vs-code.md.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ def local_matrix(weights: Array, size: tuple[int, int], G1: int) -> Array:
     """L: the weights of all windows over all tokens, zero outside a query's window.
 
     Args:
-        weights: of one head, (rows, columns, g h, g h), as `local_attention` records them.
-        size: of the map, (H, W).
+        weights: the weights of one head, (rows, columns, g h, g h), as `local_attention` records them.
+        size: (H, W) of the map.
         G1: side of a window, in tokens.
 
     Returns:
@@ -43,7 +45,7 @@ def local_matrix(weights: Array, size: tuple[int, int], G1: int) -> Array:
     """
     H, W = size
     g, h = min(G1, H), min(G1, W)
-    number = np.arange(H * W).reshape(H, W)  # of each token
+    number = np.arange(H * W).reshape(H, W)  # the index of each token
     L = np.zeros((H * W, H * W))
     for row, column, window in windows(H, W, G1):
         own = weights[row, column].reshape(g, h, g, h)
@@ -54,10 +56,10 @@ def local_matrix(weights: Array, size: tuple[int, int], G1: int) -> Array:
 
 
 def pooling_matrix(size: tuple[int, int], G2: int) -> Array:
-    """P: the merging of Eq. 10 as a matrix: a row is a cell, with the same weight for each of its tokens.
+    """P: the merging of Eq. 10 as a matrix, with one row per cell and equal weights for the tokens in it.
 
     Args:
-        size: of the map, (H, W).
+        size: (H, W) of the map.
         G2: side of a cell, in tokens.
 
     Returns:
@@ -78,19 +80,20 @@ def pooling_matrix(size: tuple[int, int], G2: int) -> Array:
 
 
 def composed_matrix(L: Array, G: Array, P: Array) -> Array:
-    r"""What reaches each token through H-MHSA, of one head, when every way counts the same.
+    r"""C: the contribution of each token to each token through H-MHSA in one head, with every path counted equally.
 
     By Eq. 9 the windows give $A_1 = (I + L) X$, by Eq. 10-13 the merged tokens give $A_2 = G P A_1$, and by Eq. 14 the
-    block gives $A_1 + A_2 + X$. That is five ways, each a matrix whose rows sum to one:
+    block gives $A_1 + A_2 + X$. These are five paths, each a matrix whose rows sum to one:
 
     $$C = \tfrac{1}{5} \left[\, I + (I + G P)(I + L) \,\right] = \tfrac{1}{5} \left[\, 2I + L + G P + G P L \,\right]$$
 
-    the two residuals, the window, the cells, and the cells with what windows had brought to them. 5 C is the Jacobian
-    of the block with the values left alone: norms, W^v and W^p the identity, no biases, weights held fixed.
+    They are the two residual connections, the window, the cells, and the cells after the windows. 5 C is the Jacobian
+    of a block that leaves the values unchanged: norms, W^v and W^p are the identity, biases are zero, and the weights
+    are constant.
 
     Args:
         L: (HW, HW), from `local_matrix`.
-        G: global weights of the same head, (HW, H'W').
+        G: the global weights of the same head, (HW, H'W').
         P: (H'W', HW), from `pooling_matrix`.
 
     Returns:
@@ -107,7 +110,7 @@ def composed_matrix(L: Array, G: Array, P: Array) -> Array:
 
 
 def plain_matrix(A: Array) -> Array:
-    """The same for plain attention, Eq. 3: the residual and the weights, (I + A) / 2.
+    """The same for plain attention, Eq. 3: the residual connection and the weights, (I + A) / 2.
 
     >>> plain_matrix(np.full((2, 2), 0.5))
     array([[0.75, 0.25],
@@ -117,13 +120,13 @@ def plain_matrix(A: Array) -> Array:
 
 
 def block_matrix(trace: Mapping[str, Array], stage: Stage, block: str, head: int | None = None) -> Array:
-    """The composed matrix of a block: of one head, or the mean of all heads' matrices.
+    """The matrix of a block, for one head or averaged over all heads.
 
     Args:
-        trace: of `hat_net`.
-        stage: the block's stage.
-        block: where it is in the trace, for instance `stages.0.blocks.1`.
-        head: counted from 0; None for the mean.
+        trace: the trace of `hat_net`.
+        stage: the stage of the block.
+        block: the name of the block in the trace, for instance `stages.0.blocks.1`.
+        head: the head, counted from 0; None for the mean.
 
     Returns:
         (HW, HW), rows sum to one.
@@ -141,19 +144,18 @@ def _head_matrix(trace: Mapping[str, Array], stage: Stage, block: str, head: int
 
 
 def receptive_field(size: tuple[int, int], stride: int) -> Array:
-    """A 3x3 convolution as a matrix: where outputs look, whatever its weights.
+    """A 3x3 convolution as a matrix that shows which inputs each output reads, whatever the weights.
 
-    A place takes from the outputs that look at it, along each axis in proportion 1, 2, 1 at stride 2, where two outputs
-    see the outer places, and alike otherwise. Every place takes as much as every other, so columns have the same sum,
-    and an even row stays even; rows sum to one only on average, as an output at the border stands for fewer or more
-    places than others.
+    Each input divides the same total among the outputs that read it: equally at stride 1; along each axis in proportion
+    1, 2, 1 at stride 2, where two outputs read the outer inputs. So all columns have the same sum, and a uniform row
+    stays uniform. Rows sum to one only on average, since an output at the border covers fewer or more inputs.
 
     Args:
-        size: of the map it is given, (H, W).
+        size: (H, W) of the input map.
         stride: s.
 
     Returns:
-        (ceil(H / s) ceil(W / s), HW); columns are zero where no output looks, which happens at strides above 2.
+        (ceil(H / s) ceil(W / s), HW); columns of inputs that no output reads are zero, which needs a stride above 2.
 
     >>> receptive_field((1, 6), stride=2)
     array([[0.5 , 0.25, 0.  , 0.  , 0.  , 0.  ],
@@ -177,7 +179,7 @@ def receptive_field(size: tuple[int, int], stride: int) -> Array:
 
 
 def stem_matrix(size: tuple[int, int], strides: tuple[int, int]) -> Array:
-    """The two convolutions of the stem: from tokens of the first stage to pixels of an image of `size`.
+    """The two convolutions of the stem: one row per token of the first stage, one column per pixel of a `size` image.
 
     >>> stem_matrix((8, 8), strides=(2, 2)).shape
     (4, 64)
@@ -188,7 +190,7 @@ def stem_matrix(size: tuple[int, int], strides: tuple[int, int]) -> Array:
 
 
 def to_shares(maps: Array) -> Array:
-    """Rows, or means of rows, each divided by its sum.
+    """Divide rows, or means of rows, by their sums.
 
     >>> to_shares(np.array([[1.0, 3.0], [0.0, 2.0]]))
     array([[0.25, 0.75],
@@ -198,20 +200,20 @@ def to_shares(maps: Array) -> Array:
 
 
 def rollout(trace: Mapping[str, Array], config: Config, stage: int, block: int) -> Array:
-    """From the output of a block back to the tokens of the stem: the product of all matrices on the way.
+    """The contribution of each token of the stem to each output of a block: the product of all matrices in between.
 
-    A block counts with its `block_matrix`, and its MLP as the identity, so only with its residual (Eq. 4); downsampling
-    counts with its `receptive_field`. So what the MLPs' depthwise convolutions carry from neighbour to neighbour, and
-    how much each norm and each matrix scales what passes, is not in it.
+    A block enters with its `block_matrix` and downsampling with its `receptive_field`. An MLP counts as the identity,
+    its residual connection (Eq. 4). The rollout therefore ignores the mixing of neighbours in the depthwise
+    convolutions, and the scaling by norms and matrices.
 
     Args:
-        trace: of `hat_net`.
+        trace: the trace of `hat_net`.
         config: the variant.
         stage, block: the block to start from, counted from 0.
 
     Returns:
-        (HW of that stage, HW of the stem). Rows sum to one but for downsampling; `to_shares` divides one by its sum,
-        or the mean of all, which is what the classifier is given.
+        (HW of that stage, HW of the stem). Downsampling makes row sums differ from one; `to_shares` corrects a row, or
+        the mean of all rows, which belongs to the classifier's input.
     """
     R = np.eye(trace["stem"].shape[0] * trace["stem"].shape[1])
     for s in range(stage + 1):
@@ -223,15 +225,15 @@ def rollout(trace: Mapping[str, Array], config: Config, stage: int, block: int) 
 
 
 def relevance(weights: Array, gradient: Array, heads_axis: int) -> Array:
-    r"""Weights that speak for a class: $\bar W = \frac{1}{\text{heads}} \sum_{\text{heads}} \max(\partial y / \partial W \odot W,\, 0)$.
+    r"""The relevance of attention weights for a class: $\bar W = \frac{1}{\text{heads}} \sum_{\text{heads}} \max(\partial y / \partial W \odot W,\, 0)$.
 
     Args:
         weights: W, of all heads.
-        gradient: of the class's logit y with respect to them, of the same shape.
-        heads_axis: which axis counts heads.
+        gradient: the gradient of the class's logit y with respect to W, of the same shape.
+        heads_axis: the axis of the heads.
 
     Returns:
-        The mean over heads, not negative; rows don't sum to one.
+        The mean over heads, not negative; rows do not sum to one.
 
     >>> relevance(np.full((2, 1, 2), 0.5), np.array([[[4.0, -4.0]], [[0.0, 2.0]]]), heads_axis=0)
     array([[1. , 0.5]])
@@ -240,15 +242,15 @@ def relevance(weights: Array, gradient: Array, heads_axis: int) -> Array:
 
 
 def class_map(trace: Mapping[str, Array], gradients: Mapping[str, Array], config: Config) -> Array:
-    r"""What speaks for a class, over the tokens of the stem: a rollout of relevances, without what residuals carry.
+    r"""The relevance of each token of the stem for a class: a rollout of relevances, minus that of the residuals alone.
 
-    Each block counts with $I + (\bar L + \bar G P + \bar G P \bar L) / 2$, where the two residuals together carry
-    one, and each plain block with $I + \bar A$. The mean of the rows of their product, since the classifier is given
-    the mean of all tokens, less the same with all relevances zero.
+    A block enters with $I + (\bar L + \bar G P + \bar G P \bar L) / 2$, in which the two residual connections
+    together have weight one, and a plain block with $I + \bar A$. The result is the mean over the rows of their
+    product, since the classifier averages all tokens, minus the same mean with all relevances set to zero.
 
     Args:
-        trace: of `hat_net`.
-        gradients: of the class's logit with respect to every array of weights in the trace, under its name.
+        trace: the trace of `hat_net`.
+        gradients: the gradient of the class's logit with respect to each array of weights in the trace, by its name.
         config: the variant.
 
     Returns:
@@ -260,12 +262,12 @@ def class_map(trace: Mapping[str, Array], gradients: Mapping[str, Array], config
             down = receptive_field(_size(trace[f"stages.{s - 1}.output"]), stride=2)
             R, residuals = down @ R, down @ residuals
         for b in range(stage.depth):
-            R = R + _gained(trace, gradients, stage, f"stages.{s}.blocks.{b}") @ R
+            R = R + _added(trace, gradients, stage, f"stages.{s}.blocks.{b}") @ R
     return (R - residuals).mean(axis=0)
 
 
-def _gained(trace: Mapping[str, Array], gradients: Mapping[str, Array], stage: Stage, block: str) -> Array:
-    """What the relevances of a block add to its residuals, (HW, HW)."""
+def _added(trace: Mapping[str, Array], gradients: Mapping[str, Array], stage: Stage, block: str) -> Array:
+    """The relevances of a block, without its residual connections, (HW, HW)."""
 
     def of(kind: str, heads_axis: int) -> Array:
         name = f"{block}.attention.{kind}"

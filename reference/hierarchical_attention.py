@@ -1,7 +1,7 @@
 """Hierarchical multi-head self-attention (H-MHSA): Eq. 6-14 of the paper.
 
-Near tokens attend to each other within windows of G1 x G1; then every token attends to the
-whole map, merged into cells of G2 x G2.
+Tokens attend to the others in their window of G1 x G1 tokens; then every token attends to the whole map, merged into
+cells of G2 x G2 tokens.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from reference.names import NO_TRACE, Array, Params, Trace, within
 
 
 def windows(H: int, W: int, G1: int) -> Iterator[tuple[int, int, tuple[slice, slice]]]:
-    """The windows of Eq. 6, laid from the top left: row and column of each, and its part of the map.
+    """The windows of Eq. 6 from the top left: the row and column of each, and its slices of the map.
 
-    Those that reach over the border are smaller: slicing does that by itself.
+    Slicing makes windows smaller where the border cuts them.
 
     >>> [(row, column, X1[0].start, X1[1].start) for row, column, X1 in windows(3, 5, G1=3)]
     [(0, 0, 0, 0), (0, 1, 0, 3)]
@@ -34,12 +34,12 @@ def local_attention(x: Array, params: Params, heads: int, G1: int, trace: Trace 
     $$Q_1, K_1, V_1 = X_1 W_1^q, X_1 W_1^k, X_1 W_1^v \qquad A_1 = \operatorname{Softmax}(Q_1 K_1^T / \sqrt{d})\, V_1$$
 
     Args:
-        x: X, (H, W, C), normalised by the caller.
-        params: `local_attention.qkv`, the rows of W_1^q, W_1^k, W_1^v above one another.
+        x: X, (H, W, C), already normalised.
+        params: `local_attention.qkv`, the rows of W_1^q, W_1^k and W_1^v stacked.
         heads: number of heads.
         G1: side of a window, in tokens.
-        trace: records `local_weights` (rows, columns, heads, g h, g h) of windows g x h tokens large, where a row is
-            a query and a column a key; tokens that a window at the border lacks have zeros.
+        trace: records `local_weights`, (rows, columns, heads, g h, g h) for windows of g x h tokens, with one row per
+            query and one column per key; both are zero for tokens beyond the border.
 
     Returns:
         (H, W, C).
@@ -115,7 +115,7 @@ def global_attention(A1: Array, merged: Array, params: Params, heads: int, trace
 
 
 def aggregate(A1: Array, A2: Array, params: Params) -> Array:
-    r"""Near and far together: $(A_1 + A_2) W^p$ of Eq. 14; its $+ X$ is the block's.
+    r"""Near and far together: $(A_1 + A_2) W^p$ of Eq. 14; `block` adds its $+ X$.
 
     Args:
         A1, A2: (H, W, C).
@@ -131,7 +131,7 @@ def aggregate(A1: Array, A2: Array, params: Params) -> Array:
 
 
 def h_mhsa(x: Array, params: Params, heads: int, G1: int, G2: int, trace: Trace = NO_TRACE) -> Array:
-    r"""Hierarchical multi-head self-attention, Eq. 6-14 without the last `+ X`, which is the block's.
+    r"""Hierarchical multi-head self-attention: Eq. 6-14, except for the last `+ X`, which `block` adds.
 
     Args:
         x: X, (H, W, C).

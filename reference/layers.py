@@ -1,6 +1,6 @@
 """The layers around attention: matrices, convolutions, normalisation, activation, pooling.
 
-Every function takes one map x of shape (H, W, C) and plain arrays.
+Every function takes one map x of shape (H, W, C), and its parameters as plain arrays.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ def ceil_div(length: int, step: int) -> int:
 
 
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
-    r"""The matrix of a projection, token by token: $Y = X W + b$; a 1x1 convolution is the same thing.
+    r"""Multiply each token by a matrix: $Y = X W + b$. A 1x1 convolution is the same.
 
     Args:
         x: (..., C_in).
-        weight: (C_out, C_in), so $W$ of the equations is its transpose, as in PyTorch.
-        bias: (C_out,), or None.
+        weight: (C_out, C_in), the transpose of W, as in PyTorch.
+        bias: b, (C_out,), or None.
 
     Returns:
         (..., C_out).
@@ -38,7 +38,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
 
 
 def conv2d(x: Array, weight: Array, bias: Array, stride: int = 1) -> Array:
-    r"""A convolution with zeros around the map, padded so that at stride 1 its size is kept.
+    r"""A convolution over a map padded with zeros, which keeps its size at stride 1.
 
     $$Y_{hwc} = b_c + \sum_{i,j} \sum_k X_{sh+i-p,\,sw+j-p,\,k}\, W_{ckij}, \qquad p = (K - 1) / 2$$
 
@@ -61,13 +61,13 @@ def conv2d(x: Array, weight: Array, bias: Array, stride: int = 1) -> Array:
     y = np.zeros((ceil_div(H, stride), ceil_div(W, stride), len(weight)))
     for i in range(K):
         for j in range(K):
-            tap = padded[i : i + H : stride, j : j + W : stride]  # (H / s, W / s, C_in): what this tap sees
+            tap = padded[i : i + H : stride, j : j + W : stride]  # (H / s, W / s, C_in), the inputs of this tap
             y += tap @ weight[:, :, i, j].T
     return y + bias
 
 
 def depthwise_conv2d(x: Array, weight: Array) -> Array:
-    r"""A convolution of each channel with its own kernel: $Y_{hwc} = \sum_{i,j} X_{h+i-p,\,w+j-p,\,c}\, W_{cij}$.
+    r"""Convolve each channel with its own kernel: $Y_{hwc} = \sum_{i,j} X_{h+i-p,\,w+j-p,\,c}\, W_{cij}$.
 
     Args:
         x: (H, W, C).
@@ -94,12 +94,12 @@ def depthwise_conv2d(x: Array, weight: Array) -> Array:
 
 
 def group_norm(x: Array, weight: Array, bias: Array) -> Array:
-    r"""Group normalisation with one group: one mean and one variance for the whole map, not one per token.
+    r"""Group normalisation with one group: one mean and one variance for the whole map, not per token.
 
     $$Y_{hwc} = \gamma_c\, \frac{X_{hwc} - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta_c, \qquad
     \mu, \sigma^2 \text{ over all } h, w, c$$
 
-    The paper never mentions normalisation; this is what the authors' code does everywhere.
+    The paper does not mention normalisation; the authors' code uses this one everywhere.
 
     Args:
         x: (H, W, C).
@@ -119,7 +119,7 @@ def group_norm(x: Array, weight: Array, bias: Array) -> Array:
 
 
 def silu(x: Array) -> Array:
-    r"""$\operatorname{SiLU}(x) = x / (1 + e^{-x})$, written so that no exponential overflows.
+    r"""The activation $\operatorname{SiLU}(x) = x / (1 + e^{-x})$, written so that no exponential overflows.
 
     >>> silu(np.array([-1000.0, -1.0, 0.0, 1.0])).round(4)
     array([-0.    , -0.2689,  0.    ,  0.7311])
@@ -129,7 +129,7 @@ def silu(x: Array) -> Array:
 
 
 def average_pool(x: Array, G2: int) -> Array:
-    """Means over cells of G2 x G2 tokens laid from the top left; cells at the border average what is there.
+    """Average each cell of G2 x G2 tokens, from the top left; a cell cut by the border averages the tokens it has.
 
     Args:
         x: (H, W, C).

@@ -1,6 +1,6 @@
-"""Parameters and traces are flat dictionaries whose keys are paths: `stages.0.blocks.1.attention.norm.weight`.
+"""Parameters and traces are flat dictionaries whose keys are paths, such as `stages.0.blocks.1.attention.norm.weight`.
 
-`within` goes down a path to read parameters, `scope` to write a trace. Neither computes anything.
+`within` selects the parameters below a path, and `scope` the part of a trace below a path. Neither computes anything.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ Params: TypeAlias = Mapping[str, Array]
 
 
 class Trace(Protocol):
-    """What receives the named intermediates of a forward pass; a dictionary is one."""
+    """Receives the named intermediates of a forward pass; a dictionary does."""
 
     def __setitem__(self, name: str, value: Array, /) -> None: ...
 
 
 def within(params: Params, path: str) -> dict[str, Array]:
-    """The parameters below `path`, with the path taken off their names.
+    """The parameters below `path`, by the rest of their names.
 
     Raises:
-        KeyError: if there is none.
+        KeyError: if there are none.
 
     >>> within({"norm.weight": np.ones(2), "norm.bias": np.zeros(2), "kv.bias": np.ones(4)}, "norm")
     {'weight': array([1., 1.]), 'bias': array([0., 0.])}

@@ -1,4 +1,4 @@
-"""HAT-Net: the MLP, the block, the stem, downsampling, and the network of Figure 1."""
+"""HAT-Net: the stem, downsampling, the MLP, the block, and the network of Figure 1."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reference.names import NO_TRACE, Array, Params, Trace, scope, within
 
 
 class Stage(Protocol):
-    """What `block` needs to know of a stage: a row of Table 1."""
+    """The fields of a stage that `block` uses: one row of Table 1."""
 
     @property
     def depth(self) -> int: ...
@@ -26,7 +26,7 @@ class Stage(Protocol):
 
 
 class Config(Protocol):
-    """What `hat_net` needs to know of a variant; `hatnet.HATNetConfig` is one."""
+    """The fields of a variant that `hat_net` uses; `hatnet.HATNetConfig` has them."""
 
     @property
     def in_channels(self) -> int: ...
@@ -79,9 +79,9 @@ def downsample(x: Array, params: Params) -> Array:
 
 
 def mlp(x: Array, params: Params) -> Array:
-    """The MLP of Eq. 4: two matrices with a depthwise convolution between them, where tokens meet their neighbours.
+    """The MLP of Eq. 4: two matrices with a depthwise convolution between them, which mixes neighbouring tokens.
 
-    The paper has no equation for it; the order of its layers is the authors' code's.
+    The paper has no equation for it; the layers and their order are those of the authors' code.
 
     Args:
         x: (H, W, C).
@@ -105,13 +105,13 @@ def mlp(x: Array, params: Params) -> Array:
 
 
 def block(x: Array, params: Params, stage: Stage, trace: Trace = NO_TRACE) -> Array:
-    """One transformer block: attention and MLP, each added to what it was given (Eq. 14 or 3, then Eq. 4).
+    """One transformer block: attention (Eq. 14 or 3) and MLP (Eq. 4), each with a residual connection.
 
     Args:
         x: X, (H, W, C).
         params: `attention` and `mlp`.
-        stage: its heads, G1 and G2; where these are None, the last stage, attention is plain.
-        trace: records `attended` and `output`, and below `attention.` what the attention records.
+        stage: its heads, G1 and G2. In the last stage G1 and G2 are None, and attention is plain.
+        trace: records `attended`, `output`, and the intermediates of attention below `attention.`.
 
     Returns:
         Y, (H, W, C).
@@ -135,7 +135,7 @@ def block(x: Array, params: Params, stage: Stage, trace: Trace = NO_TRACE) -> Ar
 
 
 def classifier(x: Array, params: Params) -> Array:
-    """Global average pooling and one matrix: the GAP and FC of Figure 1.
+    """Global average pooling, then one matrix: GAP and FC of Figure 1.
 
     Args:
         x: (H, W, C).
@@ -154,9 +154,9 @@ def hat_net(image: Array, params: Params, config: Config, trace: Trace = NO_TRAC
     """The network of Figure 1, for one image.
 
     Args:
-        image: (C_in, H, W), floating, H and W at least `config.min_image_size`.
-        params: all parameters by name, such as `hatnet.to_numpy(model)` returns.
-        config: the variant, such as `model.config`.
+        image: (C_in, H, W), floats, H and W at least `config.min_image_size`.
+        params: all parameters by name; `hatnet.to_numpy(model)` returns them.
+        config: the variant; `model.config` is one.
         trace: a dictionary that receives every named intermediate, maps as (H, W, C).
 
     Returns:
@@ -164,7 +164,7 @@ def hat_net(image: Array, params: Params, config: Config, trace: Trace = NO_TRAC
 
     Raises:
         TypeError: if the image is not an array of floats.
-        ValueError: if it has another rank or other channels, is too small, or holds NaN or infinite values.
+        ValueError: if it has another rank or number of channels, is too small, or holds NaN or infinite values.
 
     >>> from hatnet import create_model, to_numpy
     >>> model = create_model("micro")
@@ -188,10 +188,10 @@ def hat_net(image: Array, params: Params, config: Config, trace: Trace = NO_TRAC
 
 
 def check_image(image: Array, config: Config) -> Array:
-    """The image in float64, once it is known to be one that `config` takes.
+    """Check an image for `hat_net`, and return it in float64.
 
     Raises:
-        TypeError, ValueError: as `hat_net` says.
+        TypeError, ValueError: as in `hat_net`.
 
     >>> from hatnet import get_config
     >>> check_image(np.zeros((3, 30, 64)), get_config("tiny"))

@@ -1,4 +1,4 @@
-"""The one comparison all equivalence tests use. Its own tests are in test_0_tools.py."""
+"""The comparison that all equivalence tests use; tests/core/test_comparing.py tests it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from hatnet.equivalence import TOLERANCES, Agreement, first_difference, relative
 
 
 def assert_same(got: Tensor, want: NDArray[np.float64], case: object, dtype: torch.dtype = torch.float64) -> None:
-    """`got` of PyTorch is `want` of the reference: same shape, the dtype it should have, within its tolerance.
+    """Assert that `got` from PyTorch has the given dtype, and equals `want` from the reference within its tolerance.
 
-    Raises AssertionError with the case, which Hypothesis has shrunk, the worst index and both values there.
+    The AssertionError names the case, as Hypothesis has shrunk it, and the worst index with both values.
     """
     assert isinstance(got, Tensor), f"got a {type(got).__name__}, not a tensor\n{case}"
     assert got.dtype == dtype, f"got {got.dtype}, want {dtype}\n{case}"
@@ -31,7 +31,7 @@ def assert_same(got: Tensor, want: NDArray[np.float64], case: object, dtype: tor
 
 
 def assert_agree(agreements: list[Agreement], case: object, dtype: torch.dtype = torch.float64) -> None:
-    """Every intermediate of a network agrees; if not, list them up to the first that does not."""
+    """Assert that every intermediate of a network agrees; list those up to the first that does not."""
     first = first_difference(agreements, TOLERANCES[dtype])
     if first is not None:
         until = agreements[: agreements.index(first) + 1]
@@ -40,5 +40,5 @@ def assert_agree(agreements: list[Agreement], case: object, dtype: torch.dtype =
         ]
         raise AssertionError(
             f"first difference at {first.name}\n" + "\n".join(lines) + f"\n{case}\n"
-            "to see it again: from tests.cases import *; case = the above; compare(case.model(), case.images())"
+            "to reproduce it: from tests.cases import *; case = the above; compare(case.model(), case.images())"
         )

@@ -1,7 +1,7 @@
-"""Measure how far PyTorch is from the reference in each precision: where `hatnet.equivalence.TOLERANCES` comes from.
+"""Measure the difference between PyTorch and the reference in each precision, for `hatnet.equivalence.TOLERANCES`.
 
-`python -m tests.measure_noise [cpu|cuda]` prints, for every dtype, the median and the largest relative difference
-over all intermediates of the five variants at two image sizes and three seeds.
+`python -m tests.measure_noise [cpu|cuda]` prints the median and the largest relative difference for each dtype, over
+all intermediates of the five variants at two image sizes and three seeds.
 """
 
 from __future__ import annotations

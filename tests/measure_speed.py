@@ -1,7 +1,7 @@
-"""Time the reference against PyTorch: HAT-Net Tiny at 224 x 224, float64, one image, on this CPU, side by side.
+"""Time the reference and PyTorch side by side: HAT-Net Tiny in float64, one image of 224 x 224 pixels, on this CPU.
 
-`python -m tests.measure_speed [runs]` prints the median and the range of the ratio NumPy / PyTorch over runs taken in
-turn, with one thread each and with all; the limit we hold ourselves to is 3.
+`python -m tests.measure_speed [runs]` prints the median and the range of the ratio NumPy / PyTorch over alternating
+runs, with one thread each and with all threads. Our limit for the ratio is 3.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from datetime import date
 
 
 def measure(runs: int) -> dict[str, list[float]]:
-    """Seconds of each implementation, taken in turn after a warm-up."""
+    """The seconds of each implementation in alternating runs, after a warm-up."""
     import numpy as np
     import torch
 
@@ -44,7 +44,7 @@ def measure(runs: int) -> dict[str, list[float]]:
 
 
 def main(runs: int = 9) -> None:
-    """Measure in a process for each number of threads, which have to be set before NumPy is imported."""
+    """Measure in one process per number of threads, which must be set before NumPy is imported."""
     print(f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     for threads in sorted({1, os.cpu_count() or 1}):
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}

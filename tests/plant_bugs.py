@@ -43,7 +43,7 @@ TEST_LAYERS, TEST_ATTENTION, TEST_HIERARCHICAL, TEST_BLOCK, TEST_NETWORK = (
     f"tests/core/{name}.py::"
     for name in ("test_layers", "test_attention", "test_hierarchical_attention", "test_block", "test_network")
 )
-WHOLE = TEST_HIERARCHICAL + "test_h_mhsa_batched_and_fused_is_the_reference_image_by_image"
+WHOLE = TEST_HIERARCHICAL + "test_h_mhsa_equals_the_reference_image_by_image"
 MAPS, TRAINING = "tests/maps/", "tests/training/test_training.py::"
 
 BUGS = (
@@ -52,35 +52,35 @@ BUGS = (
         ATTENTION,
         "scores.softmax(dim=-1)",
         "scores.softmax(dim=-2)",
-        TEST_ATTENTION + "test_weights_of_the_trace_are_the_references",
+        TEST_ATTENTION + "test_weights_in_a_trace_equal_the_references",
     ),
     Bug(
         "softmax over the wrong axis, in the reference",
         "reference/attention.py",
         "e / e.sum(axis=-1, keepdims=True)",
         "e / e.sum(axis=0, keepdims=True)",
-        TEST_ATTENTION + "test_rows_of_softmax_sum_to_one",
+        TEST_ATTENTION + "test_each_row_of_softmax_sums_to_one",
     ),
     Bug(
         "missing scale 1 / sqrt(d)",
         ATTENTION,
         "attn_mask=mask)",
         "attn_mask=mask, scale=1.0)",
-        TEST_ATTENTION + "test_fused_attention_is_softmax_of_scaled_products_head_by_head",
+        TEST_ATTENTION + "test_fused_attention_equals_the_formula_head_by_head",
     ),
     Bug(
         "scale 1 / sqrt(C) instead of 1 / sqrt(d)",
         ATTENTION,
         "attn_mask=mask)",
         "attn_mask=mask, scale=Q.shape[-1] ** -0.5)",
-        TEST_ATTENTION + "test_fused_attention_is_softmax_of_scaled_products_head_by_head",
+        TEST_ATTENTION + "test_fused_attention_equals_the_formula_head_by_head",
     ),
     Bug(
         "heads interleaved",
         ATTENTION,
         "x.unflatten(-1, (heads, -1)).transpose(1, 2)",
         "x.unflatten(-1, (-1, heads)).movedim(-1, 1)",
-        TEST_ATTENTION + "test_fused_attention_is_softmax_of_scaled_products_head_by_head",
+        TEST_ATTENTION + "test_fused_attention_equals_the_formula_head_by_head",
     ),
     Bug(
         "heads put back without the transpose",
@@ -122,7 +122,7 @@ BUGS = (
         HIERARCHICAL,
         "to_windows(x.new_ones(1, H, W, 1), window)",
         "to_windows(F.pad(x.new_ones(1, H, W - 1, 1), (0, 0, 0, 1)), window)",
-        TEST_HIERARCHICAL + "test_the_mask_marks_the_tokens_that_are_on_the_map",
+        TEST_HIERARCHICAL + "test_the_mask_marks_the_tokens_on_the_map",
     ),
     Bug(
         "no mask: padding is attended to",
@@ -136,7 +136,7 @@ BUGS = (
         HIERARCHICAL,
         ".unsqueeze(1).repeat(B, 1, 1, 1)",
         ".unsqueeze(1).repeat_interleave(B, 0)",
-        TEST_HIERARCHICAL + "test_the_mask_marks_the_tokens_that_are_on_the_map",
+        TEST_HIERARCHICAL + "test_the_mask_marks_the_tokens_on_the_map",
     ),
     Bug(
         "local residual from the normalised input",
@@ -174,21 +174,21 @@ BUGS = (
         "    return F.avg_pool2d(x.permute(0, 3, 1, 2), pool_size, ceil_mode=True)",
         "    x = F.pad(x, (0, 0, 0, -x.shape[2] % pool_size, 0, -x.shape[1] % pool_size))\n"
         "    return F.avg_pool2d(x.permute(0, 3, 1, 2), pool_size)",
-        TEST_LAYERS + "test_pooling_keeps_a_constant",
+        TEST_LAYERS + "test_pooling_keeps_a_constant_map",
     ),
     Bug(
         "pooling rounds down",
         LAYERS,
         "pool_size, ceil_mode=True)",
         "(min(pool_size, x.shape[1]), min(pool_size, x.shape[2])))",
-        TEST_LAYERS + "test_pooling_averages_cells_and_at_the_border_what_is_there",
+        TEST_LAYERS + "test_pooling_averages_the_tokens_that_each_cell_has",
     ),
     Bug(
         "largest instead of mean of a cell",
         LAYERS,
         "F.avg_pool2d(",
         "F.max_pool2d(",
-        TEST_LAYERS + "test_pooling_averages_cells_and_at_the_border_what_is_there",
+        TEST_LAYERS + "test_pooling_averages_the_tokens_that_each_cell_has",
     ),
     Bug(
         "global step on tokens that are not merged",
@@ -253,7 +253,7 @@ BUGS = (
         NETWORK,
         "x = self.drop_path(self.mlp(x)) + x",
         "x = self.drop_path(self.mlp(x))",
-        TEST_BLOCK + "test_block_adds_attention_and_mlp_to_what_they_were_given",
+        TEST_BLOCK + "test_a_block_adds_attention_and_mlp_to_their_inputs",
     ),
     Bug(
         "downsampling scales and shifts without statistics",
@@ -267,7 +267,7 @@ BUGS = (
         NETWORK,
         "x = self.drop_path(self.mlp(x)) + x",
         "x = self.drop_path(self.mlp(x) + x)",
-        TEST_BLOCK + "test_drop_path_drops_attention_and_mlp_of_an_image_each_by_itself",
+        TEST_BLOCK + "test_drop_path_drops_the_branches_but_never_the_residual",
     ),
     Bug(
         "statistics over the whole batch",

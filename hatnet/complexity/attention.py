@@ -11,7 +11,8 @@ zeros to make one batch of them.
 
 from __future__ import annotations
 
-from hatnet.complexity.cost import Cost, add, ceil_div, check_sizes
+from hatnet.complexity.cost import Cost, add, check_sizes
+from hatnet.config import ceil_div
 
 
 def mhsa(H: int, W: int, C: int) -> Cost:

@@ -77,12 +77,3 @@ def check_sizes(**sizes: int) -> None:
     for name, value in sizes.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
-
-
-def ceil_div(length: int, step: int) -> int:
-    """How many steps cover a length: rounded up.
-
-    >>> ceil_div(14, 4)
-    4
-    """
-    return -(-length // step)

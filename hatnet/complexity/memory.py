@@ -13,9 +13,9 @@ about these.
 from __future__ import annotations
 
 from hatnet.complexity.attention import windows
-from hatnet.complexity.cost import Cost, ceil_div, check_sizes
+from hatnet.complexity.cost import Cost, check_sizes
 from hatnet.complexity.network import stem_sizes
-from hatnet.config import HATNetConfig, Stage, StageLayout
+from hatnet.config import HATNetConfig, Stage, StageLayout, ceil_div
 
 
 def inference_memory(config: HATNetConfig, height: int, width: int, batch: int = 1) -> int:

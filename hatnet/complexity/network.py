@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hatnet.complexity.attention import h_mhsa, mhsa
-from hatnet.complexity.cost import Cost, add, ceil_div, check_sizes
-from hatnet.config import HATNetConfig, Stage, StageLayout
+from hatnet.complexity.cost import Cost, add, check_sizes
+from hatnet.config import HATNetConfig, Stage, StageLayout, ceil_div
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,8 @@ def pretrained_file(variant: str, data: str) -> Path:
     """
     known = [known_data for known_variant, known_data in PRETRAINED if known_variant == variant]
     if data not in known:
-        known_weights = ", ".join(f"{variant} on {data}" for variant, data in PRETRAINED)
-        raise ValueError(
-            f"no weights of {variant!r} trained on {data!r}{nearest(data, known)}; there are: {known_weights}"
-        )
+        weights = ", ".join(f"{variant} on {data}" for variant, data in PRETRAINED)
+        raise ValueError(f"no weights of {variant!r} trained on {data!r}{nearest(data, known)}; there are: {weights}")
     return PRETRAINED[variant, data]
 
 

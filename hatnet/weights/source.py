@@ -21,9 +21,7 @@ class Source:
 
     model: HATNet
     words: str  # the origin of its weights, in one or two sentences
-    about: dict[str, Any] = field(
-        default_factory=dict
-    )  # facts about the training, from `hatnet.weights.checkpoints.about`
+    about: dict[str, Any] = field(default_factory=dict)  # facts stored with the weights, see `checkpoints.about`
 
     @property
     def classes(self) -> tuple[str, ...]:

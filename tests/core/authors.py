@@ -1,9 +1,8 @@
-"""The authors' networks as facts: names and shapes of their checkpoints, and what their code computes.
+"""Facts about the authors' networks: the names and shapes in their checkpoints, and results of their code.
 
-`data/authors_shapes.json` lists every tensor of the four published files. `data/authors_figures.json`
-holds what the authors' code computes in float64 from the parameters and images made here, which
-follow from names and seeds alone: the first logits, norms of logits, stage outputs and gradients, for the
-loss mean(logits * linspace(-1, 1, 1000)).
+`data/authors_shapes.json` lists every tensor of the four published files. `data/authors_figures.json` holds results of
+the authors' code in float64: the first logits, and norms of logits, stage outputs and gradients, for the loss
+mean(logits * linspace(-1, 1, 1000)). Its parameters and images are those made here, from names and seeds alone.
 """
 
 import json
@@ -20,7 +19,7 @@ FIGURES = json.loads((DATA / "authors_figures.json").read_text())
 
 
 def parameter(name: str, shape: list[int]) -> Tensor:
-    """A float64 parameter that follows from its name: fan-in scaled, or for a vector near 1 or near 0."""
+    """A float64 parameter drawn by its name: a fan-in scaled matrix, or a vector near 1 or near 0."""
     noise = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape)
     if len(shape) > 1:
         return torch.from_numpy(noise / np.sqrt(np.prod(shape[1:])))
@@ -28,10 +27,10 @@ def parameter(name: str, shape: list[int]) -> Tensor:
 
 
 def state_dict(variant: str) -> dict[str, Tensor]:
-    """A checkpoint in the authors' names and shapes, float64."""
+    """A checkpoint with the authors' names and shapes, in float64."""
     return {name: parameter(name, shape) for name, shape in SHAPES[variant].items()}
 
 
 def images(batch: int, height: int, width: int) -> Tensor:
-    """Float64, (B, 3, H, W)."""
+    """Float64 images, (B, 3, H, W)."""
     return torch.from_numpy(np.random.default_rng(20210606).standard_normal((batch, 3, height, width)))

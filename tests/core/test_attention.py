@@ -1,4 +1,4 @@
-"""Attention, Eq. 1-3: PyTorch, batched and fused, is the reference, image by image."""
+"""Attention, Eq. 1-3: PyTorch, batched and fused, equals the reference image by image."""
 
 import contextlib
 
@@ -16,12 +16,13 @@ from hatnet.attention import (
     multi_head_attention,
     split_heads,
 )
+from hatnet.hierarchical_attention import HMHSA
 from tests.cases import NETWORK_MUST_HIT, for_maps, stack
 from tests.comparing import assert_same
 
 
 def queries_keys_values(case):
-    """Q (B, N, C), K and V (B, M, C), N != M; V of the case's scale."""
+    """Q (B, N, C), K and V (B, M, C), with N != M; V has the scale of the case."""
     rng = np.random.default_rng(case.seed)
     N, M = case.height * case.width, case.height + case.pool_size
     Q, K, V = (rng.standard_normal((case.batch, tokens, case.channels)) for tokens in (N, M, M))
@@ -29,8 +30,8 @@ def queries_keys_values(case):
 
 
 @for_maps
-def test_rows_of_softmax_sum_to_one(case):
-    """Eq. 2: a row of weights belongs to a query."""
+def test_each_row_of_softmax_sums_to_one(case):
+    """Eq. 2: one row per query."""
     scores = 100 * case.maps()[0, 0]
     weights = reference.softmax(scores)
     assert (weights >= 0).all()
@@ -38,7 +39,7 @@ def test_rows_of_softmax_sum_to_one(case):
 
 
 @for_maps
-def test_softmax_does_not_see_a_shift_of_a_row(case):
+def test_shifting_a_row_of_scores_does_not_change_its_softmax(case):
     """Eq. 2."""
     scores = case.maps()[0, 0]
     shifted = scores + np.arange(len(scores))[:, None]
@@ -46,7 +47,7 @@ def test_softmax_does_not_see_a_shift_of_a_row(case):
 
 
 @for_maps
-def test_fused_attention_is_softmax_of_scaled_products_head_by_head(case):
+def test_fused_attention_equals_the_formula_head_by_head(case):
     """Eq. 2: Softmax(Q K^T / sqrt(d)) V in each head."""
     Q, K, V = queries_keys_values(case)
     got = multi_head_attention(*map(torch.from_numpy, (Q, K, V)), case.heads)
@@ -55,7 +56,7 @@ def test_fused_attention_is_softmax_of_scaled_products_head_by_head(case):
 
 
 @for_maps
-def test_weights_of_the_trace_are_the_references(case):
+def test_weights_in_a_trace_equal_the_references(case):
     """Eq. 2."""
     Q, K, V = queries_keys_values(case)
     got = attention_weights(torch.from_numpy(Q), torch.from_numpy(K), case.heads)
@@ -64,7 +65,7 @@ def test_weights_of_the_trace_are_the_references(case):
 
 
 @for_maps
-def test_a_masked_key_is_as_if_it_were_not_there(case):
+def test_a_masked_key_has_no_effect(case):
     """Eq. 2, D6."""
     Q, K, V = map(torch.from_numpy, queries_keys_values(case))
     mask = torch.arange(K.shape[1]) < K.shape[1] - 2  # (M,)
@@ -76,8 +77,8 @@ def test_a_masked_key_is_as_if_it_were_not_there(case):
 
 
 @for_maps
-def test_a_head_is_a_slice_of_channels_that_attends_on_its_own(case):
-    """Eq. 2: several heads are several attentions of d channels side by side."""
+def test_each_head_attends_with_its_own_slice_of_channels(case):
+    """Eq. 2: several heads are independent attentions of d channels each."""
     Q, K, V = queries_keys_values(case)
     whole, _ = reference.multi_head_attention(Q[0], K[0], V[0], case.heads)
     parts = [
@@ -95,42 +96,52 @@ def test_joining_heads_undoes_splitting_them(case):
 
 
 @for_maps
-def test_plain_attention_of_a_map_is_the_reference(case):
-    """Eq. 1-3, the attention of the last stage."""
+def test_plain_attention_equals_the_reference(case):
+    """Eq. 1-3, in the last stage."""
     layer, params = case.filled(MHSA(case.channels, case.heads))
     x = case.maps()
     assert_same(layer(torch.from_numpy(x)), stack(lambda image: reference.mhsa(image, params, case.heads), x), case)
 
 
 @for_maps
-def test_attention_knows_no_order(case):
-    """Eq. 1-3: permuting the tokens permutes the output, and that is all."""
+def test_permuting_tokens_permutes_the_output(case):
+    """Eq. 1-3: attention ignores the order of tokens."""
     layer, _ = case.filled(MHSA(case.channels, case.heads))
     tokens = torch.from_numpy(case.maps()).flatten(1, 2).unsqueeze(1)  # (B, 1, HW, C), a map of one row
     order = torch.from_numpy(np.random.default_rng(case.seed).permutation(tokens.shape[2]))
     assert_same(layer(tokens[:, :, order]), layer(tokens)[:, :, order].detach().numpy(), case)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside torch.compile
-@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
-def test_another_kernel_computes_every_attention_under_the_names_of_the_trace(compiled):
-    """Eq. 2: inside the `with` block, and no longer than that."""
-    case, names = NETWORK_MUST_HIT[0], []
+def halved(Q, K, V, heads, mask, name):
+    """A kernel with half the output."""
+    return fused_attention(Q, K, V / 2, heads, mask, name)
 
-    def halved(Q, K, V, heads, mask, name):
+
+def test_another_kernel_computes_every_attention_inside_the_block_only():
+    """Eq. 2, for faster kernels and for those that keep the weights."""
+    model, images, names = NETWORK_MUST_HIT[0].model(), NETWORK_MUST_HIT[0].images(), []
+
+    def named(Q, K, V, heads, mask, name):
         names.append(name)
-        return fused_attention(Q, K, V / 2, heads, mask, name)
+        return halved(Q, K, V, heads, mask, name)
 
-    def halting(*_):
-        raise KeyError
-
-    model, images, trace = case.model(), case.images(), {}
+    trace = {}
     logits = model(images, trace)
-    run = torch.compile(model, fullgraph=True, backend="eager") if compiled else model
-    assert torch.equal(run(images), logits)
-    with attention_kernel(halved):
-        assert not torch.equal(run(images), logits)
+    with contextlib.suppress(KeyError), attention_kernel(named):
+        assert not torch.equal(model(images), logits)
+        raise KeyError
     assert names == [name for name in trace if name.endswith("weights")]
-    with contextlib.suppress(KeyError), attention_kernel(halting):
-        model(images)
-    assert torch.equal(run(images), logits)
+    assert torch.equal(model(images), logits)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside torch.compile
+def test_another_kernel_reaches_a_compiled_model():
+    """Eq. 2, with no graph break."""
+    torch._dynamo.reset()
+    layer, x = HMHSA(6, 2, grid_size=3, pool_size=2), torch.randn(1, 5, 7, 6)
+    compiled = torch.compile(layer, fullgraph=True, backend="eager")
+    fused = compiled(x)
+    with attention_kernel(halved):
+        assert torch.equal(compiled(x), layer(x))
+        assert not torch.equal(compiled(x), fused)
+    assert torch.equal(compiled(x), fused)

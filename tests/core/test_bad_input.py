@@ -1,4 +1,4 @@
-"""Wrong input gets an error that says what was given, what was expected and what to do, before any work."""
+"""Wrong input raises an error, before any work, with what was given, what was expected and what to do."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ import torch
 
 import reference
 from hatnet import HMHSA, MHSA, create_model, get_config, to_numpy
-from hatnet.data.photo import load_photo
 
 MODEL = create_model("micro").eval()
 PARAMS = to_numpy(MODEL)
@@ -33,14 +32,14 @@ def test_the_model_checks_shapes_and_dtypes(image, error, message):
 
 
 @pytest.mark.parametrize("variant", ["tiny", "small", "medium", "large"])
-def test_published_variants_take_images_from_32_pixels(variant):
+def test_published_variants_accept_images_from_32_pixels(variant):
     assert get_config(variant).min_image_size == 32
     with pytest.raises(ValueError, match="31 x 40 pixels is too small.*at least 32"):
         get_config(variant).layout(31, 40)
 
 
-def test_the_model_never_looks_at_values():
-    """That would cost time on every forward pass; values are checked where data enters."""
+def test_the_model_does_not_check_values():
+    """That would cost time in every forward pass; values are checked where data is read."""
     assert MODEL(torch.full((1, 3, 32, 32), torch.nan)).isnan().all()
 
 
@@ -61,7 +60,7 @@ def test_the_reference_checks_values_too(image, error, message):
         reference.hat_net(image, PARAMS, MODEL.config)
 
 
-def test_the_reference_takes_float32_images_in_float64():
+def test_the_reference_computes_float32_images_in_float64():
     image = np.random.default_rng(0).standard_normal((3, 32, 32)).astype(np.float32)
     logits = reference.hat_net(image, PARAMS, MODEL.config)
     assert logits.dtype == np.float64
@@ -108,7 +107,7 @@ def test_heads_must_divide_channels():
         ("tiny", {"drop_rate": "much"}, ValueError, "drop_rate='much' must be a probability"),
     ],
 )
-def test_unknown_names_and_impossible_values(name, overrides, error, message):
+def test_unknown_names_and_impossible_values_are_refused(name, overrides, error, message):
     with pytest.raises(error, match=message):
         create_model(name, **overrides)
 
@@ -116,31 +115,3 @@ def test_unknown_names_and_impossible_values(name, overrides, error, message):
 def test_drop_path_rates_are_checked_when_set_later():
     with pytest.raises(ValueError, match="drop_path_rate=-0.1 must be a probability"):
         create_model("micro").set_drop_path_rate(-0.1)
-
-
-def test_image_files_that_cannot_be_read(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no image file at .*none.jpg"):
-        load_photo(tmp_path / "none.jpg")
-    (tmp_path / "text.png").write_text("not a picture")
-    with pytest.raises(ValueError, match=r"text.png cannot be read as an image"):
-        load_photo(tmp_path / "text.png")
-    from hatnet.data.image_file import CHELSEA
-
-    (tmp_path / "half.png").write_bytes(CHELSEA.read_bytes()[:100_000])
-    with pytest.raises(ValueError, match=r"half.png cannot be read as an image"):
-        load_photo(tmp_path / "half.png")
-    with pytest.raises(ValueError, match="size=0 must be at least 1"):
-        load_photo(size=0)
-
-
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])
-@pytest.mark.parametrize("size", [(300, 451), (50, 50), (451, 40)])
-def test_images_of_any_mode_and_size_become_rgb_squares(tmp_path, mode, size):
-    from PIL import Image
-
-    suffix = "jpg" if mode == "CMYK" else "png"
-    Image.new("RGB", size, (255, 0, 0)).convert(mode).save(tmp_path / f"photo.{suffix}")
-    pixels = load_photo(tmp_path / f"photo.{suffix}", 64)
-    assert pixels.shape == (3, 64, 64)
-    assert pixels.min() >= 0
-    assert pixels.max() <= 1

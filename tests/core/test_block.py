@@ -1,4 +1,4 @@
-"""MLP and block: PyTorch, batched, is the reference, image by image."""
+"""MLP and block: PyTorch, batched, equals the reference image by image."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from tests.comparing import assert_same
 
 
 def stage_of(case, hierarchical):
-    """A stage with the case's sizes, with windows or plain."""
+    """A stage with the sizes of the case, hierarchical or plain."""
     G1, G2 = (case.grid_size, case.pool_size) if hierarchical else (None, None)
     return Stage(case.channels, 1, case.heads, case.kernel_size, case.expansion, G1, G2, stride=4)
 
@@ -27,7 +27,7 @@ def test_mlp(case):
 
 @pytest.mark.parametrize("hierarchical", [True, False], ids=["hierarchical", "plain"])
 @for_maps
-def test_block_adds_attention_and_mlp_to_what_they_were_given(hierarchical, case):
+def test_a_block_adds_attention_and_mlp_to_their_inputs(hierarchical, case):
     """Eq. 14 (Eq. 3 in the last stage), then Eq. 4."""
     stage = stage_of(case, hierarchical)
     layer, params = case.filled(Block(stage))
@@ -43,8 +43,8 @@ def test_block_adds_attention_and_mlp_to_what_they_were_given(hierarchical, case
     assert_same(got, want, case)
 
 
-def test_drop_path_drops_attention_and_mlp_of_an_image_each_by_itself():
-    """Eq. 4, D9: what is dropped is the branch, never the residual."""
+def test_drop_path_drops_the_branches_but_never_the_residual():
+    """Eq. 4, D9."""
     case = MUST_HIT[0]
     torch.manual_seed(0)
     layer, _ = case.filled(Block(stage_of(case, hierarchical=True)))

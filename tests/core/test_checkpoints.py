@@ -1,4 +1,4 @@
-"""Weights in files: the authors' are recognised, ours come back as they were, and nothing is ever executed."""
+"""Weights in files: the authors' are recognised, ours keep every bit, and no file is ever executed."""
 
 import json
 import os
@@ -64,7 +64,7 @@ def test_the_floating_dtype_of_the_file_is_kept(tiny, dtype):
     assert {parameter.dtype for parameter in model.parameters()} == {dtype}
 
 
-def test_fine_tuned_heads_and_dense_windows_are_taken(tiny):
+def test_fine_tuned_classifiers_and_other_windows_load(tiny):
     """Sec. 3.3: G1 and G2 hold no parameters."""
     tuned = tiny | {"classifier.1.weight": torch.zeros(7, 384), "classifier.1.bias": torch.zeros(7)}
     model = load_official(tuned, grid_sizes=(8, 8, 8), pool_sizes=(16, 8, 4))
@@ -72,7 +72,7 @@ def test_fine_tuned_heads_and_dense_windows_are_taken(tiny):
     assert model(torch.zeros(1, 3, 50, 70)).shape == (1, 7)
 
 
-def test_a_loaded_checkpoint_is_the_callers_no_more(tiny):
+def test_loading_copies_the_callers_tensors(tiny):
     before = tiny["classifier.1.bias"].clone()
     with torch.no_grad():
         load_official(tiny).classifier.bias.add_(1)
@@ -95,14 +95,14 @@ def test_everything_missing_unexpected_or_misshapen_is_listed(tiny):
     assert "of another shape (1): ds2.norm.weight (5,) for (96,)" in message
 
 
-def test_a_foreign_checkpoint_is_named_as_such():
+def test_another_networks_checkpoint_is_refused():
     with pytest.raises(CheckpointError, match="not a checkpoint of HAT-Net: none of its 2 tensors"):
         load_official({"layer1.0.conv1.weight": torch.zeros(3), "fc.weight": torch.zeros(3)})
     with pytest.raises(CheckpointError, match="none of its 0 tensors"):
         load_official({"epoch": 3})
 
 
-def test_our_own_names_and_the_authors_are_not_confused(tmp_path):
+def test_our_names_and_the_authors_are_not_confused(tmp_path):
     model = create_model("micro")
     with pytest.raises(CheckpointError, match="this package's own names, not the authors'; use hatnet.load"):
         load_official(model.state_dict())
@@ -112,25 +112,25 @@ def test_our_own_names_and_the_authors_are_not_confused(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"# A text", b"\x80not a pickle"], ids=["empty", "text", "almost"])
-def test_a_file_that_is_no_checkpoint_is_called_so_without_advice_to_trust_it(tmp_path, content):
+def test_a_file_that_is_no_checkpoint_is_refused_without_advice_to_trust_it(tmp_path, content):
     (tmp_path / "file.pth").write_bytes(content)
     with pytest.raises(CheckpointError) as error:
         load_official(tmp_path / "file.pth")
     assert "weights_only" not in str(error.value)
 
 
-def test_several_networks_in_one_file_are_not_guessed_between(tiny):
+def test_a_file_with_several_networks_is_refused(tiny):
     with pytest.raises(CheckpointError, match="several networks"):
         load_official({"teacher": tiny, "student": tiny})
 
 
-def test_integers_are_not_weights(tiny):
+def test_integers_are_refused(tiny):
     with pytest.raises(CheckpointError, match=r"not floating \(1\): ds2.norm.bias"):
         load_official(tiny | {"ds2.norm.bias": torch.zeros(96, dtype=torch.int64)})
 
 
 class Payload:
-    """What a hostile pickle is made of."""
+    """A pickle that creates a folder when it is executed."""
 
     def __init__(self, proof: Path) -> None:
         self.proof = proof
@@ -144,7 +144,7 @@ def test_untrusted_pickles_are_never_executed(tiny, tmp_path):
     with pytest.raises(CheckpointError, match="holds more than tensors .*mkdir.*was not read. If you trust"):
         load_official(tmp_path / "hostile.pth")
     assert not (tmp_path / "executed").exists()
-    torch.load(tmp_path / "hostile.pth", weights_only=False)  # the control: the payload does work
+    torch.load(tmp_path / "hostile.pth", weights_only=False)  # the control: the payload works
     assert (tmp_path / "executed").exists()
 
 
@@ -163,7 +163,7 @@ def test_truncated_files_are_refused(tiny, tmp_path, suffix, part):
 
 @pytest.mark.parametrize("function", [load, load_official, is_ours])
 @pytest.mark.parametrize("name", ["none.safetensors", "none.pth"])
-def test_a_file_that_is_not_there_is_named(tmp_path, function, name):
+def test_the_error_names_a_missing_file(tmp_path, function, name):
     if function is is_ours and name == "none.pth":
         assert not is_ours(tmp_path / name)
         return
@@ -172,7 +172,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path, function, name):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
-def test_our_files_bring_back_weights_configuration_and_dtype(tmp_path, dtype):
+def test_our_files_keep_weights_configuration_and_dtype(tmp_path, dtype):
     model = create_model("micro", num_classes=3, in_channels=1, grid_sizes=(7, 7), drop_path_rate=0.2)
     randomise(model)
     model = model.to(dtype)
@@ -195,7 +195,7 @@ def test_our_files_hold_nothing_but_numbers_and_json(tmp_path):
     assert json.loads(header["__metadata__"]["config"])["name"] == "micro"
 
 
-def test_foreign_or_damaged_files_of_ours_are_refused(tmp_path):
+def test_other_files_and_damaged_files_are_refused(tmp_path):
     from safetensors.torch import load_file, save_file
 
     model = create_model("micro")
@@ -220,7 +220,7 @@ def test_foreign_or_damaged_files_of_ours_are_refused(tmp_path):
         load(other)
 
 
-def test_what_could_not_be_loaded_again_is_not_saved(tmp_path):
+def test_a_model_that_could_not_be_loaded_again_is_not_saved(tmp_path):
     path = tmp_path / "model.safetensors"
     model = create_model("micro")
     model.classifier = torch.nn.Linear(128, 5)
@@ -244,7 +244,7 @@ def test_a_compiled_model_is_saved_under_its_own_names(tmp_path):
         assert torch.equal(again[name], tensor), name
 
 
-def test_a_file_is_written_where_a_link_leads(tmp_path):
+def test_writing_to_a_link_writes_its_target(tmp_path):
     real, link = tmp_path / "real", tmp_path / "link"
     link.symlink_to(real)
     for content in (b"first", b"second"):
@@ -269,7 +269,7 @@ def test_saving_is_whole_or_not_at_all(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_parameters_by_name_do_not_change():
-    """So that figures made years apart can be compared."""
+def test_parameters_by_name_are_reproducible():
+    """So that the figures in data/ stay valid."""
     assert parameter("patch_embed.0.bias", [16])[0].item() == pytest.approx(0.0, abs=0.5)
     assert torch.equal(parameter("a.weight", [3, 4]), parameter("a.weight", [3, 4]))

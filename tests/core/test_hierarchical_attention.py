@@ -1,4 +1,4 @@
-"""H-MHSA, Eq. 6-14: PyTorch, batched and fused, is the reference, image by image."""
+"""H-MHSA, Eq. 6-14: PyTorch, batched and fused, equals the reference image by image."""
 
 import numpy as np
 import pytest
@@ -19,13 +19,13 @@ def layer_of(case, **changes):
 
 
 def window_of(case):
-    """A full window: G1, or the whole map where it is smaller."""
+    """The size of a full window: G1, or the whole map if that is smaller."""
     return min(case.grid_size, case.height), min(case.grid_size, case.width)
 
 
 @for_maps
 def test_windows_are_the_slices_of_the_map(case):
-    """Eq. 6, D6: row by row from the top left; where a window reaches over the border there are zeros."""
+    """Eq. 6, D6: row by row from the top left, with zeros beyond the border."""
     x, (g, h) = case.maps(), window_of(case)
     got = to_windows(torch.from_numpy(x), (g, h)).unflatten(0, (case.batch, -1))
     for image, windows in zip(x, got.numpy(), strict=True):
@@ -46,8 +46,8 @@ def test_putting_windows_back_undoes_cutting_them(case):
 
 
 @for_maps
-def test_the_mask_marks_the_tokens_that_are_on_the_map(case):
-    """D6: and there is none where all are, so that it costs nothing where sizes divide."""
+def test_the_mask_marks_the_tokens_on_the_map(case):
+    """D6. If G1 divides the map there is no mask, and no cost."""
     x, (g, h) = torch.ones(case.batch, case.height, case.width, 1), window_of(case)
     mask = window_mask(x, (g, h))
     if case.height % g == 0 and case.width % h == 0:
@@ -90,8 +90,8 @@ def test_global_attention(case):
 
 
 @for_maps
-def test_h_mhsa_batched_and_fused_is_the_reference_image_by_image(case):
-    """Eq. 6-14: the fast path is the slow path, and so is every intermediate it records."""
+def test_h_mhsa_equals_the_reference_image_by_image(case):
+    """Eq. 6-14, with every intermediate."""
     layer, params = layer_of(case)
     x, trace, wants = case.maps(), {}, []
     got = layer(torch.from_numpy(x), trace)
@@ -116,8 +116,8 @@ def test_a_trace_changes_nothing(case):
 
 
 @for_maps
-def test_all_weights_sum_to_one_over_what_is_there(case):
-    """Eq. 2, 7, 12: each query on the map has weights of sum one; padding has none and gets none."""
+def test_weights_sum_to_one_over_the_tokens_on_the_map(case):
+    """Eq. 2, 7, 12: padding neither gives nor receives weight."""
     layer, _ = layer_of(case)
     trace = {}
     layer(torch.from_numpy(case.maps()), trace)
@@ -132,7 +132,7 @@ def test_all_weights_sum_to_one_over_what_is_there(case):
 
 @for_maps
 def test_permuting_windows_permutes_the_local_output(case):
-    """Eq. 6-8: windows know nothing of each other. Whole windows only: those at a border have other sizes."""
+    """Eq. 6-8: windows are independent. Only whole windows, since those at the border have other sizes."""
     g, h = window_of(case)
     rows, columns = max(case.height // g, 1), max(case.width // h, 1)
     layer, _ = layer_of(case)
@@ -148,8 +148,8 @@ def test_permuting_windows_permutes_the_local_output(case):
 
 
 @for_maps
-def test_a_window_as_large_as_the_map_is_plain_attention(case):
-    """Eq. 6-8 with G1 >= H, W are Eq. 1-2."""
+def test_a_window_as_large_as_the_map_gives_plain_attention(case):
+    """Eq. 6-8 with G1 >= H, W equal Eq. 1-2."""
     layer, _ = layer_of(case, grid_size=max(case.height, case.width))
     x = case.maps()
     plain = MHSA(case.channels, case.heads).double()
@@ -165,8 +165,8 @@ def test_a_window_as_large_as_the_map_is_plain_attention(case):
 
 
 @for_maps
-def test_cells_of_one_token_make_the_global_step_attention_over_all_tokens(case):
-    """Eq. 10-13 with G2 = 1: nothing is merged, so keys and values are the (normalised) tokens themselves."""
+def test_with_cells_of_one_token_global_attention_is_over_all_tokens(case):
+    """Eq. 10-13 with G2 = 1: nothing is merged, so keys and values come from the normalised tokens themselves."""
     layer, params = layer_of(case, pool_size=1)
     x = case.maps()
     maps = torch.from_numpy(x)
@@ -184,7 +184,7 @@ def test_cells_of_one_token_make_the_global_step_attention_over_all_tokens(case)
 
 @for_maps
 def test_the_order_of_a_batch_does_not_matter(case):
-    """Eq. 6-14 are of one image: what else is in the batch is nothing to it."""
+    """Eq. 6-14 concern one image, whatever else is in the batch."""
     layer, _ = layer_of(case)
     x = torch.from_numpy(case.maps())
     one_by_one = torch.cat([layer(image[None]) for image in x.flip(0)]).flip(0)
@@ -206,8 +206,8 @@ def test_masked_and_unmasked_paths_agree(case):
 
 
 @for_maps
-def test_the_local_step_sees_its_window_and_nothing_else(case):
-    """Eq. 6-8: changing a token changes all tokens of its window, and none outside."""
+def test_a_token_affects_its_own_window_only(case):
+    """Eq. 6-8: changing a token changes every output in its window, and none outside."""
     layer, _ = layer_of(case)
     x = torch.from_numpy(np.random.default_rng(case.seed).standard_normal(case.maps().shape))
     y = x.clone()
@@ -220,7 +220,7 @@ def test_the_local_step_sees_its_window_and_nothing_else(case):
 
 @pytest.mark.parametrize(("height", "width"), [(4, 6), (5, 3)])
 def test_gradients_of_inputs_and_parameters_are_central_differences(height, width):
-    """Eq. 6-14, backwards; with whole windows and with masked ones."""
+    """Eq. 6-14, with whole windows and with masked ones."""
     torch.manual_seed(0)
     case = MUST_HIT[0]
     layer = HMHSA(4, 2, grid_size=2, pool_size=2)

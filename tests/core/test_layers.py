@@ -1,10 +1,11 @@
-"""The layers around attention: PyTorch, batched, is the reference, image by image."""
+"""The layers around attention: PyTorch, batched, equals the reference image by image."""
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 import reference
+from hatnet.config import ceil_div
 from hatnet.layers import ChannelDropout, Conv2d, DropPath, GroupNorm, average_pool
 from hatnet.network import Downsample, Stem
 from tests.cases import for_maps, stack
@@ -12,7 +13,7 @@ from tests.comparing import assert_same
 
 
 @for_maps
-def test_a_projection_is_a_matrix_for_every_token(case):
+def test_a_projection_multiplies_every_token_by_the_matrix(case):
     """Eq. 1: X W + b."""
     layer, params = case.filled(torch.nn.Linear(case.channels, 7))
     x = case.maps()
@@ -21,7 +22,7 @@ def test_a_projection_is_a_matrix_for_every_token(case):
 
 @for_maps
 def test_group_norm_takes_its_statistics_over_the_whole_image(case):
-    """D1: one mean and one variance an image, eps 1e-6 (which shows at scale 1e-3)."""
+    """D1: one mean and one variance per image, and an eps of 1e-6, which matters at scale 1e-3."""
     layer, params = case.filled(GroupNorm(case.channels))
     x = case.maps()
     assert_same(layer(torch.from_numpy(x)), stack(lambda image: reference.group_norm(image, **params), x), case)
@@ -42,13 +43,13 @@ def test_strided_convolution(case):
     layer, params = case.filled(Conv2d(case.channels, 5, case.kernel_size, stride=2))
     x = case.maps()
     got = layer(torch.from_numpy(x))
-    assert got.shape[1:3] == (-(-case.height // 2), -(-case.width // 2))
+    assert got.shape[1:3] == (ceil_div(case.height, 2), ceil_div(case.width, 2))
     assert_same(got, stack(lambda image: reference.conv2d(image, **params, stride=2), x), case)
 
 
 @for_maps
 def test_depthwise_convolution(case):
-    """D7: inside the MLP each channel is convolved on its own."""
+    """D7: in the MLP each channel has its own kernel."""
     C = case.channels
     layer, params = case.filled(Conv2d(C, C, case.kernel_size, groups=C, bias=False))
     x = case.maps()
@@ -57,13 +58,13 @@ def test_depthwise_convolution(case):
 
 @for_maps
 def test_silu(case):
-    """Sec. 3.4: SiLU, also where e^x overflows."""
+    """Sec. 3.4, also where e^x overflows."""
     x = 100 * case.maps()
     assert_same(F.silu(torch.from_numpy(x)), reference.silu(x), case)
 
 
 @for_maps
-def test_pooling_averages_cells_and_at_the_border_what_is_there(case):
+def test_pooling_averages_the_tokens_that_each_cell_has(case):
     """Eq. 10, D6."""
     x = case.maps()
     got = average_pool(torch.from_numpy(x), case.pool_size)
@@ -71,8 +72,8 @@ def test_pooling_averages_cells_and_at_the_border_what_is_there(case):
 
 
 @for_maps
-def test_pooling_keeps_a_constant(case):
-    """Eq. 10, D6: a mean over padding would be smaller."""
+def test_pooling_keeps_a_constant_map(case):
+    """Eq. 10, D6: counting padding would make means smaller."""
     x = torch.full((1, case.height, case.width, 1), 3.0, dtype=torch.float64)
     assert (average_pool(x, case.pool_size) == 3).all()
 
@@ -93,7 +94,7 @@ def test_downsampling(case):
     assert_same(layer(torch.from_numpy(x)), stack(lambda image: reference.downsample(image, params), x), case)
 
 
-def test_drop_path_leaves_out_branches_of_images_and_keeps_the_mean():
+def test_drop_path_drops_branches_per_image_and_keeps_the_mean():
     torch.manual_seed(0)
     drop = DropPath(0.25).train()
     x = torch.ones(4000, 2, 3, 4)
@@ -123,7 +124,7 @@ def test_channel_dropout_drops_whole_channels_of_an_image():
     assert 0.3 < (per_channel == 0).double().mean() < 0.7
 
 
-def test_the_reference_overflows_nowhere():
+def test_the_reference_never_overflows():
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         assert np.isfinite(reference.silu(np.array([-1e4, 1e4]))).all()
         assert np.isfinite(reference.softmax(np.array([[1e4, -1e4, 0.0]]))).all()

@@ -1,4 +1,4 @@
-"""The whole network: PyTorch is the reference, intermediate by intermediate, at every image size."""
+"""The whole network: PyTorch equals the reference, intermediate by intermediate, at every image size."""
 
 import shutil
 
@@ -9,6 +9,7 @@ import torch
 import hatnet.attention
 import reference
 from hatnet import create_model, get_config, to_numpy
+from hatnet.config import ceil_div
 from hatnet.equivalence import compare, randomise
 from tests.cases import NETWORK_MUST_HIT, for_networks
 from tests.comparing import assert_agree, assert_same
@@ -17,14 +18,14 @@ SMALL = NETWORK_MUST_HIT[0]
 
 
 @for_networks
-def test_every_intermediate_of_a_drawn_network_is_the_references(case):
-    """Eq. 1-4, 6-14, Figure 1, D6: any stages, any image size, traces under the same names in the same order."""
+def test_every_intermediate_of_a_random_network_equals_the_references(case):
+    """Eq. 1-4, 6-14, Figure 1, D6: for any stages and image size, with the same names in the same order."""
     assert_agree(compare(case.model(), case.images()), case)
 
 
 @pytest.mark.parametrize("variant", ["tiny", "small", "medium", "large", "micro"])
-def test_every_variant_is_the_reference(variant):
-    """Table 1, at a size that divides nowhere."""
+def test_every_variant_equals_the_reference(variant):
+    """Table 1, at an image size that no window divides."""
     model = create_model(variant)
     randomise(model)
     image = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 3, 75, 106)))
@@ -32,7 +33,7 @@ def test_every_variant_is_the_reference(variant):
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (32, 61), (33, 224), (97, 40)])
-def test_any_size_from_32_pixels_up_is_taken(height, width):
+def test_any_size_from_32_pixels_is_accepted(height, width):
     """D6."""
     model = create_model("tiny", grid_sizes=(8, 8, 8), pool_sizes=(16, 8, 4)).double()
     randomise(model)
@@ -41,7 +42,7 @@ def test_any_size_from_32_pixels_up_is_taken(height, width):
 
 
 @for_networks
-def test_the_layout_says_what_the_network_does(case):
+def test_the_layout_predicts_the_sizes_in_the_network(case):
     """Eq. 6, 10: maps, windows and merged tokens of every stage."""
     trace = {}
     case.model()(case.images(), trace)
@@ -57,12 +58,12 @@ def test_the_layout_says_what_the_network_does(case):
 
 
 def test_features_are_the_stage_outputs_at_strides_4_8_16_32():
-    """Sec. 4.2: what dense tasks take."""
+    """Sec. 4.2: features for dense tasks."""
     model = create_model("tiny").eval()
     trace, image = {}, torch.randn(1, 3, 100, 132)
     features = model.forward_features(image, trace)
     assert [tuple(feature.shape) for feature in features] == [
-        (1, C, -(-100 // stride), -(-132 // stride))
+        (1, C, ceil_div(100, stride), ceil_div(132, stride))
         for C, stride in zip((48, 96, 240, 384), (4, 8, 16, 32), strict=True)
     ]
     for index, feature in enumerate(features):
@@ -70,7 +71,7 @@ def test_features_are_the_stage_outputs_at_strides_4_8_16_32():
 
 
 def test_every_parameter_matters_to_the_reference():
-    """Under the names of the state dict: changing any one of them changes the logits."""
+    """Changing any entry of the state dict changes the logits."""
     model = SMALL.model()
     image, params = SMALL.images()[0].numpy(), to_numpy(model)
     assert list(params) == list(model.state_dict())
@@ -81,14 +82,14 @@ def test_every_parameter_matters_to_the_reference():
 
 
 def test_every_parameter_gets_a_gradient():
-    """Unlike in the authors' network, whose proj_norm never gets one (D5)."""
+    """In the authors' network, proj_norm gets none (D5)."""
     model = SMALL.model().train()
     model(SMALL.images()).square().sum().backward()
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in model.parameters())
 
 
-def test_images_of_a_batch_do_not_meet():
-    """Eq. 6-14: the logits of an image do not depend on its neighbours or its place."""
+def test_images_of_a_batch_do_not_affect_each_other():
+    """Eq. 6-14: the logits of an image depend neither on the other images nor on its position."""
     model, images = SMALL.model(), SMALL.images()
     assert_same(model(images.flip(0)), model(images).flip(0).detach().numpy(), SMALL)
     assert_same(model(images[:1]), model(images)[:1].detach().numpy(), SMALL)
@@ -121,7 +122,7 @@ def test_drop_path_rates_rise_linearly_and_can_be_set_later():
 
 
 def test_channels_of_the_image_are_configurable():
-    """D8: the authors' stem is fixed to three."""
+    """D8: the authors' stem always takes three."""
     assert create_model("micro", in_channels=5)(torch.zeros(1, 5, 28, 28)).shape == (1, 10)
 
 
@@ -147,8 +148,8 @@ def test_configurations_are_frozen_and_equal_by_value():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside torch.compile
 @pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
-def test_there_is_no_graph_break(training):
-    """fullgraph raises at one; with partial windows, dropout and drop path, and sizes that may change."""
+def test_torch_compile_finds_no_graph_break(training):
+    """`fullgraph` raises at a break; with partial windows, dropout and drop path."""
     torch._dynamo.reset()
     model = create_model("micro", depths=(1, 1, 1), drop_rate=0.1, drop_path_rate=0.1).train(training)
     torch.compile(model, fullgraph=True, backend="eager")(torch.randn(2, 3, 27, 35))
@@ -160,8 +161,8 @@ def test_there_is_no_graph_break(training):
 @pytest.mark.skipif(
     not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="torch.compile needs a C++ compiler on the CPU"
 )
-def test_compiled_is_the_same():
-    """Eq. 6-14 in the code that torch.compile writes, with partial windows (D6)."""
+def test_the_compiled_network_gives_the_same_logits():
+    """Eq. 6-14 in the code that torch.compile generates, with partial windows (D6)."""
     torch._dynamo.reset()
     model = create_model("micro", channels=(8, 16), head_dim=8, depths=(1, 1), kernel_sizes=(3, 3), expansions=(2, 2),
                          grid_sizes=(4,), pool_sizes=(4,))  # fmt: skip

@@ -1,4 +1,4 @@
-"""The published networks: parameters, names, and what the authors' code computes."""
+"""The published networks: parameters, names, and the figures that the authors' code computes."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ RELATIVE = 1e-10
         ("large", 63_132_488, 23_552),
     ],
 )
-def test_parameters_are_the_published_ones_less_proj_norm(variant, parameters, unused):
+def test_parameters_are_the_published_ones_without_proj_norm(variant, parameters, unused):
     """Table 1, D5."""
     ours = sum(parameter.numel() for parameter in create_model(variant).parameters())
     assert ours == parameters - unused
@@ -31,8 +31,8 @@ def test_parameters_are_the_published_ones_less_proj_norm(variant, parameters, u
 
 
 @pytest.mark.parametrize("variant", SHAPES)
-def test_our_names_and_the_authors_are_one_to_one(variant):
-    """Every entry of the published file is a parameter of ours, or of proj_norm (D5)."""
+def test_our_names_match_the_authors_one_to_one(variant):
+    """Every entry of a published file is one of our parameters, or belongs to proj_norm (D5)."""
     config = VARIANTS[variant]
     assert sorted(authors_names(config).values()) == sorted(authors_shapes(config))
     assert authors_shapes(config) | unused_shapes(config) == {k: tuple(v) for k, v in SHAPES[variant].items()}
@@ -47,7 +47,7 @@ def test_our_names_and_the_authors_are_one_to_one(variant):
         ("large", (1, 2, 5, 10), (3, 8, 27, 3)),
     ],
 )
-def test_stages_are_those_of_table_1(variant, heads, depths):
+def test_the_stages_are_those_of_table_1(variant, heads, depths):
     stages = VARIANTS[variant].stages
     assert tuple(stage.heads for stage in stages) == heads
     assert tuple(stage.depth for stage in stages) == depths
@@ -59,7 +59,7 @@ def test_stages_are_those_of_table_1(variant, heads, depths):
 
 @pytest.fixture(scope="module", params=["tiny", "small"])
 def published(request):
-    """The authors' network with parameters by name, what ours computes from them, and what theirs does."""
+    """Our network with the authors' parameters, its results, and those of the authors' code."""
     (case,) = FIGURES[request.param]["cases"]
     model = load_official(state_dict(request.param))
     image = images(*case["shape"][:1], *case["shape"][2:]).requires_grad_()
@@ -70,23 +70,23 @@ def published(request):
     return model, image, features, logits, case
 
 
-def test_logits_are_the_authors(published):
-    """Eq. 1-4, 6-14 as they run in the authors' code."""
+def test_logits_equal_the_authors(published):
+    """Eq. 1-4, 6-14 in the authors' code."""
     _, _, _, logits, case = published
     assert logits[:, :8].tolist() == [pytest.approx(row, rel=RELATIVE) for row in case["logits_head"]]
     assert logits.mean().item() == pytest.approx(case["logits_mean"], rel=RELATIVE)
     assert logits.norm().item() == pytest.approx(case["logits_norm"], rel=RELATIVE)
 
 
-def test_stage_outputs_are_the_authors(published):
+def test_stage_outputs_equal_the_authors(published):
     """Figure 1."""
     _, _, features, _, case = published
     assert [list(feature.shape) for feature in features] == case["feature_shapes"]
     assert [feature.norm().item() for feature in features] == pytest.approx(case["feature_norms"], rel=RELATIVE)
 
 
-def test_gradients_are_the_authors(published):
-    """Backwards too, for the image and for parameters in all parts of the network."""
+def test_gradients_equal_the_authors(published):
+    """For the image, and for parameters in all parts of the network."""
     model, image, _, _, case = published
     ours = {theirs: name for name, theirs in authors_names(model.config).items()}
     got = {name: model.get_parameter(ours[name]).grad.norm().item() for name in case["grad_norms"]}
@@ -94,8 +94,8 @@ def test_gradients_are_the_authors(published):
     assert image.grad.norm().item() == pytest.approx(case["input_grad_norm"], rel=RELATIVE)
 
 
-def test_the_reference_computes_the_authors_logits(published):
-    """Eq. 1-4, 6-14: the ground truth is checked against the authors' code without PyTorch between them."""
+def test_the_references_logits_equal_the_authors(published):
+    """Eq. 1-4, 6-14: the ground truth itself, compared with the authors' code without PyTorch in between."""
     model, image, _, _, case = published
     logits = reference.hat_net(image[0].detach().numpy(), to_numpy(model), model.config)
     assert logits[:8].tolist() == pytest.approx(case["logits_head"][0], rel=RELATIVE)

@@ -21,7 +21,7 @@ from hatnet.maps.figure import draw
 from hatnet.maps.map_selection import KINDS, MapSelection
 from hatnet.weights.source import find_source
 from tests.core.authors import state_dict
-from tests.maps.test_photo import an_image
+from tests.images import write_image
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def run(monkeypatch, capsys, tmp_path):
 
 
 def test_one_command_writes_two_figures_and_an_explorer_and_prints_their_paths(run, tmp_path):
-    status, out, _ = run(an_image(tmp_path / "mine.png"), "--variant", "micro", "--size", 30, "--query", "29,0")
+    status, out, _ = run(write_image(tmp_path / "mine.png"), "--variant", "micro", "--size", 30, "--query", "29,0")
     assert status == 0
     written = [Path(line) for line in out.splitlines()[-3:]]
     assert written == [tmp_path / f"mine-attention{suffix}" for suffix in (".png", ".svg", ".html")]
@@ -133,7 +133,7 @@ def test_weights_of_ours_of_the_authors_and_of_the_package_work(run, tmp_path):
     hatnet.save(model, tmp_path / "ours.safetensors", {**about, "test_accuracy": 0.5})
     (tmp_path / "run").mkdir()
     hatnet.save(model, tmp_path / "run" / "last.safetensors")
-    image = an_image(tmp_path / "grey.png", (28, 28), "L")
+    image = write_image(tmp_path / "grey.png", (28, 28), "L")
     status, out, _ = run(image, "--checkpoint", tmp_path / "ours.safetensors", "--label", "ring", "--out", "a.png")
     assert status == 0
     assert "28 x 28 pixels" in out
@@ -158,7 +158,7 @@ def test_weights_that_are_not_finite_are_named_and_nothing_is_drawn(run, tmp_pat
 
 
 def test_an_image_that_is_not_cropped_keeps_its_shape(run, tmp_path):
-    assert read_picture(an_image(tmp_path / "wide.png", (90, 45)), channels=3, size=30, square=False).shape == (
+    assert read_picture(write_image(tmp_path / "wide.png", (90, 45)), channels=3, size=30, square=False).shape == (
         30,
         60,
         3,
@@ -247,7 +247,7 @@ def test_files_of_the_wrong_kind_are_named(run, tmp_path):
 
 
 def test_no_input_is_ever_overwritten(run, tmp_path):
-    image = an_image(tmp_path / "mine.png")
+    image = write_image(tmp_path / "mine.png")
     before = image.read_bytes()
     for out in ("mine", "mine.png", tmp_path / "." / "mine.png"):
         status, _, err = run(image, "--variant", "micro", "--out", out)

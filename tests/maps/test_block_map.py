@@ -15,7 +15,7 @@ from hatnet.maps.block_map import Head, through_block
 from hatnet.maps.cells import spread, through_cells
 from hatnet.maps.unfused_attention import unfused_attention
 from hatnet.maps.windows import local_map, through_windows
-from tests.cases import MUST_HIT, also, map_cases
+from tests.cases import MUST_HIT, also, for_maps, map_cases
 from tests.comparing import assert_same
 from tests.maps.small import as_maps, random_rows
 
@@ -49,8 +49,7 @@ def queries(height, width):
     return {(0, 0), (0, width - 1), (height - 1, 0), (height - 1, width - 1), (height // 2, width // 2)}
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_a_local_map_sums_to_one_and_is_zero_outside_its_window(case):
     """Eq. 6-8: inside the window it is the softmax row of its query, for every head."""
     trace = traced(case)
@@ -74,8 +73,7 @@ def test_a_local_map_sums_to_one_and_is_zero_outside_its_window(case):
             assert torch.equal(found[:, place[0], place[1]], softmax_row[:, :m, :n])
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_spreading_gives_each_token_an_equal_share_of_its_cell(case):
     """Eq. 10: merging averages, so the result equals G P of the reference, and sums do not change."""
     trace, size = traced(case), (case.height, case.width)
@@ -92,8 +90,7 @@ def test_spreading_gives_each_token_an_equal_share_of_its_cell(case):
         assert_same(found, np.stack(want), case)
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_going_back_through_windows_and_cells_is_a_product_with_their_matrices(case):
     """Eq. 6-13: r L and r G P, for any rows r."""
     trace, size, rows = traced(case), (case.height, case.width), random_rows(case)
@@ -108,8 +105,7 @@ def test_going_back_through_windows_and_cells_is_a_product_with_their_matrices(c
         assert_same(through_cells(rows, one.far, one.pool_size), np.stack(far), case)
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_the_composed_map_and_its_parts_equal_the_dense_products(case):
     """Eq. 9-14: [2I + L + G P (I + L)] / 5 of each head, then the mean; parts sum to 2/5, 1/5 and 2/5."""
     trace, size = traced(case), (case.height, case.width)

@@ -11,13 +11,12 @@ from hypothesis import given, settings
 import reference
 import reference.attention_maps as by_hand
 from hatnet.maps.rollout import through_convolution, through_stem
-from tests.cases import MUST_HIT, NETWORK_MUST_HIT, also, map_cases, network_cases
+from tests.cases import NETWORK_MUST_HIT, also, for_maps, network_cases
 from tests.comparing import assert_same
 from tests.maps.small import TINY, as_maps, end_to_end, random_rows
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_going_back_through_a_convolution_is_a_product_with_its_receptive_field(case):
     """Figure 1: downsampling and the stem, at strides 1 to 3, on maps of odd and even sides."""
     size = case.height, case.width
@@ -40,8 +39,7 @@ def test_a_receptive_field_covers_exactly_the_inputs_of_a_convolution(stride):
         assert np.array_equal(answer > 0, by_hand.receptive_field((H, W), stride)[:, place] > 0)
 
 
-@also(MUST_HIT)
-@given(case=map_cases)
+@for_maps
 def test_a_uniform_map_stays_uniform_through_a_convolution(case):
     """Figure 1: no grid and no border, at strides 1 and 2, on maps of odd and even sides."""
     for stride in (1, 2):

@@ -1,4 +1,4 @@
-"""The network of an arm: HAT-Net, with the attention and the MLPs of its blocks replaced."""
+"""Build the network of an arm: HAT-Net with other attentions and MLP widths in its blocks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hatnet.studies.ablation.matching import Fitted, fit
 
 
 def build(fitted: Fitted) -> HATNet:
-    """A fresh network of an arm."""
+    """The network of an arm, with fresh weights."""
     model = HATNet(fitted.config)
     for stage, module, width in zip(fitted.config.stages, model.stages, fitted.widths, strict=True):
         assert isinstance(module, HATStage)
@@ -23,5 +23,5 @@ def build(fitted: Fitted) -> HATNet:
 
 
 def builder(arm: Arm, image_size: int) -> Callable[[HATNetConfig], HATNet]:
-    """What `Training` takes: of the recipe's network it keeps the classes and the channels of an image."""
+    """A function for `Training` that builds an arm's network for the classes and channels of a configuration."""
     return lambda config: build(fit(arm, image_size, config.num_classes, config.in_channels))

@@ -1,22 +1,42 @@
-"""Reading pictures: size, brightness, and normalisation for a network."""
+"""Image files of any kind become pictures of the right size and brightness, and unreadable files are refused."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from hatnet.data.image_file import CHELSEA
 from hatnet.data.photo import load_photo, normalise, read_picture, size_when_read, to_image
 from hatnet.weights.source import find_source
+from tests.images import write_image
 
 
-def an_image(path, size=(40, 30), mode="RGB"):
-    pixels = np.random.default_rng(1).integers(0, 256, (size[1], size[0], len(mode)), dtype=np.uint8)
-    Image.fromarray(pixels.squeeze(), mode).save(path)
-    return path
+def test_unreadable_image_files_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no image file at .*none.jpg"):
+        load_photo(tmp_path / "none.jpg")
+    (tmp_path / "text.png").write_text("not a picture")
+    with pytest.raises(ValueError, match=r"text.png cannot be read as an image"):
+        load_photo(tmp_path / "text.png")
+    (tmp_path / "half.png").write_bytes(CHELSEA.read_bytes()[:100_000])
+    with pytest.raises(ValueError, match=r"half.png cannot be read as an image"):
+        load_photo(tmp_path / "half.png")
+    with pytest.raises(ValueError, match="size=0 must be at least 1"):
+        load_photo(size=0)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])
+@pytest.mark.parametrize("size", [(300, 451), (50, 50), (451, 40)])
+def test_images_of_any_mode_and_size_become_rgb_squares(tmp_path, mode, size):
+    suffix = "jpg" if mode == "CMYK" else "png"
+    Image.new("RGB", size, (255, 0, 0)).convert(mode).save(tmp_path / f"photo.{suffix}")
+    pixels = load_photo(tmp_path / f"photo.{suffix}", 64)
+    assert pixels.shape == (3, 64, 64)
+    assert pixels.min() >= 0
+    assert pixels.max() <= 1
 
 
 def test_images_are_normalised_with_the_statistics_of_the_training(tmp_path):
-    picture = read_picture(an_image(tmp_path / "grey.png", (28, 28), "L"), channels=1, size=28, square=True)
+    picture = read_picture(write_image(tmp_path / "grey.png", (28, 28), "L"), channels=1, size=28, square=True)
     with Image.open(tmp_path / "grey.png") as stored:
         assert np.array_equal(picture * 255, np.asarray(stored, dtype=float))  # pixels that fit are left alone
     image = to_image(picture, mean=(0.25,), std=(0.5,))

@@ -1,0 +1,65 @@
+"""Wrong input and a full machine end a command with a message that says what to do."""
+
+import pytest
+import torch
+
+from hatnet.cli.errors import errors_as_messages
+from hatnet.training.loop import NonFiniteLossError
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("summary", "tny"), "unknown variant 'tny', did you mean 'tiny'"),
+        (("summary", "tiny", "--image-size", "224", "31"), "224 x 31 pixels is too small"),
+        (("summary", "tiny", "--image-size", "-5", "224", "--json"), "-5 x 224 pixels is too small"),
+        (("verify", "--variant", "huge"), "unknown variant 'huge'"),
+        (("verify", "--size", 20), "20 x 20 pixels is too small"),
+        (("verify", "--image", "none.jpg"), "no image file at none.jpg"),
+        (("verify", "--checkpoint", "none.pth"), "no checkpoint file at none.pth"),
+        (("verify", "--device", "abacus"), "device 'abacus' can't be used here"),
+        (
+            ("demo", "--out", "no/such/folder/report.html"),
+            "no folder no/such/folder to write report.html to; create it",
+        ),
+        (("demo", "--out", "."), ". is a folder; give the report a file name"),
+        (("demo", "--seed", "-1"), "seed=-1 must not be negative"),
+    ],
+)
+def test_wrong_input_is_one_line_and_status_2(hatnet_command, arguments, message):
+    status, _, err = hatnet_command(*arguments)
+    assert status == 2
+    assert err.startswith("error: ")
+    assert message in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("arguments", [("verify", "--dtype", "float8"), ("verify", "--sise", "3"), ("sumary", "tiny")])
+def test_unknown_options_are_refused_by_name(hatnet_command, arguments):
+    status, out, err = hatnet_command(*arguments)
+    assert status == 2
+    assert arguments[-2] in out + err or arguments[0] in out + err
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (ValueError("size=0 must be at least 1"), 2, "error: size=0 must be at least 1\n"),
+        (MemoryError("9 GB needed"), 2, "error: not enough memory: 9 GB needed; smaller images take less\n"),
+        (NonFiniteLossError("loss is nan"), 1, "stopped: loss is nan\n"),
+        (ModuleNotFoundError(name="torchvision"), 2, "error: this command needs torchvision: python -m pip install"),
+        (torch.OutOfMemoryError("CUDA out of memory.\nDetails"), 2, "error: CUDA out of memory.\nHalve --slice-size"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)
+def test_each_kind_of_error_has_its_message_and_status(error, status, message, capsys):
+    with pytest.raises(SystemExit) as stop, errors_as_messages():
+        raise error
+    assert stop.value.code == status
+    assert capsys.readouterr().err.startswith(message)
+
+
+def test_a_bug_is_raised():
+    with pytest.raises(RuntimeError, match="a bug"), errors_as_messages():
+        raise RuntimeError("a bug")
