@@ -12,6 +12,7 @@ from hatnet import create_model
 from hatnet.data.photo import load_photo
 from hatnet.maps import attention_maps
 from hatnet.maps.explorer import decode, explorer_script, picture_from_maps, write_explorer, write_maps
+from hatnet.maps.explorer.page import FOLDER, PARTS
 from tests.maps.explorers import CLASSES, seen, torch_of
 
 
@@ -130,3 +131,7 @@ def test_an_old_page_survives_a_failed_write(tmp_path, monkeypatch):
         write_explorer(path, pictures, config=model.config, provenance="Random.")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_script_consists_of_all_its_files():
+    assert sorted(PARTS) == sorted(path.stem for path in (FOLDER / "script").glob("*.js"))

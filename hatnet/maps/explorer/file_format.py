@@ -8,8 +8,8 @@ a sentence about the origin of the weights. The arrays of picture 0 are
     0.rollout, 0.class.0, ...    (H, W) over the tokens of stage 0, as shares of their largest number
 
 in float16. The shares give a map of the whole network three digits in float16; its largest number is in the JSON. Each
-array is stored as bytes, (2, ...): first the high bytes of all numbers, then the low bytes. Gzip packs them a sixth
-smaller that way than in float16.
+array is stored as bytes, (2, ...): first the high bytes of all numbers, then the low bytes. Gzip packs them an
+eighth smaller that way than in float16.
 """
 
 from __future__ import annotations
