@@ -44,7 +44,7 @@ TEST_LAYERS, TEST_ATTENTION, TEST_HIERARCHICAL, TEST_BLOCK, TEST_NETWORK = (
     for name in ("test_layers", "test_attention", "test_hierarchical_attention", "test_block", "test_network")
 )
 WHOLE = TEST_HIERARCHICAL + "test_h_mhsa_equals_the_reference_image_by_image"
-MAPS, TRAINING = "tests/maps/test_attention_maps.py::", "tests/training/"
+MAPS, TRAINING = "tests/maps/", "tests/training/"
 
 BUGS = (
     Bug(
@@ -288,28 +288,28 @@ BUGS = (
         "hatnet/maps/windows.py",
         ".transpose(-2, -1) @ r",
         "@ r",
-        MAPS + "test_going_back_through_windows_and_cells_is_a_product_with_their_matrices",
+        MAPS + "test_block_map.py::test_going_back_through_windows_and_cells_is_a_product_with_their_matrices",
     ),
     Bug(
         "attention through a window and a cell left out of the composed map",
         "hatnet/maps/block_map.py",
         "brought = through_windows(cells,",
         "brought = through_windows(maps,",
-        MAPS + "test_the_composed_map_is_the_dense_product_and_its_parts_are_the_parts",
+        MAPS + "test_block_map.py::test_the_composed_map_and_its_parts_equal_the_dense_products",
     ),
     Bug(
         "class map: negative gradients counted as positive",
         "hatnet/maps/class_map.py",
         "(gradient * weights).clamp(min=0)",
         "(gradient * weights).abs()",
-        MAPS + "test_numpy_and_pytorch_agree_on_the_class_map",
+        MAPS + "test_class_map.py::test_numpy_and_pytorch_agree_on_the_class_map",
     ),
     Bug(
         "rollout: every output alike, where every place should be",
         "hatnet/maps/rollout.py",
         "/ by_all.masked_fill(by_all == 0, 1)",
         "/ by_all.mean()",
-        MAPS + "test_a_convolution_draws_nothing_into_an_even_map",
+        MAPS + "test_rollout.py::test_a_uniform_map_stays_uniform_through_a_convolution",
     ),
     Bug(
         "a training that goes on forgets its optimiser",

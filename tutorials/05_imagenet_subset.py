@@ -37,7 +37,7 @@ import hatnet
 from hatnet.complexity import network_costs, total, training_memory
 from hatnet.data import DataError, open_data
 from hatnet.data.broken_files import broken_files
-from hatnet.data.photo import CHELSEA
+from hatnet.data.image_file import CHELSEA
 from hatnet.data.transforms import for_testing, for_training
 from hatnet.studies.plan import Assumptions, plan
 from hatnet.training import Monitor, Progress, Recipe, Training, get_recipe, join

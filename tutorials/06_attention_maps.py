@@ -1,22 +1,24 @@
 # %% [markdown]
 # # Attention maps, and when they lie
 #
-# **The question.** A network says "ankle boot". Where did it look? Attention seems to be the answer itself: every
-# token gives every key a weight, so draw the weights. For HAT-Net there are two kinds of weights in a block, three or
-# four stages of blocks, and tokens that change their size on the way. So: what exactly is drawn, how do the pieces
-# become *one* map over pixels, and does that map say why the network answered as it did?
+# **The question.** A network answers "ankle boot". Where did it look? Attention seems to give the answer directly:
+# every token has a weight for every key, so draw the weights. But a block of HAT-Net has two kinds of weights, there
+# are three or four stages of blocks, and tokens change their size on the way. So what exactly do we draw? How do the
+# pieces become *one* map over pixels? And does that map show why the network gave its answer?
 #
-# **Predict before you read on**, and write four answers down. They come in parts 2, 6 and 7.
+# **Predict before you read on**, and write down four answers. The solutions are in parts 2, 6 and 7.
 #
-# 1. There are five ways from a block's input to a token of its output: two residuals, the window, the merged cells, and
-#    what windows had brought to those cells. If each counts the same, how much of a token's map is itself, at least?
+# 1. There are five paths from a block's input to a token of its output: two residuals, the window, the merged cells,
+#    and a window followed by the cells. If each counts the same, how much of a token's map is the token itself, at
+#    least?
 # 2. A trained network gets $G_2 = 1$ instead of 4, so its global map becomes 16 times as fine. On how many of 250
-#    images does it change its answer?
-# 3. In the same network we make *all* attention even: every key gets the same weight, everywhere. On how many?
-# 4. You change an image so little that you hardly see it, but the answer changes. Does the map?
+#    images does its answer change?
+# 3. In the same network we make *all* attention uniform: every key gets the same weight, everywhere. On how many images
+#    does its answer stay the same?
+# 4. You change an image so little that you hardly see it, but the answer changes. Does the map change?
 
 # %%
-"""Tutorial 6: from one softmax row to a map over pixels, on random and on trained weights, and what it does not say."""
+"""Tutorial 6: from one softmax row to a map over pixels, with random and trained weights, and what maps cannot show."""
 
 import copy
 import itertools
@@ -46,8 +48,8 @@ LIMIT = TOLERANCES[torch.float64]
 # %% [markdown]
 # ## 1. One softmax row
 #
-# Everything below is made of rows like this one. Four tokens in a row, one channel, no matrices: the query is 1, the
-# keys are 2, 1, 0, 0. The scores are the products, and the softmax of them is the row: positive, and its sum is one.
+# Everything below consists of rows like this one. Take four tokens in a line, one channel, and no matrices: the query
+# is 1, the keys are 2, 1, 0, 0. The scores are the products. Their softmax is the row: it is positive and sums to one.
 #
 # ??? question "Predict: which share goes to the first token? ($e \approx 2.72$, $e^2 \approx 7.39$)"
 #     $7.39 / (7.39 + 2.72 + 1 + 1) = 0.61$.
@@ -59,13 +61,13 @@ print("row:", row, " sum:", row.sum())
 assert np.allclose(row, [0.610, 0.225, 0.083, 0.083], atol=5e-4)
 
 # %% [markdown]
-# A row says how the query mixes **values**. It says nothing about what those values hold: remember that for part 7.
+# A row shows how the query mixes **values**. It shows nothing about the values themselves: remember that for part 7.
 #
-# ## 2. One block: five ways to a token
+# ## 2. One block: five paths to a token
 #
-# Still four tokens in a row, now with windows of $G_1 = 2$ and cells of $G_2 = 2$. The rows of all windows fill a
-# matrix $L$, zero outside the windows. The rows over the two merged cells fill $G$. Merging averages (Eq. 10), which
-# is a matrix too, $P$. So $G P$ shares each cell's weight out equally among its tokens.
+# Keep the four tokens, now with windows of $G_1 = 2$ and cells of $G_2 = 2$. The rows of all windows fill a matrix $L$,
+# which is zero outside the windows. The rows over the two merged cells fill $G$. Merging averages (Eq. 10), so it is a
+# matrix too, $P$. The product $G P$ then shares each cell's weight equally among its tokens.
 
 # %%
 L = np.array([[3 / 4, 1 / 4, 0, 0], [1 / 2, 1 / 2, 0, 0], [0, 0, 1 / 2, 1 / 2], [0, 0, 1 / 2, 1 / 2]])
@@ -81,14 +83,14 @@ print("P:", *P, "row 0 of G P:", (G @ P)[0], sep="\n")
 # - Eq. 10-13: the merged tokens give $A_2 = G P A_1 = G P (I + L) X$.
 # - Eq. 14: the block gives $A_1 + A_2 + X$.
 #
-# Multiply it out and there are five ways from $X$ to the output, each a matrix whose rows sum to one. If each counts
+# Multiply this out. There are five paths from $X$ to the output, each a matrix whose rows sum to one. If each counts
 # the same, we divide by five:
 #
 # $$C = \tfrac{1}{5} \left[\, 2I + L + G P + G P L \,\right]$$
 #
-# That answers question 1: two of the five ways are residuals, so at least **two fifths** of a token's map are the
+# This answers question 1: two of the five paths are residuals, so at least **two fifths** of a token's map are the
 # token itself. Row 0 by hand: $2I$ gives $(2, 0, 0, 0)$, $L$ gives $(0.75, 0.25, 0, 0)$, $G P$ gives $(0.1, 0.1, 0.4,
-# 0.4)$, and $G P L$, which takes the row of $G P$ through the windows, gives $(0.125, 0.075, 0.4, 0.4)$.
+# 0.4)$, and $G P L$, the row of $G P$ taken through the windows, gives $(0.125, 0.075, 0.4, 0.4)$.
 
 # %%
 C = by_hand.composed_matrix(L, G, P)
@@ -96,8 +98,8 @@ print("row 0 of C:", C[0], " sum:", C[0].sum())
 assert np.allclose(C[0], np.array([2.975, 0.425, 0.8, 0.8]) / 5)
 
 # %% [markdown]
-# Is that what the block *does*? Nudge each token by one, in a loop, with the weights held fixed, and see how far each
-# output moves. If $5 C$ is right, token $i$ moves by $5 C_{ij}$ when token $j$ is nudged.
+# Does the block really *do* that? Raise each token by one in turn, with the weights held fixed, and see how far each
+# output moves. If $5 C$ is right, output $i$ moves by $5 C_{ij}$ when token $j$ moves by one.
 
 # %%
 
@@ -119,21 +121,21 @@ print(moved)
 assert np.allclose(moved, 5 * C)
 
 # %% [markdown]
-# So the map is exact about one thing: which inputs reach an output, and how much, **if values passed unchanged**. In
-# the network they don't. Norms, $W^v$ and $W^p$ scale and turn them, and the map leaves that out.
+# So the map is exact in one sense: it shows which inputs reach an output, and how much, **if values passed unchanged**.
+# In the network they do not. Norms, $W^v$ and $W^p$ scale and rotate them, and the map leaves that out.
 #
-# ## 3. The fast form, on a photo
+# ## 3. The fast version, on a photo
 #
-# Forming $L$, $G P$ and $C$ whole would undo what hierarchical attention saves. `hatnet.maps` keeps the
-# softmax rows of one forward pass and multiplies one row at a time. HAT-Net Tiny, the bundled photo, and as a query the
-# token at the cat's right eye. **The weights are random here**: what you see is how the maps are made, not what a
-# trained network looks at. Colours run from zero, dark, to the largest weight of each map, bright.
+# Forming $L$, $G P$ and $C$ as whole matrices would undo the savings of hierarchical attention. `hatnet.maps` keeps the
+# softmax rows of one forward pass and multiplies one row at a time. We use HAT-Net Tiny and the bundled photo. The
+# query is the token at the cat's right eye. **The weights are random here**: you see how the maps are made, not what a
+# trained network looks at. Colours run from zero (dark) to the largest weight of each map (bright).
 
 # %%
 
 
 def over(axes, picture, title, values=None, side=1, outlines=(), largest=None, colours="viridis"):
-    """A picture; over it a map of square cells, `side` pixels each, drawn as cells; and squares around tokens."""
+    """Draw a picture, a map of square cells of `side` pixels over it, and squares around tokens."""
     height, width = picture.shape[:2]
     grey = picture if picture.ndim == 2 else picture.mean(axis=2)
     if values is None:
@@ -151,7 +153,7 @@ def over(axes, picture, title, values=None, side=1, outlines=(), largest=None, c
 
 
 def box(config, stage, token, window=True):
-    """Outlines of a token and its window, in pixels."""
+    """The outlines of a token and its window, in pixels."""
     stride, G1 = config.stages[stage].stride, config.stages[stage].grid_size
     square = [((token[0] * stride, token[1] * stride), stride, ORANGE)]
     if window and G1:
@@ -172,9 +174,9 @@ assert shares[token] > 2 / 5
 
 figure, axes = plt.subplots(1, 4, figsize=(12, 3.4), layout="constrained")
 figure.set_label(
-    "Four pictures of a cat. A token at its eye in a window of 7 x 7 tokens. Its local weights fill the window alone. "
-    "Its global weights are 7 x 7 large cells over the whole photo. Composed, a map over all tokens, with the window "
-    "brighter than the rest."
+    "Four pictures of a cat. The first shows a token at its eye in a window of 7 x 7 tokens. The second shows its "
+    "local weights, which fill only the window. The third shows its global weights, 7 x 7 large cells over the whole "
+    "photo. The fourth is the composed map over all tokens, with the window brighter than the rest."
 )
 cat = photo.transpose(1, 2, 0)
 marks = box(tiny.config, 1, token)
@@ -189,11 +191,11 @@ stored, dense = stored_numbers(tiny.config, 224, 224)
 print(f"softmax weights of the network: {stored:,}; were all attention plain: {dense:,}, {dense / stored:.0f} times")
 
 # %% [markdown]
-# Global maps are drawn as cells because that is what they are. To blur them into a smooth cloud would show detail that
-# the network does not have: it can't tell one token of a cell from another (tutorial 2).
+# Global maps are drawn as cells because that is what they are. Blurring them into a smooth cloud would show detail that
+# does not exist: global attention cannot distinguish the tokens of a cell (tutorial 2).
 #
-# **Verify.** The same maps from the NumPy reference, with all matrices formed, on the trained network that comes with
-# the package and one of its test images:
+# **Verify.** Compare with the NumPy reference, which forms all matrices, on the trained network that comes with the
+# package and one of its test images:
 
 # %%
 source = find_source(pretrained="fashion-mnist")
@@ -221,25 +223,24 @@ assert relative_error(maps64.rollout().ravel(), slow) < LIMIT
 # %% [markdown]
 # ## 4. Rollout: what changes with depth
 #
-# A block takes from the outputs of the block before it. What reaches a token through two blocks is therefore a product:
-# $C_2 C_1$. By hand, with our toy $C$ for both:
+# The input of a block is the output of the block before it. So the map through two blocks is a product, $C_2 C_1$. By
+# hand, with our toy $C$ for both:
 
 # %%
 rows = [np.linalg.matrix_power(C, blocks)[0] for blocks in (1, 2, 4, 8)]
 for blocks, row in zip((1, 2, 4, 8), rows, strict=True):
     print(f"{blocks} blocks: token 0 takes {row}")
 assert np.allclose(rows[1], C[0] @ C)
-assert all(a[0] > b[0] for a, b in itertools.pairwise(rows))  # less and less is the token's own
+assert all(a[0] > b[0] for a, b in itertools.pairwise(rows))  # the share of the token itself falls
 
 # %% [markdown]
-# Each block mixes, so with depth every row comes closer to the same one. That is a property of multiplying matrices
-# with positive rows: **it would happen with any weights.** A map that spreads with depth is no discovery about a
-# network.
+# Each block mixes, so with depth all rows approach the same row. This is a property of products of matrices with
+# positive rows: **it would happen with any weights.** A map that spreads with depth reveals nothing about a network.
 #
-# Between stages a 3x3 convolution of stride 2 makes larger tokens. It counts with where it looks, with shares 1/4,
+# Between stages a 3x3 convolution of stride 2 makes larger tokens. It counts by its receptive field, with shares 1/4,
 # 1/2, 1/4 along each axis. (Equal shares would draw a grid over every map: with stride 2, some tokens are seen by two
-# outputs and others by one.) MLPs count as if they left everything in place. Now one pixel of a boot, after each of
-# the six blocks of the trained network:
+# outputs and others by one.) MLPs count as if they left everything in place. Here is one pixel of a boot, after each
+# of the six blocks of the trained network:
 
 # %%
 boot = next(i for i in range(250) if classes[labels[i]] == "ankle boot")
@@ -249,15 +250,15 @@ depths = [(stage, b) for stage in range(3) for b in range(trained.config.stages[
 
 
 def effective(map_):
-    """How many tokens a map amounts to: e to its entropy; 1 for a single token, all of them where it is even."""
+    """The effective number of tokens of a map, e to its entropy: 1 for a single token, all for a uniform map."""
     map_ = map_.reshape(*map_.shape[:-2], -1)
     return np.exp(-(map_ * np.log(np.maximum(map_, 1e-12))).sum(axis=-1))
 
 
 figure, axes = plt.subplots(1, 7, figsize=(14, 2.6), layout="constrained")
 figure.set_label(
-    "A boot with a query token, and six maps of what reached it, one for each block. The first is strongest in "
-    "its window; each following one is wider, and the last two cover most of the picture."
+    "A boot with a query token, and six rollout maps of it, one for each block. The first is strongest in its window. "
+    "Each following map is wider, and the last two cover most of the picture."
 )
 over(axes[0], shown[boot], "a token of the boot", outlines=box(trained.config, 0, look.token_at(x, y, 0)))
 for ax, (stage, b) in zip(axes[1:], depths, strict=True):
@@ -267,9 +268,9 @@ for ax, (stage, b) in zip(axes[1:], depths, strict=True):
 plt.show()
 
 # %% [markdown]
-# The numbers above the maps are an *effective number of tokens*, $e$ to the map's entropy. We take it for all 250
-# images, before and after training. The network before training is no other one: its seed is known, so here are the
-# very weights that training began with.
+# The numbers above the maps are an *effective number of tokens*, $e$ to the map's entropy. We compute it for all 250
+# images, before and after training. It is the same network, before training: its seed is known, so these are the very
+# weights that training started from.
 
 # %%
 untrained = before_training(source.about, trained.config)
@@ -280,9 +281,9 @@ wide = {
 
 
 def evenness(weights):
-    """Mean entropy of softmax rows, as a share of that of an even one."""
+    """The mean entropy of softmax rows, as a share of the entropy of a uniform row."""
     weights = weights.astype(np.float64)
-    there = (weights > 0).sum(axis=-1)  # keys beyond the border of a map have weight 0
+    there = (weights > 0).sum(axis=-1)  # keys beyond the border of the map have weight 0
     entropy = -(weights * np.log(np.maximum(weights, 1e-12))).sum(axis=-1)
     return float((entropy[there > 1] / np.log(there[there > 1])).mean())
 
@@ -299,9 +300,10 @@ even = {
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
 figure.set_label(
-    "Left: the effective number of stem tokens in a rollout against depth, for the trained network and the same one "
-    "before training. Both rise from block to block. Right: how even softmax rows are. Before training all are "
-    "nearly even; trained global ones a little less, and local ones less with each block, in block 1.1 far less."
+    "Left: the effective number of stem tokens in a rollout against depth, for the trained network and the same "
+    "network before training. Both rise from block to block. Right: how uniform softmax rows are. Before training "
+    "all rows are nearly uniform. Trained global rows are a little less so, and trained local rows less with each "
+    "block, in block 1.1 far less."
 )
 for name, colour in (("before training", GREY), ("trained", ORANGE)):
     left.plot(range(6), wide[name], marker="o", color=colour, label=name)
@@ -312,22 +314,21 @@ for ax in (left, right):
     ax.set_xticklabels([f"{s}.{b}" for s, b in depths])
     ax.legend(frameon=False, fontsize=8)
 left.set(title="Rollout spreads with depth, trained or not", ylabel="effective number of tokens", ylim=(0, spread.size))
-right.set(title="Rows are where training shows", ylabel="entropy of a row, 1 = even", ylim=(0, 1.05))
+right.set(title="Training shows in the rows", ylabel="entropy of a row, 1 = uniform", ylim=(0, 1.05))
 plt.show()
 for name, values in wide.items():
     print(f"{name:16s} effective tokens:", np.round(values, 1))
 
 # %% [markdown]
-# Read both together. How far **rollouts** spread is the same for both networks: residuals and products decide it, not
-# what was learned. The **rows** differ, local ones a lot: training made them choose. If you want to know what a network
-# has learned to look at, look at rows first, block by block and head by head, and at the product last.
+# Read both plots together. **Rollouts** spread equally far in both networks: residuals and products decide that, not
+# learning. The **rows** differ, local rows a lot: training made them selective. If you want to know what a network has
+# learned to look at, look at rows first, block by block and head by head, and at the product last.
 #
 # ## 5. For a class
 #
-# Rollout from the mean of all tokens says what reached the classifier. It is one map for all ten answers. For a class,
-# each weight is multiplied by the gradient of that class's logit with respect to it, and only what is positive is kept:
-# weights that *speak for* the class. Then they are composed and rolled out as before, and what residuals alone would
-# give is taken away.
+# Rollout from the mean of all tokens shows what reached the classifier. It is one map for all ten answers. For a class,
+# we multiply each weight by the gradient of that class's logit with respect to it, and keep only positive products:
+# the *relevance* for the class. Then we compose and roll out as before, and subtract the residuals' contribution.
 
 # %%
 garments = ("trouser", "sandal", "bag", "ankle boot")
@@ -345,7 +346,7 @@ figure, axes = plt.subplots(len(some), 6, figsize=(12.5, 8.6), layout="constrain
 figure.set_label(
     "Four test images, each with five maps. Rollouts before and after training are broad, with single bright tokens. "
     "Class maps for the network's answer and for its second choice are bright in a few spots on the garment or beside "
-    "it, many of them the same. The class map before training is bright on the garment."
+    "it, and many of the spots are the same. The class map before training is bright on the garment."
 )
 for line, i in zip(axes, some, strict=True):
     over(line[0], shown[i], f"{classes[labels[i]]}: answer {classes[first[i]]}")
@@ -359,26 +360,26 @@ plt.show()
 
 
 def likeness(these, those):
-    """Mean correlation of maps, image by image."""
+    """The mean correlation of maps, image by image."""
     return float(np.mean([np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(these, those, strict=True)]))
 
 
-garment = F.avg_pool2d(pictures, side)[:, 0].numpy()  # how bright each stem token's pixels are: on the garment or not
+garment = F.avg_pool2d(pictures, side)[:, 0].numpy()  # the brightness of each stem token: on the garment or not
 second_like_first = likeness(class_maps["answer"], class_maps["second choice"])
 pretty = {name: likeness(class_maps[name], garment) for name in ("answer", "before training")}
 print(f"class maps of answer and second choice: correlation {second_like_first:.2f}")
 print(f"class map against the garment: trained {pretty['answer']:.2f}, before training {pretty['before training']:.2f}")
 
 # %% [markdown]
-# Two warnings, in numbers. The maps for the answer and for the *wrong* second choice have much in common. And the
-# network that has learned **nothing** has maps that follow the garment even better: the garment is where the pixels are
-# bright, so it is where anything at all happens. A map that looks right is no proof that a network works. Compare it
-# with the untrained one before you believe it.
+# Here are two warnings, in numbers. The maps for the answer and for the *wrong* second choice have much in common. And
+# the network that has learned **nothing** has maps that follow the garment even better: the garment is where pixels are
+# bright, so it is where anything at all happens. A map that looks right does not prove that a network works. Compare it
+# with the untrained network before you believe it.
 #
-# ## 6. What $G_1$ and $G_2$ do to the picture
+# ## 6. The effect of $G_1$ and $G_2$ on the picture
 #
-# Neither has parameters, so the trained network runs with others too. The same weights, image and token, the second
-# block of stage 0 (28 x 28 tokens, one a pixel):
+# Neither has parameters, so the trained network runs with other values too. We keep the weights, the image and the
+# token, and look at the second block of stage 0 (28 x 28 tokens, one per pixel):
 
 # %%
 
@@ -420,15 +421,15 @@ print(f"trained with G1 = {G1}, G2 = {G2}; of 250 answers stay:")
 print("  ".join(f"{name}: {count}" for name, count in same.items()))
 
 # %% [markdown]
-# The count at G2 = 1 answers question 2. The sharpness of a global map is a setting, not something the network found
-# out. You can change the picture from fine to coarse, and the answers hardly notice.
+# The count at G2 = 1 answers question 2. The sharpness of a global map is a setting, not a discovery of the network.
+# You can change the picture from fine to coarse, and the answers hardly change.
 #
-# **The border.** All of these divide 28. With $G_2 = 8$ the last cells hold fewer tokens. Let all attention be even,
-# and share the weight of each cell out among its tokens:
+# **The border.** All of these values divide 28. With $G_2 = 8$ the last cells hold fewer tokens. Let all attention be
+# uniform, and share the weight of each cell among its tokens:
 #
 # ??? question "Predict: 28 x 28 tokens, $G_2 = 8$. How much brighter is a token in the corner cell than one inside?"
 #     All 16 cells get 1/16. Inside, a cell has 64 tokens: 1/1024 each. The corner has 4 x 4: 1/256 each, **four times**
-#     as much, although nothing prefers it.
+#     as much, although attention does not prefer it.
 
 # %%
 each_cell = np.full((1, 16), 1 / 16)
@@ -439,36 +440,36 @@ assert np.isclose(corner / inside, 4)
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(6, 3), layout="constrained")
 figure.set_label(
-    "Even attention, drawn twice. As cells, all have the same colour. As tokens, the right and the lower edge are "
-    "brighter, and the corner is brightest."
+    "Uniform attention, drawn twice. As cells, everything has the same colour. As tokens, the right and the lower "
+    "edge are brighter, and the corner is brightest."
 )
-over(left, shown[boot], "even, as cells", each_cell.reshape(4, 4), 8, largest=1 / 8)
-over(right, shown[boot], "even, as tokens", each_token)
+over(left, shown[boot], "uniform, as cells", each_cell.reshape(4, 4), 8, largest=1 / 8)
+over(right, shown[boot], "uniform, as tokens", each_token)
 plt.show()
 
 # %% [markdown]
-# It is true all the same: a token in a small cell *does* reach the query with more of its value. But it is geometry,
-# not choice. Draw cells where you mean cells.
+# The picture is still true: more of the value of a token in a small cell *does* reach the query. But this is geometry,
+# not selection. Draw cells where you mean cells.
 #
 # ## 7. When the map lies
 #
 # ### A weight on nothing
 #
-# Back to rows. The output is weights times values, and the row shows the weights alone. Two tokens, weights 0.9 and
-# 0.1, values 0 and 10:
+# Back to rows. The output is weights times values, but the row shows only the weights. Take two tokens with weights 0.9
+# and 0.1 and values 0 and 10:
 
 # %%
 weights, values = np.array([0.9, 0.1]), np.array([0.0, 10.0])
 given = weights * values
-print(f"output {weights @ values:.0f}, of which the tokens give {given}")
-assert given[0] == 0  # the token with 90 per cent of the attention
+print(f"output {weights @ values:.0f}, contributions of the tokens: {given}")
+assert given[0] == 0  # from the token with 90 per cent of the attention
 assert given[1] == weights @ values == 1
 for any_weights in ([0.9, 0.1], [0.5, 0.5], [0.0, 1.0]):
-    assert np.isclose(np.array(any_weights) @ np.array([3.0, 3.0]), 3)  # equal values: the row does not matter at all
+    assert np.isclose(np.array(any_weights) @ np.array([3.0, 3.0]), 3)  # with equal values the row does not matter
 
 # %% [markdown]
-# A network can do that too. We set the values of global attention to zero in one block of the trained network. The
-# block now takes *nothing* from the cells, and its map of the cells is the same to the last bit:
+# A network can do that too. We set the values of global attention to zero in one block of the trained network. Now
+# *nothing* flows from the cells, but the map of the cells is the same to the last bit:
 
 # %%
 silent = copy.deepcopy(trained)
@@ -479,8 +480,8 @@ with torch.no_grad():
 muted, traced = attention_maps(silent, images[boot]), {}
 with torch.inference_mode():
     silent(images[boot : boot + 1], traced)
-print("largest value that comes from the cells:", traced["stages.0.blocks.1.attention.global"].abs().max().item())
-print(f"the map gives the cells {muted.parts(0, 1, token).cells.sum():.0%} of the composed map all the same")
+print("largest value that flows from the cells:", traced["stages.0.blocks.1.attention.global"].abs().max().item())
+print(f"the cells still have {muted.parts(0, 1, token).cells.sum():.0%} of the composed map")
 assert traced["stages.0.blocks.1.attention.global"].abs().max() == 0
 assert np.array_equal(muted.global_(0, 1, token), look.global_(0, 1, token))
 assert np.array_equal(muted.composed(0, 1, token), look.composed(0, 1, token))
@@ -488,13 +489,13 @@ assert np.array_equal(muted.composed(0, 1, token), look.composed(0, 1, token))
 # %% [markdown]
 # ### Attention that does not matter
 #
-# Set all queries to zero. Then all scores are zero and every row is even: the maps are gone. Then go further, and let
-# attention give nothing at all, so that only residuals, MLPs and convolutions are left.
+# Set all queries to zero. Then all scores are zero and every row is uniform: the maps are gone. Then go further and
+# remove the output of attention, so that only residuals, MLPs and convolutions are left.
 
 
 # %%
 def without(model, *names):
-    """A copy with the parameters of these attention layers' parts set to zero; queries are the first third of qkv."""
+    """A copy of the model with these parts of all attention layers set to zero; queries are the first third of qkv."""
     model = copy.deepcopy(model)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -508,21 +509,20 @@ even_model, none_model = without(trained, "qkv", "q"), without(trained, "project
 flat = attention_maps(even_model, images[boot]).global_(0, 1, token)
 assert np.allclose(flat, 1 / flat.size)
 kept = {}
-for name, model in (("trained", trained), ("all rows even", even_model), ("no attention", none_model)):
+for name, model in (("trained", trained), ("all rows uniform", even_model), ("no attention", none_model)):
     found = answers(model)
     kept[name] = int((found == trained_answers).sum())
-    print(f"{name:14s} right on {int((found == labels).sum())} of 250, the trained network's answer on {kept[name]}")
+    print(f"{name:16s} right on {int((found == labels).sum())} of 250, the trained network's answer on {kept[name]}")
 
 # %% [markdown]
-# The last count of the second line answers question 3, and is the most important number of this page. In this network
-# the *choice* that the maps show decides few answers. Most of the work is done elsewhere, in convolutions and MLPs, and
-# a map of attention can't show it. (In a larger network, on larger images, it may be otherwise: it takes the same two
-# lines to find out.)
+# The last count of the second line answers question 3. It is the most important number on this page. In this network
+# the *selection* that the maps show decides few answers. Convolutions and MLPs do most of the work, and a map of
+# attention cannot show that. (A larger network on larger images may differ: the same two lines will tell you.)
 #
 # ### Another answer, the same map
 #
-# Question 4. One step along the sign of the gradient, two hundredths of the range from black to white, and some
-# answers change. How much do maps change, next to how much they differ between two images?
+# Question 4. Take one step along the sign of the gradient, two hundredths of the range from black to white, and some
+# answers change. How much do the maps change, compared with the difference between two images?
 
 # %%
 half, slopes = images[::2], []
@@ -535,7 +535,7 @@ flipped = np.flatnonzero(attacked.logits.argmax(axis=1) != trained_answers[::2].
 
 
 def apart(these, those):
-    """Half the sum of absolute differences: the share of a map that has moved elsewhere."""
+    """Half the sum of absolute differences: the share of a map that has moved."""
     return 0.5 * np.abs(these - those).sum(axis=(-2, -1)).mean()
 
 
@@ -549,8 +549,8 @@ one = flipped[0]
 now = classes[int(attacked.logits[one].argmax())]
 figure, axes = plt.subplots(1, 4, figsize=(10, 2.8), layout="constrained")
 figure.set_label(
-    "The same garment twice, hardly different to the eye, with another answer below each. Beside each its rollout map: "
-    "the two maps look the same."
+    "The same garment twice, hardly different to the eye, with different answers. Beside each is its rollout map: the "
+    "two maps look the same."
 )
 after_step = (changed[one, 0].numpy() * source.std[0] + source.mean[0]).clip(0, 1)
 top = max(before[one].max(), after[one].max())
@@ -563,17 +563,17 @@ plt.show()
 # %% [markdown]
 # ## 8. Exercises
 #
-# **1. Another block.** Leave out the local residual, Eq. 9's $+ X$. Which ways are left, how much does each count, and
-# what is row 0 of the toy's map?
+# **1. Another block.** Leave out the local residual, the $+ X$ of Eq. 9. Which paths are left, how much does each
+# count, and what is row 0 of the toy's map?
 
 # %% solution
-ways = (I + L + G @ P @ L) / 3  # A1 = L X, A2 = G P L X, out = A1 + A2 + X
-assert np.allclose(ways[0], np.array([1.875, 0.325, 0.4, 0.4]) / 3)
-assert np.allclose(ways.sum(axis=1), 1)
+paths = (I + L + G @ P @ L) / 3  # A1 = L X, A2 = G P L X, out = A1 + A2 + X
+assert np.allclose(paths[0], np.array([1.875, 0.325, 0.4, 0.4]) / 3)
+assert np.allclose(paths.sum(axis=1), 1)
 
 # %% [markdown]
-# **2. The border, evened out.** What do you have to multiply the map over tokens with, so that even attention looks
-# even for any $G_2$? What is it that you then draw?
+# **2. The border, corrected.** By what do you have to multiply the map over tokens so that uniform attention looks
+# uniform for any $G_2$? What do you then draw?
 
 # %% solution
 for g in (2, 3, 4, 5):
@@ -582,11 +582,11 @@ for g in (2, 3, 4, 5):
     tokens_of_cell = (merging > 0).sum(axis=1)  # of each cell
     shared = np.full(cells, 1 / cells) @ merging
     drawn = shared * (tokens_of_cell @ (merging > 0))  # times the number of tokens in the token's cell
-    assert np.allclose(drawn, 1 / cells)  # the weight of the cell: the picture drawn as cells
+    assert np.allclose(drawn, 1 / cells)  # the weight of the cell: the same picture as drawn in cells
 
 # %% [markdown]
-# **3. Heads.** Is the composed map of the mean of two heads' weights the mean of their composed maps? Look at the
-# formula before you compute. Where do the two differ?
+# **3. Heads.** Average the weights of two heads and compose them. Is the result the mean of their composed maps? Look
+# at the formula before you compute. Where do the two differ?
 
 # %% solution
 name, size = "stages.1.blocks.0.attention", maps64.layouts[1].map
@@ -595,32 +595,32 @@ Ls = [by_hand.local_matrix(trace[f"{name}.local_weights"][:, :, h], size, stage_
 Gs, P1 = trace[f"{name}.global_weights"], by_hand.pooling_matrix(size, stage_1.pool_size)
 mean_of_maps = np.mean([by_hand.composed_matrix(Ls[h], Gs[h], P1) for h in range(2)], axis=0)
 map_of_means = by_hand.composed_matrix(np.mean(Ls, axis=0), Gs.mean(axis=0), P1)
-assert not np.allclose(mean_of_maps, map_of_means)  # G P L is a product of two things that depend on the head
-assert np.allclose(mean_of_maps, maps64.dense(1, 0))  # ours is the mean of maps: a head's windows feed its own cells
+assert not np.allclose(mean_of_maps, map_of_means)  # G P L is a product of two matrices that depend on the head
+assert np.allclose(mean_of_maps, maps64.dense(1, 0))  # ours is the mean of maps: windows feed their own head's cells
 crossed = sum(Gs[h] @ P1 @ Ls[1 - h] - Gs[h] @ P1 @ Ls[h] for h in range(2)) / 4
-assert np.allclose(map_of_means - mean_of_maps, crossed / 5)  # and the difference is in that term alone
+assert np.allclose(map_of_means - mean_of_maps, crossed / 5)  # the difference is only in that term
 
 # %% [markdown]
 # ## The claims, checked once more
 #
-# They are chosen so that another training of the same network would pass them too.
+# Another training of the same network would pass these checks too.
 
 # %%
-assert stored * 10 < dense  # hierarchical attention has few weights to look at
+assert stored * 10 < dense  # hierarchical attention has few weights
 assert all(np.diff(values).min() > 0 for values in wide.values())  # rollout spreads with depth, trained or not
-assert min(even["trained", "local"][:4]) < min(even["before training", "local"][:4])  # training makes rows choose
-assert pretty["before training"] > pretty["answer"]  # maps follow the garment without any training
-assert second_like_first > 0.3  # and are alike for other classes
-assert min(same.values()) > 0.8 * 250  # G1 and G2 decide the picture, hardly the answer
-assert kept["all rows even"] > 0.6 * 250  # maps can go, and most answers stay
+assert min(even["trained", "local"][:4]) < min(even["before training", "local"][:4])  # training makes rows selective
+assert pretty["before training"] > pretty["answer"]  # maps follow the garment even without training
+assert second_like_first > 0.3  # and are similar for other classes
+assert min(same.values()) > 0.8 * 250  # G1 and G2 change the picture, but hardly the answer
+assert kept["all rows uniform"] > 0.6 * 250  # without maps, most answers stay
 assert len(flipped) >= 5
-assert moved_by_attack < between_images / 2  # the answer changes, the map hardly
+assert moved_by_attack < between_images / 2  # the answer changes, the map hardly does
 
 # %% [markdown]
 # ## What to remember
 #
-# - A map is a row of a product of matrices. In a block there are five ways to a token, and two are the token itself.
+# - A map is a row of a product of matrices. A block has five paths to a token, and two of them are the token itself.
 # - $G_2$ decides how fine a map can be. Draw cells as cells.
-# - Rollout spreads with depth whatever the weights are. Rows, block by block, show what was learned.
-# - Before you believe a map: compare it with the untrained network's, with another class's, and with what happens when
-#   attention is made even. The page on [faithfulness](../faithfulness.md) does that in numbers, over many images.
+# - Rollout spreads with depth, whatever the weights are. Rows, block by block, show what was learned.
+# - Before you believe a map, compare it with the map of the untrained network, with the map of another class, and with
+#   the answers when attention is uniform. The page on [faithfulness](../faithfulness.md) does this over many images.

@@ -19,7 +19,7 @@ from builder.ledger import check_ledger
 from builder.maps import write_site_maps
 from builder.traceability import check_equations
 from builder.tutorials import make_pages
-from hatnet.maps.explorer import SCRIPT
+from hatnet.maps.explorer import explorer_script
 
 log = logging.getLogger("mkdocs.builder")
 
@@ -66,11 +66,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated files and the explorer's script, which the package holds."""
     generated = Path(config.config_file_path).parent / GENERATED
     paths = {path.relative_to(generated).as_posix(): path for path in generated.rglob("*") if path.is_file()}
-    paths[f"js/{SCRIPT.name}"] = SCRIPT
     for address, path in sorted(paths.items()):
         if path.name.startswith("."):  # a fingerprint
             continue
         if stale := files.get_file_from_path(address):  # older versions generated files among the pages
             files.remove(stale)
         files.append(File.generated(config, address, abs_src_path=str(path)))
+    files.append(File.generated(config, "js/attention-explorer.js", content=explorer_script()))
     return files

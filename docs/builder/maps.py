@@ -1,4 +1,4 @@
-"""The maps that the site's explorers show: one network before and after its training, on the same test images."""
+"""The data of the site's explorers: one network before and after its training, on the same test images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from hatnet.maps.explorer import Start, write_maps
 from hatnet.training.initial_weights import before_training, first_recipe
 from hatnet.weights.source import Source, find_source
 
-FOLDER = "docs/data/generated"
 SHOWN = ("trouser", "shirt", "bag", "ankle boot")  # the first test image of each
 START = Start(query=(10, 15), stage=0, block=1, kind="global")
 
@@ -23,7 +22,7 @@ def write_site_maps(folder: Path) -> None:
     """Write `attention-trained.bin` and `attention-untrained.bin`, for `<attention-explorer src=...>`.
 
     Args:
-        folder: where to; it is created.
+        folder: where to write; it is created if needed.
     """
     source = find_source(pretrained="fashion-mnist")
     data = open_data("fashion-subset")
@@ -37,7 +36,7 @@ def write_site_maps(folder: Path) -> None:
         return (image - source.mean[0]) / source.std[0]
 
     seed = first_recipe(source.about).seed
-    before = f"The same network before its training: the random weights (seed {seed}) that it began with."
+    before = f"The same network before training: the random weights (seed {seed}) that it started from."
     folder.mkdir(parents=True, exist_ok=True)
     for name, model, words in (
         ("trained", source.model, source.words),
@@ -50,14 +49,17 @@ def write_site_maps(folder: Path) -> None:
 
 
 def first_mistake(source: Source, images: Tensor, labels: Tensor) -> int:
-    """The first image that the network takes for something else.
+    """The number of the first image that the network classifies wrongly.
 
     Args:
         source: of the network.
         images: (N, C, H, W) in [0, 1].
         labels: (N,).
+
+    Raises:
+        ValueError: if there is none.
     """
-    model, count = source.model, 50  # at a time, as there will be one soon
+    model, count = source.model, 50  # images at a time; there is a mistake soon
     for start in range(0, len(images), count):
         part = slice(start, start + count)
         with torch.inference_mode():

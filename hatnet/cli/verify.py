@@ -14,7 +14,7 @@ from rich import box
 from rich.table import Table
 
 from hatnet.cli.console import cell, console, progress
-from hatnet.data.picture import read_picture, to_image
+from hatnet.data.photo import read_picture, to_image
 from hatnet.device import usable_device
 from hatnet.equivalence import TOLERANCES, Agreement, compare_traces, first_difference, run_model, run_reference, worst
 from hatnet.network import HATNet

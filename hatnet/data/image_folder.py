@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hatnet.data.image_file import open_image
 from hatnet.data.images import DataError, Split
-from hatnet.data.photo import MEAN, STD, open_image
+from hatnet.data.photo import MEAN, STD
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})
 IMAGENET_MEAN, IMAGENET_STD = tuple(MEAN.tolist()), tuple(STD.tolist())

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from hatnet.data.image_file import size_of_image
 from hatnet.data.image_folder import ImageFolder
 from hatnet.data.images import DataError, Images, ImageTensor, Split
-from hatnet.data.photo import size_of_image
 
 # (C_in, H, W) uint8 -> (C_in, size, size) float32. Given a label too, it returns both: a class as it is, a mask (a
 # `tv_tensors.Mask`) cropped and flipped with its image.

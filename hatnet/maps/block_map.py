@@ -1,13 +1,14 @@
-r"""What reaches a token through a block: windows, merged cells and residuals together.
+r"""The map of one block: windows, merged cells and residuals together.
 
 By Eq. 9 the windows give $A_1 = (I + L) X$; by Eq. 10-13 the merged tokens give $A_2 = G P A_1$; by Eq. 14 the block
-gives $A_1 + A_2 + X$. Those are five ways, each a matrix whose rows sum to one, and each counts the same:
+gives $A_1 + A_2 + X$. That makes five paths from the block's input to its output. Each is a matrix whose rows sum to
+one, and each counts the same:
 
 $$C = \tfrac{1}{5} \left[\, I + (I + G P)(I + L) \,\right] = \tfrac{1}{5} \left[\, 2I + L + G P + G P L \,\right]$$
 
-Plain attention (Eq. 3) has two: $C = (I + A) / 2$, as rollout always had it. No weight is chosen by hand: 5 C (and 2 C)
-is the Jacobian of the block's attention when the values are left alone, that is with norms, $W^v$ and $W^p$ the
-identity, no biases, and the weights held fixed. How much norms and matrices scale each way in truth is not in C.
+Plain attention (Eq. 3) has two paths, $C = (I + A) / 2$: the usual convention of attention rollout. No weight is chosen
+by hand: 5 C (or 2 C) is the Jacobian of the block's attention with the weights held fixed, no biases, and norms, $W^v$
+and $W^p$ replaced by the identity. C leaves out how much norms and matrices scale each path.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Map = TypeVar("Map")  # a tensor, or an array
 
 
 class Shares(NamedTuple):
-    """How much each way counts in C; they sum to one."""
+    """The share of each path in C; they sum to one."""
 
     residual: float  # I
     window: float  # L
@@ -38,11 +39,11 @@ PLAIN = Shares(residual=1 / 2, window=0, cells=1 / 2, windows_in_cells=0)  # Eq.
 
 
 class Parts(NamedTuple, Generic[Map]):
-    """The parts of a composed map, which they add up to: 2/5, 1/5 and 2/5 of it, or 1/2, 0 and 1/2."""
+    """Three parts of a block's map. Their sums are 2/5, 1/5 and 2/5; where attention is plain 1/2, 0 and 1/2."""
 
-    residual: Map  # 2I / 5, or I / 2: what stays in place
-    window: Map  # L / 5: what the token takes from its window
-    cells: Map  # G P (I + L) / 5, or A / 2: what merged cells hold, with what windows brought to them
+    residual: Map  # 2I / 5, or I / 2: stays in place
+    window: Map  # L / 5: comes through the window
+    cells: Map  # G P (I + L) / 5, or A / 2: comes through merged cells, also by way of a window
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,11 @@ class Head:
 
     @property
     def shares(self) -> Shares:
-        """How much each way counts."""
+        """The share of each path."""
         return PLAIN if self.near is None else HIERARCHICAL
 
     def parts(self, maps: Tensor) -> Parts[Tensor]:
-        """Rows r, taken back through the block's attention: r C in its parts; (B, H, W, R) -> three of (B, H, W, R)."""
+        """Take rows r back through the block's attention, r C in its parts: (B, H, W, R) -> three of (B, H, W, R)."""
         share = self.shares
         cells = through_cells(maps, self.far, self.pool_size)  # r G P  Eq. 10-13
         if self.near is None:
@@ -73,7 +74,17 @@ class Head:
         )
 
 
-def composed(maps: Tensor, heads: list[Head]) -> Parts[Tensor]:
-    """The mean over heads of each head's parts. A head's windows bring to cells what the same head then takes from."""
+def through_block(maps: Tensor, heads: list[Head]) -> Parts[Tensor]:
+    """Take rows r back through all heads of a block and average the heads.
+
+    Each head is composed on its own: its windows feed the cells that the same head reads.
+
+    Args:
+        maps: (B, H, W, R).
+        heads: at least one.
+
+    Returns:
+        The parts of r C, (B, H, W, R) each.
+    """
     each = [head.parts(maps) for head in heads]
     return Parts(*(sum(part) / len(each) for part in zip(*each, strict=True)))

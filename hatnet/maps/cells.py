@@ -1,7 +1,7 @@
-r"""Through the merged tokens: the matrix $G P$ of Eq. 10-13, without ever forming it.
+r"""Through the merged tokens: the matrix $G P$ of Eq. 10-13, which is never formed.
 
-$G_{im}$ is the weight that token i gives to merged token m. Merging averages (Eq. 10), so by P each of the tokens in a
-cell has an equal share of the cell's weight. The rows of G, of P and of G P sum to one.
+$G_{im}$ is the weight of token i for merged token m. Merging averages (Eq. 10), so P gives each token of a cell an
+equal share of the cell's weight. The rows of G, of P and of G P sum to one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def spread(cells: Tensor, size: tuple[int, int], pool_size: int) -> Tensor:
-    """Weights of cells, shared out equally among the tokens of each: $g P$ for rows g.
+    """Share the weight of each cell equally among its tokens: $g P$ for rows g.
 
     Args:
         cells: (B, H', W', ...).
@@ -26,19 +26,19 @@ def spread(cells: Tensor, size: tuple[int, int], pool_size: int) -> Tensor:
     """
     for axis, length in zip((1, 2), size, strict=True):
         cells = cells.repeat_interleave(pool_size, dim=axis).narrow(axis, 0, length)
-        place = torch.arange(length, device=cells.device) // pool_size  # of each token: its cell
-        held = (length - place * pool_size).clamp(max=pool_size)  # how many tokens that cell has along this axis
+        place = torch.arange(length, device=cells.device) // pool_size  # the cell of each token
+        held = (length - place * pool_size).clamp(max=pool_size)  # its number of tokens along this axis
         cells = cells / held.view(-1, *[1] * (cells.ndim - axis - 1))  # Eq. 10
     return cells
 
 
 def through_cells(maps: Tensor, weights: Tensor, pool_size: int) -> Tensor:
-    r"""Maps r of weights over what comes out of global attention, taken back to $A_1$: $r\, G P$.
+    r"""Take rows r back from the output of global attention to $A_1$: $r\, G P$.
 
     Args:
-        maps: (B, H, W, R): R rows r, each a map over all tokens.
+        maps: (B, H, W, R), R rows r, each a map over all tokens.
         weights: G of one head, (B, HW, H'W').
-        pool_size: G2; 1 where attention is plain, and each token its own cell.
+        pool_size: G2; 1 where attention is plain and each token is its own cell.
 
     Returns:
         (B, H, W, R).

@@ -1,14 +1,14 @@
-r"""What speaks for a class: gradient-weighted attention, rolled out.
+r"""The class map: gradient-weighted attention, rolled out.
 
-For the logit y of a class and the weights W of a matrix of attention (L, G or A), the relevance is, as in the method of
+For the logit y of a class and the weights W of an attention matrix (L, G or A), the relevance is, as in the method of
 Chefer, Gur and Wolf,
 
 $$\bar W = \frac{1}{\text{heads}} \sum_{\text{heads}} \max\left(\frac{\partial y}{\partial W} \odot W,\; 0\right)$$
 
-A weight counts where raising it would raise y. Blocks and stages are composed as in rollout, with relevances for
-weights, and residuals that together carry one: a block counts with $I + (\bar L + \bar G P + \bar G P \bar L) / 2$,
-a plain one with $I + \bar A$. Relevances are no shares: rows don't sum to one. What residuals alone carry, the same for
-every class, is left out.
+A weight counts where raising it would raise y. Blocks and stages are composed as in rollout, but with relevances
+instead of weights, and the residuals of a block together carry one: a block counts as
+$I + (\bar L + \bar G P + \bar G P \bar L) / 2$, a plain one as $I + \bar A$. Relevances are not shares: their rows
+do not sum to one. The residuals' own contribution, which is the same for every class, is subtracted.
 """
 
 from __future__ import annotations
@@ -25,68 +25,110 @@ from torch.func import functional_call
 from hatnet.equivalence import relative_error
 from hatnet.maps.block_map import Head
 from hatnet.maps.rollout import through_convolution
-from hatnet.maps.unfused_attention import explicit_attention
+from hatnet.maps.traced_weights import TracedWeights
+from hatnet.maps.unfused_attention import unfused_attention
 from hatnet.network import HATNet
+from hatnet.trace import Place
 
 
-def relevances(model: HATNet, images: Tensor, labels: Tensor, answered: Tensor | None = None) -> dict[str, Tensor]:
-    """The relevance of every weight, by the names of the trace. Heads are averaged, and keep their axis.
+def relevances(model: HATNet, images: Tensor, labels: Tensor, expected: Tensor | None = None) -> dict[str, Tensor]:
+    """The relevance of every weight, under its name in the trace. Heads are averaged, but their axis stays.
 
     Args:
         model: in evaluation mode.
         images: (B, C_in, H, W).
-        labels: of each image, the class asked for, (B,).
-        answered: the logits of an earlier run that this one must repeat, (B, classes); None where there was none.
+        labels: the class for each image, (B,).
+        expected: the logits of an earlier run that this one must repeat, (B, classes); None if there was none.
 
     Returns:
         (B, rows, columns, 1, g h, g h), (B, 1, HW, H'W') and (B, 1, HW, HW), not negative.
 
     Raises:
-        ValueError: if the network answers anything else than `answered`, but for rounding, or if a gradient is not
-            finite.
+        ValueError: if the logits differ from `expected` by more than rounding, or if a gradient is not finite.
     """
     found = {}
-    for name, (weights, gradient) in weights_and_gradients(model, images, labels, answered).items():
+    for name, (weights, gradient) in weights_and_gradients(model, images, labels, expected).items():
         positive = (gradient * weights).clamp(min=0)
         found[name] = positive.mean(dim=3 if name.endswith("local_weights") else 1, keepdim=True)
     return found
 
 
 def weights_and_gradients(
-    model: HATNet, images: Tensor, labels: Tensor, answered: Tensor | None = None
+    model: HATNet, images: Tensor, labels: Tensor, expected: Tensor | None = None
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """All weights by the names of the trace, and the gradient of each image's logit with respect to them.
+    """All weights under their names in the trace, and the gradient of each image's logit with respect to them.
 
-    It is the whole derivative: a weight changes what later queries and keys are made of, not only values. Arguments
-    and errors as in `relevances`.
+    It is the full derivative: a weight changes not only the output of its own block, but also all later queries and
+    keys. Arguments and errors as in `relevances`.
     """
     layouts = model.config.layout(images.shape[2], images.shape[3])
-    # What was made in inference mode takes part in no gradient, but its copy does.
-    with torch.inference_mode(False), torch.enable_grad(), explicit_attention() as weights:
+    # Tensors made in inference mode take part in no gradient, but copies of them do.
+    with torch.inference_mode(False), torch.enable_grad(), unfused_attention() as weights:
         tensors = chain(model.named_parameters(), model.named_buffers())
         copies = {name: tensor.detach().clone() for name, tensor in tensors if tensor.is_inference()}
         logits = functional_call(model, copies, images.detach().clone().requires_grad_())
-        if answered is not None:
-            _require_same(logits.detach(), answered)
+        if expected is not None:
+            _require_same(logits.detach(), expected)
         chosen = logits[torch.arange(len(images)), labels.clone()]
-        gradients = torch.autograd.grad(chosen.sum(), weights)  # images don't meet, so each has its own
+        gradients = torch.autograd.grad(chosen.sum(), list(weights.values()))  # images do not mix: each has its own
     _require_finite(gradients)
-    calls = iter([(one.detach(), gradient) for one, gradient in zip(weights, gradients, strict=True)])
     found = {}
-    for s, (stage, layout) in enumerate(zip(model.config.stages, layouts, strict=True)):
-        for b in range(stage.depth):
-            attention = f"stages.{s}.blocks.{b}.attention"
-            if layout.windows is None:
-                found[f"{attention}.weights"] = next(calls)
-            else:
-                near, slope = (one.unflatten(0, (len(images), *layout.windows)) for one in next(calls))
-                found[f"{attention}.local_weights"] = near, slope
-                found[f"{attention}.global_weights"] = next(calls)
+    for (name, one), gradient in zip(weights.items(), gradients, strict=True):
+        pair = one.detach(), gradient
+        if name.endswith("local_weights"):
+            windows = layouts[Place.parse(name).stage or 0].windows
+            assert windows is not None  # the weights of a stage with windows
+            pair = pair[0].unflatten(0, (len(images), *windows)), pair[1].unflatten(0, (len(images), *windows))
+        found[name] = pair
     return found
 
 
+def class_map(maps: Tensor, relevance: TracedWeights) -> Tensor:
+    """Roll relevances out, from the last stage back to the tokens of the stem.
+
+    Args:
+        maps: (B, H, W, R), rows over the tokens of the last stage.
+        relevance: of every weight, as `relevances` returns it.
+
+    Returns:
+        (B, H0, W0, R) over the tokens of stage 0, without the residuals' contribution; not negative.
+    """
+    carried = Carried(residual=maps, added=torch.zeros_like(maps))
+    for s in reversed(range(len(relevance.layouts))):
+        for b in reversed(range(relevance.config.stages[s].depth)):
+            (head,) = relevance.heads(s, b)
+            carried = carried.through_block(head)
+        if s > 0:
+            carried = carried.through_downsampling(relevance.layouts[s - 1].map)
+    return carried.added
+
+
+@dataclasses.dataclass(frozen=True)
+class Carried:
+    """Rows on their way back, in two parts: through residuals alone, and everything that relevances add to it."""
+
+    residual: Tensor  # (B, H, W, R)
+    added: Tensor  # (B, H, W, R)
+
+    def through_block(self, head: Head) -> Carried:
+        """Go back through a block whose weights are relevances.
+
+        `added` is kept apart from `residual`, which may be so much larger that the sum would round it away.
+        """
+        parts = head.parts(self.residual + self.added)
+        return Carried(self.residual, self.added + (parts.window + parts.cells) / head.shares.residual)
+
+    def through_downsampling(self, size: tuple[int, int]) -> Carried:
+        """Go back from one stage to the stage before it, whose maps have `size`."""
+        residual, added = (through_convolution(maps, size, stride=2) for maps in (self.residual, self.added))
+        return Carried(residual, added)
+
+
 def _require_finite(gradients: Sequence[Tensor]) -> None:
-    """A norm divides by a standard deviation: on even tokens every norm multiplies the gradient by 1 / sqrt(eps)."""
+    """Raise a ValueError for gradients that overflow.
+
+    A norm divides by a standard deviation: on uniform tokens every norm multiplies the gradient by 1 / sqrt(eps).
+    """
     if not all(gradient.isfinite().all() for gradient in gradients):
         raise ValueError(
             "a class map needs finite gradients, and some are not: where an image is of one colour, as padding "
@@ -95,39 +137,21 @@ def _require_finite(gradients: Sequence[Tensor]) -> None:
         )
 
 
-def _require_same(logits: Tensor, answered: Tensor) -> None:
-    """Raise a ValueError unless two runs gave the same logits, in half of the digits that they were computed with.
+def _require_same(logits: Tensor, expected: Tensor) -> None:
+    """Raise a ValueError unless two runs gave the same logits, to half of the digits of their arithmetic.
 
-    Not in all, since explicit attention rounds otherwise than a fused kernel.
+    Not to all digits, because unfused attention rounds differently from a fused kernel.
     """
-    digits = max(_precision(logits), _precision(answered))
-    same_shape = logits.shape == answered.shape
-    difference = relative_error(logits.cpu().double(), answered.cpu().double()) if same_shape else inf
-    if not difference <= sqrt(digits):  # so that NaN is no answer
+    epsilon = max(_epsilon(logits), _epsilon(expected))
+    same_shape = logits.shape == expected.shape
+    difference = relative_error(logits.cpu().double(), expected.cpu().double()) if same_shape else inf
+    if not difference <= sqrt(epsilon):  # written so that NaN fails
         raise ValueError(
-            "the network or the image has changed since attention_maps(model, image): its logits must be the same for "
-            f"a class map, but differ by {difference:.1e} of the largest; call attention_maps(model, image) again"
+            "the network or the image has changed since attention_maps(model, image): a class map needs the same "
+            f"logits, but they differ by {difference:.1e} of the largest; call attention_maps(model, image) again"
         )
 
 
-def _precision(logits: Tensor) -> float:
-    """Of the arithmetic they were computed in: a GPU may multiply float32 in TF32, which has ten bits."""
+def _epsilon(logits: Tensor) -> float:
+    """The relative precision of the arithmetic: a GPU may multiply float32 in TF32, which has ten bits."""
     return 2**-10 if logits.is_cuda and logits.dtype == torch.float32 else torch.finfo(logits.dtype).eps
-
-
-@dataclasses.dataclass(frozen=True)
-class Carried:
-    """Maps on their way back: what residuals alone carry, and what relevances have added to it."""
-
-    alone: Tensor  # (B, H, W, R)
-    added: Tensor  # (B, H, W, R)
-
-    def through_block(self, head: Head) -> Carried:
-        """Through a block whose weights are relevances; `added` on its own, so that it never drowns in `alone`."""
-        parts = head.parts(self.alone + self.added)
-        return Carried(self.alone, self.added + (parts.window + parts.cells) / head.shares.residual)
-
-    def through_downsampling(self, size: tuple[int, int]) -> Carried:
-        """From one stage to the one before it, whose maps have `size`."""
-        alone, added = (through_convolution(maps, size, stride=2) for maps in (self.alone, self.added))
-        return Carried(alone, added)

@@ -1,25 +1,25 @@
-"""What a figure, or an explorer at first, shows."""
+"""The choice of a token and its maps, for a figure or for the first view of an explorer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hatnet.config import StageLayout
-from hatnet.maps.tokens import Token, require
+from hatnet.config import HATNetConfig, StageLayout, nearest
+from hatnet.maps.tokens import Token, require, require_place, token_at
 
 KINDS = ("local", "global", "composed", "rollout", "class")
 
 
 @dataclass(frozen=True)
-class Subject:
+class MapSelection:
     """A token, and which of its maps.
 
     Attributes:
         stage, block: counted from 0.
         query: the token, row and column in the stage's map.
         head: None for the mean of the heads.
-        label: the class of the class map; None for the one that the network answers.
+        label: the class of the class map; None for the class that the network predicts.
         kinds: which maps, of `KINDS`.
     """
 
@@ -30,12 +30,11 @@ class Subject:
     label: int | None = None
     kinds: Sequence[str] = KINDS
 
-    def shown(self, layouts: Sequence[StageLayout]) -> list[str]:
-        """The kinds that its stage has, in the order of `KINDS`.
+    def available_kinds(self, layouts: Sequence[StageLayout]) -> list[str]:
+        """The selected kinds that the stage has, in the order of `KINDS`.
 
         Raises:
-            ValueError: for an unknown stage or kind, or where only the local map of a stage without windows is asked
-                for.
+            ValueError: for an unknown stage or kind, or if only the local map of a stage without windows is selected.
         """
         require("stage", self.stage, len(layouts), "the network")
         for kind in self.kinds:
@@ -46,3 +45,71 @@ class Subject:
         if not found:
             raise ValueError(f"stage {self.stage} has no windows: its attention is plain, ask for global")
         return found
+
+
+def select_maps(
+    config: HATNetConfig,
+    size: tuple[int, int],
+    pixel: tuple[int, int],
+    *,
+    stage: int | None = None,
+    block: int | None = None,
+    head: int | None = None,
+    label: int | None = None,
+    kinds: Sequence[str] = KINDS,
+) -> MapSelection:
+    """Select the maps of the token at a pixel, and check that the network has them.
+
+    Args:
+        config: of the network.
+        size: height and width of the image, in pixels.
+        pixel: (x, y), from the left and from the top.
+        stage: None for the last stage with windows.
+        block: None for the last of the stage.
+        head, label, kinds: as in `MapSelection`.
+
+    Raises:
+        ValueError: if the image is too small, if the stage, block, head, pixel or kind does not exist, or if one head
+            of a rollout is selected.
+
+    >>> from hatnet.config import get_config
+    >>> select_maps(get_config("micro"), (28, 28), (14, 14))
+    MapSelection(stage=1, block=1, query=(3, 3), head=None, label=None, kinds=('local', 'global', 'composed', \
+'rollout', 'class'))
+    """
+    layouts = config.layout(*size)
+    stage = max(len(config.stages) - 2, 0) if stage is None else stage
+    require_place(config, layouts, stage)
+    block = config.stages[stage].depth - 1 if block is None else block
+    require_place(config, layouts, stage, block, head)
+    query = token_at(*pixel, size, config.stages[stage].stride)
+    selection = MapSelection(stage, block, query, head, label, kinds)
+    selection.available_kinds(layouts)  # raises if there is none
+    if head is not None and tuple(kinds) == ("rollout",):
+        raise ValueError(f"--kind rollout combines all heads, so --head {head} cannot be shown; leave it out")
+    return selection
+
+
+def class_number(label: str | None, classes: Sequence[str], count: int) -> int | None:
+    """The number of a class that is given by number or by name; None stays None.
+
+    Args:
+        label: a name of `classes`, or a number in digits.
+        classes: names, empty if they are not known.
+        count: how many classes the network has.
+
+    Raises:
+        ValueError: if there is no such class.
+
+    >>> class_number("bag", ["shirt", "bag"], 2), class_number("1", [], 2)
+    (1, 1)
+    """
+    if label is None:
+        return None
+    if label in classes:
+        return classes.index(label)
+    if not label.isdecimal():
+        known = f"known: {', '.join(classes)}" if classes else "the names are not known here, give a number"
+        raise ValueError(f"unknown class {label!r}{nearest(label, classes)}; {known}")
+    require("class", int(label), count, "the network")
+    return int(label)

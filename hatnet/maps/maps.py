@@ -1,8 +1,7 @@
-"""All attention maps of a network and an image: `attention_maps(model, image)` and what can be asked of it."""
+"""All attention maps of a network and an image: `attention_maps(model, image)` and the collection that it returns."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,39 +10,39 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hatnet.complexity import attention_weights, network_costs
-from hatnet.complexity.memory import training_memory_by_part
-from hatnet.config import HATNetConfig, Stage, StageLayout
+from hatnet.config import Stage, StageLayout
 from hatnet.device import full_precision
 from hatnet.equivalence import evaluation_mode
-from hatnet.maps.block_map import Head, Parts, composed
+from hatnet.maps.block_map import Parts, through_block
 from hatnet.maps.cells import spread
-from hatnet.maps.class_map import Carried, relevances
-from hatnet.maps.rollout import through_blocks, through_convolution, through_stem
+from hatnet.maps.class_map import class_map, relevances
+from hatnet.maps.memory import GIB, images_at_once, require_memory
+from hatnet.maps.rollout import rollout, through_stem
 from hatnet.maps.tokens import Token, require, require_place, token_at
+from hatnet.maps.traced_weights import TracedWeights
 from hatnet.maps.windows import local_map
 from hatnet.network import HATNet, require_windows
 
 Array = NDArray[np.floating[Any]]
-GIB = 2**30
 
 
 def attention_maps(model: HATNet, image: Tensor, limit: int = 2 * GIB) -> AttentionMaps:
-    """Run a network on an image, in evaluation mode, and keep its attention weights to draw maps from.
+    """Run a network on an image in evaluation mode and keep its attention weights, to draw maps from.
 
     Args:
         model: any HAT-Net, on any device.
-        image: (C_in, H, W), or a batch (B, C_in, H, W), normalised as the network was trained.
-        limit: bytes that the weights may take, and anything asked for later: a composed matrix, or for a class map
-            the weights, their gradients and the maps kept for them, of as many images as are taken at once.
+        image: (C_in, H, W), or a batch (B, C_in, H, W), normalised as in the network's training.
+        limit: bytes that the weights may take. The same limit holds for what you ask for later: a block's dense
+            matrix; or for a class map the weights, their gradients and the maps kept for them, of all images that
+            run at once.
 
     Returns:
-        The maps. Each is computed when it is asked for.
+        The maps. Each is computed when you ask for it.
 
     Raises:
-        TypeError, ValueError: for an image that is no tensor, or that the network does not take.
-        ValueError: if the weights would take more than `limit`, what the network makes of the image is not finite, or
-            its G1 and G2 are no longer those of its configuration.
+        TypeError, ValueError: if the image is not a tensor that the network takes.
+        ValueError: if the weights would take more than `limit`, if the network's result for the image is not finite,
+            or if its G1 and G2 differ from those of its configuration.
 
     >>> import hatnet
     >>> maps = attention_maps(hatnet.create_model("micro"), torch.zeros(3, 28, 36))
@@ -53,7 +52,7 @@ def attention_maps(model: HATNet, image: Tensor, limit: int = 2 * GIB) -> Attent
     if not isinstance(image, Tensor):
         raise TypeError(f"image must be a tensor, got {type(image).__name__}; for an array use torch.from_numpy")
     images = image[None] if image.ndim == 3 else image
-    if images.ndim == 4:  # any other rank is for the network to refuse
+    if images.ndim == 4:  # the network refuses any other rank
         require_memory(model.config, images.shape[2], images.shape[3], len(images), images.element_size(), limit)
     require_windows(model)
     trace = _WeightsOnly()
@@ -62,95 +61,27 @@ def attention_maps(model: HATNet, image: Tensor, limit: int = 2 * GIB) -> Attent
     for name, values in trace.items():
         if not torch.isfinite(values).all():
             raise ValueError(
-                f"{name} is not finite for this image; are all of its pixels, and of the network's weights?"
+                f"{name} is not finite for this image; check that all pixels and all of the network's weights are"
             )
     return AttentionMaps(model, images, trace, limit, batched=image.ndim == 4)
 
 
-def require_memory(
-    config: HATNetConfig,
-    height: int,
-    width: int,
-    batch: int,
-    item: int,
-    limit: int,
-    gradients: bool = False,
-    instead: str = "make the image smaller, or allow more",
-) -> None:
-    """Raise a ValueError where the attention weights of all blocks, `item` bytes each, take more than `limit` bytes.
-
-    With gradients: where three times the weights (scores and gradients with them) and all maps kept for them do.
-
-    Args:
-        config: of the network.
-        height, width, batch: of the images.
-        item: bytes of one number.
-        limit: bytes.
-        gradients: whether they are computed, as for a class map.
-        instead: what the error says is to be done.
-    """
-    taken: Counter[str] = Counter()  # numbers in each stage
-    for part in network_costs(config, height, width, padded=True):
-        if part.name.endswith(".attention"):
-            stage = config.stages[int(part.name.split(".")[1])]
-            weights = batch * attention_weights(part.cost, stage.channels, stage.heads)
-            taken[_place(part.name)] += 3 * weights if gradients else weights
-    if gradients:
-        for name, kept in training_memory_by_part(config, height, width, batch).items():
-            taken[_place(name)] += kept
-    needed = item * taken.total()
-    if needed > limit:
-        also = ", their gradients and the maps kept for them" if gradients else ""
-        raise ValueError(
-            f"the attention weights{also} of {batch} image{'s' if batch > 1 else ''} of {width} x {height} pixels take "
-            f"{needed / GIB:.1f} GiB, the largest part in {taken.most_common(1)[0][0]}, but the limit is "
-            f"{limit / GIB:.1f} GiB; {instead}"
-        )
-
-
-def images_at_once(
-    config: HATNetConfig, height: int, width: int, most: int, item: int, limit: int, gradients: bool = False
-) -> int:
-    """How many images may run together: `most`, halved until they take no more than `limit` bytes.
-
-    Arguments as in `require_memory`.
-
-    Raises:
-        ValueError: if a single image takes more.
-    """
-    while True:
-        try:
-            require_memory(config, height, width, most, item, limit, gradients)
-        except ValueError:
-            if most <= 1:
-                raise
-            most //= 2
-        else:
-            return most
-
-
-def _place(name: str) -> str:
-    """`stage 0` of `stages.0.blocks.1.mlp`; what is in no stage is named itself, as the stem."""
-    first, _, rest = name.partition(".")
-    return f"stage {rest.partition('.')[0]}" if rest else f"the {first}"
-
-
 class AttentionMaps:
-    """What a network looked at in an image, from one softmax row to rollout over all stages.
+    """The attention maps of one image or a batch, from a single softmax row to rollout over all stages.
 
-    Results are NumPy arrays in the model's dtype (float32 for bfloat16), `[row, column]`; for a batch of images they
-    have an axis for it in front. Stages, blocks and heads are counted from 0. `head` None is the mean of the heads. A
-    query is a token, row and column in the map of its stage; `token_at` finds the one at a pixel. Everything raises a
-    ValueError for a stage, block, head, query or label that isn't there, and says which are.
+    Results are NumPy arrays `[row, column]` in the model's dtype (float32 for bfloat16). For a batch of images they
+    have one more axis in front. Stages, blocks and heads count from 0; `head=None` is the mean of the heads. A query
+    is a token, given as (row, column) in the map of its stage; `token_at` finds the token at a pixel. Every method
+    raises a ValueError for a stage, block, head, query or label that does not exist. The error lists those that do.
 
     Attributes:
         config: of the network.
         size: of the image, height and width in pixels.
-        layouts: what that size means at each stage.
+        layouts: the grid of tokens, windows and cells at each stage, for an image of that size.
         logits: (classes,).
         weights: every array of weights under its name in the trace, such as `stages.0.blocks.1.attention.local_weights`
             (rows, columns, heads, g h, g h), `....global_weights` (heads, HW, H'W'), and `....weights` (heads, HW, HW)
-            where attention is plain. Token (row, column) has number row * W + column.
+            where attention is plain. Token (row, column) has the number row * W + column.
     """
 
     def __init__(
@@ -160,55 +91,57 @@ class AttentionMaps:
         self.size = (images.shape[2], images.shape[3])
         self.layouts: tuple[StageLayout, ...] = model.config.layout(*self.size)
         self._model, self._images, self._limit, self._batched = model, images, limit, batched
-        self._trace = {name: value for name, value in trace.items() if name != "logits"}
+        arrays = {name: value for name, value in trace.items() if name != "logits"}
+        self._weights = TracedWeights(model.config, self.layouts, arrays)
         self._logits = trace["logits"]
         self._relevances: dict[tuple[int, ...], dict[str, Tensor]] = {}
 
     @property
     def logits(self) -> Array:
-        """What the network answered, (classes,)."""
+        """The output of the network, (classes,)."""
         return self._array(self._logits)
 
     @property
     def weights(self) -> dict[str, Array]:
         """Every array of weights by name."""
-        return {name: self._array(value) for name, value in self._trace.items()}
+        return {name: self._array(value) for name, value in self._weights.arrays.items()}
 
     def token_at(self, x: int, y: int, stage: int) -> Token:
         """The token of a stage's map at a pixel, x from the left and y from the top."""
         return token_at(x, y, self.size, self._stage(stage).stride)
 
     def local(self, stage: int, block: int, query: Token, head: int | None = None) -> Array:
-        """What a token takes from its window (Eq. 6-8): (H, W), zero outside the window, sums to one."""
+        """The weights of one token over its window (Eq. 6-8): (H, W), zero outside the window, sums to one."""
         if self._stage(stage).grid_size is None:
             raise ValueError(f"stage {stage} has no windows: its attention is plain, ask for the global map")
         self._check(stage, block, query, head)
         layout = self.layouts[stage]
-        assert layout.window is not None  # as G1 is given
-        near = _of_head(self._trace[f"{_attention(stage, block)}.local_weights"], head, axis=3)
+        assert layout.window is not None  # G1 is given
+        near = _of_head(self._weights.local(stage, block), head, axis=3)
         return self._array(local_map(near, layout.window, layout.map, query))
 
     def global_(
         self, stage: int, block: int, query: Token, head: int | None = None, over_tokens: bool = False
     ) -> Array:
-        """What a token takes from each merged token (Eq. 10-13): (H', W'), sums to one.
+        """The weights of one token over the merged tokens (Eq. 10-13): (H', W'), sums to one.
 
-        Where attention is plain, what it takes from each token (Eq. 1-3).
+        Where attention is plain, its weights over all tokens (Eq. 1-3).
 
         Args:
-            stage, block, query, head: which.
-            over_tokens: whether to share each cell's weight out among its tokens, for a map (H, W) of the same sum.
+            stage, block, query, head: of the map.
+            over_tokens: whether to share the weight of each cell equally among its tokens. That gives a map (H, W)
+                with the same sum.
         """
         self._check(stage, block, query, head)
         layout, pool_size = self.layouts[stage], self._stage(stage).pool_size
         (row, column), (_, W) = query, layout.map
-        far = _of_head(self._trace[self._far(stage, block)], head, axis=1)[:, row * W + column]
+        far = _of_head(self._weights.over_cells(stage, block), head, axis=1)[:, row * W + column]
         cells = far.unflatten(-1, layout.merged or layout.map)
         return self._array(spread(cells, layout.map, pool_size or 1) if over_tokens else cells)
 
     @full_precision()
     def composed(self, stage: int, block: int, query: Token, head: int | None = None) -> Array:
-        """What reaches a token through all ways of a block (Eq. 6-14), as `composed` says: (H, W), sums to one."""
+        """All paths through a block to one token (Eq. 6-14), see `block_map`: (H, W), sums to one."""
         return self._array(_sum(self._parts(stage, block, query, head)))
 
     @full_precision()
@@ -232,19 +165,20 @@ class AttentionMaps:
                 f"of {self._limit / GIB:.1f} GiB; ask for the composed map of one token, or raise the limit"
             )
         every = torch.eye(H * W, dtype=self._logits.dtype, device=self._logits.device).view(1, H, W, -1)
-        maps = _sum(composed(every.expand(len(self._images), -1, -1, -1), self._heads(stage, block, head)))
-        return self._array(maps.flatten(1, 2).transpose(1, 2))  # maps have the rows of C along their last axis
+        every = every.expand(len(self._images), -1, -1, -1)
+        maps = _sum(through_block(every, self._weights.heads(stage, block, head)))
+        return self._array(maps.flatten(1, 2).transpose(1, 2))  # the last axis of maps counts the rows of C
 
     @full_precision()
     def rollout(
         self, stage: int | None = None, block: int | None = None, query: Token | None = None, pixels: bool = False
     ) -> Array:
-        """What reaches a token from the stem, through all blocks up to one: sums to one; see `rollout`.
+        """All paths from the stem to one token, through every block up to one: sums to one; see `rollout`.
 
         Args:
             stage: None for the last.
-            block: whose output it is about; None for the last of its stage.
-            query: a token of that stage; None for the mean of all tokens, which is what the classifier is given.
+            block: the block whose output holds the token; None for the last of its stage.
+            query: a token of that stage; None for the mean of all tokens, which is the input of the classifier.
             pixels: whether to go on through the stem, to a map (H, W) over the image's pixels.
 
         Returns:
@@ -253,84 +187,60 @@ class AttentionMaps:
         stage = len(self.config.stages) - 1 if stage is None else stage
         block = self._stage(stage).depth - 1 if block is None else block
         self._check(stage, block, (0, 0) if query is None else query, None)
-        maps = self._start(stage, query)
-        for s in reversed(range(stage + 1)):
-            last = block if s == stage else self.config.stages[s].depth - 1
-            maps = through_blocks(maps, (self._heads(s, b, None) for b in reversed(range(last + 1))))
-            if s > 0:
-                maps = through_convolution(maps, self.layouts[s - 1].map, stride=2)
+        maps = rollout(self._start(stage, query), self._weights, stage, block)
         if pixels:
             maps = through_stem(maps, self.size, self.config.stem_strides)
         return self._array((maps / maps.sum(dim=(1, 2), keepdim=True))[..., 0])
 
     @full_precision()
     def class_map(self, label: int | Iterable[int] | None = None, pixels: bool = False) -> Array:
-        """What speaks for a class: gradient-weighted attention rolled out; not negative, its sum has no meaning.
+        """The relevance of every place for a class: gradient-weighted attention, rolled out. It is never negative.
 
-        The first time a class is asked for, the network runs once more, with gradients, on as many images at once as
-        the limit given to `attention_maps` lets.
+        When you first ask for a class, the network runs once more with gradients, on as many images at once as the
+        limit given to `attention_maps` allows. Only the relevances of the latest class are kept.
 
         Args:
-            label: the class; for a batch, also one for each image. None for the class that the network answers.
+            label: the class; for a batch, also one class for each image. None for the class that the network predicts.
             pixels: whether to go on through the stem, to a map (H, W) over the image's pixels.
 
         Returns:
-            Over the stem's tokens, (H, W) of stage 0; or over pixels.
+            Over the stem's tokens, (H, W) of stage 0; or over pixels. The sum has no meaning.
 
         Raises:
-            ValueError: if the gradients of a single image would take more than that limit, or are not finite, or if
-                the network or the image has changed since: it would be of another network than the maps beside it.
+            ValueError: if the gradients of a single image would take more than that limit or are not finite, or if
+                the network or the image has changed since: the map would not belong to the other maps.
         """
         labels = self._labels(label)
         if labels not in self._relevances:
-            most, item = len(self._images), self._images.element_size()
-            count = images_at_once(self.config, *self.size, most, item, self._limit, gradients=True)
-            chosen = torch.tensor(labels, device=self._images.device)
-            parts = zip(self._images.split(count), chosen.split(count), self._logits.split(count), strict=True)
-            with evaluation_mode(self._model):
-                found = [relevances(self._model, *part) for part in parts]
-            # Kept are those of the last class asked for alone.
-            self._relevances = {labels: {name: torch.cat([part[name] for part in found]) for name in found[0]}}
-        start = self._start(len(self.config.stages) - 1, None)
-        carried = Carried(alone=start, added=torch.zeros_like(start))
-        for s in reversed(range(len(self.config.stages))):
-            for b in reversed(range(self.config.stages[s].depth)):
-                (head,) = self._heads(s, b, 0, self._relevances[labels])
-                carried = carried.through_block(head)
-            if s > 0:
-                carried = carried.through_downsampling(self.layouts[s - 1].map)
-        maps = carried.added
+            self._relevances = {labels: self._compute_relevances(labels)}
+        weights = TracedWeights(self.config, self.layouts, self._relevances[labels])
+        maps = class_map(self._start(len(self.config.stages) - 1, None), weights)
         if pixels:
             maps = through_stem(maps, self.size, self.config.stem_strides)
         return self._array(maps[..., 0])
 
+    def _compute_relevances(self, labels: tuple[int, ...]) -> dict[str, Tensor]:
+        """The relevance of every weight of all images, computed in slices that fit into memory."""
+        most, item = len(self._images), self._images.element_size()
+        count = images_at_once(self.config, *self.size, most, item, self._limit, gradients=True)
+        chosen = torch.tensor(labels, device=self._images.device)
+        slices = zip(self._images.split(count), chosen.split(count), self._logits.split(count), strict=True)
+        with evaluation_mode(self._model):
+            found = [relevances(self._model, *each) for each in slices]
+        return {name: torch.cat([each[name] for each in found]) for name in found[0]}
+
     def _parts(self, stage: int, block: int, query: Token, head: int | None) -> Parts[Tensor]:
         self._check(stage, block, query, head)
-        parts = composed(self._start(stage, query), self._heads(stage, block, head))
+        parts = through_block(self._start(stage, query), self._weights.heads(stage, block, head))
         return Parts(*(part[..., 0] for part in parts))
 
-    def _heads(self, stage: int, block: int, head: int | None, trace: Mapping[str, Tensor] | None = None) -> list[Head]:
-        """One head of a block, or all."""
-        trace = self._trace if trace is None else trace
-        far = trace[self._far(stage, block)]
-        chosen = range(far.shape[1]) if head is None else [head]
-        window, pool_size = self.layouts[stage].window, self._stage(stage).pool_size
-        if window is None or pool_size is None:
-            return [Head(far[:, one]) for one in chosen]
-        near = trace[f"{_attention(stage, block)}.local_weights"]
-        return [Head(far[:, one], pool_size, near[:, :, :, one], window) for one in chosen]
-
     def _start(self, stage: int, query: Token | None) -> Tensor:
-        """One row to take back, (B, H, W, 1): all of one token, or the mean of all tokens."""
+        """One row to take back, (B, H, W, 1): one for a single token, or the mean over all tokens."""
         H, W = self.layouts[stage].map
         maps = self._logits.new_full((len(self._images), H, W, 1), 1 / (H * W) if query is None else 0)
         if query is not None:
             maps[:, query[0], query[1]] = 1
         return maps
-
-    def _far(self, stage: int, block: int) -> str:
-        plain = self._stage(stage).pool_size is None
-        return f"{_attention(stage, block)}.{'weights' if plain else 'global_weights'}"
 
     def _stage(self, stage: int) -> Stage:
         require_place(self.config, self.layouts, stage)
@@ -340,10 +250,11 @@ class AttentionMaps:
         require_place(self.config, self.layouts, stage, block, head, query)
 
     def _labels(self, label: int | Iterable[int] | None) -> tuple[int, ...]:
+        """One class for each image."""
         if label is None:
             return tuple(self._logits.argmax(dim=1).tolist())
         if isinstance(label, Tensor | np.ndarray) and label.ndim == 0:
-            label = int(label)  # such as logits.argmax() gives, whose type can be iterated over and it can't
+            label = int(label)  # as `logits.argmax()` returns it: iterable by its type, but it has no axis
         labels = tuple(int(one) for one in label) if isinstance(label, Iterable) else (int(label),) * len(self._images)
         if len(labels) != len(self._images):
             raise ValueError(f"{len(labels)} labels are given for {len(self._images)} images")
@@ -354,20 +265,16 @@ class AttentionMaps:
     def _array(self, maps: Tensor) -> Array:
         if maps.dtype == torch.bfloat16:
             maps = maps.float()  # NumPy has no such type
-        found: Array = maps.cpu().numpy().copy()  # what is done to it must not change the maps asked for next
+        found: Array = maps.cpu().numpy().copy()  # a copy, so that callers may change it
         return found if self._batched else found[0]
 
 
 class _WeightsOnly(dict[str, Tensor]):
-    """A trace that keeps attention weights and logits, and lets go of the maps between them."""
+    """A trace that keeps attention weights and logits, and drops the maps between them."""
 
     def __setitem__(self, name: str, value: Tensor, /) -> None:
         if name.endswith("weights") or name == "logits":
             super().__setitem__(name, value)
-
-
-def _attention(stage: int, block: int) -> str:
-    return f"stages.{stage}.blocks.{block}.attention"
 
 
 def _of_head(weights: Tensor, head: int | None, axis: int) -> Tensor:

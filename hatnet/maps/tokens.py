@@ -1,4 +1,4 @@
-"""Tokens, the pixels that they stand for, and whether they exist."""
+"""Tokens: the token at a pixel, and checks that a stage, block, head or token exists."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Token: TypeAlias = tuple[int, int]  # row and column in the map of its stage; it
 
 
 def token_at(x: int, y: int, image: tuple[int, int], stride: int) -> Token:
-    """The token whose square of `stride` x `stride` pixels holds a pixel.
+    """The token whose square of `stride` x `stride` pixels contains a pixel.
 
-    Squares are laid from the top left, and divide the image among the tokens. What a token's convolutions see is more
+    The squares start at the top left and divide the image among the tokens. The receptive field of a token is larger
     than its square; rollout to pixels shows how much.
 
     Args:
@@ -22,7 +22,7 @@ def token_at(x: int, y: int, image: tuple[int, int], stride: int) -> Token:
         stride: pixels from one token to the next.
 
     Raises:
-        ValueError: if the pixel is not in the image.
+        ValueError: if the pixel lies outside the image.
 
     >>> token_at(x=39, y=0, image=(30, 40), stride=8)
     (0, 4)
@@ -44,11 +44,11 @@ def require_place(
     head: int | None = None,
     token: Token = (0, 0),
 ) -> None:
-    """Raise a ValueError that says what there is, unless a network has this stage, block, head and token.
+    """Raise a ValueError that lists what exists, unless the network has this stage, block, head and token.
 
     Args:
         config: of the network.
-        layouts: what the size of the image means at each stage.
+        layouts: the grid of tokens, windows and cells at each stage.
         stage, block, head: counted from 0; head None for the mean of all.
         token: row and column in the stage's map.
     """
@@ -65,7 +65,7 @@ def require_place(
 
 
 def require(what: str, number: int, count: int, where: str) -> None:
-    """Raise a ValueError unless there is such a number.
+    """Raise a ValueError unless the number is one of `count`, counted from 0.
 
     >>> require("head", 3, 3, "stage 1")
     Traceback (most recent call last):

@@ -1,6 +1,7 @@
-r"""Through the windows: the matrix $L$ of Eq. 6-8, without ever forming it.
+r"""Through the windows: the matrix $L$ of Eq. 6-8, which is never formed.
 
-$L_{ij}$ is the weight that token i gives to token j of its window, and zero for all others; its rows sum to one.
+$L_{ij}$ is the weight of token i for token j of its window, and zero for all other tokens. The rows sum to one. Codes
+such as D6 are explained in docs/paper-vs-code.md.
 """
 
 from __future__ import annotations
@@ -12,19 +13,19 @@ from hatnet.maps.tokens import Token
 
 
 def local_map(weights: Tensor, window: tuple[int, int], size: tuple[int, int], query: Token) -> Tensor:
-    """Row $L_i$ of one token: its weights in their place on the map, zero outside its window.
+    """Row $L_i$ of one token: its weights at their place on the map, zero outside its window.
 
     Args:
-        weights: of one head, or a mean of heads, (B, rows, columns, g h, g h).
-        window: a full one, (g, h).
+        weights: of one head, or the mean of heads, (B, rows, columns, g h, g h).
+        window: size of a full window, (g, h).
         size: of the map, (H, W).
         query: row and column of the token.
 
     Returns:
-        (B, H, W), each sums to one.
+        (B, H, W), each map sums to one.
     """
     (g, h), (H, W), (row, column) = window, size, query
-    top, left = row // g * g, column // h * h  # of its window
+    top, left = row // g * g, column // h * h  # corner of the window
     bottom, right = min(top + g, H), min(left + h, W)  # smaller at the border  D6
     own = weights[:, row // g, column // h, (row - top) * h + column - left].unflatten(-1, (g, h))
     found = weights.new_zeros(len(weights), H, W)
@@ -33,12 +34,12 @@ def local_map(weights: Tensor, window: tuple[int, int], size: tuple[int, int], q
 
 
 def through_windows(maps: Tensor, weights: Tensor, window: tuple[int, int]) -> Tensor:
-    r"""Maps r of weights over what comes out of the windows, taken back to what went in: $r L$.
+    r"""Take rows r back from the output of the windows to their input: $r L$.
 
     Args:
-        maps: (B, H, W, R): R rows r, each a map over all tokens.
+        maps: (B, H, W, R), R rows r, each a map over all tokens.
         weights: of one head, (B, rows, columns, g h, g h).
-        window: a full one, (g, h).
+        window: size of a full window, (g, h).
 
     Returns:
         (B, H, W, R).

@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 import hatnet.hierarchical_attention
 from hatnet import HMHSA, create_model
-from hatnet.maps import explicit_attention
+from hatnet.maps.unfused_attention import unfused_attention
 from hatnet.relatives import ATTENTIONS
 from hatnet.studies.ablation import ARMS, build, match_cost
 from tests.cases import NETWORK_MUST_HIT
@@ -27,7 +27,7 @@ def on_a_fake_gpu(module, *shape):
         return made.device.type
 
 
-@pytest.mark.parametrize("around", [nullcontext, explicit_attention])
+@pytest.mark.parametrize("around", [nullcontext, unfused_attention])
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("case", NETWORK_MUST_HIT, ids=["partial", "whole"])
 def test_networks_stay_on_one_device(case, training, around):

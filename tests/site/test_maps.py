@@ -1,4 +1,4 @@
-"""The data of the site's explorers: they can be read, and say which network they are of."""
+"""The data of the site's explorers belong to the right networks and images."""
 
 from dataclasses import replace
 
@@ -30,11 +30,11 @@ def read(folder, name):
     return decode((folder / f"attention-{name}.bin").read_bytes())
 
 
-def test_both_networks_are_shown_the_same_images_and_named(folder):
-    """A reader who looks at an untrained network is told so, beside its maps."""
+def test_both_explorers_show_the_same_images_and_name_their_network(folder):
+    """The reader of an untrained network's maps is told that it is untrained."""
     (trained, rows), (untrained, other_rows) = read(folder, "trained"), read(folder, "untrained")
     assert "trained on fashion-mnist" in trained["provenance"]
-    assert "before its training" in untrained["provenance"]
+    assert "before training" in untrained["provenance"]
     assert [picture["name"] for picture in trained["pictures"]] == [*SHOWN, "a mistake"]
     for ours, theirs in zip(trained["pictures"], untrained["pictures"], strict=True):
         assert (ours["name"], ours["label"], ours["image"]) == (theirs["name"], theirs["label"], theirs["image"])
@@ -42,7 +42,7 @@ def test_both_networks_are_shown_the_same_images_and_named(folder):
 
 
 def test_the_trained_network_is_right_on_all_images_but_the_mistake(folder):
-    """It is at least nine tenths of the time; were these not, the page would say so wrongly."""
+    """The page says so."""
     header, _ = read(folder, "trained")
     *right, wrong = [max(picture["predictions"], key=picture["predictions"].get) for picture in header["pictures"]]
     assert sum(guess == picture["label"] for guess, picture in zip(right, header["pictures"], strict=False)) >= 3
@@ -51,7 +51,7 @@ def test_the_trained_network_is_right_on_all_images_but_the_mistake(folder):
     assert [each.get("name") for each in mistake["maps"]] == [None, wrong, mistake["label"]]  # rollout, and two classes
 
 
-def test_rows_are_those_of_the_network(folder, source):
+def test_the_rows_equal_those_of_the_network(folder, source):
     """Rounded to float16, for the first image."""
     _, rows = read(folder, "trained")
     data = open_data("fashion-subset")
@@ -61,8 +61,8 @@ def test_rows_are_those_of_the_network(folder, source):
     np.testing.assert_allclose(rows[0]["stages.0.blocks.1.global"], weights, rtol=2**-10, atol=2**-20)
 
 
-def test_the_untrained_network_is_the_one_that_training_starts_from(source, tmp_path):
-    """To the bit, by the recipe that the weights carry; only the images are others, which no weight depends on."""
+def test_the_untrained_network_is_the_start_of_the_training(source, tmp_path):
+    """To the bit, by the recipe in the weights' file. Only the images differ, and no weight depends on them."""
     recipe = replace(first_recipe(source.about), data="fashion-subset")
     with join("cpu") as world:
         training = Training(recipe, open_data("fashion-subset"), tmp_path, world)
@@ -71,8 +71,8 @@ def test_the_untrained_network_is_the_one_that_training_starts_from(source, tmp_
     assert all(np.array_equal(start[name], ours[name]) for name in start)
 
 
-def test_without_a_mistake_there_is_nothing_to_show(source):
-    """`first_mistake` finds the first wrong answer, and says so where there is none."""
+def test_first_mistake_finds_the_first_wrong_answer(source):
+    """If there is none, it raises an error."""
     test = open_data("fashion-subset").test
     images = test.pixels[:60].double() / 255
     taken = ((images - source.mean[0]) / source.std[0]).float()

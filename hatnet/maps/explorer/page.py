@@ -1,41 +1,47 @@
-"""One HTML file with everything in it, and from a model to it in one call."""
+"""The explorer as one HTML file that needs nothing else, from prepared pictures or straight from a model."""
 
 from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hatnet.config import HATNetConfig
 from hatnet.files import write_whole
-from hatnet.maps.explorer.binary import ClassMap, Picture, Start, encode, require_openable
+from hatnet.maps.explorer.arrays import require_openable
+from hatnet.maps.explorer.file_format import encode
+from hatnet.maps.explorer.pictures import Normalise, Picture, Start, picture_from_model, require_label
+from hatnet.network import HATNet
 
-if TYPE_CHECKING:
-    from hatnet.maps import AttentionMaps
-    from hatnet.network import HATNet
-
-SCRIPT = Path(__file__).with_name("attention-explorer.js")  # the one copy; the site's build takes it from here
-STYLE = """
-:root { color-scheme: light dark; --paper: #fcfcfa; --ink: #1d2127; }
-@media (prefers-color-scheme: dark) { :root { --paper: #15181c; --ink: #e6e6e1; } }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
-main { max-width: 1120px; margin: 0 auto; padding: clamp(14px, 3vw, 36px) clamp(12px, 3vw, 28px); }
-h1 { font-size: clamp(22px, 4vw, 32px); font-weight: 600; letter-spacing: -0.015em; margin: 0 0 8px; }
-p { max-width: 72ch; margin: 0 0 14px; }
+FOLDER = Path(__file__).parent
+PARTS = ("decode", "rows", "numbers", "formulas", "drawing", "state", "words", "explanation", "controls", "element")
+ABOUT = """/* <attention-explorer>: the softmax rows of a network, under the pointer.
+ *
+ *   <attention-explorer src="maps.bin"></attention-explorer>
+ *
+ * or with the data inside the element, as base64 in a <script type="application/gzip;base64">. The data are written by
+ * hatnet.maps.explorer. No dependency, and no request except for `src`. */
 """
 READING = (
-    "In HAT-Net a token attends to the tokens of its own window one by one (local), and to the whole image in merged "
-    "cells (global). Rollout and the map of a class are of the whole network. "
-    "Choose a token in the picture on the left, with the pointer or with arrow keys; a click keeps it. "
-    "Then choose one of its weights on the right. Every number is an entry of a softmax row, or computed from such "
-    "entries as the formula beside it says; of long sums the first terms are written out."
+    "In HAT-Net a token attends to the single tokens of its own window (local) and to the whole image in merged cells "
+    "(global). Rollout and class maps cover the whole network. Choose a token in the picture on the left, with the "
+    "pointer or the arrow keys; a click keeps it. Then choose one of its weights on the right. Every number is an "
+    "entry of a softmax row, or computed from such entries as the formula beside it shows. Of long sums, the first "
+    "terms are written out."
 )
+NO_SCRIPT = "The maps are drawn by JavaScript, which is switched off here."
+
+
+def explorer_script() -> str:
+    """The script of the element: the files of `script/` joined into one JavaScript module."""
+    style = (FOLDER / "script" / "style.css").read_text(encoding="utf-8")
+    parts = [(FOLDER / "script" / f"{name}.js").read_text(encoding="utf-8") for name in PARTS]
+    return "\n".join([ABOUT, f"const STYLE = `\n{style}`;\n", *parts])
 
 
 def write_explorer(
@@ -49,22 +55,24 @@ def write_explorer(
 ) -> None:
     """Write an explorer as one HTML file, whole or not at all.
 
-    It asks nobody for anything and its browser is told to refuse it if it did, so it can be sent and opened anywhere.
+    The page requests nothing, and its policy makes browsers refuse any request: you can send it and open it anywhere.
 
     Args:
-        path: of the file; one that exists is replaced.
+        path: of the file; an existing file is replaced.
         pictures: one, or several of one size to choose from.
         config: of the network.
-        provenance: a sentence that says where the weights come from, such as "Random weights, seed 0."
+        provenance: a sentence about the origin of the weights, such as "Random weights, seed 0."
         title: of the page.
-        start: what is shown first.
+        start: the first view.
 
     Raises:
         ValueError: as `encode` does.
     """
     pictures = [pictures] if isinstance(pictures, Picture) else pictures
     data = encode(pictures, config=config, provenance=provenance, start=start)
-    write_whole(Path(path), _page(title or f"What HAT-Net {config.name.capitalize()} looks at", data).encode())
+    title = title or f"What HAT-Net {config.name.capitalize()} looks at"
+    body = f"<h1>{escape(title)}</h1>\n<p>{READING}</p>\n{explorer_element(data, f'<p>{NO_SCRIPT}</p>')}"
+    write_whole(Path(path), html_page(title, body).encode())
 
 
 def write_maps(
@@ -76,25 +84,25 @@ def write_maps(
     provenance: str,
     classes: Sequence[str] = (),
     labels: Sequence[int] = (),
-    normalise: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
+    normalise: Normalise | None = None,
     start: Start | None = None,
 ) -> None:
-    """Show images to a model and write what it looked at: HTML where `path` ends so, else data for `src`.
+    """Run a model on images and write its maps: HTML if `path` ends in .html, else data for `src`.
 
     Args:
         path: `explorer.html`, or `maps.bin` for `<attention-explorer src="maps.bin">`.
         model: used in evaluation mode.
         images: (B, C, H, W) in [0, 1].
         names: of the images.
-        provenance: a sentence that says where the weights come from.
-        classes: the names of the classes; without, no prediction is shown, as there is none worth showing.
-        labels: the true class of each image, a list or an array, where it is known.
-        normalise: from (C, H, W) in [0, 1] to what the model takes; None where it takes that.
-        start: what is shown first.
+        provenance: a sentence about the origin of the weights.
+        classes: the names of the classes; without them no prediction is shown.
+        labels: the true class of each image, a list or an array, if they are known.
+        normalise: from (C, H, W) in [0, 1] to the input of the model; None if that is the input.
+        start: the first view.
 
     Raises:
-        ValueError: as `encode` and `attention_maps` do. Before the model runs, for more than a browser opens, for
-            images of another shape, if names or labels are too few or too many, and for a label that is no class.
+        ValueError: as `encode` and `attention_maps` do. Before the model runs: if browsers cannot open that much, for
+            images of another shape, for too few or too many names or labels, and for a label that is not a class.
     """
     path = Path(path)
     if np.ndim(images) != 4:
@@ -105,9 +113,9 @@ def write_maps(
             raise ValueError(f"{given} {what} are given for {len(images)} images")
     known: Sequence[int | None] = [int(label) for label in labels] or [None] * len(images)
     for name, label in zip(names, known, strict=True):
-        _require_label(name, label, model.config, classes)
+        require_label(name, label, model.config, classes)
     pictures = [
-        look(model, image, name, classes=classes, label=label, normalise=normalise)
+        picture_from_model(model, image, name, classes=classes, label=label, normalise=normalise)
         for image, name, label in zip(images, names, known, strict=True)
     ]
     if path.suffix.lower() == ".html":
@@ -116,83 +124,27 @@ def write_maps(
         write_whole(path, encode(pictures, config=model.config, provenance=provenance, start=start))
 
 
-def look(
-    model: HATNet,
-    image: NDArray[np.float64],
-    name: str,
-    *,
-    classes: Sequence[str] = (),
-    label: int | None = None,
-    normalise: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
-) -> Picture:
-    """Show one image (C, H, W) in [0, 1] to a model; arguments as in `write_maps`."""
-    import torch
-
-    from hatnet.maps import attention_maps
-
-    taken = torch.from_numpy(image if normalise is None else normalise(image)).to(next(model.parameters()))
-    shown = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
-    return picture_of(attention_maps(model, taken), shown, name, classes=classes, label=label)
-
-
-def picture_of(
-    maps: AttentionMaps,
-    image: NDArray[np.floating[Any]],
-    name: str,
-    *,
-    classes: Sequence[str] = (),
-    label: int | None = None,
-    asked: int | None = None,
-) -> Picture:
-    """Everything that an explorer shows of one image. For the class maps, the network runs again with gradients.
+def explorer_element(data: bytes, fallback: str) -> str:
+    """The element with its data inside, as HTML.
 
     Args:
-        maps: of the one image, not of a batch.
-        image: (H, W) or (H, W, 3), in [0, 1], as the network saw it.
-        name: of the image.
-        classes: the names of the classes; without, no prediction is shown, as there is none worth showing.
-        label: the true class, where it is known. It has a class map too, where the network answers another.
-        asked: a class whose map is shown first; without, that of the answer.
-
-    Raises:
-        ValueError: for a label that is no class.
+        data: of `encode`.
+        fallback: HTML for readers without JavaScript.
     """
-    _require_label(name, label, maps.config, classes)
-    scores = np.exp(maps.logits - maps.logits.max())
-    probabilities = scores / scores.sum()
-    best = np.argsort(-probabilities)[:3]
-    answer = int(best[0])
-    roles = {answer: "the network's answer"}
-    if label is not None:
-        roles[label] = "the true class" if label != answer else f"{roles[answer]}, and true"
-    if asked is not None:
-        roles = {asked: roles.get(asked, "the class asked for"), **roles}  # in front
-    return Picture(
-        name=name,
-        image=image,
-        weights=maps.weights,
-        predictions={classes[index]: float(probabilities[index]) for index in best if index < len(classes)},
-        label="" if label is None or not classes else classes[label],
-        rollout=maps.rollout(),
-        class_maps=[
-            ClassMap(classes[index] if index < len(classes) else f"class {index}", maps.class_map(index), role)
-            for index, role in roles.items()
-        ],
+    text = b64encode(data).decode("ascii")
+    return (
+        f'<attention-explorer><script type="application/gzip;base64">{text}</script>\n{fallback}</attention-explorer>'
     )
 
 
-def _require_label(name: str, label: int | None, config: HATNetConfig, classes: Sequence[str]) -> None:
-    """Raise a ValueError for a true class that the network does not have, or that has no name where others have."""
-    count = min(config.num_classes, len(classes) or config.num_classes)
-    if label is not None and not 0 <= label < count:
-        raise ValueError(
-            f"label {label} of {name!r} is not the number of a class: the network has {config.num_classes}, counted "
-            f"from 0, and {len(classes) or 'none'} of them are named"
-        )
+def html_page(title: str, body: str) -> str:
+    """A page with the explorer's script and the common style. Browsers refuse to load anything else for it.
 
-
-def _page(title: str, data: bytes) -> str:
-    script = SCRIPT.read_text(encoding="utf-8")
+    Args:
+        title: text.
+        body: HTML.
+    """
+    script = explorer_script()
     digest = b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     return f"""<!doctype html>
@@ -202,15 +154,13 @@ def _page(title: str, data: bytes) -> str:
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title>
-<style>{STYLE}</style>
+<style>
+{(FOLDER / "page.css").read_text(encoding="utf-8")}</style>
 <script type="module">{script}</script>
 </head>
 <body>
 <main>
-<h1>{escape(title)}</h1>
-<p>{READING}</p>
-<attention-explorer><script type="application/gzip;base64">{b64encode(data).decode("ascii")}</script>
-<p>The maps are drawn by JavaScript, which is switched off here.</p></attention-explorer>
+{body}
 </main>
 </body>
 </html>

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hatnet.maps import AttentionMaps, attention_maps
-from hatnet.maps.maps import GIB
+from hatnet.maps.memory import GIB
 from hatnet.maps.rollout import through_convolution, through_stem
 from hatnet.network import HATNet
 from hatnet.studies.faithfulness.grad_cam import grad_cam

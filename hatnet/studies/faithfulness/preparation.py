@@ -10,7 +10,7 @@ from torch import Tensor
 from hatnet.data import Split
 from hatnet.data.images import DataError, balanced
 from hatnet.data.transforms import for_testing
-from hatnet.maps.maps import GIB, images_at_once
+from hatnet.maps.memory import GIB, images_at_once
 from hatnet.network import HATNet
 from hatnet.studies.faithfulness.grad_cam import require_captum
 from hatnet.studies.faithfulness.methods import METHODS

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hatnet.data import Split
 from hatnet.equivalence import evaluation_mode
-from hatnet.maps.maps import GIB
+from hatnet.maps.memory import GIB
 from hatnet.network import HATNet
 from hatnet.studies.common.machine import machine_details
 from hatnet.studies.common.records import timestamp

@@ -1,0 +1,91 @@
+"""Open image files safely, with Pillow (extra `cli`): upright, with 8 bits per channel, or a clear error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+CHELSEA = Path(__file__).parents[1] / "assets" / "chelsea.png"  # 451 x 300 pixels, CC0
+
+ORIENTATION = 0x0112  # the tag in EXIF
+
+
+def open_image(path: Path, mode: Literal["RGB", "L"]) -> Image.Image:
+    """Read an image file, turned upright, with 8 bits per channel: in colour (RGB) or in grey (L).
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be read as an image, or if it is not known which of its numbers is white.
+    """
+    with _opened(path) as file:
+        turn = _turn(file)  # before the pixels are read: reading turns a TIFF upright
+        image = _in_8_bits(file).convert(mode)
+        return image if turn is None else image.transpose(turn)
+
+
+def size_of_image(path: Path) -> tuple[int, int]:
+    """Height and width of an image file when turned upright, without decoding it; raises as `open_image` does.
+
+    >>> size_of_image(CHELSEA)
+    (300, 451)
+    """
+    from PIL.Image import Transpose
+
+    sideways = (Transpose.TRANSPOSE, Transpose.ROTATE_270, Transpose.TRANSVERSE, Transpose.ROTATE_90)
+    with _opened(path) as file:
+        width, height = file.size[::-1] if _turn(file) in sideways else file.size
+    return height, width
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    from PIL import Image
+
+    if not path.is_file():
+        raise FileNotFoundError(f"no image file at {path}")
+    try:
+        with Image.open(path) as file:
+            yield file
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged files make decoders fail in any way, also with struct.error or TypeError
+        raise ValueError(f"{path} cannot be read as an image: {error}") from error
+
+
+def _turn(file: Image.Image) -> Image.Transpose | None:
+    """The turn that makes an image upright, by its EXIF; None if there is nothing to do.
+
+    `ImageOps.exif_transpose` would also write the EXIF anew, which fails if any part of it is damaged.
+    """
+    from PIL.Image import Transpose
+
+    if file.format == "TIFF":
+        return None  # Pillow turns it while reading
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM, 5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90,
+    }  # fmt: skip
+    return turns.get(file.getexif().get(ORIENTATION, 1))
+
+
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    """Bring grey of 16 bits to 8; Pillow would clip it at 255 and show white."""
+    from PIL import Image
+
+    if image.mode[0] not in "IF":
+        return image
+    pixels = np.asarray(image)
+    # numbers of 32 bits that use no more than 8 may be either
+    if image.mode == "F" or pixels.min() < 0 or pixels.max() > 65535 or (image.mode == "I" and pixels.max() < 256):
+        raise ValueError(
+            f"its pixels (mode {image.mode}) go from {pixels.min():g} to {pixels.max():g}, and it is not known which "
+            "number is white; save it with 8 or 16 bits per channel"
+        )
+    return Image.fromarray((pixels / 257).round().astype(np.uint8))

@@ -1,0 +1,96 @@
+"""The memory that attention maps need, counted before anything is computed."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hatnet.complexity import attention_weights, network_costs
+from hatnet.complexity.memory import training_memory_by_part
+from hatnet.config import HATNetConfig
+from hatnet.trace import Place
+
+GIB = 2**30
+
+
+def numbers_by_part(config: HATNetConfig, height: int, width: int, batch: int, gradients: bool = False) -> Counter[str]:
+    """How many numbers the attention weights of all blocks have, in each part of the network.
+
+    With gradients, that is three times the weights (scores, weights and gradients), and every map that the network
+    keeps for the backward pass.
+
+    Args:
+        config: of the network.
+        height, width: of the images, in pixels.
+        batch: number of images.
+        gradients: whether gradients are computed, as for a class map.
+
+    >>> from hatnet.config import get_config
+    >>> numbers_by_part(get_config("micro"), 28, 28, batch=1)
+    Counter({'stage 0': 39040, 'stage 1': 7232, 'stage 2': 2048})
+    """
+    numbers: Counter[str] = Counter()
+    for part in network_costs(config, height, width, padded=True):
+        place = Place.parse(part.name)
+        if place.stage is not None and place.name == "attention":
+            stage = config.stages[place.stage]
+            weights = batch * attention_weights(part.cost, stage.channels, stage.heads)
+            numbers[_part(place)] += 3 * weights if gradients else weights
+    if gradients:
+        for name, kept in training_memory_by_part(config, height, width, batch).items():
+            numbers[_part(Place.parse(name))] += kept
+    return numbers
+
+
+def require_memory(
+    config: HATNetConfig,
+    height: int,
+    width: int,
+    batch: int,
+    item: int,
+    limit: int,
+    gradients: bool = False,
+    advice: str = "make the image smaller, or allow more",
+) -> None:
+    """Raise a ValueError where `numbers_by_part` would take more than `limit` bytes.
+
+    Args:
+        config, height, width, batch, gradients: as in `numbers_by_part`.
+        item: bytes of one number.
+        limit: bytes.
+        advice: the end of the error message.
+    """
+    numbers = numbers_by_part(config, height, width, batch, gradients)
+    needed = item * numbers.total()
+    if needed > limit:
+        also = ", their gradients and the maps kept for them" if gradients else ""
+        raise ValueError(
+            f"the attention weights{also} of {batch} image{'s' if batch > 1 else ''} of {width} x {height} pixels take "
+            f"{needed / GIB:.1f} GiB, the largest part in {numbers.most_common(1)[0][0]}, but the limit is "
+            f"{limit / GIB:.1f} GiB; {advice}"
+        )
+
+
+def images_at_once(
+    config: HATNetConfig, height: int, width: int, most: int, item: int, limit: int, gradients: bool = False
+) -> int:
+    """How many images can run together: `most`, halved until they take no more than `limit` bytes.
+
+    Arguments as in `require_memory`.
+
+    Raises:
+        ValueError: if a single image takes more.
+    """
+    while True:
+        try:
+            require_memory(config, height, width, most, item, limit, gradients)
+        except ValueError:
+            if most <= 1:
+                raise
+            most //= 2
+        else:
+            return most
+
+
+def _part(place: Place) -> str:
+    """The stage, or for parts outside the stages their own name: `stage 0`, `the stem`."""
+    return f"the {place.name.partition('.')[0]}" if place.stage is None else f"stage {place.stage}"

@@ -1,0 +1,115 @@
+"""Pages with explorers, served to a browser that may request nothing else."""
+
+import numpy as np
+import pytest
+
+from builder.maps import first_mistake
+from hatnet import create_model
+from hatnet.data import open_data
+from hatnet.data.photo import load_photo
+from hatnet.equivalence import randomise
+from hatnet.maps import attention_maps
+from hatnet.maps.explorer import Start, explorer_script, write_maps
+from hatnet.weights.source import find_source
+from tests.site.conftest import PATIENCE, serving
+from tests.site.explorer.reader import CLASSES, SIZE
+
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>t</title><link rel="icon" href="data:,">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>:root {{ color-scheme: light dark }} body {{ background: Canvas; margin: 8px }}</style>
+<script type="module" src="attention-explorer.js"></script><body>{}</body></html>"""
+
+
+@pytest.fixture(scope="session")
+def model():
+    """A small random network with three classes."""
+    model = create_model("micro", num_classes=len(CLASSES)).double()
+    randomise(model)
+    return model
+
+
+@pytest.fixture(scope="session")
+def images():
+    """The bundled photo, upright and turned, on a size that nothing divides."""
+    photo = load_photo(size=max(SIZE))[:, : SIZE[0], : SIZE[1]]
+    return np.stack([photo, photo[:, ::-1, ::-1]])
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory, model, images):
+    """The script, data, a page that loads them, and a page that stands alone."""
+    folder = tmp_path_factory.mktemp("explorer")
+    (folder / "attention-explorer.js").write_text(explorer_script(), encoding="utf-8")
+    facts = {"names": ["upright", "turned"], "provenance": "Random.", "classes": CLASSES, "labels": [0, 0]}
+    write_maps(folder / "maps.bin", model, images, **facts, start=Start(query=(30, 17)))
+    write_maps(folder / "alone.html", model, images, **facts, start=Start(query=(30, 17)))
+    (folder / "no.bin").write_bytes(b"no maps at all")
+    for name, source in (("index", "maps.bin"), ("no", "no.bin")):
+        element = f'<attention-explorer src="{source}"></attention-explorer>'
+        (folder / f"{name}.html").write_text(PAGE.format(element), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def served(folder):
+    """The address of the folder."""
+    with serving(folder) as where:
+        yield where
+
+
+@pytest.fixture
+def open_explorer(browser, served):
+    """Opens pages; at the end the test fails if one of them had an error or requested something from another host."""
+    contexts, foreign, errors = [], [], []
+
+    def open_(address="", width=1000, height=1200, **settings):
+        context = browser.new_context(viewport={"width": width, "height": height}, **settings)
+        context.set_default_timeout(PATIENCE)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda request: foreign.append(request.url) if outside(request.url) else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+        page.goto(address if "://" in address else served + (address or "index.html"))
+        page.locator('attention-explorer .panels, attention-explorer .state:text("cannot")').first.wait_for()
+        return page
+
+    def outside(url):
+        return not url.startswith((served, "file:", "data:", "blob:"))
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert not foreign, foreign
+    assert not errors, errors
+
+
+@pytest.fixture(scope="session")
+def trained():
+    """The network that comes with the package."""
+    return find_source(pretrained="fashion-mnist")
+
+
+@pytest.fixture(scope="session")
+def garments(trained, folder):
+    """Labels and maps of two images: one that the trained network classifies correctly, and one that it does not.
+
+    The folder then holds an explorer of them, `garments.html`.
+    """
+    data = open_data("fashion-subset")
+    pixels, labels = data.test.pixels.double() / 255, data.test.labels
+    wrong = first_mistake(trained, pixels, labels)
+    chosen = [0 if wrong else 1, wrong]
+
+    def normalise(image):
+        return (image - trained.mean[0]) / trained.std[0]
+
+    write_maps(
+        folder / "garments.bin", trained.model, pixels[chosen].numpy(), names=["right", "wrong"],
+        provenance=trained.words, classes=trained.classes, labels=labels[chosen].tolist(), normalise=normalise,
+        start=Start(query=(10, 15), block=1, kind="global"),
+    )  # fmt: skip
+    element = '<attention-explorer src="garments.bin"></attention-explorer>'
+    (folder / "garments.html").write_text(PAGE.format(element), encoding="utf-8")
+    maps = [attention_maps(trained.model, normalise(image).float()) for image in pixels[chosen]]
+    return labels[chosen].tolist(), maps

@@ -1,0 +1,123 @@
+"""Mouse and finger on the explorer's canvases."""
+
+import numpy as np
+import pytest
+
+from hatnet.maps import attention_maps
+from tests.site.explorer.reader import PHONE, STICKING_OUT, canvas, choose, point, query_of, shown, text, torch_of
+
+pytestmark = pytest.mark.long
+
+
+def test_the_pointer_chooses_a_query_and_a_click_keeps_it(open_explorer, model, images):
+    """Over the picture the query follows; elsewhere it is the last one clicked. The numbers follow too."""
+    page, maps = open_explorer(), attention_maps(model, torch_of(images[0]))
+    assert query_of(page) == (8, 15)  # the pixel (30, 17), at 2 pixels a token
+    point(page, "query", 0.01, 0.01)
+    assert query_of(page) == (0, 0)
+    page.locator("attention-explorer .size").hover()
+    assert query_of(page) == (8, 15)
+    point(page, "query", 0.99, 0.5, "click")
+    page.locator("attention-explorer .size").hover()
+    assert query_of(page) == (7, 22)
+
+    row = maps.local(0, 0, (7, 22))
+    assert shown(row.max()) in text(page, ".finding")
+    assert "rank 1 of 56" in text(page, ".finding")  # 8 rows, 7 columns are left of the map
+    place = np.unravel_index(row.argmax(), row.shape)
+    assert f"({place[0]}, {place[1]})" in text(page, ".finding")
+
+    point(page, "map", 0.1, 0.1)  # the first token of the window: row 0, column 16
+    assert shown(row[0, 16]) in text(page, ".finding")
+    assert f"rank {1 + (row > row[0, 16]).sum()} of 56" in text(page, ".finding")
+    point(page, "map", 0.99, 0.1)  # beyond the border is no token
+    assert "rank 1 of 56" in text(page, ".finding")
+
+
+def test_changing_the_kind_forgets_the_cell_under_the_mouse(open_explorer):
+    """The mouse rests on the map while the keyboard changes the kind: the page explains the largest weight again."""
+    page = open_explorer()
+    choose(page, "kind", "global")
+    point(page, "map", 0.01, 0.99)
+    assert "cell m = (3, 0)" in text(page, ".finding")
+    page.locator("input[name=kind][value=global]").focus()
+    page.keyboard.press("ArrowDown")
+    assert page.locator("input[name=kind][value=composed]").is_checked()
+    assert "token j = (8, 15)" in text(page, ".finding")  # itself, by the residuals
+    assert "rank 1 of" in text(page, ".finding")
+    point(page, "map", 0.01, 0.98)  # until it moves
+    assert "token j = (15, 0)" in text(page, ".finding")
+
+
+@pytest.mark.parametrize(("button", "kept"), [("left", True), ("right", False), ("middle", False)])
+def test_only_the_main_button_keeps_a_choice(open_explorer, button, kept):
+    """The other buttons open menus or scroll, also while they are held and moved."""
+    page = open_explorer()
+    choose(page, "kind", "global")
+    away, finding = page.locator("attention-explorer .size"), text(page, ".finding")
+    for which, found in (
+        ("map", lambda: text(page, ".finding") != finding),
+        ("query", lambda: query_of(page) != (8, 15)),
+    ):
+        box = canvas(page, which).bounding_box()
+        page.mouse.move(box["x"] + 3, box["y"] + box["height"] - 3)
+        page.mouse.down(button=button)
+        page.mouse.move(box["x"] + 4, box["y"] + box["height"] - 4)
+        page.mouse.up(button=button)
+        away.hover()
+        assert found() == kept, which
+
+
+def test_a_tap_chooses_and_the_page_fits_a_narrow_screen(open_explorer):
+    """A tap on the picture keeps the query, a tap on the map the key."""
+    page = open_explorer(width=PHONE, has_touch=True, is_mobile=True)
+    point(page, "query", 0.01, 0.99, "tap")
+    assert query_of(page) == (15, 0)
+    choose(page, "kind", "global")
+    point(page, "map", 0.01, 0.01, "tap")
+    assert "cell m = (0, 0)" in text(page, ".finding")
+    choose(page, "stage", 1)
+    for kind in ("composed", "rollout", "class"):
+        choose(page, "kind", kind)
+        assert page.evaluate(STICKING_OUT) == []
+
+
+WHAT_HAPPENED = """canvas => {
+  window.happened = [];
+  for (const name of ["pointerdown", "pointerup", "pointercancel"]) {
+    canvas.addEventListener(name, () => window.happened.push(name));
+  }
+}"""
+
+
+@pytest.mark.parametrize("which", ["query", "map"])
+def test_a_swipe_scrolls_and_chooses_nothing(open_explorer, which):
+    """A finger that moves up over a canvas scrolls the page, and afterwards everything is as before."""
+    page = open_explorer(width=PHONE, height=500, has_touch=True, is_mobile=True)
+    choose(page, "kind", "global")
+    canvas(page, which).scroll_into_view_if_needed()
+    canvas(page, which).evaluate(WHAT_HAPPENED)
+    box, before = canvas(page, which).bounding_box(), (query_of(page), text(page, ".finding"))
+    scrolled = page.evaluate("scrollY")
+    touch = page.context.new_cdp_session(page)
+    x, y = box["x"] + 20, min(box["y"] + box["height"], 480) - 20
+    touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    for step in range(1, 11):
+        touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y - 12 * step}]})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.wait_for_function("before => scrollY > before", arg=scrolled, timeout=5000)
+    assert page.evaluate("happened") == ["pointerdown", "pointercancel"]
+    assert (query_of(page), text(page, ".finding")) == before
+
+
+def test_a_finger_may_slide_beyond_the_picture(open_explorer):
+    """Sideways, which does not scroll. The place where it is lifted counts, or the border if that is beyond."""
+    page = open_explorer(width=PHONE, has_touch=True, is_mobile=True)
+    box = canvas(page, "query").bounding_box()
+    touch = page.context.new_cdp_session(page)
+    y = box["y"] + 5
+    touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": box["x"] + 90, "y": y}]})
+    for x in (box["x"] + 60, box["x"] + 20, box["x"] - 5):
+        touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y}]})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert query_of(page) == (0, 0)
