@@ -99,8 +99,8 @@ def also(cases):
 
 
 def for_maps(test):
-    """Run a test on drawn maps, and always on `MUST_HIT`, which has the risky sizes; so half the usual draws suffice."""
-    draws = settings.default.max_examples // 2
+    """Run a test on drawn maps, and always on `MUST_HIT`."""
+    draws = settings.default.max_examples // 2  # enough, since MUST_HIT has the risky sizes
     return also(MUST_HIT)(settings(max_examples=draws)(given(case=map_cases)(test)))
 
 

@@ -391,7 +391,7 @@ def run_test(test: str, bug: Bug | None = None) -> subprocess.CompletedProcess[s
                 raise ValueError(f"{bug.name}: {bug.file} holds {source.count(bug.old)} times: {bug.old}")
             file.write_text(source.replace(bug.old, bug.new), encoding="utf-8")
         environment = {**os.environ, "PYTHONPATH": folder, "HYPOTHESIS_PROFILE": "planted"}
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test]
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", test]
         return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
 
 

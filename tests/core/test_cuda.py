@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from hypothesis import settings
 
 from hatnet.attention import attention_kernel
 from hatnet.device import full_precision
@@ -15,7 +14,6 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
-@settings(max_examples=20)
 @for_maps
 def test_h_mhsa_on_cuda(dtype, case):
     """Eq. 6-14, without TF32."""
