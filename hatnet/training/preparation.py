@@ -29,7 +29,7 @@ Clean = Callable[[Split], Split]  # leaves out files that cannot be read
 
 @dataclass(frozen=True)
 class Start:
-    """What a training starts with, or resumes with."""
+    """Data, network and state that a training starts or resumes with."""
 
     data: Split  # without unreadable files; a resumed run leaves out the same files as at its start
     fingerprint: dict[str, int | str]

@@ -57,7 +57,7 @@ class RunFolder:
 
         Args:
             model: the weights that were tested.
-            about: what a checkpoint tells about them.
+            about: their description for the checkpoint.
             history: one row per epoch, the last one for this epoch.
         """
         from hatnet.training.curves import draw_curves
@@ -123,7 +123,7 @@ def run_facts(
     precision: torch.dtype,
     start: dict[str, Any],
 ) -> dict[str, Any]:
-    """The recipe, the network, versions and hardware of a run; `start` describes the weights that it started from."""
+    """Recipe, network, versions and hardware of a run; `start` describes the weights that it started from."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "recipe": to_json(recipe),
@@ -141,7 +141,7 @@ def run_facts(
 
 
 def about_weights(recipe: Recipe, data: Split, epoch: int, result: Row, start: dict[str, Any]) -> dict[str, Any]:
-    """What a checkpoint tells about its weights; `start` describes the weights that training started from."""
+    """Describe weights for their checkpoint; `start` describes the weights that training started from."""
     return {
         "data": data.name,
         "classes": data.classes,

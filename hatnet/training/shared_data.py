@@ -74,7 +74,7 @@ def without_broken_files(
 def _print_broken(broken: Sequence[Path], part: str, images: ImageFolder, cache: Path) -> None:
     if not broken:
         return
-    print(f"{len(broken)} of {len(images)} {part} images can't be read and are left out:")
+    print(f"{len(broken)} of {len(images)} {part} images cannot be read and are left out:")
     print("\n".join(f"  {path}" for path in broken[:PRINTED]))
     if len(broken) > PRINTED:
         print(f"  ... and {len(broken) - PRINTED} more; {result_file(images, cache)} lists all")

@@ -1,7 +1,8 @@
 """A task: the part of training that depends on the kind of label.
 
-The loop knows a task only through this file. `hatnet/training/classification.py` is one; another task, such
-as a class for every pixel, is another such file, and a metric is one entry in its task's `metrics`.
+The loop uses a task only through the protocol in this file. `hatnet/training/classification.py` implements
+it. Another task, such as a class for every pixel, is another such file, and a metric is one entry in its
+task's `metrics`.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Metric:
 
 
 class Task(Protocol):
-    """What training needs of a task."""
+    """Everything that training needs from a task."""
 
     @property
     def metrics(self) -> Sequence[Metric]:

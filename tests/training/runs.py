@@ -1,4 +1,4 @@
-"""Small trainings for tests, and killing them: `python -m tests.training.runs 100` kills a hundred."""
+"""Small trainings for tests; `python -m tests.training.runs 100` kills and resumes a hundred."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SMALL = Recipe(
 
 
 def small_data(train: int = 8, test: int = 3) -> Split:
-    """So many images of each class of the embedded data."""
+    """A few images of each class of the embedded data."""
     data = open_data("fashion-subset")
     assert isinstance(data.train, ImageTensor)
     assert isinstance(data.test, ImageTensor)
@@ -46,24 +46,24 @@ def small_data(train: int = 8, test: int = 3) -> Split:
 
 
 def thin(config: HATNetConfig) -> HATNet:
-    """The network of a recipe, but thin, so that a step takes milliseconds."""
+    """A thin version of a recipe's network, whose steps take milliseconds."""
     return HATNet(replace(config, channels=(8, 16, 16), head_dim=8, depths=(1, 1, 1), stem_channels=4))
 
 
 def run(
     folder: Path, recipe: Recipe = SMALL, *, resume: bool = False, monitor: Monitor | None = None, **options
 ) -> Training:
-    """Train as far as `monitor` lets it."""
+    """Train until the end, or until `monitor` stops it."""
     training = Training(recipe, small_data(), folder, ALONE, resume=resume, build=thin, **options)
     training.run(monitor)
     return training
 
 
 def outcome(folder: Path) -> tuple[dict[str, str], list[dict[str, str]]]:
-    """What must not depend on interruptions: the weights, bit for bit, and every metric that is not a time.
+    """Everything that must not depend on interruptions: the bits of the weights, and all metrics except times.
 
-    Files are not compared as such: safetensors orders their headers at random. Digests stand for the bits, since pytest
-    takes minutes to show where megabytes differ.
+    Whole files are not compared, since safetensors orders their headers at random. Digests replace the bits, since
+    pytest takes minutes to show a difference of megabytes.
     """
     with (folder / "metrics.csv").open(newline="") as file:
         rows = [
@@ -79,12 +79,12 @@ def outcome(folder: Path) -> tuple[dict[str, str], list[dict[str, str]]]:
 
 
 def kill_at_random(folder: Path, generator: np.random.Generator, longest: float) -> int:
-    """Start the training again and again, kill each start after a random time, until one ends by itself.
+    """Start the training again and again, and kill it after a random time, until it finishes.
 
-    The times grow, so that it ends on a slow machine too.
+    The times grow, so that it finishes on a slow machine too.
 
     Returns:
-        How often it was killed.
+        The number of kills.
     """
     kills = 0
     while True:
@@ -106,7 +106,7 @@ def kill_at_random(folder: Path, generator: np.random.Generator, longest: float)
 
 
 def main(times: int) -> None:
-    """Kill `times` trainings, and compare each with the uninterrupted one."""
+    """Kill trainings at least `times` times, and compare each result with that of an uninterrupted one."""
     torch.set_num_threads(1)
     generator = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as temporary:
@@ -120,9 +120,9 @@ def main(times: int) -> None:
             kills += kill_at_random(folder, generator, longest=seconds)
             trainings += 1
             if outcome(folder) != want:
-                sys.exit(f"training {trainings} ended elsewhere than the uninterrupted one")
+                sys.exit(f"training {trainings} differs from the uninterrupted one")
             print(
-                f"{kills} kills, {trainings} trainings: all end bit for bit where the uninterrupted one ends",
+                f"{kills} kills, {trainings} trainings: all end with the bits of the uninterrupted one",
                 flush=True,
             )
 

@@ -109,7 +109,7 @@ def test_ten_broken_files_are_printed_with_the_path_of_the_full_list(tmp_path, c
     kept = without_broken_files(data, tmp_path / "kept", Processes(0, 1, torch.device("cpu")))
     assert (len(kept.train), len(kept.test)) == (2, 14)
     printed = capsys.readouterr().out
-    assert "12 of 14 training images can't be read and are left out:" in printed
+    assert "12 of 14 training images cannot be read and are left out:" in printed
     assert str(data.train.paths[9]) in printed
     assert str(data.train.paths[10]) not in printed
     answer = Path(re.search(r"\.\.\. and 2 more; (.*) lists all", printed)[1])

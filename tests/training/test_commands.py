@@ -127,7 +127,7 @@ def test_evaluation_leaves_out_broken_test_images_and_ignores_training_images(ha
         path.write_text("not an image")
     hatnet("evaluate", run, "--data-dir", tmp_path / "kept")
     printed = capsys.readouterr().out
-    assert f"1 of 8 test images can't be read and are left out:\n  {data.test.paths[5]}" in printed
+    assert f"1 of 8 test images cannot be read and are left out:\n  {data.test.paths[5]}" in printed
     assert "of 7 images are classified right" in printed
     assert str(data.train.paths[2]) not in printed
     assert json.loads((run / "evaluation.json").read_text())["images"] == 7

@@ -1,4 +1,4 @@
-"""Recipes: bounds, JSON, the networks they build, and what the guide tells about them."""
+"""Recipes: bounds, JSON, the networks they build, and their rows in the guide."""
 
 from __future__ import annotations
 

@@ -77,6 +77,6 @@ def test_images_of_the_wrong_size_are_refused_before_anything_is_written(sizes, 
 def test_images_of_the_right_size_are_not_resized(tmp_path):
     data = photos(tmp_path / "photos", ((28, 28), (28, 28)))
     assert isinstance(data.test, ImageFolder)
-    data.test.paths[0].write_text("not an image")  # what can't be read has no size
+    data.test.paths[0].write_text("not an image")  # a file without a size
     training = Training(SMALL, data, tmp_path / "run", ALONE, build=thin)
     assert next(iter(training.batches))[0].shape[2:] == (28, 28)
