@@ -3,8 +3,6 @@
 Tags such as D1 are explained in docs/paper-vs-code.md.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar

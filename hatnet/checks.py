@@ -1,7 +1,5 @@
 """Checks of given values. Each raises a ValueError with the name, the value, and what it must be."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from math import inf
 

@@ -1,7 +1,5 @@
 """The architecture as data: Table 1 of the paper, and the size of an image at each stage."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace

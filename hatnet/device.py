@@ -1,7 +1,5 @@
 """Choose a device by name, set its threads and precision, and recognise when its memory is full."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

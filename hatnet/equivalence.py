@@ -3,8 +3,6 @@
 This is the only file of the package that imports `reference`. The tests, `hatnet verify` and `hatnet demo` use it.
 """
 
-from __future__ import annotations
-
 import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -3,8 +3,6 @@
 The halves of H-MHSA are modules now; `attention.local_qkv`, for instance, became `attention.local_attention.qkv`.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import nn

@@ -5,8 +5,6 @@ cells of G2 x G2 tokens. A map may have any size: windows and cells start at the
 hold fewer tokens. Tags such as D2 are explained in docs/paper-vs-code.md.
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 

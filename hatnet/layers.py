@@ -4,8 +4,6 @@ A contiguous (B, H, W, C) is what PyTorch calls channels-last memory: convolutio
 projection of all tokens is one matrix product. Tags such as D1 are explained in docs/paper-vs-code.md.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

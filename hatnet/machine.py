@@ -1,7 +1,5 @@
 """Machine and software details recorded with results; no names of hosts or people."""
 
-from __future__ import annotations
-
 import platform
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Build a network by name, with fresh weights or with trained ones that ship with the package."""
 
-from __future__ import annotations
-
 from hatnet.config import get_config
 from hatnet.network import HATNet
 from hatnet.weights.pretrained import load_pretrained

@@ -3,8 +3,6 @@
 Tags such as D7 are explained in docs/paper-vs-code.md.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import torch

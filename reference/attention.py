@@ -1,7 +1,5 @@
 """Attention from scratch: Eq. 1-3 of the paper."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from reference.layers import group_norm, linear

@@ -14,8 +14,6 @@ output, so that a row sums to one. Consecutive steps are multiplied; here all ma
 D6 is explained in docs/paper-vs-code.md.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

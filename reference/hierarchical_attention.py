@@ -4,8 +4,6 @@ Tokens attend to the others in their window of G1 x G1 tokens; then every token 
 cells of G2 x G2 tokens.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

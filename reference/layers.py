@@ -3,8 +3,6 @@
 Every function takes one map x of shape (H, W, C), and its parameters as plain arrays.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from reference.names import Array

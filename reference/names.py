@@ -3,8 +3,6 @@
 `within` selects the parameters below a path, and `scope` the part of a trace below a path. Neither computes anything.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Protocol, TypeAlias
 

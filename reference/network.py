@@ -1,7 +1,5 @@
 """HAT-Net: the stem, downsampling, the MLP, the block, and the network of Figure 1."""
 
-from __future__ import annotations
-
 from typing import Protocol
 
 import numpy as np

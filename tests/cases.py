@@ -4,8 +4,6 @@ Weights are fan-in scaled, norms and biases are random (`hatnet.equivalence.rand
 can, so that no term cancels and no swap of axes goes unnoticed.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The comparison that all equivalence tests use; tests/core/test_comparing.py tests it."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray

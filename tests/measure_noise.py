@@ -4,8 +4,6 @@
 all intermediates of the five variants at two image sizes and three seeds.
 """
 
-from __future__ import annotations
-
 import sys
 from collections import defaultdict
 

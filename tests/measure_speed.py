@@ -4,8 +4,6 @@
 runs, with one thread each and with all threads. Our limit for the ratio is 3.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -1,7 +1,5 @@
 """Comparing SVG pictures drawn by matplotlib."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

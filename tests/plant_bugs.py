@@ -7,8 +7,6 @@ Each bug is a change of source text, made in a copy of the repository. First eve
 unchanged copy, where it must be green; then with its bug, where it must be red for a failed comparison.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

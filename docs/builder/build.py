@@ -1,7 +1,5 @@
 """Build the site with mkdocs, and serve it on this machine."""
 
-from __future__ import annotations
-
 import functools
 import http.server
 import importlib.util

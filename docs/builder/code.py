@@ -4,8 +4,6 @@ Each block has a title with path and line. Equation tags in its comments become 
 line is scrolled. A name that the file does not define stops the build.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

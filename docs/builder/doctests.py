@@ -3,8 +3,6 @@
 mkdocstrings highlights only those below a heading `Examples:`, which would be longer than most of ours.
 """
 
-from __future__ import annotations
-
 from markdown import Extension, Markdown
 from markdown.preprocessors import Preprocessor
 

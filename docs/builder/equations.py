@@ -3,8 +3,6 @@
 Docstrings and the concept pages write some of them together or in narrow columns, so they keep LaTeX of their own.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 

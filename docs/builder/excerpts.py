@@ -3,8 +3,6 @@
 pymdownx.snippets would need markers in the source, and would show docstrings again that the page already explains.
 """
 
-from __future__ import annotations
-
 import ast
 import textwrap
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Fingerprints of files: what is generated is made again only when its inputs or the libraries change."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import importlib.metadata

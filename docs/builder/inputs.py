@@ -3,8 +3,6 @@
 Generated files go to `build/docs`, outside the folder of the pages, so that `mkdocs serve` does not rebuild for ever.
 """
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 

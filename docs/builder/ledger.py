@@ -1,7 +1,5 @@
 """The ledger, docs/paper-vs-code.md: its entries `## D1 ...` and the tags `# D1` in the code must match."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The data of the site's explorers: one network before and after its training, on the same test images."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -3,8 +3,6 @@ r"""`$...$` and `$$...$$` to MathML at build time: pages need no script, and wro
 pymdownx.arithmatex (generic) finds the formulas; this extension converts them.
 """
 
-from __future__ import annotations
-
 import html
 import re
 

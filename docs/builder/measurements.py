@@ -4,8 +4,6 @@
 kept files with what this makes. Nothing is measured here.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from hatnet.files import write_whole

@@ -3,8 +3,6 @@
 Written by hand, not by jupytext, because folded questions and notes need other Markdown in Jupyter than on the site.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import textwrap

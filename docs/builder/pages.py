@@ -1,7 +1,5 @@
 """mkdocs' events for pages: directives become Markdown before it is converted, equation tags become labels after."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ We run them with code of our own because the libraries we tried (mkdocs-jupyter,
 formulas unconverted, or wrote different bytes on each run. Jupyter and VS Code open the same files.
 """
 
-from __future__ import annotations
-
 import ast
 from dataclasses import dataclass
 from pathlib import Path

@@ -3,8 +3,6 @@
 The same script gives the same bytes, as long as it computes the same.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

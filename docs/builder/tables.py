@@ -4,8 +4,6 @@ The first two are made from the code while a page is read and never written to d
 code. The third shows the record of `python -m tests.plant_bugs`.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Where tags are: the lines of code whose comments carry them, and the tests that name an equation."""
 
-from __future__ import annotations
-
 import ast
 import io
 import re

@@ -1,7 +1,5 @@
 """The tags in comments: `Eq. 12` or `Eq. 6-8` for the paper's equations, `D3` for entries of docs/paper-vs-code.md."""
 
-from __future__ import annotations
-
 import re
 from typing import NamedTuple
 

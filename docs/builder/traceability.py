@@ -1,7 +1,5 @@
 """Which lines implement which equation of the paper, and which tests check them. A hole stops the build."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

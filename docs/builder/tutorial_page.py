@@ -3,8 +3,6 @@
 In a process of its own, so that every script starts fresh: `python -m builder.tutorial_page SCRIPT FOLDER`.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 import sys

@@ -1,7 +1,5 @@
 """Bring the tutorials' pages up to date. A script runs again only when it, the code, the data or a library changed."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The command `hatnet ablation` (extra `studies`)."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The command `hatnet attention`: figures and an explorer from an image (extra `cli`)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec

@@ -1,7 +1,5 @@
 """The command `hatnet demo`: run both implementations on a photo and write a report."""
 
-from __future__ import annotations
-
 import platform
 import sys
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The command `hatnet docs`: build the site in a checkout and serve it."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """How a command ends when something is wrong: a message that says what to do, and an exit status."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The command `hatnet evaluate`: test weights on every test image once."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """The command `hatnet faithfulness` (extra `studies`)."""
 
-from __future__ import annotations
-
 from math import inf
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """The command `hatnet` and its subcommands. Each is a thin layer over functions that a notebook can call too."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise

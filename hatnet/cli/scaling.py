@@ -1,7 +1,5 @@
 """The command `hatnet scaling`: its options, its progress bar and its output (extra `studies`)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime

@@ -1,7 +1,5 @@
 """The command `hatnet summary`: the architecture of a variant and what it costs."""
 
-from __future__ import annotations
-
 from json import dumps
 from typing import Annotated
 

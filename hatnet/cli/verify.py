@@ -1,7 +1,5 @@
 """The command `hatnet verify`: compare PyTorch with the reference, layer by layer."""
 
-from __future__ import annotations
-
 import sys
 import time
 from pathlib import Path

@@ -9,8 +9,6 @@ mathematics needs and NumPy computes. True counts what PyTorch computes: it fill
 all windows form one batch.
 """
 
-from __future__ import annotations
-
 from hatnet.complexity.cost import Cost, check_sizes, linear_parameters, norm_parameters
 from hatnet.config import ceil_div
 

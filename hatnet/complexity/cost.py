@@ -6,8 +6,6 @@ count biases, norms, activations, softmax, pooling and residual connections: tog
 element, where a projection takes C.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 

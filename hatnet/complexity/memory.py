@@ -10,8 +10,6 @@ as PyTorch stores them. Without fused kernels, add the weights (`attention_weigh
 concerns these.
 """
 
-from __future__ import annotations
-
 from hatnet.complexity.attention import window_tokens_and_pairs
 from hatnet.complexity.cost import Cost, check_sizes
 from hatnet.complexity.network import stem_sizes

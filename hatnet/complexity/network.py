@@ -1,7 +1,5 @@
 """Cost of a whole HAT-Net, part by part, at any image size."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 

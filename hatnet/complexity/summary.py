@@ -1,7 +1,5 @@
 """Architecture and cost of a network, one row per stage."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 
 from hatnet.complexity import network_costs, total

@@ -5,8 +5,6 @@ tokens of its window and to the merged tokens, which have keys and values of the
 are always cheaper. A valley appears only when one is tied to the other.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Find image files that cannot be read, before a long training meets them."""
 
-from __future__ import annotations
-
 import json
 import os
 import tempfile

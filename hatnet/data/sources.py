@@ -4,8 +4,6 @@ torchvision reads the files, except for CIFAR: torchvision unpickles it, which c
 binary version is read here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

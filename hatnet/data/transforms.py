@@ -1,7 +1,5 @@
 """Turn a stored image into network input, with the transforms of torchvision."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 

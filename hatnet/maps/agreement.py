@@ -1,7 +1,5 @@
 """The agreement of PyTorch with NumPy as HTML: the verdict, the worst intermediate of every block, and all of them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import groupby

@@ -11,8 +11,6 @@ by hand: 5 C (or 2 C) is the Jacobian of the block's attention with the weights 
 and $W^p$ replaced by the identity. C leaves out how much norms and matrices scale each path.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 

@@ -4,8 +4,6 @@ $G_{im}$ is the weight of token i for merged token m. Merging averages (Eq. 10),
 equal share of the cell's weight. The rows of G, of P and of G P sum to one.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -4,8 +4,6 @@ Maps are drawn as cells of tokens, never smoothed, because that is what they are
 stays visible to colour-blind readers and in print.
 """
 
-from __future__ import annotations
-
 import io
 import textwrap
 from collections.abc import Sequence

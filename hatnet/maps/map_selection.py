@@ -1,7 +1,5 @@
 """The choice of a token and its maps, for a figure or for the first view of an explorer."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The memory that attention maps need, counted before anything is computed."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 from hatnet.complexity import attention_weights, network_costs

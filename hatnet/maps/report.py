@@ -1,7 +1,5 @@
 """The report of `hatnet demo`: one HTML file with the agreement, attention over the photo, sizes, and facts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path

@@ -9,8 +9,6 @@ Three conventions turn the product into a statement about pixels:
 - norms and projections count as the identity, as in `block_map`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

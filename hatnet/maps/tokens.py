@@ -1,7 +1,5 @@
 """Tokens: the token at a pixel, and checks that a stage, block, head or token exists."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import TypeAlias
 

@@ -1,7 +1,5 @@
 """The attention weights of a whole network, by stage, block and head."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

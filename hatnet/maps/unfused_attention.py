@@ -1,7 +1,5 @@
 """Attention by its formula instead of a fused kernel, so that its weights take part in the gradient."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -4,8 +4,6 @@ $L_{ij}$ is the weight of token i for token j of its window, and zero for all ot
 such as D6 are explained in docs/paper-vs-code.md.
 """
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from hatnet.hierarchical_attention import from_windows, to_windows

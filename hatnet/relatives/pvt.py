@@ -1,7 +1,5 @@
 """PVT: attention to a map merged by a strided convolution (Wang et al., ICCV 2021)."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 

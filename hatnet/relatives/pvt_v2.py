@@ -1,7 +1,5 @@
 """PVT v2: attention to a fixed number of averages of the map (Wang et al., CVMJ 2022), the "Li" models."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 

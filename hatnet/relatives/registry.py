@@ -4,8 +4,6 @@ To add one, write its module and its cost formula in a file of this package and 
 command `hatnet scaling`, its tables and figures, and the tests of modules and formulas all read the registry.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """Swin: attention inside windows that shift from layer to layer (Liu et al., ICCV 2021)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -1,7 +1,5 @@
 """Twins-SVT: attention inside windows, then to a merged map, in two layers (Chu et al., NeurIPS 2021)."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from hatnet.complexity.attention import window_tokens_and_pairs

@@ -6,8 +6,6 @@ Each assumption is a field of `Assumptions` with its reason. Change one and plan
 `python -m hatnet.studies.plan` prints the tables of the page on training at scale.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from math import ceil, inf

@@ -1,7 +1,5 @@
 """Load the images of each slice, prepare them, and stack them into batches."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Evaluate the weights in a file: test them on the images that they are for, and record the result."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Classification: one class per image. Exact evaluation counts each test image once."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 

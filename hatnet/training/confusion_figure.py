@@ -1,7 +1,5 @@
 """Draw an evaluation: the confusion matrix, and the accuracy of each class (matplotlib, extra `train`)."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Draw a training: each metric over the epochs (matplotlib, extra `train`)."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from math import nan

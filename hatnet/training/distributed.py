@@ -1,7 +1,5 @@
 """The processes that train one model together under `torchrun`, or the only one."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator, Sequence

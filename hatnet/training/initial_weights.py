@@ -1,7 +1,5 @@
 """The weights that a training starts from: random ones, or trained ones from a file."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from math import sqrt
 from pathlib import Path

@@ -1,7 +1,5 @@
 """One step of training: gradients of a batch, slice by slice, then new weights."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 

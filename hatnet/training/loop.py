@@ -5,8 +5,6 @@ weight average. So the loop is written out. It keeps nothing that `State` does n
 draw is seeded by its purpose. So a run that was killed resumes bit for bit.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from pathlib import Path

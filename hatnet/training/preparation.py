@@ -1,7 +1,5 @@
 """Everything that is checked before work starts, and the network and data that training starts with."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import dataclass

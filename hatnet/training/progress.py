@@ -1,7 +1,5 @@
 """The progress of a training, and the monitor that receives it and may stop the training."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Recipes: every setting of a training, as data."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 

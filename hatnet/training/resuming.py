@@ -1,7 +1,5 @@
 """Resume a run exactly: find its state, compare it with what is asked for now, save and restore the learner."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

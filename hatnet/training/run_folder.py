@@ -1,7 +1,5 @@
 """The folder of a run: its settings, its metrics, and the weights. Every file is written whole or not at all."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -4,8 +4,6 @@ So no generator state has to be saved, and a draw depends neither on the process
 earlier draws.
 """
 
-from __future__ import annotations
-
 from hashlib import blake2b
 
 import torch

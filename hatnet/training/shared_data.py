@@ -1,7 +1,5 @@
 """Open data in several processes: one of them fetches it and looks for broken files, and the others wait."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Stop long work in order on Ctrl-C."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager

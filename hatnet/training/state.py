@@ -1,7 +1,5 @@
 """The state of a training in one file, without pickles: everything that an exact resume needs."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field

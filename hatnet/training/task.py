@@ -5,8 +5,6 @@ it. Another task, such as a class for every pixel, is another such file, and a m
 task's `metrics`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol

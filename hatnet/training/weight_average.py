@@ -1,7 +1,5 @@
 """An exponential moving average of the weights, which is evaluated and saved instead of them."""
 
-from __future__ import annotations
-
 import copy
 
 import torch

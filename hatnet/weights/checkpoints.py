@@ -3,8 +3,6 @@
 Reading a file never executes code from it: pickles are read with `weights_only=True`.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import pickle

@@ -3,8 +3,6 @@
 D5 is explained in docs/paper-vs-code.md.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from functools import cache

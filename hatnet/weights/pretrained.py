@@ -1,7 +1,5 @@
 """Trained weights that ship with the package, by variant and training data."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Find the network for a command: from a file, with weights that ship with the package, or with random weights."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Counting multiply-accumulates while the code runs, in PyTorch and in NumPy."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Fixtures that several test files of training share."""
 
-from __future__ import annotations
-
 import sys
 
 import pytest

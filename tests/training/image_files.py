@@ -1,7 +1,5 @@
 """Write small data sets in the formats that the package reads."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

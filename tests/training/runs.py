@@ -1,7 +1,5 @@
 """Small trainings for tests; `python -m tests.training.runs 100` kills and resumes a hundred."""
 
-from __future__ import annotations
-
 import csv
 import multiprocessing
 import os

@@ -1,7 +1,5 @@
 """Batches: each test image once, and unreadable files replaced or left out."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """Files that cannot be read are found before training, in one process, and the result is kept."""
 
-from __future__ import annotations
-
 import errno
 import json
 import re

@@ -1,7 +1,5 @@
 """Several processes train what one process trains, or refuse to start."""
 
-from __future__ import annotations
-
 import math
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Folders of images: classes, labels, and the files left out."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Initial weights, random or from a file."""
 
-from __future__ import annotations
-
 import json
 import math
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Kills, full disks and non-finite losses lose nothing but the time since the last save."""
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import os

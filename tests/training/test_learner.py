@@ -1,7 +1,5 @@
 """A step: schedule, average, accumulated gradients, precision, compilation; and that a network learns."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from functools import partial

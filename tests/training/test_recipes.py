@@ -1,7 +1,5 @@
 """Recipes: bounds, JSON, the networks they build, and their rows in the guide."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

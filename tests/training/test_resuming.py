@@ -1,7 +1,5 @@
 """A resumed run ends with the same bits as an uninterrupted one; other settings or data are refused."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The folder of a run records settings, metrics, curves, weights, version and commit."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """Sampling: each process draws its share of the same batches, and a resumed run draws the rest."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Data sets by name hold what their files hold; missing, damaged or inconsistent files are refused with advice."""
 
-from __future__ import annotations
-
 import shutil
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Tasks and metrics: exact evaluation, and one place to add a metric or a task."""
 
-from __future__ import annotations
-
 import json
 import math
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Preparation of images: sizes, normalisation, augmentation, mixing."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """The arrays that an explorer holds for one picture: their names and shapes, and how much that is."""
 
-from __future__ import annotations
-
 from math import prod
 from typing import Any
 

@@ -12,8 +12,6 @@ array is stored as bytes, (2, ...): first the high bytes of all numbers, then th
 eighth smaller that way than in float16.
 """
 
-from __future__ import annotations
-
 import gzip
 import json
 import zlib

@@ -1,7 +1,5 @@
 """The explorer as one HTML file that needs nothing else, from prepared pictures or straight from a model."""
 
-from __future__ import annotations
-
 import hashlib
 from base64 import b64encode
 from collections.abc import Sequence

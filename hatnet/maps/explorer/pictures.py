@@ -1,7 +1,5 @@
 """The pictures of an explorer: an image, and the maps of a network for it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any

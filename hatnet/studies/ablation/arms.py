@@ -4,8 +4,6 @@ As in Table 5 of the paper, the last stage keeps its plain attention; the stages
 an entry to `ARMS`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 

@@ -6,8 +6,6 @@ alone. Through its mean and variance, this norm lets every token affect every ot
 tokens a token can see concern the attention only.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """The figure of an ablation (matplotlib, extra `studies`). The same record always gives the same bytes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from statistics import fmean
 

@@ -10,8 +10,6 @@ Three widths and two equations leave one degree of freedom. Of all solutions, ro
 nearest to the widths of the H-MHSA network.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product

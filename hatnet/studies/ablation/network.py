@@ -1,7 +1,5 @@
 """The network of an arm: HAT-Net, with the attention and the MLPs of its blocks replaced."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from hatnet.config import HATNetConfig

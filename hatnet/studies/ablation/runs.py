@@ -1,7 +1,5 @@
 """The runs of the ablation: every arm is trained with every seed, then all arms are timed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 

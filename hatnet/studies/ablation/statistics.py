@@ -1,7 +1,5 @@
 """Confidence intervals of the difference between two arms, from a few seeds."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan, nan, sqrt

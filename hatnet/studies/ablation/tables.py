@@ -1,7 +1,5 @@
 """Tables and sentences that summarise a record, for the terminal and for a page."""
 
-from __future__ import annotations
-
 from math import isnan
 from statistics import fmean
 

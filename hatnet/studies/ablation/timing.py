@@ -1,7 +1,5 @@
 """Times of the arms: a forward pass and a training step, measured in turns."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The style of the studies' figures, and how they are saved (matplotlib, extra `train`)."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 from typing import Any

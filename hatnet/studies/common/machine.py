@@ -1,7 +1,5 @@
 """Machine details recorded with measurements; never the name of a host or a person."""
 
-from __future__ import annotations
-
 import os
 import platform
 from pathlib import Path

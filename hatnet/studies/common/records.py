@@ -1,7 +1,5 @@
 """Records of measurements: JSON files with one list entry per line, so that a diff is easy to read."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, is_dataclass

@@ -1,7 +1,5 @@
 """Checks that the settings of several studies share."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 
 from hatnet.checks import require_whole

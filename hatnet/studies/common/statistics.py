@@ -1,7 +1,5 @@
 """Statistics that several studies share: quartiles of times, quantiles of Student's t."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass

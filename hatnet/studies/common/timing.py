@@ -1,7 +1,5 @@
 """Timing in turns: random orders, and waiting for a GPU."""
 
-from __future__ import annotations
-
 import random
 
 import torch

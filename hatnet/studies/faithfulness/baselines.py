@@ -1,7 +1,5 @@
 """Baselines: images that replace the removed part of an image."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import ceil
 

@@ -1,7 +1,5 @@
 """Spearman's rank correlation, by SciPy (extra `studies`)."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor

@@ -8,8 +8,6 @@ $$\text{area} = \sum_{j=1}^{J} \frac{k_j - k_{j-1}}{P} \cdot \frac{p(x^{(k_j)}) 
 Insertion goes from the baseline to the image (high is good), deletion from the image to the baseline (low is good).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

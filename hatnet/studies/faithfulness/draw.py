@@ -1,7 +1,5 @@
 """The figures of a study (matplotlib, extra `studies`). The same record always gives the same bytes."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import matplotlib

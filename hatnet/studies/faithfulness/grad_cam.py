@@ -1,7 +1,5 @@
 """Grad-CAM (Selvaraju et al., arXiv:1610.02391) of the output of a stage, computed by Captum."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec

@@ -1,7 +1,5 @@
 """The maps under test: (B, H, W) over the pixels of each image, high where a pixel counts as important."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 r"""Occlusion: the drop of the class's logit when one patch is covered, $s_p = z_c(x) - z_c(x \text{ without } p)$."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Patches: the squares of pixels that are ranked, removed and put back."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F

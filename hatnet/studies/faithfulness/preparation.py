@@ -1,7 +1,5 @@
 """Preparation of a study: checks before it starts, test images, and networks with untrained weights."""
 
-from __future__ import annotations
-
 from math import ceil
 
 import torch

@@ -1,7 +1,5 @@
 """The record of a study: one JSON file with the scores of every image."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """Scores of maps for one baseline, by the trained network."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property

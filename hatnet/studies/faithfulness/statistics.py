@@ -1,7 +1,5 @@
 """Confidence intervals over images, for a mean score and for the difference between two kinds of map."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import sqrt

@@ -1,7 +1,5 @@
 """The study: draw maps of many test images, and score them with the trained network."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version

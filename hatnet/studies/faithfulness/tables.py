@@ -1,7 +1,5 @@
 """Tables and sentences that summarise a record, for the terminal and for a page."""
 
-from __future__ import annotations
-
 from hatnet.studies.common.table import Grid
 from hatnet.studies.faithfulness.baselines import BASELINES
 from hatnet.studies.faithfulness.methods import METHODS

@@ -1,7 +1,5 @@
 """Timing calls of attention modules."""
 
-from __future__ import annotations
-
 import time
 from contextlib import AbstractContextManager, nullcontext
 

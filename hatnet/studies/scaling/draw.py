@@ -1,7 +1,5 @@
 """The figure of a record (matplotlib, extra `train`); the same record always gives the same bytes."""
 
-from __future__ import annotations
-
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure

@@ -1,7 +1,5 @@
 """The figure about choosing G1 and G2 (matplotlib, extra `train`)."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 from math import log, sqrt
 

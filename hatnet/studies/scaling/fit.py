@@ -1,7 +1,5 @@
 """The arithmetic of the times: exponents, rates, comparisons of two modules, and where they cross."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass

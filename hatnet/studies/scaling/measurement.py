@@ -1,7 +1,5 @@
 """The measurement: modules and sizes take turns, in a new random order every round."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

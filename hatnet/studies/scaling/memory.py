@@ -1,7 +1,5 @@
 """Peak memory of one call of an attention module: an upper estimate, to refuse a call before it fails."""
 
-from __future__ import annotations
-
 import torch
 
 from hatnet.complexity import Cost

@@ -1,7 +1,5 @@
 """The record of a scaling measurement: one JSON file with the machine, the settings and every single time."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from hatnet.studies.common.records import RecordFormat

@@ -1,7 +1,5 @@
 """A record as tables and sentences, for the terminal and for a page."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from math import isnan
 
