@@ -2,18 +2,17 @@
 # # What does hierarchical attention cost?
 #
 # **The question.** In tutorial 2 every token attended twice, near and far, and reached the whole map without $N^2$
-# weights. The paper claims that this is cheap: $O\big(HW G_1^2 + (HW)^2 / G_2^2\big)$ instead of
-# $O\big((HW)^2\big)$. An $O$ hides every constant. So how cheap is it exactly? Which part costs most? And where is it
-# *not* cheap?
+# weights. The paper claims that this is cheap: $O\big(HW G_1^2 + (HW)^2 / G_2^2\big)$ instead of $O\big((HW)^2\big)$.
+# An $O$ hides every constant. So how cheap is it exactly? Which part costs most? And where is it *not* cheap?
 #
 # The unit is the **MAC**, a multiplication with its addition: one step of `sum += a * b`. The product of an $(n, k)$
 # and a $(k, m)$ matrix has $n k m$ MACs. A MAC is *two* FLOPs, floating-point operations. Papers on vision models print
-# MACs and call them FLOPs; we keep the words apart. We do not count softmax, normalisation, pooling and biases.
+# MACs and call them FLOPs; we keep the two terms apart. We do not count softmax, normalisation, pooling and biases.
 #
 # **Predict before you read on**, and write down three answers. Parts 1, 5 and 6 check them.
 #
 # 1. A map of 4 x 4 tokens with 2 channels, $G_1 = G_2 = 2$: is H-MHSA cheaper than plain attention?
-# 2. HAT-Net-Small takes 4.3 G "FLOPs" according to the paper. What share of that is $Q K^T$ and weights times $V$?
+# 2. HAT-Net Small takes 4.3 G "FLOPs" according to the paper. What share of that is $Q K^T$ and weights times $V$?
 # 3. The image becomes twice as wide and high. By what factor does the cost of H-MHSA grow?
 
 # %%
@@ -57,8 +56,8 @@ DENSE = replace(SMALL, grid_sizes=(8, 8, 8), pool_sizes=(16, 8, 4))  # the paper
 # %% [markdown]
 # ## 1. Every multiplication, by hand
 #
-# The smallest case with every part has 16 tokens, 2 channels, four windows of 4 tokens and four cells of 4 tokens. Work
-# through it with a pencil first. `product` multiplies two matrices number by number, and counts.
+# The smallest case that contains every part has 16 tokens, 2 channels, four windows of 4 tokens and four cells of 4
+# tokens. Work through it with a pencil first. `product` multiplies two matrices number by number, and counts.
 
 # %%
 H, W, C, G1, G2 = 4, 4, 2, 2, 2
@@ -144,17 +143,17 @@ ax.axis("off")
 plt.show()
 
 # %% [markdown]
-# H-MHSA is already cheaper here: 864 against 1280. It has *more* matrices (pale) and fewer attention products (strong).
-# Keep these two kinds in mind: everything below is about the balance between them.
+# H-MHSA is already cheaper here: 864 against 1280. It has *more* matrices (pale colours) and fewer attention products
+# (strong colours). Keep these two kinds in mind: everything below is about the balance between them.
 #
 # ## 2. From the count to the formulas
 #
 # Nothing above depended on the numbers 4 and 2. We can read off the terms for any map of $H \times W$ tokens that $G_1$
 # and $G_2$ divide. **Plain attention:**
 #
-# - $W^q, W^k, W^v$: a product of $(HW, C)$ with $(C, C)$, three times. $3 HW C^2$
-# - $Q K^T$: $(HW, C)$ with $(C, HW)$. $(HW)^2 C$. With heads, $C / d$ products of inner size $d$ give the same.
-# - weights times $V$: $(HW, HW)$ with $(HW, C)$. $(HW)^2 C$
+# - $W^q, W^k, W^v$: a product of $(HW, C)$ with $(C, C)$, three times: $3 HW C^2$.
+# - $Q K^T$: $(HW, C)$ with $(C, HW)$, so $(HW)^2 C$. With heads, $C / d$ products of inner size $d$ give the same.
+# - weights times $V$: $(HW, HW)$ with $(HW, C)$, so $(HW)^2 C$.
 #
 # $$\Omega(\text{MHSA}) = 3 HW C^2 + 2 (HW)^2 C \qquad\text{(5)}$$
 #
@@ -183,7 +182,7 @@ print(h_mhsa_cost(56, 56, 64, G1=8, G2=8))
 # matrix product. (It reports FLOPs, so we halve them. It misses fused attention on a CPU, hence the MATH backend.) The
 # two counts must agree to the last digit.
 #
-# ??? question "Predict: on a map of 15 x 22 tokens, $G_1 = 8$, do the reference and PyTorch compute equally many MACs?"
+# ??? question "Predict: 15 x 22 tokens, $G_1 = 8$. Do the reference and PyTorch compute the same number of MACs?"
 #     No. At the border the reference cuts windows of 7 x 8 and 7 x 6. PyTorch fills them with zeros up to 8 x 8, so
 #     that all windows form one batch, and multiplies the zeros too. `padded=True` counts them.
 
@@ -211,10 +210,10 @@ for H, W, C, d, G1, G2 in ((56, 56, 64, 64, 8, 8), (28, 28, 128, 64, 7, 4), (14,
 #
 # ## 4. Which term dominates where
 #
-# The figure shows the shares of one H-MHSA in each stage of HAT-Net-Small that has hierarchical attention (counted from
-# 0 as in the code; the paper's Table 1 numbers them 2 to 4). There is one group for a photo, and one for an image as
-# large as in detection, with the paper's $G_1 = 8, 8, 8$ and $G_2 = 16, 8, 4$. The number beside each bar is the cost
-# of plain attention divided by that of H-MHSA.
+# The figure divides the MACs of one H-MHSA into shares, for each stage of HAT-Net Small that has hierarchical attention
+# (stages are counted from 0 as in the code; the paper's Table 1 numbers them 2 to 4). One group of bars is for a photo,
+# the other for an image as large as in detection, with the paper's $G_1 = 8, 8, 8$ and $G_2 = 16, 8, 4$. The number
+# beside each bar is the cost of plain attention divided by that of H-MHSA.
 
 # %%
 GROUPS = {
@@ -296,7 +295,7 @@ plt.show()
 # %% [markdown]
 # ## 5. The whole network, and the paper's 4.3 G
 #
-# ??? question "Predict: which part of HAT-Net-Small costs most: stem, attention matrices, attention products, or MLP?"
+# ??? question "Predict: which part of HAT-Net Small costs most: stem, attention matrices, attention products, or MLP?"
 #     The MLP. It takes $2 E C^2$ per token, and $E$ is 8 or 4. The attention matrices take about $5 C^2$.
 
 # %%
@@ -318,9 +317,9 @@ print(f"of Small: MLP {mlp / sum(terms.values()):.1%}, attention products {share
 
 # %% [markdown]
 # The paper's figures are the *first* column: MACs, called FLOPs, **without the attention products**. (Large has 11.44
-# and is printed as 11.5; exercise 4 finds the difference.) The part that the paper is about is missing from its own
-# column! At 224 that matters little, 6 per cent, *because* H-MHSA makes it small. With plain attention everywhere it
-# would be 45 per cent there, and at 800 x 1280 nearly everything:
+# and is printed as 11.5; exercise 4 finds out why.) The part that the paper is about is missing from its own column! At
+# 224 x 224 that matters little, because H-MHSA makes this part small: 6 per cent. With plain attention everywhere it
+# would be 45 per cent, and at 800 x 1280 nearly everything:
 
 
 # %%
@@ -345,8 +344,8 @@ for config, size in ((SMALL, (224, 224)), (DENSE, (800, 1280))):
 # ## 6. Choosing $G_1$ and $G_2$: a valley appears only under a condition
 #
 # ??? question "Predict: Eq. 15 for 56 x 56 tokens and $C = 64$. Which $G_1$ and $G_2$ make it smallest?"
-#     $G_1 = 1$ and $G_2 = 56$! The formula only falls with $G_2$ and only rises with $G_1$. Cost alone would abolish
-#     attention. The reason against that is accuracy, which no formula here contains.
+#     $G_1 = 1$ and $G_2 = 56$! The formula always falls with $G_2$ and always rises with $G_1$. By cost alone there
+#     would be hardly any attention left. The reason against that is accuracy, which no formula here contains.
 #
 # So set a condition: a cell must be no larger than a window, $G_2 \le G_1$. A merged token then represents tokens that
 # have attended to each other. The cheapest such pair has $G_1 = G_2 = G$. Setting the derivative of
@@ -375,8 +374,8 @@ ax.legend(fontsize=8, frameon=False, loc="lower left")
 plt.show()
 
 # %% [markdown]
-# The paper's 8 and 8 lie in the valley. In the other stages its cells are finer than the cheapest, and cost a little
-# more. (For large images the paper drops the condition: 8 and 16 in the first stage.) The page on
+# The paper's 8 and 8 lie in the valley. In the other stages its cells are finer than the cheapest ones, and cost a
+# little more. (For large images the paper drops the condition: 8 and 16 in the first stage.) The page on
 # [measured cost](../scaling.md) shows all pairs, and their effect on accuracy.
 #
 # The far products keep their $(HW)^2$. **H-MHSA is still quadratic**, with a factor of $1/G_2^2$: twice the side makes
@@ -390,13 +389,14 @@ for scale in (1, 2, 4, 8, 16):
     print(f"{side:4} x {side:<4} " + " ".join(f"{cost.total_macs / 1e6:14,.0f} M" for cost in costs))
 
 # %% [markdown]
-# So prediction 3 has no single answer: 6 times at first, 15 times in the end, and 4 times if $G_2$ grows with the map.
+# So prediction 3 has no single answer: 6 times from the first row to the second, 15 times from the fourth to the fifth,
+# and 4 times if $G_2$ grows with the map.
 #
 # ## 7. Memory
 #
 # The weights of plain attention are $(HW)^2$ numbers per head. H-MHSA has far fewer, and that is the paper's claim. But
-# a fused kernel stores no weights at all. Only maps of $HW C$ numbers remain: in inference those that are alive at
-# once, in training all that the backward pass needs.
+# a fused kernel stores no weights at all. Only maps of $HW C$ numbers remain: in inference those that are in use at the
+# same time, in training all that the backward pass needs.
 #
 # ??? question "Predict: with fused kernels, which keeps more maps for the backward pass, plain attention or H-MHSA?"
 #     H-MHSA. It has two sets of queries, keys and values, it cuts windows and puts them back, and it has three norms.
@@ -505,14 +505,14 @@ plt.show()
 
 # %% [markdown]
 # With attention products HAT-Net moves right by 6 to 8 per cent. Its place in the picture stays the same: ahead of
-# PVTv2 by 0.6 to 1.1 points, where Tiny and Small cost about the same as PVTv2, and Medium and Large more. Only
-# Twins-SVT-S lies above its line. Read the picture with care: we do not know what the others counted, training recipes
+# PVTv2 by 0.6 to 1.1 points. Tiny and Small then cost about the same as PVTv2, Medium and Large more. Only Twins-SVT-S
+# lies above HAT-Net's line. Read the picture with care: we do not know what the others counted, training recipes
 # differ, and the top-1 accuracy of one run is noisy. Seconds, which this table lacks, need not follow MACs.
 #
 # ## Exercises
 #
-# **1. The break-even point.** At which number of tokens do the matrices of plain attention cost as much as its
-# products? Compute it for $C = 64$ and $C = 512$, with $W^p$. What follows for the last stage, 7 x 7 with $C = 512$?
+# **1. The break-even point.** For how many tokens do the matrices of plain attention cost as much as its products?
+# Compute it for $C = 64$ and $C = 512$, with $W^p$. What follows for the last stage, 7 x 7 with $C = 512$?
 
 # %% solution
 assert all(
