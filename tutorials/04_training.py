@@ -10,7 +10,7 @@
 # a HAT-Net with three stages for images of 28 to 64 pixels. Everything runs in about a minute on one processor core.
 # That is enough to learn something, but not to learn it well. The curves of the full runs are at the end.
 #
-# **Predict before you read on**, and write down three answers. They come in parts 2, 3 and 8.
+# **Predict before you read on**, and write down three answers. Parts 2, 3 and 8 check them.
 #
 # 1. There are ten classes. What is the loss of a network that guesses?
 # 2. Labels are softened: the right class should get 91 per cent and each other class 1 per cent. What is the lowest
@@ -79,7 +79,7 @@ plt.show()
 
 # %% [markdown]
 # Each class has the same number of images, so accuracy means what it seems to mean: always answering "bag" is right in
-# one case of ten.
+# one case out of ten.
 #
 # ## 2. One step, by hand
 #
@@ -136,7 +136,8 @@ plt.show()
 # PyTorch's `backward` gave the same six numbers. It does the same for each of the network's weights.
 #
 # With three equal probabilities the loss was $\ln 3 = 1.099$. So a guess among ten classes has a loss of $\ln 10$. **If
-# the first loss is far from it, there is a bug** in the labels, the initial weights or the loss. One batch shows it.
+# the first loss is far from that, there is a bug** in the labels, the initial weights or the loss. One batch is enough
+# to see it.
 
 # %%
 quick = get_recipe("fashion-quick")
@@ -154,7 +155,7 @@ assert abs(first_loss - log(10)) < 0.1
 # ## 3. Softened labels, and the floor of the loss
 #
 # $-\ln p_y$ keeps falling as $p_y$ grows, even beyond 0.999, and a network that is always pushed to be more certain
-# becomes too certain. **Label smoothing** takes a share $\epsilon$ of the certainty and spreads it over all $K$
+# becomes overconfident. **Label smoothing** takes a share $\epsilon$ of the probability and spreads it over all $K$
 # classes: the target becomes $1 - \epsilon + \epsilon / K$ for the right class and $\epsilon / K$ for each other class.
 #
 # ??? question "Predict: $\epsilon = 0.1$ and $K = 10$. What is the lowest loss possible?"
@@ -215,7 +216,7 @@ plt.show()
 
 # %% [markdown]
 # $T$ fixes both the middle of the fall and its end. A run that is cut short misses the small steps, and a run that is
-# extended afterwards took them too early. Decide on the length before you start.
+# extended afterwards has taken them too early. Decide on the length before you start.
 #
 # ## 5. Which images to show: augmentation
 #
@@ -252,7 +253,7 @@ assert not torch.equal(again, augmented(strong, whole, Draw(boot, position=4)))
 
 # %% [markdown]
 # Note the last lines. *Random* here means a function of the run's seed, the purpose of the draw, and the position in
-# the training. No generator runs on from one image to the next. Part 8 depends on this.
+# the run. No random generator is carried over from one image to the next. Part 8 depends on this.
 #
 # Images can also be mixed with each other, together with their labels. **Mixup** adds two images with weights $\lambda$
 # and $1 - \lambda$. **CutMix** pastes a rectangle of one image into the other, and $\lambda$ is the share of the area
@@ -287,8 +288,9 @@ plt.show()
 # ## 6. The loop
 #
 # Two parts are missing. The optimiser, AdamW, divides the step of each weight by the recent size of its gradients, and
-# pulls matrices (not biases and norms) slightly towards zero. And an **average** of the weights over the last steps,
-# $\bar w \leftarrow \beta \bar w + (1 - \beta) w$, is what we will test: the average jitters less than single steps.
+# pulls matrices (not biases and norms) slightly towards zero. And what we will test is an **average** of the weights
+# over the last steps, $\bar w \leftarrow \beta \bar w + (1 - \beta) w$, which jitters less than the weights of single
+# steps.
 #
 # First the setup, then the loop, which is all of training. Read it line by line: you know every part.
 
@@ -346,7 +348,7 @@ ax.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# The jitter does not mean that progress is lost and regained. Each step uses 64 other images, and some are harder.
+# The jitter does not mean that progress is lost and regained. Each step uses 64 different images, and some are harder.
 #
 # How good is the network? Test it on images that it was not trained on. `evaluate` uses each of them once.
 
@@ -376,7 +378,7 @@ for name, result in results.items():
 # move the weights: **gradient accumulation**. If all slices have the same size, the mean over the batch is the mean of
 # the slices' means.
 #
-# ??? question "Predict: do 16 images at once and 4 times 4 images give different gradients?"
+# ??? question "Predict: do 16 images at once and 4 slices of 4 give different gradients?"
 #     For HAT-Net they differ only by rounding, since each norm uses one image at a time. With batch normalisation they
 #     would differ: an image's features then depend on the other images in its batch (exercise 3).
 
@@ -450,7 +452,8 @@ assert all(equal)
 
 # %% [markdown]
 # This shows two things: the loop of part 6 is *the same computation* as the library's, and a killed run loses only the
-# seconds since its last save. Our tests kill a real process at random moments, and we did so a hundred times by hand.
+# seconds since its last save. Our tests kill a real process at random moments, and in a longer trial we did so a
+# hundred times.
 #
 # "In every bit" holds on one machine with a fixed number of threads. With more threads, or on a GPU, the same numbers
 # are added in another order. Then the last digits differ, and after many steps the first ones do too.
@@ -532,11 +535,12 @@ plt.show()
 # - **Training loss falls, test loss rises**: the network memorises images. Use more augmentation, more data, or a
 #   smaller network.
 # - **Both are high and flat**: try a higher learning rate, a longer run, or a larger network.
-# - **Worse for a while, then better than before**, right of each line: the rate went up again, and the weights left the
-#   minimum where they had settled. At the end of the first run nothing improved, but its steps were almost zero there.
+# - **Worse for a while, then better than before**, to the right of each line: the rate went up again, and the weights
+#   left the minimum where they had settled. At the end of the first run nothing improved, but its steps were almost
+#   zero there.
 # - **A jump, then never good again**: a step was too long. Lower the rate, warm up longer, or clip gradients.
-# - **The falling rate brings its own gain**, which no amount of training at a high rate does. In the very last epochs
-#   the steps are tiny and little happens. That is why a cosine must not be cut short.
+# - **The falling rate brings its own gain**, which no amount of training at a high rate can replace. In the very last
+#   epochs the steps are tiny and little happens. That is why a cosine must not be cut short.
 #
 # The result is the weights of the *last* epoch, not of the best one. Picking the best epoch means choosing by the test
 # images, and then their accuracy is a little too good to be true.
@@ -598,7 +602,7 @@ assert (uneven((12 / 16, 4 / 16)) - at_once).norm() < 1e-13 * at_once.norm()
 
 # %% [markdown]
 # **3. Batch normalisation.** Put a `torch.nn.BatchNorm1d` between two linear layers and repeat part 7. Are the
-# gradients of 16 images at once and of 4 times 4 still the same?
+# gradients of 16 images at once and of 4 slices of 4 still the same?
 
 # %% solution
 torch.manual_seed(0)
@@ -636,7 +640,8 @@ print("all checks passed")
 # ## What to remember
 #
 # - Predict, measure, differentiate, move. The first loss must be $\ln K$, and with soft labels the lowest is not zero.
-# - A schedule is made for a length. Augmentation must keep the meaning.
-# - Slices and machines are the same mathematics, as long as no layer combines images.
+# - A schedule is made for a run of a certain length. Augmentation must keep the meaning.
+# - Cutting a batch into slices, or spreading it over machines, does not change the mathematics, as long as no layer
+#   combines images.
 # - A draw that is seeded by its purpose can be repeated, so a killed run resumes bit for bit.
-# - An accuracy has noise, a confusion matrix shows reasons, and looking at the images decides.
+# - An accuracy is noisy, a confusion matrix shows which classes are mixed up, and only the images show why.
