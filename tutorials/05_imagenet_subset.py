@@ -11,7 +11,7 @@
 #     GPU are shown, not run. Times and memory are **worked out on paper**. There is **no accuracy on this page**,
 #     because we have measured none.
 #
-# **Predict before you read on**, and write down three answers. They come in parts 4 and 5.
+# **Predict before you read on**, and write down three answers. Part 4 checks them.
 #
 # 1. HAT-Net Tiny on a photo of 224 x 224, micro on a picture of 28 x 28: how many times more multiplications?
 # 2. Does a training step of Tiny with 256 photos fit into a GPU with 24 GB?
@@ -54,8 +54,8 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
 #
 # [Imagenette](https://github.com/fastai/imagenette) is ten classes of ImageNet that are easy to tell apart: tench,
 # English springer, cassette player, chain saw, church, French horn, garbage truck, gas pump, golf ball, parachute. The
-# version with a shorter side of 320 pixels has 9,469 and 3,925 photos, 340 MB. The first training fetches it and
-# compares its checksum (this command starts the full training; part 6 begins with a short one):
+# version with a shorter side of 320 pixels has 9,469 training and 3,925 test photos, 340 MB in all. The first run
+# downloads it and verifies its checksum (this command starts the full training; part 6 begins with a short one):
 #
 # ```console
 # hatnet train imagenette --download
@@ -105,7 +105,7 @@ print("sizes:", ", ".join("{1} x {2}".format(*found.train.image(index).shape) fo
 # %% [markdown]
 # `hatnet train` first decodes every file once and names those that cannot be read. They are left out, and the result is
 # kept until a file changes. A file that becomes unreadable *later* is replaced by its neighbour, and a line is printed:
-# one photo must not end a training that has run for three days.
+# one photo must not end a training run that has taken three days.
 
 
 # %%
@@ -136,9 +136,9 @@ except DataError as error:
 # ## 2. From a photo to 224 x 224
 #
 # For testing, the shorter side is resized to 256 pixels and the centre is cut out. For training, a random rectangle
-# with 8 to 100 per cent of the area and a shape between 3:4 and 4:3 is stretched to 224 x 224, then mirrored half of
-# the time. **RandAugment** applies two random operations from a list (shear, rotation, contrast, ...), and **erasing**
-# fills a rectangle with noise in a quarter of the cases (here always, to show it).
+# with 8 to 100 per cent of the area and an aspect ratio between 3:4 and 4:3 is stretched to 224 x 224, then mirrored
+# half of the time. **RandAugment** applies two random operations from a list (shear, rotation, contrast, ...), and
+# **erasing** fills a rectangle with noise in a quarter of the cases (here always, to show it).
 
 # %%
 recipe = get_recipe("imagenette")
@@ -173,7 +173,7 @@ plt.show()
 #
 # ## 3. The recipe, field by field
 #
-# A recipe is a frozen dataclass with all settings of a training. Any field can be changed on the command line
+# A recipe is a frozen dataclass with all settings of a training run. Any field can be changed on the command line
 # (`--lr 5e-4`). `imagenette` follows the paper's training on ImageNet where possible. We have not trained with it.
 
 # %%
@@ -219,7 +219,7 @@ for name, reason in WHY.items():
 #
 # ??? question "Predict: Tiny on 224 x 224 against micro on 28 x 28. How many times more multiplications?"
 #     92 times. The image has 64 times as many pixels, and the first map 16 times as many tokens, since the stem of Tiny
-#     reduces the side by 4 and that of micro by 2. The rest comes from wider maps, more blocks and a fourth stage.
+#     reduces the side by 4 and that of micro by 2. The rest comes from more channels, more blocks and a fourth stage.
 
 # %%
 tiny = recipe.config(classes=10, channels=3)
@@ -319,7 +319,7 @@ print(f"each step: {run.learner.share} slices of {toy.slice_size} photos; HAT-Ne
 # | Images per second are far below the plan, and the GPU is often idle | `--workers 16`, with as many processors |
 # | It is interrupted | the same command with `--resume`; nothing is lost |
 # | It stops because the loss is not finite | `--lr 5e-4`, or `--warmup-epochs 20` |
-# | You have an hour, not a night | `--image-size 128 --epochs 60`: a third of the pixels, and another result |
+# | You have an hour, not a night | `--image-size 128 --epochs 60`: a third of the pixels, and a different result |
 # | You have several GPUs | [training at scale](../training-at-scale.md) |
 #
 # ## 7. How to read the result
@@ -340,8 +340,8 @@ for accuracy in (0.80, 0.90, 0.95):
 #
 # With few photos, start from weights trained on a million others: keep everything but the classifier, replace that by
 # one with your number of classes, and train briefly with small steps. The authors publish their weights (the README has
-# a link). We have no copy, so here a file of *random* weights under the authors' names replaces it. The code is the
-# same.
+# a link). We have no copy, so here a file of *random* weights under the authors' names stands in for it. The code is
+# the same.
 
 # %%
 CHECKPOINT = ROOT.parent / "HAT-Net_Tiny.pth"  # the authors' file, if you have it
@@ -378,7 +378,8 @@ print(f"at least {seen:,} of {tests:,} test photos are ImageNet training photos:
 
 # %% [markdown]
 # ImageNet has only 50 test photos per class, so no more than 500 of the 3,925 can be from there. A network trained on
-# ImageNet was trained on the others, with their labels. Fine-tune on your own photos, or on a data set from elsewhere.
+# ImageNet has been trained on all the others, with their labels. Fine-tune on your own photos, or on a data set from
+# elsewhere.
 #
 # ## Exercises
 #
@@ -402,7 +403,7 @@ assert largest("large", 16e9) == 16
 
 # %% [markdown]
 # **2. What the test leaves out.** A photo of 500 x 375 pixels is resized to a shorter side of 256 and cropped to
-# 224 x 224. Which share of its area remains?
+# 224 x 224. What share of its area remains?
 
 # %% solution
 width, height = 256 * 500 / 375, 256
@@ -411,7 +412,8 @@ assert round(224 * 224 / (width * height), 2) == 0.57
 
 # %% [markdown]
 # **3. The smallest crop.** A photo of Imagenette has 426 x 320 pixels. The random rectangle may have only 8 per cent of
-# the area. How wide is a square one, and how much is it enlarged? What does that mean for storing photos even smaller?
+# the area. How wide is such a rectangle if it is square, and how much is it enlarged? What does that mean for storing
+# photos even smaller?
 
 # %% solution
 side = sqrt(0.08 * 426 * 320)
@@ -449,8 +451,8 @@ print("all checks passed")
 # %% [markdown]
 # ## What to remember
 #
-# - Photos lie in folders by class. Every file is read once before the start, and one bad file does not end a training.
-# - Look at your own photos after augmentation: it must keep what makes the class.
-# - The batch is mathematics, the slice is memory. Work out both on paper first.
-# - The likely limit is the processors that prepare photos, not the GPU.
+# - Photos lie in folders by class. Every file is read once before the start, and one bad file does not end a run.
+# - Look at your own photos after augmentation: it must keep what defines the class.
+# - The batch decides the result, the slice decides the memory. Work out both on paper first.
+# - The limit is more likely to be the processors that prepare photos than the GPU.
 # - Give the uncertainty of a result, and say whether the test photos were used in an earlier training.
