@@ -6,16 +6,16 @@
 # are three or four stages of blocks, and tokens change their size on the way. So what exactly do we draw? How do the
 # pieces become *one* map over pixels? And does that map show why the network gave its answer?
 #
-# **Predict before you read on**, and write down four answers. The solutions are in parts 2, 6 and 7.
+# **Predict before you read on**, and write down four answers. Parts 2, 6 and 7 check them.
 #
 # 1. There are five paths from a block's input to a token of its output: two residuals, the window, the merged cells,
 #    and a window followed by the cells. If each counts the same, how much of a token's map is the token itself, at
 #    least?
-# 2. A trained network gets $G_2 = 1$ instead of 4, so its global map becomes 16 times as fine. On how many of 250
-#    images does its answer change?
+# 2. A trained network is run with $G_2 = 1$ instead of 4, so its global map becomes 16 times as fine. On how many of
+#    250 images does its answer change?
 # 3. In the same network we make *all* attention uniform: every key gets the same weight, everywhere. On how many images
 #    does its answer stay the same?
-# 4. You change an image so little that you hardly see it, but the answer changes. Does the map change?
+# 4. You change an image so little that you can hardly see it, but the answer changes. Does the map change?
 
 # %%
 """Tutorial 6: from one softmax row to a map over pixels, with random and trained weights, and what maps cannot show."""
@@ -51,7 +51,7 @@ LIMIT = TOLERANCES[torch.float64]
 # Everything below consists of rows like this one. Take four tokens in a line, one channel, and no matrices: the query
 # is 1, the keys are 2, 1, 0, 0. The scores are the products. Their softmax is the row: it is positive and sums to one.
 #
-# ??? question "Predict: which share goes to the first token? ($e \approx 2.72$, $e^2 \approx 7.39$)"
+# ??? question "Predict: what share goes to the first token? ($e \approx 2.72$, $e^2 \approx 7.39$)"
 #     $7.39 / (7.39 + 2.72 + 1 + 1) = 0.61$.
 
 # %%
@@ -194,8 +194,8 @@ print(f"softmax weights of the network: {stored:,}; were all attention plain: {d
 # Global maps are drawn as cells because that is what they are. Blurring them into a smooth cloud would show detail that
 # does not exist: global attention cannot distinguish the tokens of a cell (tutorial 2).
 #
-# **Verify.** Compare with the NumPy reference, which forms all matrices, on the trained network that comes with the
-# package and one of its test images:
+# **Verify.** Compare with the NumPy reference, which forms all matrices. The network is the trained one that comes with
+# the package, and the image is one of its test images:
 
 # %%
 source = find_source(pretrained="fashion-mnist")
@@ -235,7 +235,7 @@ assert all(a[0] > b[0] for a, b in itertools.pairwise(rows))  # the share of the
 
 # %% [markdown]
 # Each block mixes, so with depth all rows approach the same row. This is a property of products of matrices with
-# positive rows: **it would happen with any weights.** A map that spreads with depth reveals nothing about a network.
+# positive entries: **it would happen with any weights.** A map that spreads with depth reveals nothing about a network.
 #
 # Between stages a 3x3 convolution of stride 2 makes larger tokens. It counts by its receptive field, with shares 1/4,
 # 1/2, 1/4 along each axis. (Equal shares would draw a grid over every map: with stride 2, some tokens are seen by two
@@ -269,8 +269,8 @@ plt.show()
 
 # %% [markdown]
 # The numbers above the maps are an *effective number of tokens*, $e$ to the map's entropy. We compute it for all 250
-# images, before and after training. It is the same network, before training: its seed is known, so these are the very
-# weights that training started from.
+# images, before and after training. The seed of the training is known, so "before" means the very weights that it
+# started from.
 
 # %%
 untrained = before_training(source.about, trained.config)
@@ -321,8 +321,8 @@ for name, values in wide.items():
 
 # %% [markdown]
 # Read both plots together. **Rollouts** spread equally far in both networks: residuals and products decide that, not
-# learning. The **rows** differ, local rows a lot: training made them selective. If you want to know what a network has
-# learned to look at, look at rows first, block by block and head by head, and at the product last.
+# learning. The **rows** differ, the local ones a lot: training made them selective. If you want to know what a network
+# has learned to look at, look at rows first, block by block and head by head, and at the product last.
 #
 # ## 5. For a class
 #
@@ -421,8 +421,8 @@ print(f"trained with G1 = {G1}, G2 = {G2}; of 250 answers stay:")
 print("  ".join(f"{name}: {count}" for name, count in same.items()))
 
 # %% [markdown]
-# The count at G2 = 1 answers question 2. The sharpness of a global map is a setting, not a discovery of the network.
-# You can change the picture from fine to coarse, and the answers hardly change.
+# The count at G2 = 1 answers question 2. The sharpness of a global map is a setting, not something that the network has
+# learned. You can change the picture from fine to coarse, and the answers hardly change.
 #
 # **The border.** All of these values divide 28. With $G_2 = 8$ the last cells hold fewer tokens. Let all attention be
 # uniform, and share the weight of each cell among its tokens:
@@ -603,7 +603,7 @@ assert np.allclose(map_of_means - mean_of_maps, crossed / 5)  # the difference i
 # %% [markdown]
 # ## The claims, checked once more
 #
-# Another training of the same network would pass these checks too.
+# These checks should pass for another training run of the same network, too.
 
 # %%
 assert stored * 10 < dense  # hierarchical attention has few weights
