@@ -49,23 +49,23 @@ def scaling(
         f"C = {settings.C}, heads {settings.head_count}, {settings.stride} pixels per token"
     )
     path = out or Path(f"scaling-{datetime.now():%Y-%m-%d-%H%M%S}.json")
-    _report(_measure(settings, memory, path), path, figure)
-
-
-def _measure(settings: Settings, memory: float | None, path: Path) -> Record:
-    """Measure, and write the record after every round that has times."""
 
     def save(found: Record) -> None:
-        if any(point.seconds for point in found.points):
+        if _has_times(found):
             write(found, path)
 
     with _progress() as on_progress:
-        return measure(settings, None if memory is None else int(memory * 2**30), on_progress, save)
+        found = measure(settings, None if memory is None else int(memory * 2**30), on_progress, save)
+    _report(found, path, figure)
+
+
+def _has_times(record: Record) -> bool:
+    return any(point.seconds for point in record.points)
 
 
 def _report(found: Record, path: Path, figure: Path | None) -> None:
     """Print the results. Raises KeyboardInterrupt, for the exit status, if Ctrl-C stopped the measurement."""
-    if any(point.seconds for point in found.points):
+    if _has_times(found):
         _show(found, figure)
         console.print("The record holds every single time:")
         print(path.resolve())  # not by rich, which would break a long path

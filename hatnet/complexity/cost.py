@@ -75,10 +75,7 @@ def norm_parameters(C: int) -> int:
 
 
 def check_sizes(**sizes: int) -> None:
-    """Check that every size is a whole number of at least 1.
-
-    Raises:
-        ValueError: naming the first size that is not.
+    """Raise a ValueError for the first size that is not a whole number of at least 1.
 
     >>> check_sizes(H=56, G1=0)
     Traceback (most recent call last):

@@ -63,12 +63,8 @@ def inference_memory_by_part(config: HATNetConfig, height: int, width: int, batc
     for index, (stage, layout) in enumerate(zip(config.stages, layouts, strict=True)):
         X = layout.map[0] * layout.map[1] * stage.channels  # one map
         in_attention = X + _attention_live(stage, layout)  # the block's input, for the residual
-        in_mlp = (
-            2 * X + 3 * stage.expansion * X
-        )  # it and A'; in the MLP the depthwise input, its output, and their SiLU
-        stage_input = (
-            first if index == 0 and stage.depth > 1 else 0
-        )  # of later stages it is the output of a stage, held anyway
+        in_mlp = 2 * X + 3 * stage.expansion * X  # it and A'; the depthwise input, its output, and their SiLU
+        stage_input = first if index == 0 and stage.depth > 1 else 0  # later stages: the last one's output, in `held`
         peaks[f"stages.{index}"] = held + stage_input + max(in_attention, in_mlp)
         held += X
     return {part: batch * peak for part, peak in peaks.items()}
@@ -91,9 +87,7 @@ def training_memory_by_part(config: HATNetConfig, height: int, width: int, batch
             # A', normalised, scaled; expand, SiLU, depthwise, SiLU, all E C wide; contract, normalised.
             parts[f"{path}.mlp"] = 5 * X + 4 * stage.expansion * X
         previous = X
-    parts["classifier"] = config.channels[-1] * (
-        2 if config.classifier_drop_rate else 1
-    )  # the second is dropout's mask
+    parts["classifier"] = config.channels[-1] * (2 if config.classifier_drop_rate else 1)  # 2: with dropout's mask
     return {part: batch * count for part, count in parts.items()}
 
 
@@ -168,12 +162,10 @@ def _reference_attention(stage: Stage, layout: StageLayout) -> int:
     rows, columns = _pieces(H, stage.grid_size), _pieces(W, stage.grid_size)
     all_weights = len(rows) * len(columns) * heads * (rows[0] * columns[0]) ** 2  # of all windows, for a trace
     before = 0
-    for g in rows:
-        for h in columns:
-            window = g * h
-            own = 5 * window * C + (heads + 3) * window**2  # X1, Q1, K1, V1, A1, weights
-            peaks.append(3 * X + all_weights + own + before)  # X, normed, A1
-            before = window * C + heads * window**2  # A1 and weights, alive until the next window replaces them
+    for window in (g * h for g in rows for h in columns):
+        own = 5 * window * C + (heads + 3) * window**2  # X1, Q1, K1, V1, A1, weights
+        peaks.append(3 * X + all_weights + own + before)  # X, normed, A1
+        before = window * C + heads * window**2  # A1 and weights, alive until the next window replaces them
     return max(peaks)
 
 

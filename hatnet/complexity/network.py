@@ -23,15 +23,10 @@ class Part:
 
 
 def network_costs(config: HATNetConfig, height: int, width: int, padded: bool = False) -> list[Part]:
-    """The cost of every module, in the order of computation.
+    """The cost of every module for an image of `height` x `width` pixels, in the order of computation.
 
-    Args:
-        config: any HAT-Net.
-        height, width: sides of the image, in pixels.
-        padded: count the padding of windows that reach over the border (see `hatnet.complexity.attention`).
-
-    Raises:
-        ValueError: if a side is not a whole number, or is below `config.min_image_size`.
+    With `padded` the padding of windows that reach over the border counts; see `hatnet.complexity.attention`. Raises
+    ValueError if a side is not a whole number, or is below `config.min_image_size`.
 
     >>> from hatnet.config import VARIANTS
     >>> cost = total(network_costs(VARIANTS["tiny"], 224, 224))

@@ -55,13 +55,10 @@ def pvt_cost(H: int, W: int, C: int, reduction: int) -> Cost:
     True
     """
     check_sizes(H=H, W=W, C=C, reduction=reduction)
-    merged = ceil_div(H, reduction) * ceil_div(W, reduction)
+    merged, weights = ceil_div(H, reduction) * ceil_div(W, reduction), reduction**2 * C**2
     if reduction == 1:
         return merged_attention_cost(H * W, merged, C, reduce_macs=0, reduce_parameters=0)
-    weights = reduction**2 * C**2
-    return merged_attention_cost(
-        H * W, merged, C, reduce_macs=merged * weights, reduce_parameters=weights + C + norm_parameters(C)
-    )
+    return merged_attention_cost(H * W, merged, C, merged * weights, weights + C + norm_parameters(C))
 
 
 def merged_attention_cost(tokens: int, merged: int, C: int, reduce_macs: int, reduce_parameters: int) -> Cost:
@@ -74,5 +71,5 @@ def merged_attention_cost(tokens: int, merged: int, C: int, reduce_macs: int, re
         "softmax V": tokens * merged * C,
         "Wp": tokens * C**2,
     }
-    projections = linear_parameters(C, C) + linear_parameters(C, 2 * C) + linear_parameters(C, C)
+    projections = sum(linear_parameters(C, outputs) for outputs in (C, 2 * C, C))
     return Cost(macs, norm_parameters(C) + projections + reduce_parameters)

@@ -49,15 +49,11 @@ class SwinAttention(nn.Module):
         return self.projection(from_shifted_windows(A, window, shift, (H, W)))
 
     def position_bias(self, window: tuple[int, int]) -> Tensor:
-        """The bias for each query and key, chosen by how far the key is below and right of the query.
-
-        Shape (heads, g h, g h).
-        """
+        """The bias for each query and key, by how far the key is below and right of the query: (heads, g h, g h)."""
         rows, columns = (torch.arange(side, device=self.bias.device) for side in window)
         down = (rows[None, :] - rows[:, None] + self.window - 1)[:, None, :, None]  # (g, 1, g, 1)
         right = (columns[None, :] - columns[:, None] + self.window - 1)[None, :, None, :]  # (1, h, 1, h)
-        tokens = window[0] * window[1]
-        return self.bias[:, down, right].reshape(self.heads, tokens, tokens)
+        return self.bias[:, down, right].flatten(3, 4).flatten(1, 2)
 
 
 def to_shifted_windows(x: Tensor, window: tuple[int, int], shift: tuple[int, int]) -> Tensor:

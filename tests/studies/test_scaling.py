@@ -15,10 +15,7 @@ from hatnet.relatives import ATTENTIONS, Attention
 from hatnet.studies.scaling import Settings, measure, read, tables, write
 from hatnet.studies.scaling.measurement import schedule
 from hatnet.studies.scaling.tables import formula_crossing
-from tests.studies.clock import FormulaClock
-
-SMALL = Settings(sizes=(32, 64), channels=8, heads=2, rounds=3)  # maps of 8 x 8 and 16 x 16 tokens
-POINTS = len(ATTENTIONS) * len(SMALL.sizes)
+from tests.studies.clock import POINTS, SMALL, FormulaClock
 
 
 def test_every_round_takes_each_module_at_each_size_once_in_its_own_order():

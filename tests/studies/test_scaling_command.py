@@ -6,13 +6,8 @@ import pytest
 
 from hatnet.cli.main import main
 from hatnet.cli.scaling import scaling
-from hatnet.relatives import ATTENTIONS
 from hatnet.studies.scaling import Settings, measure, read, write
-from tests.studies.clock import FormulaClock
-
-DOCS = Path(__file__).parents[2] / "docs"
-SMALL = Settings(sizes=(32, 64), channels=8, heads=2, rounds=3)
-POINTS = len(ATTENTIONS) * len(SMALL.sizes)
+from tests.studies.clock import POINTS, SMALL, FormulaClock
 
 
 @pytest.mark.parametrize(

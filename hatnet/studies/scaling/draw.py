@@ -7,6 +7,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 
 from hatnet.relatives import ATTENTIONS, SizedAttention
 from hatnet.studies.common.drawing import STYLE
+from hatnet.studies.common.statistics import Quartiles
 from hatnet.studies.scaling.fit import Comparison
 from hatnet.studies.scaling.record import Point, Record
 from hatnet.studies.scaling.tables import HIERARCHICAL
@@ -58,20 +59,8 @@ def _draw_points(axes: Axes, record: Record, attention: SizedAttention, points: 
     exponent, label = record.exponent(attention.name), attention.label
     if exponent is not None:
         label += f": $N^{{{exponent.value:.2f}}}$"
-    spread = [point.quartiles for point in points]
-    axes.errorbar(
-        [point.tokens for point in points],
-        [1e3 * each.median for each in spread],
-        yerr=[
-            [1e3 * (each.median - each.low) for each in spread],
-            [1e3 * (each.high - each.median) for each in spread],
-        ],
-        fmt=ATTENTIONS[attention.name].marker,
-        color=ATTENTIONS[attention.name].colour,
-        markersize=4.5,
-        capsize=2,
-        label=label,
-    )
+    tokens, spreads = [point.tokens for point in points], [point.quartiles for point in points]
+    _draw_quartiles(axes, attention, tokens, spreads, label, scale=1e3)
 
 
 def _draw_comparisons(axes: Axes, record: Record) -> None:
@@ -91,20 +80,27 @@ def _draw_comparisons(axes: Axes, record: Record) -> None:
 
 
 def _draw_comparison(axes: Axes, attention: SizedAttention, found: list[Comparison]) -> None:
-    look, tokens = ATTENTIONS[attention.name], [comparison.tokens for comparison in found]
-    clocks = [comparison.clock for comparison in found]
+    tokens, clocks = [comparison.tokens for comparison in found], [comparison.clock for comparison in found]
+    _draw_quartiles(axes, attention, tokens, clocks, f"{attention.label}, measured")
+    formula, colour = [comparison.formula for comparison in found], ATTENTIONS[attention.name].colour
+    axes.plot(tokens, formula, "--", color=colour, linewidth=1, label=f"{attention.label}, formula")
+
+
+def _draw_quartiles(
+    axes: Axes, attention: SizedAttention, tokens: list[int], spreads: list[Quartiles], label: str, scale: float = 1.0
+) -> None:
+    below = [scale * (spread.median - spread.low) for spread in spreads]
+    above = [scale * (spread.high - spread.median) for spread in spreads]
     axes.errorbar(
         tokens,
-        [clock.median for clock in clocks],
-        yerr=[[clock.median - clock.low for clock in clocks], [clock.high - clock.median for clock in clocks]],
-        fmt=look.marker,
-        color=look.colour,
+        [scale * spread.median for spread in spreads],
+        yerr=[below, above],
+        fmt=ATTENTIONS[attention.name].marker,
+        color=ATTENTIONS[attention.name].colour,
         markersize=4.5,
         capsize=2,
-        label=f"{attention.label}, measured",
+        label=label,
     )
-    formula = [comparison.formula for comparison in found]
-    axes.plot(tokens, formula, "--", color=look.colour, linewidth=1, label=f"{attention.label}, formula")
 
 
 def _label_tokens(axes: Axes, record: Record, sizes: list[int]) -> None:
