@@ -19,7 +19,7 @@ from tests.studies.clock import POINTS, SMALL, FormulaClock
 
 
 def test_every_round_takes_each_module_at_each_size_once_in_its_own_order():
-    clock = FormulaClock(SMALL)
+    clock = FormulaClock()
     record = measure(SMALL, bench=clock)
     rounds = clock.rounds(POINTS)
     everything = Counter((name, size) for name in ATTENTIONS for size in SMALL.sizes)
@@ -58,43 +58,48 @@ def test_h_mhsa_has_more_macs_than_plain_attention_on_14_by_14_tokens():
     assert 14 < first <= always
 
 
-class Mean(nn.Module):
-    """A made-up attention: every token becomes the mean of the map."""
-
-    def __init__(self, channels, heads, repeats):
-        super().__init__()
-        self.projection = nn.Linear(channels, channels)
-
-    def forward(self, x):
-        return self.projection(x.mean(dim=(1, 2), keepdim=True)).expand_as(x)
-
-
 def test_an_attention_added_to_the_registry_is_measured_tabled_and_drawn(monkeypatch):
     pytest.importorskip("matplotlib")
     from hatnet.studies.scaling.draw import draw_record
 
     added = Attention(
-        "mean", "Mean", colour="#123456", marker="*", build=Mean, setting="x{repeats}", sizes=[{"repeats": 1}] * 3,
-        cost=lambda H, W, C, heads, repeats: Cost({"Wp": C**2}, parameters=C**2 + C),
+        "none", "None", colour="#123456", marker="*", setting="x{repeats}", sizes=[{"repeats": 1}] * 3,
+        build=lambda C, heads, repeats: nn.Identity(), cost=lambda H, W, C, heads, repeats: Cost({"Wp": 1}, 0),
     )  # fmt: skip
-    monkeypatch.setitem(ATTENTIONS, "mean", added)
-    record = measure(Settings(modules=("mhsa", "mean"), sizes=(32, 64), channels=8, rounds=2))
-    assert all(len(point.seconds) == 2 for point in record.points if point.module == "mean")
-    assert "Mean\nx1" in tables.times(record).columns
-    assert "Mean x1" in tables.page(record)
-    lines = draw_record(record).axes[0].get_legend_handles_labels()
-    assert any("Mean x1" in label for label in lines[1])
-    with pytest.raises(ValueError, match="did you mean 'mean'"):
-        Settings(modules=("meen",))
+    monkeypatch.setitem(ATTENTIONS, "none", added)
+    record = measure(Settings(modules=("mhsa", "none"), sizes=(32, 64), channels=8, rounds=2))
+    assert all(len(record.point("none", size).seconds) == 2 for size in (32, 64))
+    assert "None\nx1" in tables.times(record).columns
+    assert "None x1" in tables.page(record)
+    _, labels = draw_record(record).axes[0].get_legend_handles_labels()
+    assert any("None x1" in label for label in labels)
+    with pytest.raises(ValueError, match="did you mean 'none'"):
+        Settings(modules=("nonne",))
 
 
-def test_what_does_not_fit_in_memory_is_refused_with_a_reason_and_not_called():
-    settings = Settings(sizes=(32, 512), channels=8, heads=2, rounds=1, attention="explicit")
+@pytest.mark.parametrize(
+    ("settings", "memory", "reason"),
+    [
+        (  # three copies of the scores; 16 MiB
+            Settings(sizes=(32, 512), channels=8, heads=2, rounds=1, attention="explicit"), 2**24,
+            "needs 6.01 GiB by prediction, 0.0156 GiB may be used",
+        ),
+        (  # at 224 it takes 1.3 s
+            Settings(sizes=(224, 2048), longest=5.0, rounds=1), 2**40,
+            "about 8800 s per call by the formula, more than 5 s",
+        ),
+    ],
+    ids=["memory", "time"],
+)  # fmt: skip
+def test_what_does_not_fit_or_takes_too_long_is_refused_and_not_called(settings, memory, reason):
     clock = FormulaClock(settings)
-    record = measure(settings, memory=2**24, bench=clock)  # 16 MiB; three copies of the scores take 6 GiB
-    assert record.point("mhsa", 512).refused == "needs 6.01 GiB by prediction, 0.0156 GiB may be used"
-    assert ("mhsa", 512) not in clock.timed
-    assert record.point("mhsa", 32).seconds
+    record = measure(settings, memory, bench=clock)
+    small, large = settings.sizes
+    assert record.point("mhsa", large).refused == reason
+    assert ("mhsa", large) not in clock.timed
+    assert record.point("mhsa", small).seconds
+    for name in ATTENTIONS:
+        assert record.point(name, large).refused or record.point(name, large).seconds
     assert record.complete
 
 
@@ -105,23 +110,13 @@ def test_fused_attention_needs_no_memory_for_scores():
     assert all(point.refused for point in fused.points)
 
 
-def test_what_would_take_too_long_by_the_formula_is_refused_and_not_called():
-    settings = Settings(sizes=(224, 2048), longest=5.0, rounds=1)  # plain attention: 1.3 s, and 8,799 s by the formula
-    clock = FormulaClock(settings)
-    record = measure(settings, memory=2**40, bench=clock)
-    assert record.point("mhsa", 2048).refused == "about 8800 s per call by the formula, more than 5 s"
-    assert ("mhsa", 2048) not in clock.timed
-    assert record.point("h-mhsa-dense", 2048).refused
-    assert record.point("swin", 2048).refused or record.point("swin", 2048).seconds
-
-
 def test_running_out_of_memory_is_a_refusal_and_any_other_error_is_raised():
-    record = measure(SMALL, bench=FormulaClock(SMALL, error=torch.OutOfMemoryError("CUDA out of memory")))
+    record = measure(SMALL, bench=FormulaClock(error=torch.OutOfMemoryError("CUDA out of memory")))
     assert "ran out of memory" in record.point("mhsa", 64).refused
     assert record.complete
     for error in ("a bug", "CUDA error: an illegal memory access was encountered"):
         with pytest.raises(RuntimeError, match=error):
-            measure(SMALL, bench=FormulaClock(SMALL, error=RuntimeError(error)))
+            measure(SMALL, bench=FormulaClock(error=RuntimeError(error)))
 
 
 def test_the_first_call_on_a_gpu_which_loads_kernels_predicts_nothing(monkeypatch):
@@ -142,7 +137,7 @@ def test_the_first_call_on_a_gpu_which_loads_kernels_predicts_nothing(monkeypatc
 
 def test_ctrl_c_keeps_what_was_measured(tmp_path):
     path = tmp_path / "record.json"
-    clock = FormulaClock(SMALL, stop_after=3 * POINTS + 5)  # in the second round
+    clock = FormulaClock(stop_after=3 * POINTS + 5)  # in the second round
     found = measure(SMALL, bench=clock, on_record=lambda record: write(record, path))
     kept = read(path)
     assert kept == found
@@ -151,13 +146,13 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path):
 
 
 def test_the_machine_is_recorded_without_names_of_hosts_or_paths():
-    record = measure(SMALL, bench=FormulaClock(SMALL))
+    record = measure(SMALL, bench=FormulaClock())
     assert set(record.machine) == {"system", "cpu", "cores", "python", "torch", "load at start", "load at end"}
 
 
 def test_the_number_of_threads_is_restored_after_the_measurement():
     before = torch.get_num_threads()
-    measure(Settings(sizes=(32,), channels=8, rounds=1, threads=before + 1), bench=FormulaClock(SMALL))
+    measure(replace(SMALL, threads=before + 1), bench=FormulaClock())
     assert torch.get_num_threads() == before
 
 
