@@ -9,7 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hatnet.complexity import Cost
 from hatnet.device import full_precision
-from hatnet.relatives import SizedAttention
+from hatnet.relatives import Attention
 from hatnet.studies.common.timing import synchronise
 from hatnet.studies.scaling.settings import Settings
 
@@ -34,7 +34,7 @@ class Bench:
         self.modules = {name: self._built(attention) for name, attention in settings.attentions().items()}
         self.inputs: dict[int, Tensor] = {}
 
-    def seconds(self, attention: SizedAttention, size: int, calls: int) -> float:
+    def seconds(self, attention: Attention, size: int, calls: int) -> float:
         """Seconds per call, measured over `calls` calls in a row."""
         module, x = self.modules[attention.name], self._input(size)
         clock = time.process_time if self.settings.clock == "cpu" else time.perf_counter
@@ -58,7 +58,7 @@ class Bench:
         y.backward(x.detach())  # any gradient of the right shape will do
         module.zero_grad(set_to_none=True)
 
-    def _built(self, attention: SizedAttention) -> nn.Module:
+    def _built(self, attention: Attention) -> nn.Module:
         torch.manual_seed(self.settings.seed)
         return attention.build().eval().to(self.device, self.dtype)
 

@@ -1,11 +1,13 @@
 """The figure of a record (matplotlib, extra `train`); the same record always gives the same bytes."""
 
+from typing import Any
+
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator
 
-from hatnet.relatives import ATTENTIONS, SizedAttention
+from hatnet.relatives import Attention
 from hatnet.studies.common.drawing import STYLE
 from hatnet.studies.common.statistics import Quartiles
 from hatnet.studies.scaling.fit import Comparison
@@ -44,18 +46,18 @@ def _draw_times(axes: Axes, record: Record) -> None:
     axes.legend(fontsize=7.5, loc="upper left", framealpha=0.9)
 
 
-def _draw_formula(axes: Axes, record: Record, attention: SizedAttention, most_tokens: int) -> None:
+def _draw_formula(axes: Axes, record: Record, attention: Attention, most_tokens: int) -> None:
     """The formula's MACs as time, at the measured rate; dotted beyond `most_tokens`, where it is a prediction."""
     sides, rate = _sides(record), record.rate(attention.name)
     curve = [1e3 * record.settings.batch * attention.cost(side, side).total_macs / rate for side in sides]
     tokens = [side**2 for side in sides]
     measured = sum(count <= most_tokens for count in tokens)
-    colour = ATTENTIONS[attention.name].colour
-    axes.plot(tokens[:measured], curve[:measured], color=colour, linewidth=1, alpha=0.7)
-    axes.plot(tokens[measured - 1 :], curve[measured - 1 :], ":", color=colour, linewidth=1, alpha=0.7)
+    line: dict[str, Any] = {"color": attention.colour, "linewidth": 1, "alpha": 0.7}
+    axes.plot(tokens[:measured], curve[:measured], **line)
+    axes.plot(tokens[measured - 1 :], curve[measured - 1 :], ":", **line)
 
 
-def _draw_points(axes: Axes, record: Record, attention: SizedAttention, points: list[Point]) -> None:
+def _draw_points(axes: Axes, record: Record, attention: Attention, points: list[Point]) -> None:
     exponent, label = record.exponent(attention.name), attention.label
     if exponent is not None:
         label += f": $N^{{{exponent.value:.2f}}}$"
@@ -79,15 +81,15 @@ def _draw_comparisons(axes: Axes, record: Record) -> None:
         axes.legend(fontsize=7.5, loc="upper left", framealpha=0.9)
 
 
-def _draw_comparison(axes: Axes, attention: SizedAttention, found: list[Comparison]) -> None:
+def _draw_comparison(axes: Axes, attention: Attention, found: list[Comparison]) -> None:
     tokens, clocks = [comparison.tokens for comparison in found], [comparison.clock for comparison in found]
     _draw_quartiles(axes, attention, tokens, clocks, f"{attention.label}, measured")
-    formula, colour = [comparison.formula for comparison in found], ATTENTIONS[attention.name].colour
-    axes.plot(tokens, formula, "--", color=colour, linewidth=1, label=f"{attention.label}, formula")
+    formula = [comparison.formula for comparison in found]
+    axes.plot(tokens, formula, "--", color=attention.colour, linewidth=1, label=f"{attention.label}, formula")
 
 
 def _draw_quartiles(
-    axes: Axes, attention: SizedAttention, tokens: list[int], spreads: list[Quartiles], label: str, scale: float = 1.0
+    axes: Axes, attention: Attention, tokens: list[int], spreads: list[Quartiles], label: str, scale: float = 1.0
 ) -> None:
     below = [scale * (spread.median - spread.low) for spread in spreads]
     above = [scale * (spread.high - spread.median) for spread in spreads]
@@ -95,8 +97,8 @@ def _draw_quartiles(
         tokens,
         [scale * spread.median for spread in spreads],
         yerr=[below, above],
-        fmt=ATTENTIONS[attention.name].marker,
-        color=ATTENTIONS[attention.name].colour,
+        fmt=attention.marker,
+        color=attention.colour,
         markersize=4.5,
         capsize=2,
         label=label,
@@ -107,9 +109,9 @@ def _label_tokens(axes: Axes, record: Record, sizes: list[int]) -> None:
     """A logarithmic axis of tokens with a tick at each size."""
     settings, sizes = record.settings, sorted(sizes)
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator([settings.side(size) ** 2 for size in sizes]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([f"{settings.side(size)}²" for size in sizes], fontsize=7.5)
+    sides = [settings.side(size) for size in sizes]
+    axes.set_xticks([side**2 for side in sides], [f"{side}²" for side in sides], fontsize=7.5)
+    axes.xaxis.minorticks_off()
     axes.set_xlabel(f"tokens, for square images of {sizes[0]} to {sizes[-1]} pixels")
 
 
@@ -118,7 +120,7 @@ def _label_times(axes: Axes) -> None:
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(10, (1, 2, 5), numticks=30))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.minorticks_off()
 
 
 def _sides(record: Record) -> list[int]:

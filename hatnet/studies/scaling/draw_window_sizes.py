@@ -10,7 +10,6 @@ from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from hatnet.complexity import h_mhsa_cost, mhsa_cost
 from hatnet.complexity.window_sizes import cell_within_window, cheapest_window_sizes, valley
@@ -97,9 +96,8 @@ def _draw_valley(axes: Axes, stage: int, side: int, C: int) -> None:
 
 def _label(axis: Axis, sizes: list[int]) -> None:
     """Ticks at these sizes and nowhere else."""
-    axis.set_major_locator(FixedLocator(sizes))
-    axis.set_minor_locator(NullLocator())
-    axis.set_ticklabels([str(size) for size in sizes])
+    axis.set_ticks(sizes, labels=[str(size) for size in sizes])
+    axis.minorticks_off()
 
 
 def draw_table6(path: Path) -> Figure:
