@@ -6,7 +6,6 @@ count biases, norms, activations, softmax, pooling and residual connections: tog
 element, where a projection takes C.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hatnet.checks import require_whole
@@ -47,21 +46,6 @@ def is_attention(term: str) -> bool:
     [False, True, True, False]
     """
     return term.endswith("^T") or term.startswith("softmax ")
-
-
-def add(costs: Iterable[Cost]) -> Cost:
-    """Add costs, term by term.
-
-    >>> add([Cost({"Wp": 1}, parameters=3), Cost({"Wp": 10, "Q K^T": 100}, parameters=30)])
-    Cost(macs={'Wp': 11, 'Q K^T': 100}, parameters=33)
-    """
-    macs: dict[str, int] = {}
-    parameters = 0
-    for cost in costs:
-        parameters += cost.parameters
-        for term, count in cost.macs.items():
-            macs[term] = macs.get(term, 0) + count
-    return Cost(macs, parameters)
 
 
 def linear_parameters(inputs: int, outputs: int) -> int:

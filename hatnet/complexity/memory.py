@@ -159,7 +159,8 @@ def _reference_attention(stage: Stage, layout: StageLayout) -> int:
         return 6 * X + (heads + 3) * (H * W) ** 2  # X, normed, Q, K, V, A
     merged = ceil_div(H, stage.pool_size) * ceil_div(W, stage.pool_size)
     peaks = [5 * X + 3 * merged * C + (heads + 3) * H * W * merged]  # X, normed, A1, Q2, A2; merged tokens, K2, V2
-    rows, columns = _pieces(H, stage.grid_size), _pieces(W, stage.grid_size)
+    G1 = stage.grid_size
+    rows, columns = ([min(G1, side - start) for start in range(0, side, G1)] for side in (H, W))  # sides of the windows
     all_weights = len(rows) * len(columns) * heads * (rows[0] * columns[0]) ** 2  # of all windows, for a trace
     before = 0
     for window in (g * h for g in rows for h in columns):
@@ -167,12 +168,3 @@ def _reference_attention(stage: Stage, layout: StageLayout) -> int:
         peaks.append(3 * X + all_weights + own + before)  # X, normed, A1
         before = window * C + heads * window**2  # A1 and weights, alive until the next window replaces them
     return max(peaks)
-
-
-def _pieces(length: int, size: int) -> list[int]:
-    """Sides of the windows along one axis.
-
-    >>> _pieces(14, 4)
-    [4, 4, 4, 2]
-    """
-    return [min(size, length - start) for start in range(0, length, size)]

@@ -1,10 +1,11 @@
 """Cost of a whole HAT-Net, part by part, at any image size."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hatnet.complexity.attention import h_mhsa_cost, mhsa_cost
-from hatnet.complexity.cost import Cost, add, check_sizes, norm_parameters
+from hatnet.complexity.cost import Cost, check_sizes, norm_parameters
 from hatnet.config import HATNetConfig, Stage, StageLayout, ceil_div
 
 
@@ -50,7 +51,12 @@ def network_costs(config: HATNetConfig, height: int, width: int, padded: bool = 
 
 def total(parts: Iterable[Part]) -> Cost:
     """Add the costs of parts, term by term: of one stage, for example, or of the whole network."""
-    return add(part.cost for part in parts)
+    macs: Counter[str] = Counter()
+    parameters = 0
+    for part in parts:
+        macs.update(part.cost.macs)
+        parameters += part.cost.parameters
+    return Cost(dict(macs), parameters)
 
 
 def attention(stage: Stage, layout: StageLayout, padded: bool = False) -> Cost:

@@ -12,7 +12,7 @@ from hatnet.studies.common.drawing import STYLE
 from hatnet.studies.common.statistics import Quartiles
 from hatnet.studies.scaling.fit import Comparison
 from hatnet.studies.scaling.record import Point, Record
-from hatnet.studies.scaling.tables import HIERARCHICAL
+from hatnet.studies.scaling.tables import compared
 
 CURVE_STEPS = 80  # points on the curve of a formula
 
@@ -66,18 +66,16 @@ def _draw_points(axes: Axes, record: Record, attention: Attention, points: list[
 
 
 def _draw_comparisons(axes: Axes, record: Record) -> None:
-    attentions, sizes = record.settings.attentions(), set()
-    for name in HIERARCHICAL:
-        found = record.comparisons(name) if name in attentions else []
-        if found:
-            _draw_comparison(axes, attentions[name], found)
-            sizes |= {comparison.size for comparison in found}
+    sizes = set()
+    for attention, found in compared(record):
+        _draw_comparison(axes, attention, found)
+        sizes |= {comparison.size for comparison in found}
     axes.axhline(1, color="#000000", linewidth=0.8)
     _label_tokens(axes, record, list(sizes or record.settings.sizes))
     _label_times(axes)
     axes.set_ylabel("plain attention / H-MHSA")
     axes.set_title("Above the line H-MHSA is cheaper, below it plain attention", fontsize=9)
-    if axes.get_legend_handles_labels()[0]:
+    if sizes:
         axes.legend(fontsize=7.5, loc="upper left", framealpha=0.9)
 
 

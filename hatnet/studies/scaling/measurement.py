@@ -1,8 +1,7 @@
 """The measurement: modules and sizes take turns, in a new random order every round."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 
@@ -43,12 +42,15 @@ def measure(
     record.machine["load at start"] = load_average()
     if memory is None:
         memory = int(0.9 * free_memory(settings.device))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(settings.threads)
     try:
-        with threads(settings.threads):
-            _run_rounds(record, bench, _warm_up(record, bench, memory, on_progress), on_progress, on_record)
+        _run_rounds(record, bench, _warm_up(record, bench, memory, on_progress), on_progress, on_record)
         record.complete = True
     except KeyboardInterrupt:
         pass
+    finally:
+        torch.set_num_threads(threads)
     record.machine["load at end"] = load_average()
     on_record(record)
     return record
@@ -132,14 +134,3 @@ def _run_rounds(
             done += expected
         on_record(record)
     on_progress("done", total, total)
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Let PyTorch use this many CPU threads, and afterwards as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

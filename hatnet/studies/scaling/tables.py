@@ -3,13 +3,16 @@
 from dataclasses import replace
 from math import isnan
 
-from hatnet.relatives import ATTENTIONS
-from hatnet.studies.common.statistics import Quartiles
+from hatnet.relatives import Attention
 from hatnet.studies.common.table import Grid, fold
 from hatnet.studies.scaling.fit import Comparison, crossings
-from hatnet.studies.scaling.record import Record
+from hatnet.studies.scaling.record import Point, Record
 
-HIERARCHICAL = tuple(name for name in ATTENTIONS if name.startswith("h-mhsa"))  # compared with plain attention
+
+def compared(record: Record) -> list[tuple[Attention, list[Comparison]]]:
+    """Each kind of H-MHSA that was measured, with its comparisons with plain attention, if there are any."""
+    kinds = (attention for name, attention in record.settings.attentions().items() if name.startswith("h-mhsa"))
+    return [(attention, found) for attention in kinds if (found := record.comparisons(attention.name))]
 
 
 def times(record: Record) -> Grid:
@@ -17,12 +20,8 @@ def times(record: Record) -> Grid:
     attentions = record.settings.attentions()
     rows = []
     for size in sorted(record.settings.sizes):
-        side = record.settings.side(size)
-        cells = []
-        for name in attentions:
-            point = record.point(name, size)
-            cells.append(_milliseconds(point.quartiles) if point.seconds else "refused" if point.refused else "-")
-        rows.append((f"{size}\n{_map(side)}", *cells))
+        cells = (_times_of(record.point(name, size)) for name in attentions)
+        rows.append((f"{size}\n{_map(record.settings.side(size))}", *cells))
     passes = "forward and backward" if record.settings.backward else "forward"
     columns = ("image\ntokens", *(f"{attention.title}\n{attention.setting}" for attention in attentions.values()))
     clock = "Processor time" if record.settings.clock == "cpu" else "Time"
@@ -49,13 +48,11 @@ def growth(record: Record) -> Grid:
 def comparisons(record: Record) -> Grid:
     """H-MHSA compared with plain attention, one row per size."""
     rows = []
-    for name, attention in record.settings.attentions().items():
-        for found in record.comparisons(name) if name in HIERARCHICAL else []:
+    for attention, comparisons in compared(record):
+        for found in comparisons:
             side = record.settings.side(found.size)
             clock = f"{_ratio(found.clock.median)} ({_ratio(found.clock.low)} to {_ratio(found.clock.high)})"
-            rows.append(
-                (attention.label, f"{found.size}", _map(side), _ratio(found.formula), clock, found.verdict),
-            )
+            rows.append((attention.label, f"{found.size}", _map(side), _ratio(found.formula), clock, found.verdict))
     columns = ("module", "image", "tokens", "MACs\nplain / H", "time\nplain / H", "measured")
     return Grid("Ratio of plain attention to H-MHSA: above 1, H-MHSA is cheaper", columns, tuple(rows))
 
@@ -63,10 +60,7 @@ def comparisons(record: Record) -> Grid:
 def findings(record: Record) -> list[str]:
     """Where H-MHSA is faster than plain attention and where it is slower, in sentences."""
     sentences = []
-    for name, attention in record.settings.attentions().items():
-        found = record.comparisons(name) if name in HIERARCHICAL else []
-        if not found:
-            continue
+    for attention, found in compared(record):
         clauses = []
         for verdict in ("slower", "even", "faster"):
             sizes = [str(comparison.size) for comparison in found if comparison.verdict == verdict]
@@ -75,7 +69,7 @@ def findings(record: Record) -> list[str]:
             if sizes:
                 clauses.append(f"{verdict} at {', '.join(sizes)}")
         sentence = f"Measured against plain attention, {attention.label} is {'; '.join(clauses)}."
-        sentences.append(f"{sentence} {_where_they_cross(record, name, found)}")
+        sentences.append(f"{sentence} {_where_they_cross(record, attention.name, found)}")
     return sentences
 
 
@@ -152,7 +146,10 @@ def _map(side: int) -> str:
     return f"{side}x{side}"
 
 
-def _milliseconds(values: Quartiles) -> str:
+def _times_of(point: Point) -> str:
+    if not point.seconds:
+        return "refused" if point.refused else "-"
+    values = point.quartiles
     if values.high >= 10:  # in seconds, so that seven columns fit into 80 characters
         return f"{_digits(values.median)} s\n{_digits(values.low)}-{_digits(values.high)} s"
     return f"{_digits(1e3 * values.median)}\n{_digits(1e3 * values.low)}-{_digits(1e3 * values.high)}"
