@@ -27,12 +27,7 @@ def inference_memory(config: HATNetConfig, height: int, width: int, batch: int =
 
 
 def training_memory(config: HATNetConfig, height: int, width: int, batch: int = 1) -> int:
-    """The elements kept for the backward pass.
-
-    >>> from hatnet.config import VARIANTS
-    >>> training_memory(VARIANTS["tiny"], 224, 224, batch=2) == 2 * training_memory(VARIANTS["tiny"], 224, 224)
-    True
-    """
+    """The elements kept for the backward pass."""
     return sum(training_memory_by_part(config, height, width, batch).values())
 
 

@@ -18,6 +18,7 @@ from hatnet.complexity import (
     total,
     training_memory,
 )
+from hatnet.complexity.window_sizes import cheapest_window_sizes
 from hatnet.config import VARIANTS
 from hatnet.relatives import pvt_cost, pvt_v2_linear_cost, swin_cost, twins_cost
 
@@ -97,6 +98,7 @@ def test_parts_are_in_the_order_of_computation_and_hold_their_stage():
         (lambda: mhsa_cost(7, 7.0, 64), "W=7.0 must be a whole number"),
         (lambda: h_mhsa_cost(14, 14, 64, G1=-7, G2=2), "G1=-7 must be a whole number"),
         (lambda: h_mhsa_cost(14, 14, 64, G1=7, G2=True), "G2=True must be a whole number"),
+        (lambda: cheapest_window_sizes(4, 4, 0), "C=0 must be a whole number of at least 1"),
         (lambda: equation_5(14, 14, None), "C=None must be"),
         (lambda: equation_15(14, 15, 64, G1=7, G2=2), "Eq. 15 holds where G1 divides H and W; G1=7 does not divide"),
         (lambda: equation_15(14, 21, 64, G1=7, G2=2), "Eq. 15 holds where G2 divides H and W; G2=2 does not divide"),

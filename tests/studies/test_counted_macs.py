@@ -95,19 +95,15 @@ def test_each_formula_of_the_registry_is_what_pytorch_counts(name, case):
 
 
 @for_maps
-def test_numpy_counts_the_formula_of_plain_attention(case):
-    _, params = case.filled(MHSA(case.channels, case.heads))
-    got = numpy_macs(lambda x, params: reference.mhsa(x, params, case.heads), case.maps()[0], params)
-    assert got == macs_of(mhsa_cost(case.height, case.width, case.channels)), case
-
-
-@for_maps
-def test_numpy_counts_the_formula_of_h_mhsa(case):
+def test_numpy_counts_the_formulas_of_plain_attention_and_h_mhsa(case):
     """Without padding: in NumPy a window over the border holds only tokens of the map."""
+    x, size = case.maps()[0], (case.height, case.width, case.channels)
     heads, G1, G2 = case.heads, case.grid_size, case.pool_size
+    _, params = case.filled(MHSA(case.channels, heads))
+    assert numpy_macs(lambda x, p: reference.mhsa(x, p, heads), x, params) == macs_of(mhsa_cost(*size)), case
     _, params = case.filled(HMHSA(case.channels, heads, G1, G2))
-    got = numpy_macs(lambda x, params: reference.h_mhsa(x, params, heads, G1, G2), case.maps()[0], params)
-    assert got == macs_of(h_mhsa_cost(case.height, case.width, case.channels, G1, G2)), case
+    got = numpy_macs(lambda x, p: reference.h_mhsa(x, p, heads, G1, G2), x, params)
+    assert got == macs_of(h_mhsa_cost(*size, G1, G2)), case
 
 
 def test_shifting_the_windows_of_swin_costs_nothing():
@@ -142,11 +138,8 @@ def test_pytorch_counts_the_formula_of_every_part_of_a_network(case):
 @for_networks
 def test_numpy_counts_the_formula_of_a_network(case):
     """For any configuration and image size, without padding; a convolution's taps on zeros around the map count."""
-    got = numpy_macs(
-        lambda image, params: reference.hat_net(image, params, case.config),
-        case.images()[0].numpy(),
-        to_numpy(case.model()),
-    )
+    image, params = case.images()[0].numpy(), to_numpy(case.model())
+    got = numpy_macs(lambda image, params: reference.hat_net(image, params, case.config), image, params)
     assert got == macs_of(total(network_costs(case.config, case.height, case.width))), case
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
@@ -14,7 +15,7 @@ from hatnet.studies.scaling.fit import Comparison
 from hatnet.studies.scaling.record import Point, Record
 from hatnet.studies.scaling.tables import compared
 
-CURVE_STEPS = 80  # points on the curve of a formula
+CURVE_POINTS = 81  # of a formula
 
 
 def draw_record(record: Record) -> Figure:
@@ -48,8 +49,10 @@ def _draw_times(axes: Axes, record: Record) -> None:
 
 def _draw_formula(axes: Axes, record: Record, attention: Attention, most_tokens: int) -> None:
     """The formula's MACs as time, at the measured rate; dotted beyond `most_tokens`, where it is a prediction."""
-    sides, rate = _sides(record), record.rate(attention.name)
-    curve = [1e3 * record.settings.batch * attention.cost(side, side).total_macs / rate for side in sides]
+    settings, rate = record.settings, record.rate(attention.name)
+    first, last = settings.side(min(settings.sizes)), settings.side(max(settings.sizes))
+    sides = sorted({round(side) for side in np.geomspace(first, last, CURVE_POINTS)})
+    curve = [1e3 * settings.batch * attention.cost(side, side).total_macs / rate for side in sides]
     tokens = [side**2 for side in sides]
     measured = sum(count <= most_tokens for count in tokens)
     line: dict[str, Any] = {"color": attention.colour, "linewidth": 1, "alpha": 0.7}
@@ -119,9 +122,3 @@ def _label_times(axes: Axes) -> None:
     axes.yaxis.set_major_locator(LogLocator(10, (1, 2, 5), numticks=30))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.minorticks_off()
-
-
-def _sides(record: Record) -> list[int]:
-    """Sides of the maps on a formula's curve, evenly spaced on a logarithmic axis."""
-    first, last = (record.settings.side(size) for size in (min(record.settings.sizes), max(record.settings.sizes)))
-    return sorted({round(first * (last / first) ** (step / CURVE_STEPS)) for step in range(CURVE_STEPS + 1)})

@@ -48,11 +48,11 @@ def growth(record: Record) -> Grid:
 def comparisons(record: Record) -> Grid:
     """H-MHSA compared with plain attention, one row per size."""
     rows = []
-    for attention, comparisons in compared(record):
-        for found in comparisons:
-            side = record.settings.side(found.size)
-            clock = f"{_ratio(found.clock.median)} ({_ratio(found.clock.low)} to {_ratio(found.clock.high)})"
-            rows.append((attention.label, f"{found.size}", _map(side), _ratio(found.formula), clock, found.verdict))
+    for attention, found in compared(record):
+        for each in found:
+            side = record.settings.side(each.size)
+            clock = f"{_ratio(each.clock.median)} ({_ratio(each.clock.low)} to {_ratio(each.clock.high)})"
+            rows.append((attention.label, f"{each.size}", _map(side), _ratio(each.formula), clock, each.verdict))
     columns = ("module", "image", "tokens", "MACs\nplain / H", "time\nplain / H", "measured")
     return Grid("Ratio of plain attention to H-MHSA: above 1, H-MHSA is cheaper", columns, tuple(rows))
 
