@@ -24,8 +24,3 @@ class FormulaClock:
         self.timed.append((attention.name, size))
         side = self.settings.side(size)
         return attention.cost(side, side).total_macs / 1e9
-
-    def rounds(self, points):
-        """The timings of each round, without the warm-up, which calls every quick module twice."""
-        timed = self.timed[2 * points :]
-        return [timed[start : start + points] for start in range(0, len(timed), points)]

@@ -21,7 +21,8 @@ from tests.studies.clock import POINTS, SMALL, FormulaClock
 def test_every_round_takes_each_module_at_each_size_once_in_its_own_order():
     clock = FormulaClock()
     record = measure(SMALL, bench=clock)
-    rounds = clock.rounds(POINTS)
+    warm_up = 2 * POINTS  # it calls every quick module twice
+    rounds = [clock.timed[start : start + POINTS] for start in range(warm_up, len(clock.timed), POINTS)]
     everything = Counter((name, size) for name in ATTENTIONS for size in SMALL.sizes)
     assert [Counter(timed) for timed in rounds] == [everything] * SMALL.rounds
     assert rounds[0] != rounds[1] != rounds[2]
@@ -47,15 +48,8 @@ def test_times_that_follow_the_formula_have_its_exponents_and_its_winners():
     for comparison in found:
         assert comparison.clock.median == pytest.approx(comparison.formula, rel=1e-4)
     assert [comparison.verdict for comparison in found] == ["slower", "slower", "faster", "faster"]
-
-
-def test_h_mhsa_has_more_macs_than_plain_attention_on_14_by_14_tokens():
-    """Stage 2 of HAT-Net Small at 224, G1 = 7, G2 = 2; with whole windows it wins from 21 x 21 on."""
-    settings = Settings(sizes=(224, 2048), stage=2)
-    record = measure(settings, bench=FormulaClock(settings))
-    assert record.comparisons("h-mhsa")[0].formula < 1
     first, always = formula_crossing(record, "h-mhsa")
-    assert 14 < first <= always
+    assert 14 < first <= always <= 28  # with whole windows it wins from 21 x 21 tokens on
 
 
 def test_an_attention_added_to_the_registry_is_measured_tabled_and_drawn(monkeypatch):
@@ -104,8 +98,7 @@ def test_what_does_not_fit_or_takes_too_long_is_refused_and_not_called(settings,
 
 
 def test_fused_attention_needs_no_memory_for_scores():
-    explicit = measure(Settings(sizes=(2048,), attention="explicit"), memory=1)
-    fused = measure(Settings(sizes=(2048,)), memory=1)
+    explicit, fused = (measure(Settings(sizes=(2048,), attention=kind), memory=1) for kind in ("explicit", "fused"))
     assert explicit.point("mhsa", 2048).memory > 100 * fused.point("mhsa", 2048).memory
     assert all(point.refused for point in fused.points)
 
@@ -139,10 +132,9 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path):
     path = tmp_path / "record.json"
     clock = FormulaClock(stop_after=3 * POINTS + 5)  # in the second round
     found = measure(SMALL, bench=clock, on_record=lambda record: write(record, path))
-    kept = read(path)
-    assert kept == found
-    assert not kept.complete
-    assert sum(len(point.seconds) for point in kept.points) == POINTS + 5
+    assert read(path) == found
+    assert not found.complete
+    assert sum(len(point.seconds) for point in found.points) == POINTS + 5
 
 
 def test_the_machine_is_recorded_without_names_of_hosts_or_paths():
