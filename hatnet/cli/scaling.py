@@ -93,14 +93,11 @@ def _refusals(record: Record) -> list[str]:
 @contextmanager
 def _progress() -> Iterator[OnProgress]:
     """A bar over the expected seconds: sizes differ a thousandfold, so a count of timings would mislead."""
-    announced = False
     with progress_bar(TaskProgressColumn(), label=32, width=20) as bars:
         task = bars.add_task("warm-up", total=None)
 
         def on_progress(description: str, done: float, expected: float | None) -> None:
-            nonlocal announced
-            if expected is not None and not announced:
-                announced = True
+            if expected is not None and bars.tasks[0].total is None:
                 bars.console.print(f"Expected time: {format_duration(expected)}")
                 bars.reset(task, total=expected)
             bars.update(task, description=description, completed=done)

@@ -46,7 +46,8 @@ class SwinAttention(nn.Module):
         if visible is not None:  # (windows, 1, g h, g h)
             mask = mask.masked_fill(~visible, float("-inf")).repeat(B, 1, 1, 1)
         A = multi_head_attention(Q, K, V, self.heads, mask)
-        return self.projection(from_shifted_windows(A, window, shift, (H, W)))
+        shifted = from_windows(A, window, (H + -H % window[0], W + -W % window[1]))
+        return self.projection(shifted.roll(shift, dims=(1, 2))[:, :H, :W])
 
     def position_bias(self, window: tuple[int, int]) -> Tensor:
         """The bias for each query and key, by how far the key is below and right of the query: (heads, g h, g h)."""
@@ -57,20 +58,10 @@ class SwinAttention(nn.Module):
 
 
 def to_shifted_windows(x: Tensor, window: tuple[int, int], shift: tuple[int, int]) -> Tensor:
-    """Pad a map with zeros to whole windows, roll it up and left by `shift`, and cut it into windows.
-
-    (B, H, W, C) -> (B windows, g h, C).
-    """
+    """Pad maps to whole windows, roll them up and left by `shift`, and cut: (B, H, W, C) -> (B windows, g h, C)."""
     _, H, W, _ = x.shape
     x = F.pad(x, (0, 0, 0, -W % window[1], 0, -H % window[0]))
     return to_windows(x.roll((-shift[0], -shift[1]), dims=(1, 2)), window)
-
-
-def from_shifted_windows(x: Tensor, window: tuple[int, int], shift: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """The inverse of `to_shifted_windows`, to maps of `size` (H, W)."""
-    H, W = size
-    x = from_windows(x, window, (H + -H % window[0], W + -W % window[1]))
-    return x.roll(shift, dims=(1, 2))[:, :H, :W]
 
 
 def visible_keys(x: Tensor, window: tuple[int, int], shift: tuple[int, int]) -> Tensor | None:

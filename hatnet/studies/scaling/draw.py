@@ -11,7 +11,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 from hatnet.relatives import Attention
 from hatnet.studies.common.drawing import STYLE
 from hatnet.studies.common.statistics import Quartiles
-from hatnet.studies.scaling.fit import Comparison
 from hatnet.studies.scaling.record import Point, Record
 from hatnet.studies.scaling.tables import compared
 
@@ -71,7 +70,10 @@ def _draw_points(axes: Axes, record: Record, attention: Attention, points: list[
 def _draw_comparisons(axes: Axes, record: Record) -> None:
     sizes = set()
     for attention, found in compared(record):
-        _draw_comparison(axes, attention, found)
+        tokens, color = [comparison.tokens for comparison in found], attention.colour
+        clocks, formula = [comparison.clock for comparison in found], [comparison.formula for comparison in found]
+        _draw_quartiles(axes, attention, tokens, clocks, f"{attention.label}, measured")
+        axes.plot(tokens, formula, "--", color=color, linewidth=1, label=f"{attention.label}, formula")
         sizes |= {comparison.size for comparison in found}
     axes.axhline(1, color="#000000", linewidth=0.8)
     _label_tokens(axes, record, list(sizes or record.settings.sizes))
@@ -80,13 +82,6 @@ def _draw_comparisons(axes: Axes, record: Record) -> None:
     axes.set_title("Above the line H-MHSA is cheaper, below it plain attention", fontsize=9)
     if sizes:
         axes.legend(fontsize=7.5, loc="upper left", framealpha=0.9)
-
-
-def _draw_comparison(axes: Axes, attention: Attention, found: list[Comparison]) -> None:
-    tokens, clocks = [comparison.tokens for comparison in found], [comparison.clock for comparison in found]
-    _draw_quartiles(axes, attention, tokens, clocks, f"{attention.label}, measured")
-    formula = [comparison.formula for comparison in found]
-    axes.plot(tokens, formula, "--", color=attention.colour, linewidth=1, label=f"{attention.label}, formula")
 
 
 def _draw_quartiles(
