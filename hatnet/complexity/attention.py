@@ -73,7 +73,7 @@ def equation_15(H: int, W: int, C: int, G1: int, G2: int) -> int:
 
 
 def window_tokens_and_pairs(H: int, W: int, size: int, padded: bool) -> tuple[int, int]:
-    """How many tokens the windows hold, and how many pairs of a query and a key they form together.
+    """The number of tokens in all windows, and the number of pairs of a query and a key that they form.
 
     A projection runs over the tokens, an attention product over the pairs.
     """

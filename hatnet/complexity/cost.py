@@ -40,7 +40,7 @@ class Cost:
 
 
 def is_attention(term: str) -> bool:
-    """Whether a term has data on both sides.
+    """True if a term has data on both sides.
 
     >>> [is_attention(term) for term in ("W1q W1k W1v", "Q1 K1^T", "softmax V1", "depthwise")]
     [False, True, True, False]

@@ -59,7 +59,7 @@ def inference_memory_by_part(config: HATNetConfig, height: int, width: int, batc
         X = layout.map[0] * layout.map[1] * stage.channels  # one map
         in_attention = X + _attention_live(stage, layout)  # the block's input, for the residual
         in_mlp = 2 * X + 3 * stage.expansion * X  # it and A'; the depthwise input, its output, and their SiLU
-        stage_input = first if index == 0 and stage.depth > 1 else 0  # later stages: the last one's output, in `held`
+        stage_input = first if index == 0 and stage.depth > 1 else 0  # later inputs are in `held`
         peaks[f"stages.{index}"] = held + stage_input + max(in_attention, in_mlp)
         held += X
     return {part: batch * peak for part, peak in peaks.items()}
@@ -147,7 +147,7 @@ def reference_memory(config: HATNetConfig, height: int, width: int) -> int:
 
 
 def _reference_attention(stage: Stage, layout: StageLayout) -> int:
-    """Maps and attention weights: the weights of all heads, and of one head its scores, shifted, and exponentiated."""
+    """Maps, the attention weights of all heads, and of one head the scores, shifted, and exponentiated."""
     (H, W), C, heads = layout.map, stage.channels, stage.heads
     X = H * W * C
     if stage.grid_size is None or stage.pool_size is None:

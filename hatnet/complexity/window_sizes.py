@@ -21,7 +21,7 @@ class WindowSizes:
 
 
 def cell_within_window(G1: int, G2: int) -> bool:
-    """Allow cells no larger than a window: the tokens around a query reach as far as the next merged token."""
+    """True for cells no larger than a window: the tokens around a query reach as far as the next merged token."""
     return G2 <= G1
 
 
@@ -38,7 +38,7 @@ def macs_by_window_sizes(H: int, W: int, C: int) -> dict[tuple[int, int], int]:
 def cheapest_window_sizes(
     H: int, W: int, C: int, allowed: Callable[[int, int], bool] = lambda G1, G2: True
 ) -> WindowSizes:
-    """The pair (G1, G2) with the fewest MACs of those that `allowed` accepts; of equals the smallest pair.
+    """The pair (G1, G2) with the fewest MACs among those that `allowed` accepts; a tie goes to the smaller pair.
 
     The formula ignores accuracy. Without a condition the cheapest pair is always windows of one token and one merged
     token for the whole map, which attends to next to nothing. Raises ValueError if no pair is allowed.

@@ -65,7 +65,7 @@ def to_shifted_windows(x: Tensor, window: tuple[int, int], shift: tuple[int, int
 
 
 def visible_keys(x: Tensor, window: tuple[int, int], shift: tuple[int, int]) -> Tensor | None:
-    """Which keys of its window a query attends to, (windows, 1, g h, g h); None where it attends to all of them.
+    """Mask of the keys that each query attends to, (windows, 1, g h, g h); None where it attends to its whole window.
 
     Tokens that the roll brought from the opposite border attend only to each other. So do padding tokens: a softmax
     needs at least one key.

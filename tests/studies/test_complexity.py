@@ -65,7 +65,7 @@ def test_equation_15_is_h_mhsa_without_its_output_projection(C, G1, G2, rows, co
     ("H", "C", "G1", "G2", "ratio"),
     [(56, 64, 8, 8, 13.4), (28, 128, 7, 4, 2.7), (14, 320, 7, 2, 0.83), (128, 64, 8, 16, 64)],
 )
-def test_h_mhsa_is_cheaper_on_large_maps_and_dearer_on_small_ones(H, C, G1, G2, ratio):
+def test_h_mhsa_costs_less_on_large_maps_and_more_on_small_ones(H, C, G1, G2, ratio):
     """Eq. 5 over Eq. 15: stages 2, 3 and 4 of Small (as the paper counts) at 224, and stage 2 at 512 with G2 = 16."""
     got = equation_5(H, H, C) / equation_15(H, H, C, G1, G2)
     assert got == pytest.approx(ratio, abs=0.5 if ratio > 50 else 0.05 if ratio > 1 else 0.005)

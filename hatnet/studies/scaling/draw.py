@@ -70,10 +70,10 @@ def _draw_points(axes: Axes, record: Record, attention: Attention, points: list[
 def _draw_comparisons(axes: Axes, record: Record) -> None:
     sizes = set()
     for attention, found in compared(record):
-        tokens, color = [comparison.tokens for comparison in found], attention.colour
-        clocks, formula = [comparison.clock for comparison in found], [comparison.formula for comparison in found]
+        tokens, clocks = [comparison.tokens for comparison in found], [comparison.clock for comparison in found]
+        formula = [comparison.formula for comparison in found]
         _draw_quartiles(axes, attention, tokens, clocks, f"{attention.label}, measured")
-        axes.plot(tokens, formula, "--", color=color, linewidth=1, label=f"{attention.label}, formula")
+        axes.plot(tokens, formula, "--", color=attention.colour, linewidth=1, label=f"{attention.label}, formula")
         sizes |= {comparison.size for comparison in found}
     axes.axhline(1, color="#000000", linewidth=0.8)
     _label_tokens(axes, record, list(sizes or record.settings.sizes))

@@ -100,7 +100,7 @@ def _warm_up(record: Record, bench: Bench, memory: int, on_progress: OnProgress)
 
 
 def _refusal(point: Point, memory: int, expected: float, longest: float) -> str:
-    """Why a point is not even tried; empty if it is."""
+    """The reason not to try a point; empty if there is none."""
     if point.memory > memory:
         return f"needs {format_gib(point.memory)} by prediction, {format_gib(memory)} may be used"
     if expected > longest:
@@ -109,7 +109,7 @@ def _refusal(point: Point, memory: int, expected: float, longest: float) -> str:
 
 
 def _first_seconds(bench: Bench, settings: Settings, point: Point) -> float:
-    """Seconds of a first call; of a second one where the first is short, or on a GPU, and holds much set-up."""
+    """Seconds of the first call, or of a second one where the first is short or on a GPU, and is mostly set-up."""
     attention = settings.attentions()[point.module]
     seconds = bench.seconds(attention, point.size, calls=1)
     if seconds < 0.5 or settings.device != "cpu":  # the first call also allocates memory and chooses kernels

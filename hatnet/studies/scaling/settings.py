@@ -17,7 +17,7 @@ SMALLEST, LARGEST = 32, 4096  # sides of an image in pixels
 
 @dataclass(frozen=True)
 class Settings:
-    """The modules and sizes to measure, and how. Raises ValueError, with the allowed values, for any other value."""
+    """Settings of a measurement. Raises ValueError, with the allowed values, for any other value."""
 
     modules: tuple[str, ...] = tuple(ATTENTIONS)  # attention modules to measure; mhsa is plain attention
     sizes: tuple[int, ...] = (224, 320, 448, 640, 896, 1280, 2048)  # sides of square images in pixels, 32 to 4096

@@ -58,7 +58,7 @@ def comparisons(record: Record) -> Grid:
 
 
 def findings(record: Record) -> list[str]:
-    """Where H-MHSA is faster than plain attention and where it is slower, in sentences."""
+    """Sentences on where H-MHSA is faster than plain attention and where it is slower."""
     sentences = []
     for attention, found in compared(record):
         clauses = []
@@ -105,7 +105,7 @@ def facts(record: Record) -> str:
 
 
 def page(record: Record) -> str:
-    """Everything as Markdown for a page: sentences first, the long tables folded."""
+    """The record as Markdown for a page: findings first, then the long tables in folded blocks."""
     blocks = ["\n".join(f"- {sentence}" for sentence in findings(record)), growth(record).markdown()]
     blocks += [comparisons(record).folded(), times(record).folded()]
     left_out = refusals(record)
@@ -116,19 +116,19 @@ def page(record: Record) -> str:
 
 
 def formula_crossing(record: Record, name: str) -> tuple[int, int]:
-    """The sides of two square maps, up to the largest measured, where a module has fewer MACs than plain attention.
+    """The sides of two square maps on which a module has fewer MACs than plain attention, up to the largest measured.
 
     The first is the smallest map on which it has fewer; from the second on it always has. They differ where the padding
     of windows matters.
     """
     attentions = record.settings.attentions()
     plain = replace(record.settings, modules=("mhsa",)).attentions()["mhsa"]  # it may not have been measured
-    dearer = [
+    costlier = [
         side
         for side in range(1, record.settings.side(max(record.settings.sizes)) + 1)
         if attentions[name].cost(side, side).total_macs >= plain.cost(side, side).total_macs
     ]
-    return next(side for side in range(1, len(dearer) + 2) if side not in dearer), max(dearer, default=0) + 1
+    return next(side for side in range(1, len(costlier) + 2) if side not in costlier), max(costlier, default=0) + 1
 
 
 def _where_they_cross(record: Record, name: str, found: list[Comparison]) -> str:
