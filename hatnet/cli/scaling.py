@@ -49,23 +49,23 @@ def scaling(
         f"C = {settings.C}, heads {settings.head_count}, {settings.stride} pixels per token"
     )
     path = out or Path(f"scaling-{datetime.now():%Y-%m-%d-%H%M%S}.json")
-    _report(_measure(settings, memory, path), path, figure)
-
-
-def _measure(settings: Settings, memory: float | None, path: Path) -> Record:
-    """Measure, and write the record after every round that has times."""
 
     def save(found: Record) -> None:
-        if any(point.seconds for point in found.points):
+        if _has_times(found):
             write(found, path)
 
     with _progress() as on_progress:
-        return measure(settings, None if memory is None else int(memory * 2**30), on_progress, save)
+        found = measure(settings, None if memory is None else int(memory * 2**30), on_progress, save)
+    _report(found, path, figure)
+
+
+def _has_times(record: Record) -> bool:
+    return any(point.seconds for point in record.points)
 
 
 def _report(found: Record, path: Path, figure: Path | None) -> None:
     """Print the results. Raises KeyboardInterrupt, for the exit status, if Ctrl-C stopped the measurement."""
-    if any(point.seconds for point in found.points):
+    if _has_times(found):
         _show(found, figure)
         console.print("The record holds every single time:")
         print(path.resolve())  # not by rich, which would break a long path
@@ -93,14 +93,11 @@ def _refusals(record: Record) -> list[str]:
 @contextmanager
 def _progress() -> Iterator[OnProgress]:
     """A bar over the expected seconds: sizes differ a thousandfold, so a count of timings would mislead."""
-    announced = False
     with progress_bar(TaskProgressColumn(), label=32, width=20) as bars:
         task = bars.add_task("warm-up", total=None)
 
         def on_progress(description: str, done: float, expected: float | None) -> None:
-            nonlocal announced
-            if expected is not None and not announced:
-                announced = True
+            if expected is not None and bars.tasks[0].total is None:
                 bars.console.print(f"Expected time: {format_duration(expected)}")
                 bars.reset(task, total=expected)
             bars.update(task, description=description, completed=done)

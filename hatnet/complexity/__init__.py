@@ -9,10 +9,8 @@ from hatnet.complexity.cost import Cost
 from hatnet.complexity.memory import (
     attention_weights,
     inference_memory,
-    inference_memory_by_part,
     reference_memory,
     training_memory,
-    training_memory_by_part,
 )
 from hatnet.complexity.network import Part, network_costs, total
 
@@ -24,11 +22,9 @@ __all__ = [
     "equation_15",
     "h_mhsa_cost",
     "inference_memory",
-    "inference_memory_by_part",
     "mhsa_cost",
     "network_costs",
     "reference_memory",
     "total",
     "training_memory",
-    "training_memory_by_part",
 ]

@@ -14,11 +14,7 @@ from hatnet.config import ceil_div
 
 
 def mhsa_cost(H: int, W: int, C: int) -> Cost:
-    """Cost of plain attention: every token attends to every token (Eq. 1-3).
-
-    >>> mhsa_cost(56, 56, 64).total_macs - mhsa_cost(56, 56, 64).macs["Wp"] == equation_5(56, 56, 64)
-    True
-    """
+    """Cost of plain attention: every token attends to every token (Eq. 1-3)."""
     check_sizes(H=H, W=W, C=C)
     tokens = H * W
     macs = {
@@ -50,9 +46,7 @@ def h_mhsa_cost(H: int, W: int, C: int, G1: int, G2: int, padded: bool = False) 
         "softmax V2": tokens * merged * C,
         "Wp": tokens * C**2,
     }
-    local, query = linear_parameters(C, 3 * C), linear_parameters(C, C)
-    key_value, projection = linear_parameters(C, 2 * C), linear_parameters(C, C)
-    return Cost(macs, 3 * norm_parameters(C) + local + query + key_value + projection)
+    return Cost(macs, 3 * norm_parameters(C) + sum(linear_parameters(C, outputs) for outputs in (3 * C, C, 2 * C, C)))
 
 
 def equation_5(H: int, W: int, C: int) -> int:
@@ -64,9 +58,7 @@ def equation_5(H: int, W: int, C: int) -> int:
 def equation_15(H: int, W: int, C: int, G1: int, G2: int) -> int:
     """Eq. 15 as printed: H W C (4 C + 2 G1^2) + 2 (H W / G2^2) C (C + H W).
 
-    Raises:
-        ValueError: if G1 or G2 does not divide the map. The equation has no partial windows or cells; `h_mhsa_cost`
-            does.
+    Raises ValueError if G1 or G2 does not divide the map: the equation has no partial windows or cells.
 
     >>> round(equation_5(14, 14, 320) / equation_15(14, 14, 320, G1=7, G2=2), 2)  # plain attention is cheaper here
     0.83
@@ -81,7 +73,7 @@ def equation_15(H: int, W: int, C: int, G1: int, G2: int) -> int:
 
 
 def window_tokens_and_pairs(H: int, W: int, size: int, padded: bool) -> tuple[int, int]:
-    """How many tokens the windows hold, and how many pairs of a query and a key they form together.
+    """The number of tokens in all windows, and the number of pairs of a query and a key that they form.
 
     A projection runs over the tokens, an attention product over the pairs.
     """

@@ -6,7 +6,6 @@ count biases, norms, activations, softmax, pooling and residual connections: tog
 element, where a projection takes C.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hatnet.checks import require_whole
@@ -41,27 +40,12 @@ class Cost:
 
 
 def is_attention(term: str) -> bool:
-    """Whether a term has data on both sides.
+    """True if a term has data on both sides.
 
     >>> [is_attention(term) for term in ("W1q W1k W1v", "Q1 K1^T", "softmax V1", "depthwise")]
     [False, True, True, False]
     """
     return term.endswith("^T") or term.startswith("softmax ")
-
-
-def add(costs: Iterable[Cost]) -> Cost:
-    """Add costs, term by term.
-
-    >>> add([Cost({"Wp": 1}, parameters=3), Cost({"Wp": 10, "Q K^T": 100}, parameters=30)])
-    Cost(macs={'Wp': 11, 'Q K^T': 100}, parameters=33)
-    """
-    macs: dict[str, int] = {}
-    parameters = 0
-    for cost in costs:
-        parameters += cost.parameters
-        for term, count in cost.macs.items():
-            macs[term] = macs.get(term, 0) + count
-    return Cost(macs, parameters)
 
 
 def linear_parameters(inputs: int, outputs: int) -> int:
@@ -75,10 +59,7 @@ def norm_parameters(C: int) -> int:
 
 
 def check_sizes(**sizes: int) -> None:
-    """Check that every size is a whole number of at least 1.
-
-    Raises:
-        ValueError: naming the first size that is not.
+    """Raise a ValueError for the first size that is not a whole number of at least 1.
 
     >>> check_sizes(H=56, G1=0)
     Traceback (most recent call last):

@@ -27,12 +27,7 @@ def inference_memory(config: HATNetConfig, height: int, width: int, batch: int =
 
 
 def training_memory(config: HATNetConfig, height: int, width: int, batch: int = 1) -> int:
-    """The elements kept for the backward pass.
-
-    >>> from hatnet.config import VARIANTS
-    >>> training_memory(VARIANTS["tiny"], 224, 224, batch=2) == 2 * training_memory(VARIANTS["tiny"], 224, 224)
-    True
-    """
+    """The elements kept for the backward pass."""
     return sum(training_memory_by_part(config, height, width, batch).values())
 
 
@@ -63,12 +58,8 @@ def inference_memory_by_part(config: HATNetConfig, height: int, width: int, batc
     for index, (stage, layout) in enumerate(zip(config.stages, layouts, strict=True)):
         X = layout.map[0] * layout.map[1] * stage.channels  # one map
         in_attention = X + _attention_live(stage, layout)  # the block's input, for the residual
-        in_mlp = (
-            2 * X + 3 * stage.expansion * X
-        )  # it and A'; in the MLP the depthwise input, its output, and their SiLU
-        stage_input = (
-            first if index == 0 and stage.depth > 1 else 0
-        )  # of later stages it is the output of a stage, held anyway
+        in_mlp = 2 * X + 3 * stage.expansion * X  # it and A'; the depthwise input, its output, and their SiLU
+        stage_input = first if index == 0 and stage.depth > 1 else 0  # later inputs are in `held`
         peaks[f"stages.{index}"] = held + stage_input + max(in_attention, in_mlp)
         held += X
     return {part: batch * peak for part, peak in peaks.items()}
@@ -91,9 +82,7 @@ def training_memory_by_part(config: HATNetConfig, height: int, width: int, batch
             # A', normalised, scaled; expand, SiLU, depthwise, SiLU, all E C wide; contract, normalised.
             parts[f"{path}.mlp"] = 5 * X + 4 * stage.expansion * X
         previous = X
-    parts["classifier"] = config.channels[-1] * (
-        2 if config.classifier_drop_rate else 1
-    )  # the second is dropout's mask
+    parts["classifier"] = config.channels[-1] * (2 if config.classifier_drop_rate else 1)  # 2: with dropout's mask
     return {part: batch * count for part, count in parts.items()}
 
 
@@ -158,29 +147,19 @@ def reference_memory(config: HATNetConfig, height: int, width: int) -> int:
 
 
 def _reference_attention(stage: Stage, layout: StageLayout) -> int:
-    """Maps and attention weights: the weights of all heads, and of one head its scores, shifted, and exponentiated."""
+    """Maps, the attention weights of all heads, and of one head the scores, shifted, and exponentiated."""
     (H, W), C, heads = layout.map, stage.channels, stage.heads
     X = H * W * C
     if stage.grid_size is None or stage.pool_size is None:
         return 6 * X + (heads + 3) * (H * W) ** 2  # X, normed, Q, K, V, A
     merged = ceil_div(H, stage.pool_size) * ceil_div(W, stage.pool_size)
     peaks = [5 * X + 3 * merged * C + (heads + 3) * H * W * merged]  # X, normed, A1, Q2, A2; merged tokens, K2, V2
-    rows, columns = _pieces(H, stage.grid_size), _pieces(W, stage.grid_size)
+    G1 = stage.grid_size
+    rows, columns = ([min(G1, side - start) for start in range(0, side, G1)] for side in (H, W))  # sides of the windows
     all_weights = len(rows) * len(columns) * heads * (rows[0] * columns[0]) ** 2  # of all windows, for a trace
     before = 0
-    for g in rows:
-        for h in columns:
-            window = g * h
-            own = 5 * window * C + (heads + 3) * window**2  # X1, Q1, K1, V1, A1, weights
-            peaks.append(3 * X + all_weights + own + before)  # X, normed, A1
-            before = window * C + heads * window**2  # A1 and weights, alive until the next window replaces them
+    for window in (g * h for g in rows for h in columns):
+        own = 5 * window * C + (heads + 3) * window**2  # X1, Q1, K1, V1, A1, weights
+        peaks.append(3 * X + all_weights + own + before)  # X, normed, A1
+        before = window * C + heads * window**2  # A1 and weights, alive until the next window replaces them
     return max(peaks)
-
-
-def _pieces(length: int, size: int) -> list[int]:
-    """Sides of the windows along one axis.
-
-    >>> _pieces(14, 4)
-    [4, 4, 4, 2]
-    """
-    return [min(size, length - start) for start in range(0, length, size)]

@@ -1,10 +1,11 @@
 """Cost of a whole HAT-Net, part by part, at any image size."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hatnet.complexity.attention import h_mhsa_cost, mhsa_cost
-from hatnet.complexity.cost import Cost, add, check_sizes, norm_parameters
+from hatnet.complexity.cost import Cost, check_sizes, norm_parameters
 from hatnet.config import HATNetConfig, Stage, StageLayout, ceil_div
 
 
@@ -23,15 +24,10 @@ class Part:
 
 
 def network_costs(config: HATNetConfig, height: int, width: int, padded: bool = False) -> list[Part]:
-    """The cost of every module, in the order of computation.
+    """The cost of every module for an image of `height` x `width` pixels, in the order of computation.
 
-    Args:
-        config: any HAT-Net.
-        height, width: sides of the image, in pixels.
-        padded: count the padding of windows that reach over the border (see `hatnet.complexity.attention`).
-
-    Raises:
-        ValueError: if a side is not a whole number, or is below `config.min_image_size`.
+    With `padded` the padding of windows that reach over the border counts; see `hatnet.complexity.attention`. Raises
+    ValueError if a side is not a whole number, or is below `config.min_image_size`.
 
     >>> from hatnet.config import VARIANTS
     >>> cost = total(network_costs(VARIANTS["tiny"], 224, 224))
@@ -55,7 +51,12 @@ def network_costs(config: HATNetConfig, height: int, width: int, padded: bool = 
 
 def total(parts: Iterable[Part]) -> Cost:
     """Add the costs of parts, term by term: of one stage, for example, or of the whole network."""
-    return add(part.cost for part in parts)
+    macs: Counter[str] = Counter()
+    parameters = 0
+    for part in parts:
+        macs.update(part.cost.macs)
+        parameters += part.cost.parameters
+    return Cost(dict(macs), parameters)
 
 
 def attention(stage: Stage, layout: StageLayout, padded: bool = False) -> Cost:

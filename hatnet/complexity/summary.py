@@ -1,10 +1,11 @@
 """Architecture and cost of a network, one row per stage."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from hatnet.complexity import network_costs, total
 from hatnet.complexity.memory import inference_memory_by_part, training_memory_by_part
-from hatnet.config import HATNetConfig, Stage, StageLayout
+from hatnet.config import HATNetConfig, StageLayout
 from hatnet.weights.official import PUBLISHED, unused_shapes
 
 # Tables 1 and 2 of the paper, for 224 x 224 pixels: parameters in millions, and what the paper calls FLOPs, in G.
@@ -32,39 +33,25 @@ class Row:
 def summarise(config: HATNetConfig, height: int = 224, width: int = 224) -> list[Row]:
     """Layout, channels, heads, G1, G2, blocks, parameters, MACs and memory of each part, for one image size.
 
-    Raises:
-        ValueError: if the image is too small for the network.
+    Raises ValueError if the image is too small for the network.
 
     >>> from hatnet.config import VARIANTS
     >>> sum(row.parameters for row in summarise(VARIANTS["tiny"]))
     12650152
     """
-    layouts = config.layout(height, width)
     parts = network_costs(config, height, width)
     live, saved = inference_memory_by_part(config, height, width), training_memory_by_part(config, height, width)
 
-    def row(name: str, layout: StageLayout | None = None, stage: Stage | None = None) -> Row:
+    def row(name: str, *sizes: Any) -> Row:
         below = [part for part in parts if f"{part.name}.".startswith(f"{name}.")]
-        cost = total(below)
-        return Row(
-            name,
-            cost.parameters,
-            cost.projection_macs,
-            cost.attention_macs,
-            live.get(name),
-            sum(saved[part.name] for part in below),
-            layout,
-            *((stage.channels, stage.heads, stage.grid_size, stage.pool_size, stage.depth) if stage else ()),
-        )
+        cost, kept = total(below), sum(saved[part.name] for part in below)
+        return Row(name, cost.parameters, cost.projection_macs, cost.attention_macs, live.get(name), kept, *sizes)
 
-    return [
-        row("stem"),
-        *(
-            row(f"stages.{index}", layout, stage)
-            for index, (stage, layout) in enumerate(zip(config.stages, layouts, strict=True))
-        ),
-        row("classifier"),
+    stages = [
+        row(f"stages.{index}", layout, stage.channels, stage.heads, stage.grid_size, stage.pool_size, stage.depth)
+        for index, (stage, layout) in enumerate(zip(config.stages, config.layout(height, width), strict=True))
     ]
+    return [row("stem"), *stages, row("classifier")]
 
 
 def describe(config: HATNetConfig, height: int = 224, width: int = 224) -> dict[str, object]:

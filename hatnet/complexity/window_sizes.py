@@ -21,7 +21,7 @@ class WindowSizes:
 
 
 def cell_within_window(G1: int, G2: int) -> bool:
-    """Allow cells no larger than a window: the tokens around a query reach as far as the next merged token."""
+    """True for cells no larger than a window: the tokens around a query reach as far as the next merged token."""
     return G2 <= G1
 
 
@@ -38,30 +38,20 @@ def macs_by_window_sizes(H: int, W: int, C: int) -> dict[tuple[int, int], int]:
 def cheapest_window_sizes(
     H: int, W: int, C: int, allowed: Callable[[int, int], bool] = lambda G1, G2: True
 ) -> WindowSizes:
-    """The pair (G1, G2) with the fewest MACs on a map of H x W tokens and C channels; of equals the smallest pair.
+    """The pair (G1, G2) with the fewest MACs among those that `allowed` accepts; a tie goes to the smaller pair.
 
     The formula ignores accuracy. Without a condition the cheapest pair is always windows of one token and one merged
-    token for the whole map, which attends to next to nothing.
-
-    Args:
-        H, W: sides of the map, in tokens.
-        C: channels.
-        allowed: a condition on (G1, G2), such as `cell_within_window`; by default every pair is allowed.
-
-    Raises:
-        ValueError: for sizes below 1, or if no pair is allowed.
+    token for the whole map, which attends to next to nothing. Raises ValueError if no pair is allowed.
 
     >>> cheapest_window_sizes(56, 56, 64)
     WindowSizes(G1=1, G2=56, macs=65036288)
     >>> cheapest_window_sizes(56, 56, 64, cell_within_window)
     WindowSizes(G1=8, G2=8, macs=109985792)
     """
-    pairs = {pair: macs for pair, macs in macs_by_window_sizes(H, W, C).items() if allowed(*pair)}
+    pairs = [(macs, pair) for pair, macs in macs_by_window_sizes(H, W, C).items() if allowed(*pair)]
     if not pairs:
-        raise ValueError(
-            f"no pair (G1, G2) is allowed on a map of {H} x {W} tokens; `allowed` must accept at least one"
-        )
-    (G1, G2), macs = min(pairs.items(), key=lambda item: (item[1], item[0]))
+        raise ValueError(f"no pair (G1, G2) is allowed on a map of {H} x {W} tokens; `allowed` must accept one")
+    macs, (G1, G2) = min(pairs)
     return WindowSizes(G1, G2, macs)
 
 

@@ -5,9 +5,8 @@ attention but not the residual connection around it. Norms are layer norms per t
 size are accepted: windows that reach over the border are padded and masked as in `HMHSA`, cells are padded with zeros.
 """
 
-from hatnet.relatives.pvt import PVTAttention, pvt_cost
-from hatnet.relatives.pvt_v2 import PVTv2LinearAttention, pvt_v2_linear_cost
-from hatnet.relatives.registry import ATTENTIONS, Attention, SizedAttention
+from hatnet.relatives.pvt import PVTAttention, PVTv2LinearAttention, pvt_cost, pvt_v2_linear_cost
+from hatnet.relatives.registry import ATTENTIONS, Attention
 from hatnet.relatives.swin import SwinAttention, swin_cost
 from hatnet.relatives.twins import TwinsAttention, twins_cost
 
@@ -16,7 +15,6 @@ __all__ = [
     "Attention",
     "PVTAttention",
     "PVTv2LinearAttention",
-    "SizedAttention",
     "SwinAttention",
     "TwinsAttention",
     "pvt_cost",

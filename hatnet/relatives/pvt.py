@@ -1,4 +1,7 @@
-"""PVT: attention to a map merged by a strided convolution (Wang et al., ICCV 2021)."""
+"""PVT: attention to a merged map, by a strided convolution (Wang et al., ICCV 2021) or by averaging.
+
+PVT v2 (Wang et al., CVMJ 2022) averages the map in its "Li" models.
+"""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -46,22 +49,43 @@ class PVTAttention(nn.Module):
         return self.reduce_norm(self.reduce(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
 
 
+class PVTv2LinearAttention(PVTAttention):
+    """Attention of every token to `pooled` x `pooled` averages of the map.
+
+    Raises ValueError if the heads do not divide the channels, and for fewer than 1 average.
+    """
+
+    def __init__(self, channels: int, heads: int, pooled: int = 7) -> None:
+        check_sizes(pooled=pooled)
+        super().__init__(channels, heads, reduction=1)
+        self.pooled = pooled
+        self.reduce = nn.Linear(channels, channels)  # a 1x1 convolution in the paper
+        self.reduce_norm = nn.LayerNorm(channels)
+
+    def merge(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, pooled, pooled, C)."""
+        merged = F.adaptive_avg_pool2d(x.permute(0, 3, 1, 2), self.pooled).permute(0, 2, 3, 1)
+        return F.gelu(self.reduce_norm(self.reduce(merged)))
+
+
 def pvt_cost(H: int, W: int, C: int, reduction: int) -> Cost:
     """Cost of attention to the map merged by a convolution of kernel and stride R, `reduction`.
 
     Average pooling in H-MHSA merges the same cells without the R^2 C^2 weights; at R = 1 nothing is merged.
-
-    >>> pvt_cost(56, 56, 64, reduction=8).macs["reduce"] == 7 * 7 * 8 * 8 * 64 * 64
-    True
     """
     check_sizes(H=H, W=W, C=C, reduction=reduction)
-    merged = ceil_div(H, reduction) * ceil_div(W, reduction)
+    merged, weights = ceil_div(H, reduction) * ceil_div(W, reduction), reduction**2 * C**2
     if reduction == 1:
         return merged_attention_cost(H * W, merged, C, reduce_macs=0, reduce_parameters=0)
-    weights = reduction**2 * C**2
-    return merged_attention_cost(
-        H * W, merged, C, reduce_macs=merged * weights, reduce_parameters=weights + C + norm_parameters(C)
-    )
+    return merged_attention_cost(H * W, merged, C, merged * weights, weights + C + norm_parameters(C))
+
+
+def pvt_v2_linear_cost(H: int, W: int, C: int, pooled: int = 7) -> Cost:
+    """Cost of attention to `pooled` x `pooled` averages, whatever the size of the map."""
+    check_sizes(H=H, W=W, C=C, pooled=pooled)
+    merged = pooled**2
+    parameters = linear_parameters(C, C) + norm_parameters(C)
+    return merged_attention_cost(H * W, merged, C, reduce_macs=merged * C**2, reduce_parameters=parameters)
 
 
 def merged_attention_cost(tokens: int, merged: int, C: int, reduce_macs: int, reduce_parameters: int) -> Cost:
@@ -74,5 +98,5 @@ def merged_attention_cost(tokens: int, merged: int, C: int, reduce_macs: int, re
         "softmax V": tokens * merged * C,
         "Wp": tokens * C**2,
     }
-    projections = linear_parameters(C, C) + linear_parameters(C, 2 * C) + linear_parameters(C, C)
+    projections = sum(linear_parameters(C, outputs) for outputs in (C, 2 * C, C))
     return Cost(macs, norm_parameters(C) + projections + reduce_parameters)

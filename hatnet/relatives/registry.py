@@ -5,7 +5,7 @@ command `hatnet scaling`, its tables and figures, and the tests of modules and f
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from torch import nn
@@ -15,8 +15,7 @@ from hatnet.complexity.attention import h_mhsa_cost, mhsa_cost
 from hatnet.complexity.cost import Cost
 from hatnet.config import VARIANTS
 from hatnet.hierarchical_attention import HMHSA
-from hatnet.relatives.pvt import PVTAttention, pvt_cost
-from hatnet.relatives.pvt_v2 import PVTv2LinearAttention, pvt_v2_linear_cost
+from hatnet.relatives.pvt import PVTAttention, PVTv2LinearAttention, pvt_cost, pvt_v2_linear_cost
 from hatnet.relatives.swin import SwinAttention, swin_cost
 from hatnet.relatives.twins import TwinsAttention, twins_cost
 
@@ -29,44 +28,29 @@ POOLED = 7  # side of PVT v2's pooled map
 
 
 @dataclass(frozen=True)
-class SizedAttention:
-    """An attention with the channels, heads and sizes of one stage."""
+class Attention:
+    """An entry of the registry; after `at`, with the channels, heads and sizes of one stage."""
 
-    name: str
-    title: str
-    setting: str  # its sizes, as printed
-    build: Callable[[], nn.Module]  # a new module on maps (B, H, W, C)
-    cost: Callable[[int, int], Cost]  # of one image on a map of (H, W) tokens, padding included
+    name: str  # as typed and recorded
+    title: str  # as printed
+    colour: str  # in figures: from Okabe and Ito's palette, which colour-blind readers can tell apart
+    marker: str  # in figures
+    build: Callable[..., nn.Module]  # (channels, heads, **sizes) -> a module on maps (B, H, W, C); after `at`, of ()
+    cost: Callable[..., Cost]  # (H, W, C, heads, **sizes) -> the cost of one image as PyTorch computes it; of (H, W)
+    sizes: Sequence[dict[str, int]]  # by stage, as published
+    setting: str = ""  # the sizes as printed; in the registry a format string with their names
 
     @property
     def label(self) -> str:
         """Title and setting."""
         return f"{self.title} {self.setting}".strip()
 
-
-@dataclass(frozen=True)
-class Attention:
-    """An entry of the registry.
-
-    `build` and `cost` receive the entries of `sizes` for the stage as keyword arguments.
-    """
-
-    name: str  # as typed and recorded
-    title: str  # as printed
-    colour: str  # in figures: from Okabe and Ito's palette, which colour-blind readers can tell apart
-    marker: str  # in figures
-    build: Callable[..., nn.Module]  # (channels, heads, **sizes) -> a module on maps (B, H, W, C)
-    cost: Callable[..., Cost]  # (H, W, C, heads, **sizes) -> the cost of one image as PyTorch computes it
-    sizes: Sequence[dict[str, int]]  # by stage, as published
-    setting: str = ""  # how the sizes are printed: a format string with their names
-
-    def at(self, stage: int, C: int, heads: int) -> SizedAttention:
+    def at(self, stage: int, C: int, heads: int) -> "Attention":
         """Set the channels and heads, and the published sizes of a stage."""
         sizes = self.sizes[stage]
-        return SizedAttention(
-            self.name,
-            self.title,
-            self.setting.format(**sizes),
+        return replace(
+            self,
+            setting=self.setting.format(**sizes),
             build=partial(self.build, C, heads, **sizes),
             cost=partial(self.cost, C=C, heads=heads, **sizes),
         )

@@ -46,39 +46,26 @@ class SwinAttention(nn.Module):
         if visible is not None:  # (windows, 1, g h, g h)
             mask = mask.masked_fill(~visible, float("-inf")).repeat(B, 1, 1, 1)
         A = multi_head_attention(Q, K, V, self.heads, mask)
-        return self.projection(from_shifted_windows(A, window, shift, (H, W)))
+        shifted = from_windows(A, window, (H + -H % window[0], W + -W % window[1]))
+        return self.projection(shifted.roll(shift, dims=(1, 2))[:, :H, :W])
 
     def position_bias(self, window: tuple[int, int]) -> Tensor:
-        """The bias for each query and key, chosen by how far the key is below and right of the query.
-
-        Shape (heads, g h, g h).
-        """
+        """The bias for each query and key, by how far the key is below and right of the query: (heads, g h, g h)."""
         rows, columns = (torch.arange(side, device=self.bias.device) for side in window)
         down = (rows[None, :] - rows[:, None] + self.window - 1)[:, None, :, None]  # (g, 1, g, 1)
         right = (columns[None, :] - columns[:, None] + self.window - 1)[None, :, None, :]  # (1, h, 1, h)
-        tokens = window[0] * window[1]
-        return self.bias[:, down, right].reshape(self.heads, tokens, tokens)
+        return self.bias[:, down, right].flatten(3, 4).flatten(1, 2)
 
 
 def to_shifted_windows(x: Tensor, window: tuple[int, int], shift: tuple[int, int]) -> Tensor:
-    """Pad a map with zeros to whole windows, roll it up and left by `shift`, and cut it into windows.
-
-    (B, H, W, C) -> (B windows, g h, C).
-    """
+    """Pad maps to whole windows, roll them up and left by `shift`, and cut: (B, H, W, C) -> (B windows, g h, C)."""
     _, H, W, _ = x.shape
     x = F.pad(x, (0, 0, 0, -W % window[1], 0, -H % window[0]))
     return to_windows(x.roll((-shift[0], -shift[1]), dims=(1, 2)), window)
 
 
-def from_shifted_windows(x: Tensor, window: tuple[int, int], shift: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """The inverse of `to_shifted_windows`, to maps of `size` (H, W)."""
-    H, W = size
-    x = from_windows(x, window, (H + -H % window[0], W + -W % window[1]))
-    return x.roll(shift, dims=(1, 2))[:, :H, :W]
-
-
 def visible_keys(x: Tensor, window: tuple[int, int], shift: tuple[int, int]) -> Tensor | None:
-    """Which keys of its window a query attends to, (windows, 1, g h, g h); None where it attends to all of them.
+    """Mask of the keys that each query attends to, (windows, 1, g h, g h); None where it attends to its whole window.
 
     Tokens that the roll brought from the opposite border attend only to each other. So do padding tokens: a softmax
     needs at least one key.
@@ -97,9 +84,6 @@ def swin_cost(H: int, W: int, C: int, window: int, heads: int = 1, padded: bool 
     """Cost of attention inside windows of `window` x `window` tokens; shifting them costs nothing.
 
     `heads` changes only the parameters: each head has one bias for every relative position.
-
-    >>> swin_cost(56, 56, 96, window=7).macs["Q K^T"] == 56 * 56 * 7 * 7 * 96
-    True
     """
     check_sizes(H=H, W=W, C=C, window=window, heads=heads)
     tokens, pairs = window_tokens_and_pairs(H, W, window, padded)

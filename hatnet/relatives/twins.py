@@ -1,11 +1,13 @@
 """Twins-SVT: attention inside windows, then to a merged map, in two layers (Chu et al., NeurIPS 2021)."""
 
+import re
+
 from torch import Tensor, nn
 
-from hatnet.complexity.attention import window_tokens_and_pairs
-from hatnet.complexity.cost import Cost, add, check_sizes, linear_parameters, norm_parameters
+from hatnet.complexity.cost import Cost, check_sizes
 from hatnet.hierarchical_attention import LocalAttention
 from hatnet.relatives.pvt import PVTAttention, pvt_cost
+from hatnet.relatives.swin import swin_cost
 
 
 class TwinsAttention(nn.Module):
@@ -31,24 +33,16 @@ class TwinsAttention(nn.Module):
 
 
 def twins_cost(H: int, W: int, C: int, window: int, reduction: int, padded: bool = False) -> Cost:
-    """Cost of the pair of layers, each with its own output projection; the MLP between them is left out.
+    """Cost of the pair of layers, windows as in Swin and then PVT; the MLP between them is left out.
 
     >>> [term for term in twins_cost(56, 56, 64, window=7, reduction=8).macs if "p" in term]
     ['W1p', 'W2p']
     """
-    check_sizes(H=H, W=W, C=C, window=window, reduction=reduction)
-    tokens, pairs = window_tokens_and_pairs(H, W, window, padded)
-    near = {
-        "W1q W1k W1v": 3 * tokens * C**2,
-        "Q1 K1^T": pairs * C,
-        "softmax V1": pairs * C,
-        "W1p": H * W * C**2,
+    near, far = swin_cost(H, W, C, window, padded=padded), pvt_cost(H, W, C, reduction)
+    macs = {
+        re.sub("(?<![a-z])[WQKV]", rf"\g<0>{layer}", term): count  # Wq of layer 1 becomes W1q
+        for layer, cost in enumerate((near, far), start=1)
+        for term, count in cost.macs.items()
     }
-    far = pvt_cost(H, W, C, reduction)
-    names = {"Wq": "W2q", "Wk Wv": "W2k W2v", "Q K^T": "Q2 K2^T", "softmax V": "softmax V2", "Wp": "W2p"}
-    return add(
-        [
-            Cost(near, norm_parameters(C) + linear_parameters(C, 3 * C) + linear_parameters(C, C)),
-            Cost({names.get(term, term): count for term, count in far.macs.items()}, far.parameters),
-        ]
-    )
+    biases = (2 * window - 1) ** 2  # of Swin's windows; Twins has none
+    return Cost(macs, near.parameters - biases + far.parameters)

@@ -9,8 +9,9 @@ Each assumption is a field of `Assumptions` with its reason. Change one and plan
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from math import ceil, inf
+from typing import Any
 
-from hatnet.complexity import Cost, network_costs, total, training_memory
+from hatnet.complexity import network_costs, total, training_memory
 from hatnet.training.recipes import Recipe, get_recipe
 from hatnet.training.sampling import BatchSampler
 
@@ -18,12 +19,8 @@ IMAGENET = 1_281_167  # training images of ImageNet-1K
 IMAGENET_TESTS = 50_000
 
 
-def _assume(value: float, because: str, high: float = inf) -> float:
+def _assume(value: float, because: str, high: float = inf) -> Any:
     return field(default=value, metadata={"because": because, "high": high})
-
-
-def _count(value: int, because: str) -> int:
-    return field(default=value, metadata={"because": because, "high": inf})
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class Assumptions:
     Raises ValueError, naming the field, if a value is not above 0, or a fraction is above 1.
     """
 
-    gpus: int = _count(8, "the paper's number, there V100")
+    gpus: int = _assume(8, "the paper's number, there V100")
     gpu_flops: float = _assume(989e12, "an H200's dense bfloat16 peak, by its data sheet")
     gpu_memory: float = _assume(141e9, "an H200's, by its data sheet")
     gpu_bandwidth: float = _assume(4.8e12, "of an H200's memory, by its data sheet")
@@ -44,7 +41,7 @@ class Assumptions:
     backward: float = _assume(2, "MACs relative to the forward pass: gradients of the inputs and of the weights")
     element_bytes: float = _assume(3, "under autocast norms give 4 bytes and matrices 2; see the check below")
     passes: float = _assume(5, "over each activation: written, read twice, its gradient written and read")
-    workers_per_gpu: int = _count(8, "the default of `hatnet train`, if there are enough processors")
+    workers_per_gpu: int = _assume(8, "the default of `hatnet train`, if there are enough processors")
     seconds_per_image: float = _assume(0.010, "to decode and augment: a guess, twice what 500 x 400 took on 2.8 GHz")
     file_bytes: float = _assume(115e3, "the 147.9 GB of ImageNet's training files, divided by their number")
 
@@ -55,147 +52,46 @@ class Assumptions:
                 raise ValueError(f"{assumption.name}={value} must be above 0" + (f", at most {high}" * (high < inf)))
 
     @property
-    def workers(self) -> int:
-        """Workers on all GPUs together."""
-        return self.gpus * self.workers_per_gpu
+    def seconds_per_mac(self) -> float:
+        """Seconds of a GPU for one MAC of the forward pass, backward pass included; a MAC is two FLOP."""
+        return 2 * (1 + self.backward) / (self.gpu_flops * self.flops_reached)
+
+    @property
+    def loader_rate(self) -> float:
+        """Images per second from all workers together."""
+        return self.gpus * self.workers_per_gpu / self.seconds_per_image
 
 
 @dataclass(frozen=True)
 class Plan:
     """Memory, time and data rates of one training. Units are bytes and seconds."""
 
-    recipe: Recipe
-    assumptions: Assumptions
-    order: BatchSampler  # of the training images
-    tests: int  # images tested after every epoch
-    cost: Cost  # of one image
-    activations: int  # elements per image that the forward pass keeps for the backward pass
+    steps_per_epoch: int
+    steps: int  # of the whole training
+    slices_per_gpu: int  # that a GPU computes one after the other in each step
 
-    # --- Steps -------------------------------------------------------------------------------------------------------
+    activation_bytes: float  # of one slice, kept for the backward pass
+    weight_bytes: int  # weights, gradients, AdamW's moments, and copies of them
+    memory_share: float  # fraction of a GPU's memory that both take
+    exchanged_bytes: float  # that each GPU sends per step; it receives as many
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Steps of one epoch."""
-        return self.order.steps_per_epoch
+    computing: float  # seconds per step for arithmetic
+    moving: float  # seconds per step to move activations to and from memory; this overlaps with arithmetic
+    exchanging: float  # seconds per step to exchange gradients
+    loading: float  # seconds in which all workers together prepare a batch, while the GPUs compute
 
-    @property
-    def steps(self) -> int:
-        """Steps of the whole training."""
-        return self.order.steps
-
-    @property
-    def slices_per_gpu(self) -> int:
-        """Slices that a GPU computes one after the other in each step."""
-        return self.order.share(self.assumptions.gpus)
-
-    @property
-    def images_per_gpu(self) -> int:
-        """Images that a GPU computes in each step."""
-        return self.slices_per_gpu * self.recipe.slice_size
-
-    # --- Memory of one GPU -------------------------------------------------------------------------------------------
-
-    @property
-    def activation_bytes(self) -> float:
-        """Activations of one slice that are kept for the backward pass."""
-        return self.recipe.slice_size * self._activation_bytes_per_image
-
-    @property
-    def weight_bytes(self) -> int:
-        """Weights, gradients and AdamW's moments in float32, autocast's copy, and an average and buckets if used."""
-        average, buckets = 4 * bool(self.recipe.ema), 4 * (self.assumptions.gpus > 1)
-        return self.cost.parameters * (4 * 4 + average + 2 + buckets)
-
-    @property
-    def memory_share(self) -> float:
-        """Fraction of a GPU's memory that both take."""
-        return (self.activation_bytes + self.weight_bytes) / self.assumptions.gpu_memory
-
-    @property
-    def _activation_bytes_per_image(self) -> float:
-        return self.activations * self.assumptions.element_bytes
-
-    # --- Seconds per step --------------------------------------------------------------------------------------------
-
-    @property
-    def computing(self) -> float:
-        """Seconds per step for arithmetic; a MAC is two FLOP."""
-        flops = 2 * self.cost.total_macs * (1 + self.assumptions.backward)
-        return self.images_per_gpu * flops / (self.assumptions.gpu_flops * self.assumptions.flops_reached)
-
-    @property
-    def moving(self) -> float:
-        """Seconds per step for moving activations to and from memory; this overlaps with arithmetic."""
-        moved = self.images_per_gpu * self._activation_bytes_per_image * self.assumptions.passes
-        return moved / (self.assumptions.gpu_bandwidth * self.assumptions.bandwidth_reached)
-
-    @property
-    def exchanged_bytes(self) -> float:
-        """Bytes that each GPU sends per step, around a ring and in float32; it receives as many."""
-        gpus = self.assumptions.gpus
-        return 2 * (gpus - 1) / gpus * 4 * self.cost.parameters
-
-    @property
-    def exchanging(self) -> float:
-        """Seconds per step for the exchange of gradients."""
-        return self.exchanged_bytes / (self.assumptions.link_bandwidth * self.assumptions.link_reached)
-
-    @property
-    def loading(self) -> float:
-        """Seconds in which all workers together prepare a batch, while the GPUs compute."""
-        return self.recipe.batch_size * self.assumptions.seconds_per_image / self.assumptions.workers
-
-    @property
-    def gpu_step(self) -> float:
-        """Seconds per step on the GPUs, if images are always ready."""
-        return max(self.computing, self.moving) + self.exchanging
+    gpu_images_per_second: float  # training images, if images are always ready
+    loader_images_per_second: float  # from all workers together
+    workers_wanted: int  # to keep the GPUs busy
+    disk_bytes_per_second: float  # with enough workers; a repeated image is read once
+    hours: float  # of the training, tests included
+    hours_if_fed: float  # the same, if the GPUs never wait for images
 
     @property
     def limit(self) -> str:
         """The slowest part of a step: arithmetic, memory, links or images."""
         parts = {"arithmetic": self.computing, "memory": self.moving, "links": self.exchanging, "images": self.loading}
         return max(parts, key=lambda name: parts[name])
-
-    # --- Data rates and hours ----------------------------------------------------------------------------------------
-
-    @property
-    def gpu_images_per_second(self) -> float:
-        """Training images per second, if images are always ready."""
-        return self.recipe.batch_size / self.gpu_step
-
-    @property
-    def loader_images_per_second(self) -> float:
-        """Images per second from the workers."""
-        return self.assumptions.workers / self.assumptions.seconds_per_image
-
-    @property
-    def workers_wanted(self) -> int:
-        """Workers needed to keep the GPUs busy."""
-        return ceil(self.gpu_images_per_second * self.assumptions.seconds_per_image)
-
-    @property
-    def disk_bytes_per_second(self) -> float:
-        """Bytes read from disk per second with enough workers; a repeated image is read once."""
-        return self.gpu_images_per_second * self.assumptions.file_bytes / self.recipe.repeats
-
-    @property
-    def hours(self) -> float:
-        """Hours of the training, tests included."""
-        test_rate = min(self._gpu_tests_per_second, self.loader_images_per_second)
-        return self._hours(max(self.gpu_step, self.loading), test_rate)
-
-    @property
-    def hours_if_fed(self) -> float:
-        """Hours of the training, if the GPUs never wait for images."""
-        return self._hours(self.gpu_step, self._gpu_tests_per_second)
-
-    @property
-    def _gpu_tests_per_second(self) -> float:
-        return self.gpu_images_per_second * (1 + self.assumptions.backward)  # a test has no backward pass
-
-    def _hours(self, seconds_per_step: float, tests_per_second: float) -> float:
-        tests = self.recipe.epochs * self.tests
-        return (self.steps * seconds_per_step + tests / tests_per_second) / 3600
 
 
 def plan(
@@ -207,15 +103,7 @@ def plan(
     classes: int = 1000,
     channels: int = 3,
 ) -> Plan:
-    """Plan a training on paper.
-
-    Args:
-        recipe: the recipe of the training.
-        assumptions: on machines and data; the defaults if None.
-        images: number of training images.
-        tests: number of images tested after every epoch.
-        classes: number of classes.
-        channels: channels of an image.
+    """Plan a training on `images` images, with `tests` images tested after every epoch.
 
     Raises:
         ValueError: if the GPUs cannot share a batch's slices evenly, or a batch is larger than the training set.
@@ -224,12 +112,44 @@ def plan(
     >>> on_paper.steps, on_paper.limit
     (375300, 'images')
     """
-    assumptions = assumptions or Assumptions()
-    order = BatchSampler.of(recipe, images)
-    order.share(assumptions.gpus)  # raises where it cannot
-    config, side = recipe.config(classes, channels), recipe.image_size
-    cost, activations = total(network_costs(config, side, side)), training_memory(config, side, side)
-    return Plan(recipe, assumptions, order, tests, cost, activations)
+    given, order = assumptions or Assumptions(), BatchSampler.of(recipe, images)
+    slices, config, side = order.share(given.gpus), recipe.config(classes, channels), recipe.image_size
+    cost = total(network_costs(config, side, side))
+    kept = recipe.slice_size * training_memory(config, side, side) * given.element_bytes
+    held = cost.parameters * _bytes_per_parameter(recipe, given.gpus)
+    sent = 2 * (given.gpus - 1) / given.gpus * 4 * cost.parameters  # around a ring, in float32
+
+    computing = slices * recipe.slice_size * cost.total_macs * given.seconds_per_mac
+    moving = slices * kept * given.passes / (given.gpu_bandwidth * given.bandwidth_reached)
+    exchanging = sent / (given.link_bandwidth * given.link_reached)
+    loading = recipe.batch_size / given.loader_rate
+    step = max(computing, moving) + exchanging
+    rate = recipe.batch_size / step
+    test_rate, tests = rate * (1 + given.backward), tests * recipe.epochs  # a test has no backward pass
+    return Plan(
+        steps_per_epoch=order.steps_per_epoch,
+        steps=order.steps,
+        slices_per_gpu=slices,
+        activation_bytes=kept,
+        weight_bytes=held,
+        memory_share=(kept + held) / given.gpu_memory,
+        exchanged_bytes=sent,
+        computing=computing,
+        moving=moving,
+        exchanging=exchanging,
+        loading=loading,
+        gpu_images_per_second=rate,
+        loader_images_per_second=given.loader_rate,
+        workers_wanted=ceil(rate * given.seconds_per_image),
+        disk_bytes_per_second=rate * given.file_bytes / recipe.repeats,
+        hours=(order.steps * max(step, loading) + tests / min(test_rate, given.loader_rate)) / 3600,
+        hours_if_fed=(order.steps * step + tests / test_rate) / 3600,
+    )
+
+
+def _bytes_per_parameter(recipe: Recipe, gpus: int) -> int:
+    """Weight, gradient, two moments and any average in float32; autocast's copy; buckets to exchange gradients."""
+    return 4 * 4 + (4 if recipe.ema else 0) + 2 + (4 if gpus > 1 else 0)
 
 
 # The rows of the page's tables.

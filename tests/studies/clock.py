@@ -2,15 +2,19 @@
 
 import math
 
-from hatnet.studies.scaling.bench import Bench
+from hatnet.relatives import ATTENTIONS
+from hatnet.studies.scaling import Settings
+
+SMALL = Settings(sizes=(32, 64), channels=8, heads=2, rounds=3)  # maps of 8 x 8 and 16 x 16 tokens
+POINTS = len(ATTENTIONS) * len(SMALL.sizes)
 
 
-class FormulaClock(Bench):
+class FormulaClock:
     """Times by the formula, at 1 GMAC/s; it remembers what it timed, and can be stopped or made to fail."""
 
-    def __init__(self, settings, stop_after=math.inf, error=None):
-        super().__init__(settings)
-        self.timed, self.stop_after, self.error = [], stop_after, error
+    def __init__(self, settings=SMALL, stop_after=math.inf, error=None):
+        self.settings, self.stop_after, self.error = settings, stop_after, error
+        self.timed = []
 
     def seconds(self, attention, size, calls):
         if len(self.timed) >= self.stop_after:
@@ -20,8 +24,3 @@ class FormulaClock(Bench):
         self.timed.append((attention.name, size))
         side = self.settings.side(size)
         return attention.cost(side, side).total_macs / 1e9
-
-    def rounds(self, points):
-        """The timings of each round, without the warm-up, which calls every quick module twice."""
-        timed = self.timed[2 * points :]
-        return [timed[start : start + points] for start in range(0, len(timed), points)]

@@ -1,11 +1,28 @@
 """The formulas for cost: against the paper's equations and figures, and how they treat bad sizes."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hatnet.complexity import Part, equation_5, equation_15, h_mhsa_cost, mhsa_cost, network_costs, total
+from hatnet.complexity import (
+    attention_weights,
+    equation_5,
+    equation_15,
+    h_mhsa_cost,
+    inference_memory,
+    mhsa_cost,
+    network_costs,
+    reference_memory,
+    total,
+    training_memory,
+)
+from hatnet.complexity.window_sizes import cheapest_window_sizes
 from hatnet.config import VARIANTS
+from hatnet.relatives import pvt_cost, pvt_v2_linear_cost, swin_cost, twins_cost
+
+TINY = VARIANTS["tiny"]
 
 # MACs of one image of 224 x 224 pixels: without the products of attention, with them; and the paper's figure, in G.
 KNOWN = {
@@ -48,14 +65,12 @@ def test_equation_15_is_h_mhsa_without_its_output_projection(C, G1, G2, rows, co
     ("H", "C", "G1", "G2", "ratio"),
     [(56, 64, 8, 8, 13.4), (28, 128, 7, 4, 2.7), (14, 320, 7, 2, 0.83), (128, 64, 8, 16, 64)],
 )
-def test_h_mhsa_is_cheaper_on_large_maps_and_dearer_on_small_ones(H, C, G1, G2, ratio):
+def test_h_mhsa_costs_less_on_large_maps_and_more_on_small_ones(H, C, G1, G2, ratio):
     """Eq. 5 over Eq. 15: stages 2, 3 and 4 of Small (as the paper counts) at 224, and stage 2 at 512 with G2 = 16."""
     got = equation_5(H, H, C) / equation_15(H, H, C, G1, G2)
     assert got == pytest.approx(ratio, abs=0.5 if ratio > 50 else 0.05 if ratio > 1 else 0.005)
     plain, hierarchical = mhsa_cost(H, H, C), h_mhsa_cost(H, H, C, G1, G2)
-    assert (plain.total_macs > hierarchical.total_macs) == (
-        ratio > 1
-    )  # W^p on both sides does not change which is less
+    assert (plain.total_macs > hierarchical.total_macs) == (ratio > 1)  # W^p is the same on both sides
 
 
 def test_padding_costs_only_where_windows_do_not_divide_the_map():
@@ -63,19 +78,16 @@ def test_padding_costs_only_where_windows_do_not_divide_the_map():
     for config in VARIANTS.values():
         side = 224 if config.name != "micro" else 32
         assert network_costs(config, side, side) == network_costs(config, side, side, padded=True)
-    needed, computed = (
-        total(network_costs(VARIANTS["tiny"], 800, 1333, padded=padded)).total_macs for padded in (False, True)
-    )
+    needed, computed = (total(network_costs(TINY, 800, 1333, padded)).total_macs for padded in (False, True))
     assert needed < computed < 1.1 * needed
 
 
 def test_parts_are_in_the_order_of_computation_and_hold_their_stage():
-    parts = network_costs(VARIANTS["tiny"], 224, 224)
+    parts = network_costs(TINY, 224, 224)
     names = [part.name for part in parts]
     assert names[:3] == ["stem", "stages.0.blocks.0.attention", "stages.0.blocks.0.mlp"]
     assert names[5] == "stages.1.downsample"
     assert (names[-1], parts[-1].stage, parts[-1].layout) == ("classifier", None, None)
-    assert isinstance(parts[5], Part)
     assert (parts[5].stage, parts[5].layout.map) == (1, (28, 28))
 
 
@@ -86,13 +98,25 @@ def test_parts_are_in_the_order_of_computation_and_hold_their_stage():
         (lambda: mhsa_cost(7, 7.0, 64), "W=7.0 must be a whole number"),
         (lambda: h_mhsa_cost(14, 14, 64, G1=-7, G2=2), "G1=-7 must be a whole number"),
         (lambda: h_mhsa_cost(14, 14, 64, G1=7, G2=True), "G2=True must be a whole number"),
+        (lambda: cheapest_window_sizes(4, 4, 0), "C=0 must be a whole number of at least 1"),
         (lambda: equation_5(14, 14, None), "C=None must be"),
         (lambda: equation_15(14, 15, 64, G1=7, G2=2), "Eq. 15 holds where G1 divides H and W; G1=7 does not divide"),
         (lambda: equation_15(14, 21, 64, G1=7, G2=2), "Eq. 15 holds where G2 divides H and W; G2=2 does not divide"),
-        (lambda: network_costs(VARIANTS["tiny"], 224.0, 224), "height=224.0 must be a whole number"),
-        (lambda: network_costs(VARIANTS["tiny"], 224, 31), "image of 224 x 31 pixels is too small"),
+        (lambda: network_costs(TINY, 224.0, 224), "height=224.0 must be a whole number"),
+        (lambda: network_costs(TINY, 224, 31), "image of 224 x 31 pixels is too small"),
+        (lambda: inference_memory(TINY, 224, 224, batch=0), "batch=0 must be a whole number of at least 1"),
+        (lambda: inference_memory(TINY, 16, 224), "image of 16 x 224 pixels is too small"),
+        (lambda: training_memory(TINY, 224, 224, batch=1.5), "batch=1.5 must be a whole number"),
+        (lambda: training_memory(TINY, "224", 224), "height='224' must be a whole number"),
+        (lambda: reference_memory(TINY, 224, -1), "width=-1 must be a whole number"),
+        (lambda: attention_weights(mhsa_cost(7, 7, 64), C=64, heads=0), "heads=0 must be a whole number"),
+        (lambda: swin_cost(14, 14, 64, window=0), "window=0 must be a whole number of at least 1"),
+        (lambda: swin_cost(14, 14, 64, window=7, heads=0), "heads=0 must be"),
+        (lambda: pvt_cost(14, 14, 64, reduction=0), "reduction=0 must be"),
+        (lambda: pvt_v2_linear_cost(14, 14, 64, pooled=0), "pooled=0 must be"),
+        (lambda: twins_cost(14, 14, 64, window=7, reduction="2"), "reduction='2' must be"),
     ],
 )
 def test_the_error_for_a_bad_size_names_the_allowed_sizes(call, message):
-    with pytest.raises(ValueError, match=message.replace(".", r"\.")):
+    with pytest.raises(ValueError, match=re.escape(message)):
         call()

@@ -6,13 +6,8 @@ import pytest
 
 from hatnet.cli.main import main
 from hatnet.cli.scaling import scaling
-from hatnet.relatives import ATTENTIONS
-from hatnet.studies.scaling import Settings, measure, read, write
-from tests.studies.clock import FormulaClock
-
-DOCS = Path(__file__).parents[2] / "docs"
-SMALL = Settings(sizes=(32, 64), channels=8, heads=2, rounds=3)
-POINTS = len(ATTENTIONS) * len(SMALL.sizes)
+from hatnet.studies.scaling import Settings, read
+from tests.studies.clock import POINTS, SMALL, FormulaClock
 
 
 @pytest.mark.parametrize(
@@ -41,23 +36,17 @@ def test_the_command_measures_writes_and_prints_within_80_columns(tmp_path, monk
     assert Path(out.strip().splitlines()[-1]) == path
 
 
-def test_ctrl_c_writes_prints_and_stops_the_command(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(
-        "hatnet.studies.scaling.measurement.Bench", lambda settings: FormulaClock(settings, stop_after=3 * POINTS + 5)
-    )
-    path = tmp_path / "record.json"
+def test_ctrl_c_stops_the_command_with_a_record_that_can_be_drawn(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    clock = FormulaClock(stop_after=2 * POINTS + 3)
+    monkeypatch.setattr("hatnet.studies.scaling.measurement.Bench", lambda _: clock)
+    path, figure = tmp_path / "record.json", tmp_path / "figure.svg"
     with pytest.raises(KeyboardInterrupt):
         scaling(SMALL, out=path)
     assert not read(path).complete
     assert "Stopped by Ctrl-C" in capsys.readouterr().out
-
-
-def test_a_record_that_was_stopped_early_can_be_drawn(tmp_path):
-    pytest.importorskip("matplotlib")
-    record = measure(SMALL, bench=FormulaClock(SMALL, stop_after=2 * POINTS + 3))
-    write(record, tmp_path / "record.json")
-    scaling(Settings(), record=tmp_path / "record.json", figure=tmp_path / "figure.svg")
-    assert "<svg" in (tmp_path / "figure.svg").read_text()
+    scaling(Settings(), record=path, figure=figure)
+    assert "<svg" in figure.read_text()
 
 
 @pytest.mark.parametrize(

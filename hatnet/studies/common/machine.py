@@ -23,8 +23,13 @@ def machine_details(device: torch.device | str = "cpu") -> dict[str, str | int]:
     return details
 
 
-def free_memory() -> int:
-    """Bytes of free main memory, within the limit of a container; half of all memory where only Linux could tell."""
+def free_memory(device: torch.device | str = "cpu") -> int:
+    """Bytes of free memory on a GPU, or of main memory within the limit of a container.
+
+    Half of all main memory where the system does not report what is free.
+    """
+    if torch.device(device).type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
     limits = []
     if Path("/proc/meminfo").is_file():
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -23,17 +23,9 @@ class RecordFormat(Generic[R]):
     lists: Mapping[str, type]  # the fields that are lists of dataclasses, and the dataclass of their entries
 
     def write(self, record: R, path: Path) -> None:
-        """Write a record completely or not at all.
-
-        Raises:
-            OSError: if the file cannot be written; an older record at `path` is then untouched.
-        """
-        head = {"kind": self.kind, "version": self.version} | {
-            name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-            for name, value in vars(record).items()
-            if name not in self.lists
-        }
-        text = json.dumps(head, indent=1)[:-2]
+        """Write a record completely or not at all. Raises OSError; an older record at `path` is then untouched."""
+        head = {name: value for name, value in vars(record).items() if name not in self.lists}
+        text = json.dumps({"kind": self.kind, "version": self.version} | head, indent=1, default=asdict)[:-2]
         for name in self.lists:
             lines = ",\n  ".join(json.dumps(asdict(entry)) for entry in getattr(record, name))
             text += f',\n "{name}": [' + (f"\n  {lines}\n ]" if lines else "]")
@@ -52,10 +44,8 @@ class RecordFormat(Generic[R]):
             data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"{path} is not a record of {self.kind}: {error}") from error
-        if not isinstance(data, dict) or (data.pop("kind", None), data.pop("version", None)) != (
-            self.kind,
-            self.version,
-        ):
+        kind = (data.pop("kind", None), data.pop("version", None)) if isinstance(data, dict) else None
+        if kind != (self.kind, self.version):
             raise ValueError(f"{path} is not a record of {self.kind}, version {self.version}")
         try:
             settings = {name: tuple(v) if isinstance(v, list) else v for name, v in data["settings"].items()}

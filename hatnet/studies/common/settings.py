@@ -7,14 +7,9 @@ from hatnet.config import nearest
 
 
 def require_whole_numbers(settings: object, **limits: tuple[int, int]) -> None:
-    """Check that fields of `settings` are whole numbers within their limits, both included.
+    """Raise a ValueError for the first field that is not a whole number from its lower to its upper limit.
 
-    Args:
-        settings: a dataclass; a field may also be a tuple of numbers, or None where it is not given.
-        limits: the smallest and the largest allowed value of each field.
-
-    Raises:
-        ValueError: naming the first field outside its limits.
+    A field may also be a tuple of numbers, or None where it is not given.
     """
     for name, (low, high) in limits.items():
         value = getattr(settings, name)
@@ -23,15 +18,7 @@ def require_whole_numbers(settings: object, **limits: tuple[int, int]) -> None:
 
 
 def require_known(kind: str, names: Sequence[str], known: Collection[str]) -> None:
-    """Check that `names` holds at least one of the known names, and none twice.
-
-    Args:
-        kind: the kind of thing that is named, in the singular, such as "module".
-        names: the names to check.
-        known: all names that exist.
-
-    Raises:
-        ValueError: for an unknown name, with the nearest one; for an empty list; for a name that comes twice.
+    """Raise a ValueError unless `names` holds at least one of the known names of a `kind`, and none twice.
 
     >>> require_known("module", ["hmhsa"], ["mhsa", "h-mhsa"])
     Traceback (most recent call last):

@@ -6,7 +6,7 @@ import torch
 
 
 def schedule(count: int, rounds: int, seed: int) -> list[list[int]]:
-    """A random order of `count` things for every round, each thing once per round.
+    """One random permutation of `range(count)` per round.
 
     >>> schedule(3, rounds=2, seed=1)
     [[0, 2, 1], [0, 1, 2]]

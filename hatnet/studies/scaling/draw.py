@@ -1,17 +1,20 @@
 """The figure of a record (matplotlib, extra `train`); the same record always gives the same bytes."""
 
+from typing import Any
+
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator
 
-from hatnet.relatives import ATTENTIONS, SizedAttention
+from hatnet.relatives import Attention
 from hatnet.studies.common.drawing import STYLE
-from hatnet.studies.scaling.fit import Comparison
+from hatnet.studies.common.statistics import Quartiles
 from hatnet.studies.scaling.record import Point, Record
-from hatnet.studies.scaling.tables import HIERARCHICAL
+from hatnet.studies.scaling.tables import compared
 
-CURVE_STEPS = 80  # points on the curve of a formula
+CURVE_POINTS = 81  # of a formula
 
 
 def draw_record(record: Record) -> Figure:
@@ -43,77 +46,68 @@ def _draw_times(axes: Axes, record: Record) -> None:
     axes.legend(fontsize=7.5, loc="upper left", framealpha=0.9)
 
 
-def _draw_formula(axes: Axes, record: Record, attention: SizedAttention, most_tokens: int) -> None:
+def _draw_formula(axes: Axes, record: Record, attention: Attention, most_tokens: int) -> None:
     """The formula's MACs as time, at the measured rate; dotted beyond `most_tokens`, where it is a prediction."""
-    sides, rate = _sides(record), record.rate(attention.name)
-    curve = [1e3 * record.settings.batch * attention.cost(side, side).total_macs / rate for side in sides]
+    settings, rate = record.settings, record.rate(attention.name)
+    first, last = settings.side(min(settings.sizes)), settings.side(max(settings.sizes))
+    sides = sorted({round(side) for side in np.geomspace(first, last, CURVE_POINTS)})
+    curve = [1e3 * settings.batch * attention.cost(side, side).total_macs / rate for side in sides]
     tokens = [side**2 for side in sides]
     measured = sum(count <= most_tokens for count in tokens)
-    colour = ATTENTIONS[attention.name].colour
-    axes.plot(tokens[:measured], curve[:measured], color=colour, linewidth=1, alpha=0.7)
-    axes.plot(tokens[measured - 1 :], curve[measured - 1 :], ":", color=colour, linewidth=1, alpha=0.7)
+    line: dict[str, Any] = {"color": attention.colour, "linewidth": 1, "alpha": 0.7}
+    axes.plot(tokens[:measured], curve[:measured], **line)
+    axes.plot(tokens[measured - 1 :], curve[measured - 1 :], ":", **line)
 
 
-def _draw_points(axes: Axes, record: Record, attention: SizedAttention, points: list[Point]) -> None:
+def _draw_points(axes: Axes, record: Record, attention: Attention, points: list[Point]) -> None:
     exponent, label = record.exponent(attention.name), attention.label
     if exponent is not None:
         label += f": $N^{{{exponent.value:.2f}}}$"
-    spread = [point.quartiles for point in points]
+    tokens, spreads = [point.tokens for point in points], [point.quartiles for point in points]
+    _draw_quartiles(axes, attention, tokens, spreads, label, scale=1e3)
+
+
+def _draw_comparisons(axes: Axes, record: Record) -> None:
+    sizes = set()
+    for attention, found in compared(record):
+        tokens, clocks = [comparison.tokens for comparison in found], [comparison.clock for comparison in found]
+        formula = [comparison.formula for comparison in found]
+        _draw_quartiles(axes, attention, tokens, clocks, f"{attention.label}, measured")
+        axes.plot(tokens, formula, "--", color=attention.colour, linewidth=1, label=f"{attention.label}, formula")
+        sizes |= {comparison.size for comparison in found}
+    axes.axhline(1, color="#000000", linewidth=0.8)
+    _label_tokens(axes, record, list(sizes or record.settings.sizes))
+    _label_times(axes)
+    axes.set_ylabel("plain attention / H-MHSA")
+    axes.set_title("Above the line H-MHSA is cheaper, below it plain attention", fontsize=9)
+    if sizes:
+        axes.legend(fontsize=7.5, loc="upper left", framealpha=0.9)
+
+
+def _draw_quartiles(
+    axes: Axes, attention: Attention, tokens: list[int], spreads: list[Quartiles], label: str, scale: float = 1.0
+) -> None:
+    below = [scale * (spread.median - spread.low) for spread in spreads]
+    above = [scale * (spread.high - spread.median) for spread in spreads]
     axes.errorbar(
-        [point.tokens for point in points],
-        [1e3 * each.median for each in spread],
-        yerr=[
-            [1e3 * (each.median - each.low) for each in spread],
-            [1e3 * (each.high - each.median) for each in spread],
-        ],
-        fmt=ATTENTIONS[attention.name].marker,
-        color=ATTENTIONS[attention.name].colour,
+        tokens,
+        [scale * spread.median for spread in spreads],
+        yerr=[below, above],
+        fmt=attention.marker,
+        color=attention.colour,
         markersize=4.5,
         capsize=2,
         label=label,
     )
 
 
-def _draw_comparisons(axes: Axes, record: Record) -> None:
-    attentions, sizes = record.settings.attentions(), set()
-    for name in HIERARCHICAL:
-        found = record.comparisons(name) if name in attentions else []
-        if found:
-            _draw_comparison(axes, attentions[name], found)
-            sizes |= {comparison.size for comparison in found}
-    axes.axhline(1, color="#000000", linewidth=0.8)
-    _label_tokens(axes, record, list(sizes or record.settings.sizes))
-    _label_times(axes)
-    axes.set_ylabel("plain attention / H-MHSA")
-    axes.set_title("Above the line H-MHSA is cheaper, below it plain attention", fontsize=9)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=7.5, loc="upper left", framealpha=0.9)
-
-
-def _draw_comparison(axes: Axes, attention: SizedAttention, found: list[Comparison]) -> None:
-    look, tokens = ATTENTIONS[attention.name], [comparison.tokens for comparison in found]
-    clocks = [comparison.clock for comparison in found]
-    axes.errorbar(
-        tokens,
-        [clock.median for clock in clocks],
-        yerr=[[clock.median - clock.low for clock in clocks], [clock.high - clock.median for clock in clocks]],
-        fmt=look.marker,
-        color=look.colour,
-        markersize=4.5,
-        capsize=2,
-        label=f"{attention.label}, measured",
-    )
-    formula = [comparison.formula for comparison in found]
-    axes.plot(tokens, formula, "--", color=look.colour, linewidth=1, label=f"{attention.label}, formula")
-
-
 def _label_tokens(axes: Axes, record: Record, sizes: list[int]) -> None:
     """A logarithmic axis of tokens with a tick at each size."""
     settings, sizes = record.settings, sorted(sizes)
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator([settings.side(size) ** 2 for size in sizes]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([f"{settings.side(size)}²" for size in sizes], fontsize=7.5)
+    sides = [settings.side(size) for size in sizes]
+    axes.set_xticks([side**2 for side in sides], [f"{side}²" for side in sides], fontsize=7.5)
+    axes.xaxis.minorticks_off()
     axes.set_xlabel(f"tokens, for square images of {sizes[0]} to {sizes[-1]} pixels")
 
 
@@ -122,10 +116,4 @@ def _label_times(axes: Axes) -> None:
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(10, (1, 2, 5), numticks=30))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
-
-
-def _sides(record: Record) -> list[int]:
-    """Sides of the maps on a formula's curve, evenly spaced on a logarithmic axis."""
-    first, last = (record.settings.side(size) for size in (min(record.settings.sizes), max(record.settings.sizes)))
-    return sorted({round(first * (last / first) ** (step / CURVE_STEPS)) for step in range(CURVE_STEPS + 1)})
+    axes.yaxis.minorticks_off()

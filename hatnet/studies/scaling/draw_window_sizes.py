@@ -1,7 +1,8 @@
-"""The figure about choosing G1 and G2 (matplotlib, extra `train`)."""
+"""The figures about choosing G1 and G2: by cost, and by accuracy (matplotlib, extra `train`)."""
 
 from itertools import pairwise
 from math import log, sqrt
+from pathlib import Path
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -9,13 +10,13 @@ from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from hatnet.complexity import h_mhsa_cost, mhsa_cost
 from hatnet.complexity.window_sizes import cell_within_window, cheapest_window_sizes, valley
 from hatnet.config import VARIANTS
 from hatnet.relatives.registry import CLASSIFICATION, DENSE
 from hatnet.studies.common.drawing import STYLE
+from hatnet.studies.scaling.table6 import listed, read_rows
 
 LOWEST, HIGHEST = 0.04, 2.5  # ends of the heat map's colours, relative to plain attention
 SIZES = (*range(1, 9), 10, 12, 14, 16, 20, 24, 28, 36, 44, 56)  # of the heat map
@@ -95,6 +96,33 @@ def _draw_valley(axes: Axes, stage: int, side: int, C: int) -> None:
 
 def _label(axis: Axis, sizes: list[int]) -> None:
     """Ticks at these sizes and nowhere else."""
-    axis.set_major_locator(FixedLocator(sizes))
-    axis.set_minor_locator(NullLocator())
-    axis.set_ticklabels([str(size) for size in sizes])
+    axis.set_ticks(sizes, labels=[str(size) for size in sizes])
+    axis.minorticks_off()
+
+
+def draw_table6(path: Path) -> Figure:
+    """Accuracy on COCO against cost for the rows of Table 6, from a JSON file."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7, 3.8), layout="constrained")
+        figure.set_label(
+            "Box AP against FLOPs for six choices of G1 and G2, from Table 6 of the paper. Smaller cells cost more and "
+            "gain up to half a point; larger windows cost more and gain nothing."
+        )
+        axes = figure.subplots()
+        for row in read_rows(path):
+            default, same_windows = row.get("default"), row["G1"] == [8, 8, 8]
+            colour = "#D55E00" if default else "#0072B2" if same_windows else "#009E73"
+            axes.plot(row["flops"], row["box"], "s" if default else "o", color=colour)
+            left = row["flops"] > 330 or row["G1"] == [4, 4, 4]  # of the point, where its right side has no room
+            axes.annotate(
+                f"$G_1$ {listed(row['G1'])};  $G_2$ {listed(row['G2'])}{'  (default)' if default else ''}",
+                (row["flops"], row["box"]),
+                xytext=(-7 if left else 7, 3 if same_windows else -9),
+                textcoords="offset points",
+                ha="right" if left else "left",
+                fontsize=7.5,
+            )
+        axes.set(xlabel="FLOPs in G, as the paper counts them", ylabel="box AP, points")
+        axes.set(xlim=(284, 342), ylim=(44.4, 45.9))
+        axes.set_title("Table 6 of the paper: Mask R-CNN with HAT-Net Small, COCO", fontsize=9)
+    return figure

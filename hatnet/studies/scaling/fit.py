@@ -39,11 +39,7 @@ def fit_exponent(tokens: Sequence[int], costs: Sequence[float]) -> Exponent | No
 
 
 def macs_per_second(macs: Sequence[int], seconds: Sequence[float]) -> float:
-    """The rate that turns the formula's MACs into time: the geometric mean over the sizes.
-
-    >>> round(macs_per_second([100, 400], [1.0, 1.0]))
-    200
-    """
+    """The rate that turns the formula's MACs into time: the geometric mean over the sizes."""
     return statistics.geometric_mean(count / time for count, time in zip(macs, seconds, strict=True))
 
 
@@ -63,11 +59,7 @@ class Comparison:
 
 
 def crossings(tokens: Sequence[int], ratios: Sequence[float]) -> list[float]:
-    """Where a ratio passes 1, in tokens, by linear interpolation between neighbouring sizes on logarithmic axes.
-
-    >>> [round(value) for value in crossings([100, 10000], [0.5, 2.0])]
-    [1000]
-    """
+    """Numbers of tokens where a ratio passes 1, interpolated linearly on logarithmic axes."""
     found = []
     for (n, ratio), (next_n, next_ratio) in pairwise(zip(tokens, ratios, strict=True)):
         if (ratio < 1) != (next_ratio < 1):

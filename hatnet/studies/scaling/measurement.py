@@ -1,17 +1,15 @@
 """The measurement: modules and sizes take turns, in a new random order every round."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 
 from hatnet.device import out_of_memory
-from hatnet.studies.common.machine import format_gib, load_average, machine_details
+from hatnet.studies.common.machine import format_gib, free_memory, load_average, machine_details
 from hatnet.studies.common.records import timestamp
 from hatnet.studies.common.timing import schedule
-from hatnet.studies.scaling.bench import Bench
-from hatnet.studies.scaling.memory import predicted_bytes
+from hatnet.studies.scaling.bench import Bench, predicted_bytes
 from hatnet.studies.scaling.record import Point, Record
 from hatnet.studies.scaling.settings import Settings
 
@@ -25,39 +23,34 @@ OnRecord = Callable[[Record], None]
 def measure(
     settings: Settings,
     memory: int | None = None,
-    on_progress: OnProgress | None = None,
-    on_record: OnRecord | None = None,
+    on_progress: OnProgress = lambda *_: None,
+    on_record: OnRecord = lambda _: None,
     bench: Bench | None = None,
 ) -> Record:
-    """Time every module at every size, `settings.rounds` times.
+    """Time every module at every size, `settings.rounds` times, in at most `memory` bytes.
 
     First comes the warm-up: each module is called once or twice at each size, from small to large, to learn how long a
     call takes. What would not fit in memory or take too long is left out, with the reason. Then come the rounds. Every
     round takes each module at each size once, in an order drawn from the seed, so that a slow minute of the machine
     affects all alike.
 
-    Args:
-        settings: what to measure.
-        memory: bytes that may be used; by default nine tenths of the free memory.
-        on_progress: called before each timing, for a progress bar.
-        on_record: called with the record after each round and at the end, to save it.
-        bench: does the timing.
-
-    Returns:
-        The record. If Ctrl-C stopped the run, `complete` is False and the record holds the times up to then.
+    `on_progress` is called before each timing, and `on_record` with the record after each round and at the end. If
+    Ctrl-C stops the run, the record holds the times up to then, and `complete` is False.
     """
     bench = bench or Bench(settings)
     record = _plan(settings.resolved())
     record.machine["load at start"] = load_average()
-    on_progress = on_progress or (lambda *_: None)
-    on_record = on_record or (lambda _: None)
+    if memory is None:
+        memory = int(0.9 * free_memory(settings.device))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(settings.threads)
     try:
-        with threads(settings.threads):
-            estimates = _warm_up(record, bench, bench.available_bytes() if memory is None else memory, on_progress)
-            _run_rounds(record, bench, estimates, on_progress, on_record)
+        _run_rounds(record, bench, _warm_up(record, bench, memory, on_progress), on_progress, on_record)
         record.complete = True
     except KeyboardInterrupt:
         pass
+    finally:
+        torch.set_num_threads(threads)
     record.machine["load at end"] = load_average()
     on_record(record)
     return record
@@ -75,17 +68,15 @@ def _plan(settings: Settings) -> Record:
     return Record(timestamp(), machine_details(settings.device), settings, points)
 
 
-def _warm_up(record: Record, bench: Bench, memory: int, on_progress: OnProgress) -> dict[int, float]:
+def _warm_up(record: Record, bench: Bench, memory: int, on_progress: OnProgress) -> list[tuple[Point, float]]:
     """Call each point, small sizes first, and refuse those that cannot be measured.
 
-    Returns:
-        Seconds per call, by the index of the point.
+    Returns the other points, with the expected seconds of one timing.
     """
+    timings = []
     longest = record.settings.longest
-    estimates: dict[int, float] = {}
     largest: dict[str, tuple[int, float]] = {}  # MACs and seconds of each module's largest size so far
-    for index in sorted(range(len(record.points)), key=lambda index: record.points[index].size):
-        point = record.points[index]
+    for point in sorted(record.points, key=lambda point: point.size):
         on_progress(f"warm-up: {point.module} {point.size}", 0, None)
         macs, seconds = largest.get(point.module, (1, 0.0))
         point.refused = _refusal(point, memory, seconds * point.macs / macs, longest)
@@ -97,19 +88,19 @@ def _warm_up(record: Record, bench: Bench, memory: int, on_progress: OnProgress)
             if not out_of_memory(error):
                 raise
             point.refused = f"ran out of memory, though {format_gib(point.memory)} was predicted"
-            bench.release()
+            torch.cuda.empty_cache()
             continue
         largest[point.module] = (point.macs, seconds)
         if seconds > longest:
             point.refused = f"{seconds:.1f} s per call, more than {longest:g} s"
-        else:
-            estimates[index] = seconds
-            point.calls = min(max(math.ceil(SHORTEST / max(seconds, 1e-9)), 1), MOST_CALLS)
-    return estimates
+            continue
+        point.calls = min(max(math.ceil(SHORTEST / max(seconds, 1e-9)), 1), MOST_CALLS)
+        timings.append((point, seconds * point.calls))
+    return timings
 
 
 def _refusal(point: Point, memory: int, expected: float, longest: float) -> str:
-    """Why a point is not even tried; empty if it is."""
+    """The reason not to try a point; empty if there is none."""
     if point.memory > memory:
         return f"needs {format_gib(point.memory)} by prediction, {format_gib(memory)} may be used"
     if expected > longest:
@@ -118,7 +109,7 @@ def _refusal(point: Point, memory: int, expected: float, longest: float) -> str:
 
 
 def _first_seconds(bench: Bench, settings: Settings, point: Point) -> float:
-    """Seconds of a first call; of a second one where the first is short, or on a GPU, and holds much set-up."""
+    """Seconds of the first call, or of a second one where the first is short or on a GPU, and is mostly set-up."""
     attention = settings.attentions()[point.module]
     seconds = bench.seconds(attention, point.size, calls=1)
     if seconds < 0.5 or settings.device != "cpu":  # the first call also allocates memory and chooses kernels
@@ -127,27 +118,19 @@ def _first_seconds(bench: Bench, settings: Settings, point: Point) -> float:
 
 
 def _run_rounds(
-    record: Record, bench: Bench, estimates: dict[int, float], on_progress: OnProgress, on_record: OnRecord
+    record: Record,
+    bench: Bench,
+    timings: list[tuple[Point, float]],
+    on_progress: OnProgress,
+    on_record: OnRecord,
 ) -> None:
-    attentions, settings, indices = record.settings.attentions(), record.settings, list(estimates)
-    total, done = settings.rounds * sum(estimates[index] * record.points[index].calls for index in indices), 0.0
-    for number, order in enumerate(schedule(len(indices), settings.rounds, settings.seed), start=1):
-        for position in order:
-            point = record.points[indices[position]]
+    attentions, settings = record.settings.attentions(), record.settings
+    total, done = settings.rounds * sum(expected for _, expected in timings), 0.0
+    for number, order in enumerate(schedule(len(timings), settings.rounds, settings.seed), start=1):
+        for point, expected in (timings[index] for index in order):
             on_progress(f"round {number} of {settings.rounds}: {point.module} {point.size}", done, total)
             seconds = bench.seconds(attentions[point.module], point.size, point.calls)
             point.seconds.append(float(f"{seconds:.5g}"))
-            done += estimates[indices[position]] * point.calls
+            done += expected
         on_record(record)
     on_progress("done", total, total)
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Let PyTorch use this many CPU threads, and afterwards as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -29,7 +29,7 @@ class Point:
 
 @dataclass
 class Record:
-    """Everything that one run of `hatnet scaling` found."""
+    """Results of one run of `hatnet scaling`."""
 
     date: str
     machine: dict[str, str | int]
@@ -47,12 +47,12 @@ class Record:
         return sorted(found, key=lambda point: point.tokens)
 
     def exponent(self, module: str) -> Exponent | None:
-        """How the median time grows with the number of tokens."""
+        """Growth of the median time with the number of tokens."""
         points = self.timed(module)
         return fit_exponent([point.tokens for point in points], [point.quartiles.median for point in points])
 
     def formula_exponent(self, module: str) -> Exponent | None:
-        """How the formula's MACs grow over the same sizes."""
+        """Growth of the formula's MACs over the same sizes."""
         points = self.timed(module)
         return fit_exponent([point.tokens for point in points], [float(point.macs) for point in points])
 

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from hatnet.checks import require_choice
 from hatnet.config import VARIANTS, ceil_div
-from hatnet.relatives import ATTENTIONS, SizedAttention
+from hatnet.relatives import ATTENTIONS, Attention
 from hatnet.relatives.registry import CLASSIFICATION
 from hatnet.studies.common.settings import require_known, require_whole_numbers
 
@@ -17,7 +17,7 @@ SMALLEST, LARGEST = 32, 4096  # sides of an image in pixels
 
 @dataclass(frozen=True)
 class Settings:
-    """The modules and sizes to measure, and how. Raises ValueError, with the allowed values, for any other value."""
+    """Settings of a measurement. Raises ValueError, with the allowed values, for any other value."""
 
     modules: tuple[str, ...] = tuple(ATTENTIONS)  # attention modules to measure; mhsa is plain attention
     sizes: tuple[int, ...] = (224, 320, 448, 640, 896, 1280, 2048)  # sides of square images in pixels, 32 to 4096
@@ -78,7 +78,7 @@ class Settings:
         """These settings with channels and heads filled in, as records store them."""
         return replace(self, channels=self.C, heads=self.head_count)
 
-    def attentions(self) -> dict[str, SizedAttention]:
+    def attentions(self) -> dict[str, Attention]:
         """The modules to measure by name, in the order of the registry."""
         return {
             name: attention.at(self.stage, self.C, self.head_count)

@@ -3,13 +3,16 @@
 from dataclasses import replace
 from math import isnan
 
-from hatnet.relatives import ATTENTIONS
-from hatnet.studies.common.statistics import Quartiles
+from hatnet.relatives import Attention
 from hatnet.studies.common.table import Grid, fold
 from hatnet.studies.scaling.fit import Comparison, crossings
-from hatnet.studies.scaling.record import Record
+from hatnet.studies.scaling.record import Point, Record
 
-HIERARCHICAL = tuple(name for name in ATTENTIONS if name.startswith("h-mhsa"))  # compared with plain attention
+
+def compared(record: Record) -> list[tuple[Attention, list[Comparison]]]:
+    """Each kind of H-MHSA that was measured, with its comparisons with plain attention, if there are any."""
+    kinds = (attention for name, attention in record.settings.attentions().items() if name.startswith("h-mhsa"))
+    return [(attention, found) for attention in kinds if (found := record.comparisons(attention.name))]
 
 
 def times(record: Record) -> Grid:
@@ -17,12 +20,8 @@ def times(record: Record) -> Grid:
     attentions = record.settings.attentions()
     rows = []
     for size in sorted(record.settings.sizes):
-        side = record.settings.side(size)
-        cells = []
-        for name in attentions:
-            point = record.point(name, size)
-            cells.append(_milliseconds(point.quartiles) if point.seconds else "refused" if point.refused else "-")
-        rows.append((f"{size}\n{_map(side)}", *cells))
+        cells = (_times_of(record.point(name, size)) for name in attentions)
+        rows.append((f"{size}\n{_map(record.settings.side(size))}", *cells))
     passes = "forward and backward" if record.settings.backward else "forward"
     columns = ("image\ntokens", *(f"{attention.title}\n{attention.setting}" for attention in attentions.values()))
     clock = "Processor time" if record.settings.clock == "cpu" else "Time"
@@ -49,24 +48,19 @@ def growth(record: Record) -> Grid:
 def comparisons(record: Record) -> Grid:
     """H-MHSA compared with plain attention, one row per size."""
     rows = []
-    for name, attention in record.settings.attentions().items():
-        for found in record.comparisons(name) if name in HIERARCHICAL else []:
-            side = record.settings.side(found.size)
-            clock = f"{_ratio(found.clock.median)} ({_ratio(found.clock.low)} to {_ratio(found.clock.high)})"
-            rows.append(
-                (attention.label, f"{found.size}", _map(side), _ratio(found.formula), clock, found.verdict),
-            )
+    for attention, found in compared(record):
+        for each in found:
+            side = record.settings.side(each.size)
+            clock = f"{_ratio(each.clock.median)} ({_ratio(each.clock.low)} to {_ratio(each.clock.high)})"
+            rows.append((attention.label, f"{each.size}", _map(side), _ratio(each.formula), clock, each.verdict))
     columns = ("module", "image", "tokens", "MACs\nplain / H", "time\nplain / H", "measured")
     return Grid("Ratio of plain attention to H-MHSA: above 1, H-MHSA is cheaper", columns, tuple(rows))
 
 
 def findings(record: Record) -> list[str]:
-    """Where H-MHSA is faster than plain attention and where it is slower, in sentences."""
+    """Sentences on where H-MHSA is faster than plain attention and where it is slower."""
     sentences = []
-    for name, attention in record.settings.attentions().items():
-        found = record.comparisons(name) if name in HIERARCHICAL else []
-        if not found:
-            continue
+    for attention, found in compared(record):
         clauses = []
         for verdict in ("slower", "even", "faster"):
             sizes = [str(comparison.size) for comparison in found if comparison.verdict == verdict]
@@ -75,7 +69,7 @@ def findings(record: Record) -> list[str]:
             if sizes:
                 clauses.append(f"{verdict} at {', '.join(sizes)}")
         sentence = f"Measured against plain attention, {attention.label} is {'; '.join(clauses)}."
-        sentences.append(f"{sentence} {_where_they_cross(record, name, found)}")
+        sentences.append(f"{sentence} {_where_they_cross(record, attention.name, found)}")
     return sentences
 
 
@@ -111,7 +105,7 @@ def facts(record: Record) -> str:
 
 
 def page(record: Record) -> str:
-    """Everything as Markdown for a page: sentences first, the long tables folded."""
+    """The record as Markdown for a page: findings first, then the long tables in folded blocks."""
     blocks = ["\n".join(f"- {sentence}" for sentence in findings(record)), growth(record).markdown()]
     blocks += [comparisons(record).folded(), times(record).folded()]
     left_out = refusals(record)
@@ -122,19 +116,19 @@ def page(record: Record) -> str:
 
 
 def formula_crossing(record: Record, name: str) -> tuple[int, int]:
-    """The sides of two square maps, up to the largest measured, where a module has fewer MACs than plain attention.
+    """The sides of two square maps on which a module has fewer MACs than plain attention, up to the largest measured.
 
     The first is the smallest map on which it has fewer; from the second on it always has. They differ where the padding
     of windows matters.
     """
     attentions = record.settings.attentions()
     plain = replace(record.settings, modules=("mhsa",)).attentions()["mhsa"]  # it may not have been measured
-    dearer = [
+    costlier = [
         side
         for side in range(1, record.settings.side(max(record.settings.sizes)) + 1)
         if attentions[name].cost(side, side).total_macs >= plain.cost(side, side).total_macs
     ]
-    return next(side for side in range(1, len(dearer) + 2) if side not in dearer), max(dearer, default=0) + 1
+    return next(side for side in range(1, len(costlier) + 2) if side not in costlier), max(costlier, default=0) + 1
 
 
 def _where_they_cross(record: Record, name: str, found: list[Comparison]) -> str:
@@ -152,7 +146,10 @@ def _map(side: int) -> str:
     return f"{side}x{side}"
 
 
-def _milliseconds(values: Quartiles) -> str:
+def _times_of(point: Point) -> str:
+    if not point.seconds:
+        return "refused" if point.refused else "-"
+    values = point.quartiles
     if values.high >= 10:  # in seconds, so that seven columns fit into 80 characters
         return f"{_digits(values.median)} s\n{_digits(values.low)}-{_digits(values.high)} s"
     return f"{_digits(1e3 * values.median)}\n{_digits(1e3 * values.low)}-{_digits(1e3 * values.high)}"
