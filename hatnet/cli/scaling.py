@@ -67,7 +67,7 @@ def _report(found: Record, path: Path, figure: Path | None) -> None:
     """Print the results. Raises KeyboardInterrupt, for the exit status, if Ctrl-C stopped the measurement."""
     if _has_times(found):
         _show(found, figure)
-        console.print("The record holds every single time:")
+        console.print("The record holds every individual timing:")
         print(path.resolve())  # not by rich, which would break a long path
     elif found.complete:
         show((), _refusals(found))
@@ -79,7 +79,7 @@ def _report(found: Record, path: Path, figure: Path | None) -> None:
 
 def _show(record: Record, figure: Path | None) -> None:
     sentences = (*tables.findings(record), tables.facts(record), *_refusals(record))
-    show((tables.times(record), tables.growth(record), tables.comparisons(record)), sentences)
+    show((*tables.times(record).split(), tables.growth(record), tables.comparisons(record)), sentences)
     if figure is not None:
         from hatnet.studies.scaling.draw import draw_record
 

@@ -13,5 +13,5 @@ def test_a_port_that_is_taken_costs_no_build(hatnet_command):
         port = taken.getsockname()[1]
         status, _, err = hatnet_command("docs", "--port", port)
     assert status == 2
-    assert f"port {port} can't be listened to" in err
+    assert f"cannot listen on port {port}" in err
     assert "--port" in err

@@ -1,11 +1,13 @@
 """The command `hatnet scaling`: its options, its files, its output, and its refusals."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hatnet.cli.main import main
 from hatnet.cli.scaling import scaling
+from hatnet.relatives import ATTENTIONS
 from hatnet.studies.scaling import Settings, read
 from tests.studies.clock import POINTS, SMALL, FormulaClock
 
@@ -23,8 +25,10 @@ from tests.studies.clock import POINTS, SMALL, FormulaClock
 )
 def test_the_command_measures_writes_and_prints_within_80_columns(tmp_path, monkeypatch, capsys, options):
     monkeypatch.setenv("COLUMNS", "80")
-    path = tmp_path / "record.json"
-    scaling(Settings(sizes=(32, 68), channels=8, heads=2, rounds=2, longest=60.0, **options), out=path)
+    for name in ("first-extra", "second-extra"):  # more modules than one table has columns for
+        monkeypatch.setitem(ATTENTIONS, name, replace(ATTENTIONS["mhsa"], name=name, title="extra"))
+    path, modules = tmp_path / "record.json", tuple(ATTENTIONS)
+    scaling(Settings(modules, (32, 68), channels=8, heads=2, rounds=2, longest=60.0, **options), out=path)
     record = read(path)
     assert record.complete
     assert all(len(point.seconds) == 2 and min(point.seconds) > 0 for point in record.points)

@@ -18,6 +18,22 @@ class Grid:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
+    def split(self, width: int = 8) -> list[Grid]:
+        """The table in parts of at most `width` columns, for a terminal; the first column is in each part.
+
+        >>> [part.columns for part in Grid("", ("size", "a", "b", "c"), ()).split(width=3)]
+        [('size', 'a', 'b'), ('size', 'c')]
+        """
+
+        def part(line: tuple[str, ...], start: int) -> tuple[str, ...]:
+            return (line[0], *line[start : start + width - 1])
+
+        starts = range(1, len(self.columns), width - 1)
+        return [
+            Grid(self.title, part(self.columns, start), tuple(part(row, start) for row in self.rows))
+            for start in starts
+        ]
+
     def rich(self) -> Table:
         """The table for the terminal."""
         from rich import box

@@ -1,6 +1,6 @@
 """Measured cost: attention modules timed against each other over image sizes, beside the formulas.
 
-`measure` makes a `Record`, a JSON file with the machine, the settings and every single time. Tables and figures are
+`measure` makes a `Record`, a JSON file with the machine, the settings and every individual timing. Tables and figures are
 made from a record, at once or later. The command is `hatnet scaling`.
 """
 

@@ -1,4 +1,4 @@
-"""The record of a scaling measurement: one JSON file with the machine, the settings and every single time."""
+"""The record of a scaling measurement: one JSON file with the machine, the settings and every individual timing."""
 
 from dataclasses import dataclass, field
 
