@@ -1,7 +1,7 @@
 """Measured cost: attention modules timed against each other over image sizes, beside the formulas.
 
-`measure` makes a `Record`, a JSON file with the machine, the settings and every individual timing. Tables and figures are
-made from a record, at once or later. The command is `hatnet scaling`.
+`measure` makes a `Record`, a JSON file with the machine, the settings and every individual timing. Tables and figures
+are made from a record, at once or later. The command is `hatnet scaling`.
 """
 
 from hatnet.studies.scaling.fit import fit_exponent
