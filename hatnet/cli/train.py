@@ -17,9 +17,9 @@ from hatnet.data import ImageFolder, Split
 from hatnet.device import use_threads
 from hatnet.training import Monitor, Progress, Training
 from hatnet.training.distributed import Processes, join
+from hatnet.training.progress import stoppable
 from hatnet.training.recipes import EXPECT, RECIPES, Recipe
 from hatnet.training.shared_data import open_shared_data, without_broken_files
-from hatnet.training.signals import stoppable
 from hatnet.training.task import Row, words_of
 
 if TYPE_CHECKING:

@@ -24,16 +24,7 @@ STD = np.array([0.229, 0.224, 0.225])
 def load_photo(path: str | Path | None = None, size: int = 224) -> NDArray[np.float64]:
     """Read an image in colour, resize its shorter side to `size` pixels (bicubic) and crop the centre square.
 
-    Args:
-        path: any file that Pillow reads; the bundled photo for None.
-        size: in pixels.
-
-    Returns:
-        RGB, (3, size, size), float64 in [0, 1].
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read as an image, or `size` is not positive.
+    Returns RGB, (3, size, size), float64 in [0, 1]; of the bundled photo for None. Raises as `read_picture` does.
 
     >>> load_photo(size=32).shape
     (3, 32, 32)
@@ -57,7 +48,7 @@ def read_picture(path: Path | None, channels: int, size: int, square: bool) -> N
         path: any file that Pillow reads; the bundled photo for None.
         channels: of the network's input: 3 for colour, 1 for grey.
         size: of the shorter side in pixels.
-        square: whether to cut out the square in the middle, as networks are tested, or to keep all of it.
+        square: cut out the square in the middle, as for testing networks, instead of keeping the whole image.
 
     Returns:
         (H, W, 3), or (H, W) for one channel, in [0, 1].
@@ -77,11 +68,7 @@ def read_picture(path: Path | None, channels: int, size: int, square: bool) -> N
 
 
 def size_when_read(path: Path | None, size: int, square: bool) -> tuple[int, int]:
-    """Height and width of the result of `read_picture`, without decoding the file.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read as an image, or `size` is not positive.
+    """Height and width of the result of `read_picture`, without decoding the file; raises as that does.
 
     >>> size_when_read(None, size=30, square=False)
     (30, 45)

@@ -81,15 +81,9 @@ def require_fit(recipe: ImagePreparation, data: Split) -> None:
 
 
 def require_side(images: Images, name: str, side: int, advice: str) -> None:
-    """Every image must be `side` pixels high and wide.
+    """Every image must be `side` pixels high and wide. The message names the data set and ends with `advice`.
 
     Only the headers of files are read. Files that cannot be read are passed over.
-
-    Args:
-        images: of the data set `name`.
-        name: for the message.
-        side: in pixels, the recipe's `image_size`.
-        advice: for the message: what to do.
 
     Raises:
         DataError: naming the first image of another size.

@@ -68,8 +68,7 @@ def batches_for_training(
 
     `pinned` memory can be copied to a GPU while it computes.
     """
-    loader: DataLoader[Batch] = _load(Augmented(images, transform, seed), slices, workers, pinned)
-    return iter(loader)
+    return iter(_load(Augmented(images, transform, seed), slices, workers, pinned))
 
 
 def batches_for_testing(

@@ -19,16 +19,9 @@ from hatnet.training.weight_average import WeightAverage
 
 
 class Learner:
-    """A network, and everything that moves its weights.
+    """A network, moved to the device of `processes`, and everything that changes its weights.
 
-    Args:
-        model: the network; moved to the device of `processes`.
-        recipe: optimiser, schedule and average.
-        task: the loss, and how images are mixed.
-        data: the images' classes.
-        sampler: the steps.
-        processes: those that share each batch.
-        precision: of matrix products.
+    Matrix products are computed in `precision`.
     """
 
     def __init__(

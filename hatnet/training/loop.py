@@ -40,11 +40,8 @@ class Training:
     """A run: data, learner, and the folder that records it.
 
     Args:
-        recipe: all settings.
-        data: training and test images.
-        folder: of the run.
+        recipe, data, folder, task: the settings, the images, the folder of the run, and what the network learns.
         processes: this process among those that train together.
-        task: what the network is trained for.
         build: makes the network of a configuration, where it is not the task's own: an ablation changes it.
         resume: continue from the state in `folder`, if there is one.
         clean: leaves out files that cannot be read; called when nothing else is wrong, and not on a resume.
@@ -69,7 +66,7 @@ class Training:
         workers: int = 0,
         save_every: float = 60.0,
     ) -> None:
-        import hatnet.training.curves  # noqa: F401 needs matplotlib, whose absence should be an error now
+        import hatnet.training.figures  # noqa: F401 needs matplotlib, whose absence should be an error now
 
         require_whole("workers", workers, 0)
         self.recipe, self.task, self.processes, self.save_every = recipe, task, processes, save_every
@@ -82,25 +79,19 @@ class Training:
         self.history: list[Row] = []
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=processes.device)  # over the epoch's steps
         self.seconds = 0.0  # of the epoch's steps
-        if self.start.state is not None:
-            self._restore(self.start.state)
+        if (state := self.start.state) is not None:
+            restore(self.learner, state)
+            self.history = state.history
+            self.loss_sum.fill_(state.running["loss_sum"])
+            self.seconds = state.running["seconds"]
         self._load_batches(workers)
 
-    def _restore(self, state: State) -> None:
-        restore(self.learner, state)
-        self.history = state.history
-        self.loss_sum.fill_(state.running["loss_sum"])
-        self.seconds = state.running["seconds"]
-
     def _load_batches(self, workers: int) -> None:
-        recipe, data, processes, pinned = self.recipe, self.data, self.processes, self.processes.device.type == "cuda"
-        slices = self.sampler.slices_of(processes.rank, processes.size, self.step)
-        self.batches = batches_for_training(
-            data.train, for_training(recipe, data), recipe.seed, slices, workers, pinned
-        )
-        self.tests = batches_for_testing(
-            data.test, for_testing(recipe, data), processes.rank, processes.size, 2 * recipe.slice_size, workers, pinned
-        )
+        recipe, data, rank, size = self.recipe, self.data, self.processes.rank, self.processes.size
+        pinned, slices = self.processes.device.type == "cuda", self.sampler.slices_of(rank, size, self.step)
+        augment, prepare = for_training(recipe, data), for_testing(recipe, data)
+        self.batches = batches_for_training(data.train, augment, recipe.seed, slices, workers, pinned)
+        self.tests = batches_for_testing(data.test, prepare, rank, size, 2 * recipe.slice_size, workers, pinned)
 
     @property
     def model(self) -> HATNet:
@@ -153,9 +144,8 @@ class Training:
 
     def _begin(self) -> None:
         if self.processes.is_first and self.step < self.steps:
-            facts = run_facts(
-                self.recipe, self.data, self.model.config, self.processes, self.precision, self.start.started_from
-            )
+            config, weights = self.model.config, self.start.started_from
+            facts = run_facts(self.recipe, self.data, config, self.processes, self.precision, weights)
             self.folder.begin(self.step, facts)
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.enable_cudnn_sdp(False)  # gradients may be NaN with masks: pytorch issue 196678

@@ -1,6 +1,6 @@
 """Recipes: every setting of a training, as data."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from hatnet.checks import require_between, require_whole
@@ -68,16 +68,15 @@ class Recipe:
 
     def config(self, classes: int, channels: int) -> HATNetConfig:
         """The network of this recipe, for data with these numbers of classes and channels."""
-        changes: dict[str, object] = {
-            "num_classes": classes,
-            "in_channels": channels,
-            "drop_path_rate": self.drop_path,
-            "classifier_drop_rate": self.classifier_drop,
-        }
-        for name in ("stem_strides", "grid_sizes", "pool_sizes"):
-            if getattr(self, name) is not None:
-                changes[name] = getattr(self, name)
-        return get_config(self.variant, **changes)
+        given = {name: getattr(self, name) for name in ("stem_strides", "grid_sizes", "pool_sizes")}
+        return get_config(
+            self.variant,
+            num_classes=classes,
+            in_channels=channels,
+            drop_path_rate=self.drop_path,
+            classifier_drop_rate=self.classifier_drop,
+            **{name: value for name, value in given.items() if value is not None},
+        )
 
 
 # Bounds of a recipe's numbers, both included.
@@ -120,6 +119,12 @@ def from_json(content: dict[str, Any]) -> Recipe:
     return Recipe(**values)
 
 
+CIFAR = Recipe(
+    data="cifar10", variant="micro", image_size=32, epochs=200, lr=2e-3, warmup_epochs=5, crop_padding=4,
+    rand_augment=9, erasing=0.25, mixup=0.8, cutmix=1.0, label_smoothing=0.1, drop_path=0.1, ema=0.9995, clip=1.0,
+    initial_weights="fan-in",
+)  # fmt: skip
+
 RECIPES: dict[str, Recipe] = {
     "fashion-quick": Recipe(
         data="fashion-subset", variant="micro", image_size=28, epochs=3, batch_size=64, slice_size=64, lr=2e-3,
@@ -130,16 +135,8 @@ RECIPES: dict[str, Recipe] = {
         data="fashion-mnist", variant="micro", image_size=28, epochs=22, batch_size=64, slice_size=64, lr=2e-3,
         crop_padding=2, label_smoothing=0.1, ema=0.999, clip=1.0, initial_weights="fan-in", grid_sizes=(7, 4),
     ),
-    "cifar10": Recipe(
-        data="cifar10", variant="micro", image_size=32, epochs=200, lr=2e-3, warmup_epochs=5, crop_padding=4,
-        rand_augment=9, erasing=0.25, mixup=0.8, cutmix=1.0, label_smoothing=0.1, drop_path=0.1, ema=0.9995, clip=1.0,
-        initial_weights="fan-in",
-    ),
-    "cifar100": Recipe(
-        data="cifar100", variant="micro", image_size=32, epochs=200, lr=2e-3, warmup_epochs=5, crop_padding=4,
-        rand_augment=9, erasing=0.25, mixup=0.8, cutmix=1.0, label_smoothing=0.1, drop_path=0.1, ema=0.9995, clip=1.0,
-        initial_weights="fan-in",
-    ),
+    "cifar10": CIFAR,
+    "cifar100": replace(CIFAR, data="cifar100"),
     "imagenette": Recipe(
         data="imagenette", variant="tiny", image_size=224, epochs=200, batch_size=256, slice_size=64, lr=1e-3,
         warmup_epochs=10, rand_augment=27, erasing=0.25, mixup=0.8, cutmix=1.0, label_smoothing=0.1, drop_path=0.1,

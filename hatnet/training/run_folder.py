@@ -51,14 +51,8 @@ class RunFolder:
         self._write_facts(facts)
 
     def write_epoch(self, model: HATNet, about: dict[str, Any], history: list[Row]) -> None:
-        """Write weights, metrics and curves after an epoch.
-
-        Args:
-            model: the weights that were tested.
-            about: their description for the checkpoint.
-            history: one row per epoch, the last one for this epoch.
-        """
-        from hatnet.training.curves import draw_curves
+        """Write the tested weights with their description, metrics and curves after the last epoch of `history`."""
+        from hatnet.training.figures import draw_curves
 
         write(model, self.last, about)
         if self.task.selection.best(history) is history[-1]:
@@ -114,13 +108,9 @@ def read_metrics(path: Path) -> list[Row]:
 
 
 def run_facts(
-    recipe: Recipe,
-    data: Split,
-    config: HATNetConfig,
-    processes: Processes,
-    precision: torch.dtype,
+    recipe: Recipe, data: Split, config: HATNetConfig, processes: Processes, precision: torch.dtype,
     start: dict[str, Any],
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Recipe, network, versions and hardware of a run; `start` describes the weights that it started from."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

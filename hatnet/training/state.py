@@ -91,10 +91,6 @@ def restore_optimiser(
         for key, tensor in entries.get(name, {}).items():
             if tensor.shape == parameter.shape:
                 entries[name][key] = torch.empty_like(parameter, requires_grad=False).copy_(tensor)
-    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    state = {
-        place: entries[names[parameter]]
-        for place, parameter in enumerate(parameters)
-        if names[parameter] in entries  # before the first step there is none
-    }
+    ordered = [names[parameter] for group in optimiser.param_groups for parameter in group["params"]]
+    state = {place: entries[name] for place, name in enumerate(ordered) if name in entries}  # empty before step 1
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

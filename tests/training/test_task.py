@@ -20,7 +20,7 @@ from hatnet.training import Training
 from hatnet.training.batches import batches_for_testing
 from hatnet.training.checkpoint_evaluation import CheckpointEvaluation
 from hatnet.training.classification import ACCURACY, CLASSIFICATION, LOSS, Evaluation, evaluate
-from hatnet.training.curves import draw_curves
+from hatnet.training.figures import draw_curves
 from hatnet.training.run_folder import RunFolder, read_metrics
 from hatnet.training.task import Metric, words_of
 from hatnet.weights.checkpoints import about
