@@ -35,9 +35,7 @@ def broken_files(images: ImageFolder, cache: Path, workers: int = 8, step: Step 
             pass
         broken = _unreadable(images.paths, range(len(images)), workers, step)
     paths = [images.paths[index] for index in broken]
-    if (
-        broken != known
-    ):  # a later run reads the indices; the paths are for people, since a run may spell them differently
+    if broken != known:  # a later run reads the indices; the paths, which it may spell differently, are for people
         facts = {"images": len(images), "broken": broken, "files": [str(path) for path in paths]}
         write_whole(record, json.dumps(facts, indent=2).encode())
     return paths

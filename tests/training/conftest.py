@@ -11,9 +11,7 @@ from tests.training.runs import run
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory):
     """The folder of a small training that was not interrupted. Tests must not change it."""
-    folder = tmp_path_factory.mktemp("whole")
-    run(folder)
-    return folder
+    return run(tmp_path_factory.mktemp("whole")).folder.path
 
 
 @pytest.fixture

@@ -2,17 +2,16 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 
 from hatnet.models import create_model
-from hatnet.training import Monitor, Training
 from hatnet.training.initial_weights import fan_in, first_recipe
 from hatnet.weights.checkpoints import CheckpointError, about, load, save
-from tests.training.runs import ALONE, SMALL, outcome, run, small_data, thin
+from tests.training.runs import SMALL, outcome, run, small_data, start, stop_after, thin
 
 
 def test_fan_in_weights_have_the_right_spread():
@@ -24,25 +23,24 @@ def test_fan_in_weights_have_the_right_spread():
         assert 0.8 < spread < 1.1
 
 
-def start(folder: Path, recipe, weights: Path) -> Training:
-    return Training(replace(recipe, weights=str(weights)), small_data(), folder, ALONE, build=thin)
+def starting_from(weights):
+    return replace(SMALL, weights=str(weights))
 
 
 def test_training_can_start_from_trained_weights(whole, tmp_path):
-    training = start(tmp_path, SMALL, whole / "last.safetensors")
-    assert not training.start.new_classifier
-    by_folder = start(tmp_path, SMALL, whole)
-    for name, tensor in load(whole / "last.safetensors").state_dict().items():
-        assert torch.equal(training.model.state_dict()[name], tensor), name
-        assert torch.equal(by_folder.model.state_dict()[name], tensor), name
-        assert torch.equal(training.learner.average.model.state_dict()[name], tensor), name
+    for weights in (whole / "last.safetensors", whole):
+        training = start(tmp_path, starting_from(weights))
+        assert not training.start.new_classifier
+        for name, tensor in load(whole / "last.safetensors").state_dict().items():
+            assert torch.equal(training.model.state_dict()[name], tensor), name
+            assert torch.equal(training.learner.average.model.state_dict()[name], tensor), name
 
 
 def test_weights_for_other_classes_are_loaded_without_their_classifier(tmp_path):
     torch.manual_seed(0)
     other = thin(SMALL.config(7, 1))
     save(other, tmp_path / "seven.safetensors")
-    training = start(tmp_path, SMALL, tmp_path / "seven.safetensors")
+    training = start(tmp_path, starting_from(tmp_path / "seven.safetensors"))
     assert training.start.new_classifier
     mine = training.model.state_dict()
     for name, tensor in other.state_dict().items():
@@ -53,8 +51,7 @@ def test_weights_for_other_classes_are_loaded_without_their_classifier(tmp_path)
 def test_a_classifier_for_as_many_other_classes_is_not_loaded(whole, tmp_path):
     """Ten kinds of trees are not ten kinds of clothes."""
     trees = replace(small_data(), classes=tuple(f"tree {number}" for number in range(10)))
-    recipe = replace(SMALL, weights=str(whole / "last.safetensors"))
-    training = Training(recipe, trees, tmp_path, ALONE, build=thin)
+    training = start(tmp_path, starting_from(whole), trees)
     assert training.start.new_classifier
     trained = load(whole / "last.safetensors").state_dict()
     assert not torch.equal(training.model.classifier.weight, trained["classifier.weight"])
@@ -62,27 +59,23 @@ def test_a_classifier_for_as_many_other_classes_is_not_loaded(whole, tmp_path):
 
 
 def test_a_tuning_run_resumes_without_the_file_it_started_from(whole, tmp_path):
-    weights = tmp_path / "weights.safetensors"
-    weights.write_bytes((whole / "last.safetensors").read_bytes())
-    recipe = replace(SMALL, weights=str(weights))
-    run(tmp_path / "left alone", recipe)
-    monitor = Monitor()
-    monitor.report = lambda _: setattr(monitor, "stop", True)
-    run(tmp_path / "stopped", recipe, monitor=monitor)
+    weights, stopped = shutil.copy(whole / "last.safetensors", tmp_path / "weights.safetensors"), tmp_path / "stopped"
+    run(tmp_path / "left alone", starting_from(weights))
+    run(stopped, starting_from(weights), monitor=stop_after(1))
     weights.unlink()
-    run(tmp_path / "stopped", recipe, resume=True)
-    assert outcome(tmp_path / "stopped") == outcome(tmp_path / "left alone")
-    known = about(tmp_path / "stopped" / "last.safetensors")
+    run(stopped, starting_from(weights), resume=True)
+    assert outcome(stopped) == outcome(tmp_path / "left alone")
+    known = about(stopped / "last.safetensors")
     assert known["started_from"] == about(whole / "last.safetensors")
     assert first_recipe(known) == SMALL
-    assert json.loads((tmp_path / "stopped" / "run.json").read_text())["started_from"] == known["started_from"]
+    assert json.loads((stopped / "run.json").read_text())["started_from"] == known["started_from"]
 
 
 def test_weights_that_do_not_fit_are_refused_before_anything_is_written(tmp_path):
     weights = tmp_path / "micro.safetensors"
     save(create_model("micro", in_channels=1), weights)
     with pytest.raises(CheckpointError, match=r"micro.safetensors does not fit(.|\n)*of another shape"):
-        start(tmp_path / "run", SMALL, weights)
+        start(tmp_path / "run", starting_from(weights))
     with pytest.raises(FileNotFoundError, match=r"no weights to start from at .*none.safetensors: train them first"):
-        start(tmp_path / "run", SMALL, tmp_path / "none.safetensors")
+        start(tmp_path / "run", starting_from(tmp_path / "none.safetensors"))
     assert not (tmp_path / "run").exists()

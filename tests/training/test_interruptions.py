@@ -8,15 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from hatnet.training import Monitor, NonFiniteLossError, Training
+from hatnet.training import Monitor, NonFiniteLossError
 from hatnet.training.state import load_state
-from tests.training.runs import ALONE, SMALL, kill_at_random, outcome, run, small_data, thin
+from tests.training.runs import kill_at_random, outcome, run, start
 
 
 def test_a_killed_training_resumes_bit_for_bit(curves, whole, tmp_path):
@@ -44,28 +43,28 @@ def test_sigterm_to_all_processes_stops_training_in_order(tmp_path):
 
 def test_a_full_disk_leaves_the_last_good_state(curves, whole, tmp_path):
     """The system refuses files above a size, as a full disk would. Then there is room again."""
+
+    def run_with_small_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        try:
+            run(tmp_path, resume=True)
+        except OSError:
+            os._exit(3)
+
     run(tmp_path, monitor=Monitor(stop=True))
     before = (tmp_path / "state.safetensors").read_bytes()
-    child = multiprocessing.get_context("fork").Process(target=_run_with_small_files, args=(tmp_path,))
+    child = multiprocessing.get_context("fork").Process(target=run_with_small_files)
     child.start()
     child.join()
     assert child.exitcode == 3, "it ends with an OSError"
     assert (tmp_path / "state.safetensors").read_bytes() == before
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")], "no half-written files are left"
+    assert not list(tmp_path.glob(".*")), "no half-written files are left"
     run(tmp_path, resume=True)
     assert outcome(tmp_path) == outcome(whole)
 
 
-def _run_with_small_files(folder: Path) -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-    try:
-        run(folder, resume=True)
-    except OSError:
-        os._exit(3)
-
-
 def test_a_non_finite_loss_stops_training_with_advice(tmp_path):
-    training = Training(SMALL, small_data(), tmp_path, ALONE, build=thin)
+    training = start(tmp_path)
     with torch.no_grad():
         training.model.classifier.bias.fill_(float("nan"))
     with pytest.raises(NonFiniteLossError, match=r"not finite at step 1 .*lower lr than 0.003"):
@@ -75,7 +74,7 @@ def test_a_non_finite_loss_stops_training_with_advice(tmp_path):
 
 def test_weights_spoilt_by_the_last_step_are_not_saved(whole, tmp_path):
     """The loss of that step is still finite. The state of the epoch before is kept, and resumes."""
-    training = Training(SMALL, small_data(), tmp_path, ALONE, build=thin)
+    training = start(tmp_path)
     training.model.classifier.weight.register_hook(lambda slope: slope * (torch.inf if training.step == 9 else 1))
     with pytest.raises(NonFiniteLossError, match="not finite at step 10"):
         training.run()
