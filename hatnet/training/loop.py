@@ -24,9 +24,8 @@ from hatnet.training.learner import Learner
 from hatnet.training.preparation import Clean, prepare
 from hatnet.training.progress import Monitor, Progress
 from hatnet.training.recipes import Recipe
-from hatnet.training.resuming import restore, tensors_of
+from hatnet.training.resuming import State, restore, save_state, tensors_of
 from hatnet.training.run_folder import RunFolder, about_weights, run_facts
-from hatnet.training.state import State, save_state
 from hatnet.training.task import Row, Task, row_of
 
 CHECK_EVERY = 10  # steps between checks of the loss, for which a GPU has to stop

@@ -15,11 +15,10 @@ from hatnet.network import HATNet
 from hatnet.training.distributed import Processes
 from hatnet.training.initial_weights import description, load_trained, random_network
 from hatnet.training.recipes import Recipe, to_json
-from hatnet.training.resuming import find_state, require_same
+from hatnet.training.resuming import State, find_state, require_same
 from hatnet.training.run_folder import RunFolder
 from hatnet.training.sampling import BatchSampler
 from hatnet.training.seeds import derive
-from hatnet.training.state import State
 from hatnet.weights.checkpoints import weights_file
 
 Clean = Callable[[Split], Split]  # leaves out files that cannot be read

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from hatnet.training import Monitor, NonFiniteLossError
-from hatnet.training.state import load_state
+from hatnet.training.resuming import load_state
 from tests.training.runs import kill_at_random, outcome, run, start
 
 

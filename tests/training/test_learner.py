@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from hatnet.models import create_model
 from hatnet.training import join
-from hatnet.training.schedule import learning_rate
-from hatnet.training.weight_average import WeightAverage
+from hatnet.training.learner import WeightAverage, learning_rate
 from tests.training.runs import ONE_EPOCH, SMALL, outcome, run, small_data, start
 
 

@@ -14,12 +14,10 @@ from tests.images import write_image
 def test_unreadable_image_files_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no image file at .*none.jpg"):
         load_photo(tmp_path / "none.jpg")
-    (tmp_path / "text.png").write_text("not a picture")
-    with pytest.raises(ValueError, match=r"text.png cannot be read as an image"):
-        load_photo(tmp_path / "text.png")
-    (tmp_path / "half.png").write_bytes(CHELSEA.read_bytes()[:100_000])
-    with pytest.raises(ValueError, match=r"half.png cannot be read as an image"):
-        load_photo(tmp_path / "half.png")
+    for name, content in (("text.png", b"not a picture"), ("half.png", CHELSEA.read_bytes()[:100_000])):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=f"{name} cannot be read as an image"):
+            load_photo(tmp_path / name)
     with pytest.raises(ValueError, match="size=0 must be at least 1"):
         load_photo(size=0)
 
@@ -27,12 +25,11 @@ def test_unreadable_image_files_are_refused(tmp_path):
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])
 @pytest.mark.parametrize("size", [(300, 451), (50, 50), (451, 40)])
 def test_images_of_any_mode_and_size_become_rgb_squares(tmp_path, mode, size):
-    suffix = "jpg" if mode == "CMYK" else "png"
-    Image.new("RGB", size, (255, 0, 0)).convert(mode).save(tmp_path / f"photo.{suffix}")
-    pixels = load_photo(tmp_path / f"photo.{suffix}", 64)
+    path = tmp_path / ("photo.jpg" if mode == "CMYK" else "photo.png")
+    Image.new("RGB", size, (255, 0, 0)).convert(mode).save(path)
+    pixels = load_photo(path, 64)
     assert pixels.shape == (3, 64, 64)
-    assert pixels.min() >= 0
-    assert pixels.max() <= 1
+    assert 0 <= pixels.min() <= pixels.max() <= 1
 
 
 def test_images_are_normalised_with_the_statistics_of_the_training(tmp_path):
@@ -56,18 +53,17 @@ def test_grey_of_16_bits_is_as_bright_as_the_same_in_8(tmp_path, channels):
     assert np.array_equal(want, found)
 
 
-def test_floats_are_refused_because_their_white_is_unknown(tmp_path):
-    Image.fromarray(np.linspace(-1, 1, 784, dtype=np.float32).reshape(28, 28)).save(tmp_path / "map.tiff")
-    with pytest.raises(ValueError, match=r"map.tiff cannot be read as an image: its pixels \(mode F\) go from -1 to 1"):
-        read_picture(tmp_path / "map.tiff", 1, 28, square=True)
-
-
-def test_numbers_of_32_bits_that_use_no_more_than_8_are_refused(tmp_path):
-    """White may be 255 or 65535, so the picture may be bright or black."""
-    Image.fromarray(np.full((28, 28), 200, dtype=np.int32)).save(tmp_path / "map.tiff")
-    with pytest.raises(
-        ValueError, match=r"its pixels \(mode I\) go from 200 to 200, and it is not known which number is white"
-    ):
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (np.linspace(-1, 1, 784, dtype=np.float32), r"\(mode F\) go from -1 to 1"),
+        (np.full(784, 200, dtype=np.int32), r"\(mode I\) go from 200 to 200"),  # bright, or black if 65535 is white
+    ],
+)
+def test_numbers_whose_white_is_unknown_are_refused(pixels, message, tmp_path):
+    Image.fromarray(pixels.reshape(28, 28)).save(tmp_path / "map.tiff")
+    message = rf"map.tiff cannot be read as an image: its pixels {message}, and it is not known which number is white"
+    with pytest.raises(ValueError, match=message):
         read_picture(tmp_path / "map.tiff", 1, 28, square=True)
 
 

@@ -11,8 +11,8 @@ import torch
 from hatnet.data import ImageTensor
 from hatnet.network import HATNet
 from hatnet.training import Monitor
+from hatnet.training.resuming import load_state
 from hatnet.training.run_folder import read_metrics
-from hatnet.training.state import load_state
 from hatnet.weights.checkpoints import CheckpointError, load
 from tests.training.image_files import folder_data
 from tests.training.runs import SMALL, outcome, run, small_data, start, stop_after, thin

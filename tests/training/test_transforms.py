@@ -5,14 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hatnet.data import ImageFolder, open_data
+from hatnet.data import open_data
 from hatnet.data.transforms import for_testing, for_training, mixing
-from hatnet.training import Training
 from hatnet.training.batches import Augmented
 from hatnet.training.recipes import get_recipe
 from hatnet.training.sampling import Draw
-from tests.training.image_files import photos, write_folder
-from tests.training.runs import ALONE, SMALL, small_data, thin
+from tests.training.image_files import folder_data
+from tests.training.runs import SMALL, small_data, start
 
 
 def test_augmentation_depends_only_on_seed_and_position():
@@ -38,10 +37,10 @@ def test_test_images_are_normalised_to_mean_0_and_variance_1():
 
 
 def test_photos_of_any_size_become_squares(tmp_path):
-    data = open_data(f"folder:{write_folder(tmp_path, size=(53, 31))}")
+    data = folder_data(tmp_path, (53, 31), (31, 53))
     recipe = replace(get_recipe("imagenet"), image_size=32)
     for transform in (for_training(recipe, data), for_testing(recipe, data)):
-        assert transform(data.train.image(0)).shape == (3, 32, 32)
+        assert transform(data.train.image(0)).shape == transform(data.test.image(0)).shape == (3, 32, 32)
 
 
 def test_mixed_labels_are_distributions():
@@ -57,24 +56,22 @@ def test_mixed_labels_are_distributions():
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        (None, r"the images of fashion-subset have 28 x 28 pixels, image_size=32: give --crop-padding None"),
+        ((), r"the images of fashion-subset have 28 x 28 pixels, image_size=32: give --crop-padding None"),
         (((40, 30), (40, 30)), r"train/cat/0.png has 30 x 40 pixels, image_size=32: give --crop-padding None"),
         (((32, 32), (64, 64)), r"val/cat/0.png has 64 x 64 pixels, image_size=32: give --crop-padding None"),
     ],
 )
 def test_images_of_the_wrong_size_are_refused_before_anything_is_written(sizes, message, tmp_path):
-    data = small_data() if sizes is None else photos(tmp_path / "photos", sizes)
+    data = folder_data(tmp_path / "photos", *sizes, images=8) if sizes else small_data()
     with pytest.raises(ValueError, match=message):
-        Training(replace(SMALL, image_size=32), data, tmp_path / "run", ALONE, build=thin)
+        start(tmp_path / "run", replace(SMALL, image_size=32), data)
     assert not (tmp_path / "run").exists()
     resized = replace(SMALL, image_size=32, crop_padding=None)
-    images, _ = next(Training(resized, data, tmp_path / "run", ALONE, build=thin).batches)
+    images, _ = next(start(tmp_path / "run", resized, data).batches)
     assert images.shape[2:] == (32, 32)
 
 
 def test_images_of_the_right_size_are_not_resized(tmp_path):
-    data = photos(tmp_path / "photos", ((28, 28), (28, 28)))
-    assert isinstance(data.test, ImageFolder)
+    data = folder_data(tmp_path / "photos", images=8)
     data.test.paths[0].write_text("not an image")  # a file without a size
-    training = Training(SMALL, data, tmp_path / "run", ALONE, build=thin)
-    assert next(iter(training.batches))[0].shape[2:] == (28, 28)
+    assert next(start(tmp_path / "run", data=data).batches)[0].shape[2:] == (28, 28)
