@@ -70,11 +70,7 @@ def left_out(data: Split) -> dict[str, list[int]]:
 
 def leave_out(data: Split, places: Mapping[str, Sequence[int]]) -> Split:
     """Leave out the files at `places`, as returned by `left_out`, whether they can be read now or not."""
-    train, test = (
-        images.without_places(places.get(name, ())) if isinstance(images, ImageFolder) else images
-        for name, images in (("train", data.train), ("test", data.test))
-    )
-    return replace(data, train=train, test=test)
+    return replace(data, **{part: getattr(data, part).without_places(indices) for part, indices in places.items()})
 
 
 def open_folder(root: Path) -> Split:
@@ -102,11 +98,7 @@ def open_folder(root: Path) -> Split:
 
 
 def read_image(path: Path) -> Tensor:
-    """Read a file as (3, H, W), uint8, turned upright.
-
-    Raises:
-        DataError: if it cannot be read as an image.
-    """
+    """Read a file as (3, H, W), uint8, turned upright. Raises DataError if it cannot be read as an image."""
     try:
         pixels = np.array(open_image(path, "RGB"))
     except (OSError, ValueError) as error:

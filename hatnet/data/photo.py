@@ -24,7 +24,7 @@ STD = np.array([0.229, 0.224, 0.225])
 def load_photo(path: str | Path | None = None, size: int = 224) -> NDArray[np.float64]:
     """Read an image in colour, resize its shorter side to `size` pixels (bicubic) and crop the centre square.
 
-    Returns RGB, (3, size, size), float64 in [0, 1]; of the bundled photo for None. Raises as `read_picture` does.
+    Returns RGB, (3, size, size), in [0, 1]; of the bundled photo if `path` is None. Raises as `read_picture` does.
 
     >>> load_photo(size=32).shape
     (3, 32, 32)
@@ -42,16 +42,10 @@ def normalise(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def read_picture(path: Path | None, channels: int, size: int, square: bool) -> NDArray[np.float64]:
-    """Read an image, as it is shown, and resize its shorter side (bicubic).
+    """Read an image, as it is shown, and resize its shorter side to `size` pixels (bicubic).
 
-    Args:
-        path: any file that Pillow reads; the bundled photo for None.
-        channels: of the network's input: 3 for colour, 1 for grey.
-        size: of the shorter side in pixels.
-        square: cut out the square in the middle, as for testing networks, instead of keeping the whole image.
-
-    Returns:
-        (H, W, 3), or (H, W) for one channel, in [0, 1].
+    Returns (H, W, 3), or (H, W) for one channel, in [0, 1]; of the bundled photo if `path` is None. `square` cuts out
+    the square in the middle, as for testing networks.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -102,11 +96,7 @@ def _resized(image: Image.Image, size: int, square: bool) -> Image.Image:
 
 
 def _size_resized(height: int, width: int, size: int) -> tuple[int, int]:
-    """Height and width with a shorter side of `size` pixels.
-
-    >>> _size_resized(300, 451, 100)
-    (100, 150)
-    """
+    """Height and width with a shorter side of `size` pixels."""
     scale = size / min(height, width)
     return max(size, round(height * scale)), max(size, round(width * scale))
 

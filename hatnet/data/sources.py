@@ -182,9 +182,7 @@ def _names(path: Path, count: int) -> tuple[str, ...]:
 
 def _require_all_photos(root: Path, counts: dict[str, int]) -> None:
     """Count the photos, since torchvision only checks for the folder, which half a download leaves too."""
-    found = {
-        part: {folder.name: _photos(folder) for folder in (root / part).glob("*") if folder.is_dir()} for part in counts
-    }
+    found = {part: {folder.name: _photos(folder) for folder in (root / part).glob("*/")} for part in counts}
     lacks = []
     for part, count in counts.items():
         classes = sorted(set().union(*found.values()) - found[part].keys())

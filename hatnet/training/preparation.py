@@ -70,30 +70,18 @@ def prepare(
         new_classifier, started_from = not load_trained(model, weights, data.classes), description(weights)
     if clean is not None and state is None:
         data = clean(data)
-    found = _require_same_images(recipe, data, folder, processes, state)
-    sampler = BatchSampler.of(recipe, len(data.train))
-    return Start(data, found, sampler, precision, model, new_classifier, started_from, state)
-
-
-def _require_same_images(
-    recipe: Recipe, data: Split, folder: RunFolder, processes: Processes, state: State | None
-) -> dict[str, int | str]:
-    """The data's fingerprint, the same as in the state and in all processes."""
     found = fingerprint(data)
     if state is not None:
         require_same(folder.state, "data set", state.data, found, "; images that have gone must be put back first")
     require_fit(recipe, data)
     if processes.differ(derive(0, json.dumps(to_json(recipe)), json.dumps(found))):
         raise ValueError("not all processes were given the same recipe and see the same images and labels")
-    return found
+    sampler = BatchSampler.of(recipe, len(data.train))
+    return Start(data, found, sampler, precision, model, new_classifier, started_from, state)
 
 
 def precision_of(recipe: Recipe, device: torch.device) -> torch.dtype:
-    """The precision of matrix products.
-
-    Raises:
-        ValueError: for float16 on a CPU.
-    """
+    """The precision of matrix products. Raises ValueError for float16 on a CPU."""
     if recipe.precision != "auto":
         chosen: torch.dtype = getattr(torch, recipe.precision)
         if chosen is torch.float16 and device.type == "cpu":

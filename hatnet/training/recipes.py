@@ -91,26 +91,13 @@ REAL = {
 }  # fmt: skip
 
 
-def differences(one: Recipe, other: Recipe) -> list[str]:
-    """The fields in which two recipes differ, with both values."""
-    return [
-        f"{field.name}: {getattr(one, field.name)} here, {getattr(other, field.name)} there"
-        for field in fields(Recipe)
-        if getattr(one, field.name) != getattr(other, field.name)
-    ]
-
-
 def to_json(recipe: Recipe) -> dict[str, Any]:
     """The recipe as plain data."""
     return asdict(recipe)
 
 
 def from_json(content: dict[str, Any]) -> Recipe:
-    """Read a recipe that `to_json` wrote.
-
-    Raises:
-        ValueError: for an unknown key; the nearest one is suggested.
-    """
+    """Read a recipe that `to_json` wrote. Raises ValueError for an unknown key, with the nearest known one."""
     known = [field.name for field in fields(Recipe)]
     for key in content:
         if key not in known:
@@ -166,11 +153,7 @@ EXPECT: dict[str, str] = {
 
 
 def get_recipe(name: str) -> Recipe:
-    """Look up a recipe by name.
-
-    Raises:
-        ValueError: for an unknown name; the nearest one is suggested.
-    """
+    """Look up a recipe by name. Raises ValueError for an unknown name, with the nearest known one."""
     if name not in RECIPES:
         raise ValueError(f"unknown recipe {name!r}{nearest(name, RECIPES)}; known: {', '.join(RECIPES)}")
     return RECIPES[name]

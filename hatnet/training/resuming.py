@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hatnet.files import write_whole
 from hatnet.former_names import current_name
 from hatnet.training.learner import Learner
-from hatnet.training.recipes import Recipe, differences, from_json, to_json
+from hatnet.training.recipes import Recipe, from_json, to_json
 from hatnet.training.run_folder import RunFolder
 from hatnet.weights.checkpoints import CheckpointError
 
@@ -112,17 +112,14 @@ def find_state(folder: RunFolder, recipe: Recipe, resume: bool) -> State | None:
             raise ValueError(f"{folder.state} has gone, so its run cannot be resumed; give --out another folder")
         return None
     state, other = load_state(folder.state)
-    different = differences(recipe, other)
-    if different:
-        raise CheckpointError(f"{folder.state} is of another recipe, so cannot resume:\n" + "\n".join(different))
+    require_same(folder.state, "recipe", vars(other), vars(recipe))
     return state
 
 
 def require_same(path: Path, what: str, there: Mapping[str, Any], here: Mapping[str, Any], advice: str = "") -> None:
     """Raise a CheckpointError with all differences between a state at `path` and this run."""
-    different = [
-        f"{key}: {here.get(key)} here, {other} there" for key, other in there.items() if here.get(key) != other
-    ]
+    pairs = {key: (here.get(key), other) for key, other in there.items()}
+    different = [f"{key}: {ours} here, {other} there" for key, (ours, other) in pairs.items() if ours != other]
     if different:
         raise CheckpointError(f"{path} is of another {what}, so cannot resume{advice}.\n" + "\n".join(different))
 
