@@ -73,9 +73,7 @@ def size_when_read(path: Path | None, size: int, square: bool) -> tuple[int, int
 
 
 def to_image(picture: NDArray[np.float64], mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Normalise a picture for a network: subtract the mean, divide by the standard deviation of each channel.
-
-    (H, W) or (H, W, 3) -> (C, H, W).
+    """Subtract the mean and divide by the standard deviation of each channel: (H, W) or (H, W, 3) -> (C, H, W).
 
     >>> to_image(np.full((2, 3), 0.75), mean=(0.5,), std=(0.5,)).shape
     torch.Size([1, 2, 3])

@@ -100,10 +100,8 @@ def evaluate_checkpoint(
 def recipe_for_testing(config: HATNetConfig, known: Mapping[str, Any], weights: str) -> Recipe:
     """The recipe by which test images are prepared: that of the training, or the paper's for photos.
 
-    `known` is the result of `hatnet.weights.checkpoints.about`; `weights` names the file in the message.
-
-    Raises:
-        DataError: if no recipe is known and the network is not for photos.
+    `known` is the result of `hatnet.weights.checkpoints.about`; `weights` names the file in the message. Raises
+    DataError if no recipe is known and the network is not for photos.
     """
     if "recipe" in known:
         return from_json(known["recipe"])
@@ -116,12 +114,9 @@ def recipe_for_testing(config: HATNetConfig, known: Mapping[str, Any], weights: 
 
 
 def require_suited(config: HATNetConfig, known: Mapping[str, Any], data: Split, weights: str) -> None:
-    """Require data with the network's number of channels, and its classes in their order.
+    """Raise a DataError that names what differs, unless the data has the network's channels and its classes in order.
 
     `known` is the result of `hatnet.weights.checkpoints.about`; `weights` names the network in the message.
-
-    Raises:
-        DataError: naming what differs.
     """
     if config.num_classes != len(data.classes):
         raise DataError(f"{weights} has {config.num_classes} classes, {data.name} has {len(data.classes)}")

@@ -15,8 +15,10 @@ from hatnet.training.seeds import derive
 from hatnet.weights.checkpoints import about, is_ours, load, require_match
 from hatnet.weights.official import load_official
 
+Build = Callable[[HATNetConfig], HATNet]  # makes the network of a configuration
 
-def random_network(recipe: Recipe, config: HATNetConfig, build: Callable[[HATNetConfig], HATNet] = HATNet) -> HATNet:
+
+def random_network(recipe: Recipe, config: HATNetConfig, build: Build = HATNet) -> HATNet:
     """A network with random weights, seeded by the recipe and therefore the same at every call."""
     torch.manual_seed(derive(recipe.seed, "weights"))
     model = build(config)

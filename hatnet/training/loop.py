@@ -6,13 +6,11 @@ draw is seeded by its purpose. So a run that was killed resumes bit for bit.
 """
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from hatnet.checks import require_whole
-from hatnet.config import HATNetConfig
 from hatnet.data import Split, left_out
 from hatnet.data.transforms import for_testing, for_training
 from hatnet.machine import peak_memory_mb
@@ -20,6 +18,7 @@ from hatnet.network import HATNet
 from hatnet.training.batches import batches_for_testing, batches_for_training
 from hatnet.training.classification import CLASSIFICATION
 from hatnet.training.distributed import Processes
+from hatnet.training.initial_weights import Build
 from hatnet.training.learner import Learner
 from hatnet.training.preparation import Clean, prepare
 from hatnet.training.progress import Monitor, Progress
@@ -59,9 +58,9 @@ class Training:
         processes: Processes,
         *,
         task: Task = CLASSIFICATION,
-        build: Callable[[HATNetConfig], HATNet] | None = None,
+        build: Build | None = None,
         resume: bool = False,
-        clean: Clean | None = None,
+        clean: Clean = None,
         workers: int = 0,
         save_every: float = 60.0,
     ) -> None:
@@ -70,9 +69,7 @@ class Training:
         require_whole("workers", workers, 0)
         self.recipe, self.task, self.processes, self.save_every = recipe, task, processes, save_every
         self.folder = RunFolder(folder, task)
-        self.start = prepare(
-            recipe, data, self.folder, processes, build=build or task.build, resume=resume, clean=clean
-        )
+        self.start = prepare(recipe, data, self.folder, processes, build or task.build, resume, clean)
         self.data, self.sampler, self.precision = self.start.data, self.start.sampler, self.start.precision
         self.learner = Learner(self.start.model, recipe, task, self.data, self.sampler, processes, self.precision)
         self.history: list[Row] = []

@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 
-from hatnet.config import HATNetConfig
 from hatnet.data import Split, fingerprint, leave_out
 from hatnet.data.transforms import require_fit
 from hatnet.network import HATNet
 from hatnet.training.distributed import Processes
-from hatnet.training.initial_weights import description, load_trained, random_network
+from hatnet.training.initial_weights import Build, description, load_trained, random_network
 from hatnet.training.recipes import Recipe, to_json
 from hatnet.training.resuming import State, find_state, require_same
 from hatnet.training.run_folder import RunFolder
@@ -21,7 +20,7 @@ from hatnet.training.sampling import BatchSampler
 from hatnet.training.seeds import derive
 from hatnet.weights.checkpoints import weights_file
 
-Clean = Callable[[Split], Split]  # leaves out files that cannot be read
+Clean = Callable[[Split], Split] | None  # leaves out files that cannot be read
 
 
 @dataclass(frozen=True)
@@ -39,14 +38,7 @@ class Start:
 
 
 def prepare(
-    recipe: Recipe,
-    data: Split,
-    folder: RunFolder,
-    processes: Processes,
-    *,
-    build: Callable[[HATNetConfig], HATNet],
-    resume: bool = False,
-    clean: Clean | None = None,
+    recipe: Recipe, data: Split, folder: RunFolder, processes: Processes, build: Build, resume: bool, clean: Clean
 ) -> Start:
     """Check everything, in order of cost: what needs no image, then all files, then their sizes.
 

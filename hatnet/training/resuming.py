@@ -36,11 +36,7 @@ class State:
 
 
 def save_state(path: Path, state: State, recipe: Recipe) -> None:
-    """Write the file whole or not at all.
-
-    Raises:
-        OSError: if it cannot be written, for instance because the disk is full; the last good file is then kept.
-    """
+    """Write the file whole or not at all: on an OSError, such as for a full disk, the last good file is kept."""
     from safetensors.torch import save
 
     facts = {key: value for key, value in vars(state).items() if key != "tensors"}
@@ -50,11 +46,7 @@ def save_state(path: Path, state: State, recipe: Recipe) -> None:
 
 
 def load_state(path: Path) -> tuple[State, Recipe]:
-    """Read what `save_state` wrote.
-
-    Raises:
-        CheckpointError: if the file is damaged or holds something else.
-    """
+    """Read what `save_state` wrote. Raises CheckpointError if the file is damaged or holds something else."""
     from safetensors import SafetensorError, safe_open
 
     try:

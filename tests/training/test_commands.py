@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -43,7 +44,6 @@ def test_cheap_checks_come_before_reading_all_images(hatnet, tmp_path, monkeypat
         (["train", "--stem-strides", "1", "1", "fashon"], "unknown recipe 'fashon', did you mean 'fashion'"),
         (["train", "fashion", "--data-dir", "{tmp}"], "fashion-mnist is not in {tmp}"),
         (["train", "fashion-quick", "--data", "folder:{tmp}/none"], "no folder {tmp}/none/train"),
-        (["train", "fashion-quick", "--weights", "{tmp}/none.safetensors"], "no weights to start from at {tmp}/none"),
         (["train", "fashion-quick", "--device", "tpu"], "device='tpu' must be cpu, cuda or one GPU such as"),
         (["evaluate", "{tmp}/none.safetensors"], "no checkpoint file at {tmp}/none.safetensors"),
         (["evaluate", "{tmp}/none.safetensors", "--batch-size", "-1"], "batch_size=-1 must be a whole number of at"),
@@ -62,33 +62,18 @@ def test_wrong_arguments_are_explained_before_work_starts(arguments, message, ha
 
 @pytest.mark.parametrize("error", [RuntimeError, TypeError])
 def test_a_defect_keeps_its_traceback(error, hatnet, monkeypatch):
-    def fail(*_, **__):
-        raise error("a defect")
-
-    monkeypatch.setattr("hatnet.cli.evaluate.evaluate_checkpoint", fail)
+    monkeypatch.setattr("hatnet.cli.evaluate.evaluate_checkpoint", Mock(side_effect=error("a defect")))
     with pytest.raises(error, match="a defect"):
         hatnet("evaluate", __file__, "--device", "cpu")
 
 
-@pytest.mark.parametrize(
-    ("raised", "cause"),
-    [
-        (torch.OutOfMemoryError("CUDA out of memory: 2 GiB.\nMore of it"), "CUDA out of memory: 2 GiB.\nHalve"),
-        (None, "can't allocate memory: you tried to allocate 4000000000000000"),
-    ],
-)
-def test_too_little_memory_is_an_error_with_advice(raised, cause, hatnet, monkeypatch, capsys):
-    def fill(*_, **__):
-        if raised is None:
-            torch.empty(10**15)  # PyTorch has no class for this error on a CPU
-        raise raised
-
-    monkeypatch.setattr("hatnet.cli.evaluate.evaluate_checkpoint", fill)
-    with pytest.raises(SystemExit) as ended:
+def test_too_little_memory_on_a_cpu_is_an_error_with_advice(hatnet, monkeypatch, capsys):
+    """PyTorch has no class for this error. `tests/cli/test_errors.py` tests the error of a GPU."""
+    monkeypatch.setattr("hatnet.cli.evaluate.evaluate_checkpoint", lambda *_, **__: torch.empty(10**15))
+    with pytest.raises(SystemExit, match="2"):
         hatnet("evaluate", __file__, "--device", "cpu")
-    assert ended.value.code == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"error: {cause}")
+    assert error.startswith("error: can't allocate memory: you tried to allocate 4000000000000000")
     assert "\nHalve --slice-size (train" in error
     assert "--batch-size (evaluate)" in error
 

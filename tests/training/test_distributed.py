@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from hatnet.cli.main import main
 from hatnet.training import Monitor, Processes, join
 from hatnet.training.run_folder import read_metrics
 from hatnet.weights.checkpoints import load
@@ -27,6 +26,12 @@ def test_a_single_process_does_not_wait_for_its_device(monkeypatch):
     assert not ALONE.differ(7)
 
 
+def torchrun(processes: int, *command: str) -> subprocess.CompletedProcess:
+    launch = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--standalone"]
+    here = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.run([*launch, *command], capture_output=True, text=True, timeout=300, env=os.environ | here)
+
+
 @pytest.mark.long
 def test_two_processes_under_torchrun_give_the_result_of_one(tmp_path):
     """All random draws are on, 25 test images can never be shared evenly, and one file is broken."""
@@ -36,13 +41,11 @@ def test_two_processes_under_torchrun_give_the_result_of_one(tmp_path):
     found = []
     for processes in (1, 2):
         folder = tmp_path / str(processes)
-        command = [
-            sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--standalone", "-m",
-            "hatnet", "train", "fashion-quick", "--data", data.name, "--epochs", "2", "--batch-size", "8",
-            "--slice-size", "2", "--mixup", "0.8", "--drop-path", "0.2", "--classifier-drop", "0.2",
-            "--out", str(folder), "--data-dir", str(tmp_path), "--device", "cpu", "--workers", "0",
-        ]  # fmt: skip
-        ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        ended = torchrun(
+            processes, "-m", "hatnet", "train", "fashion-quick", "--data", data.name, "--epochs", "2",
+            "--batch-size", "8", "--slice-size", "2", "--mixup", "0.8", "--drop-path", "0.2", "--classifier-drop",
+            "0.2", "--out", str(folder), "--data-dir", str(tmp_path), "--device", "cpu", "--workers", "0",
+        )  # fmt: skip
         assert ended.returncode == 0, ended.stderr
         assert ended.stdout.count("Done:") == 1, "only the first process prints"
         assert "1 of 26 training images cannot be read" in ended.stdout
@@ -69,18 +72,16 @@ def test_two_processes_under_torchrun_give_the_result_of_one(tmp_path):
         ("--out", "not all processes see the state in {tmp}/1: it must lie on a disk that all machines share"),
     ],
 )
-def test_processes_with_different_settings_refuse_to_train_together(option, words, tmp_path):
+def test_processes_with_different_settings_refuse_to_train_together(option, words, hatnet, monkeypatch, tmp_path):
     """Each machine has its own command line and disks. Here --seed or --out ends in the rank of the process."""
     data, first = folder_data(tmp_path / "data", images=9), tmp_path / "0"
     command = [
         "hatnet", "train", "fashion-quick", "--data", data.name, "--data-dir", str(tmp_path), "--epochs", "2",
         "--batch-size", "8", "--slice-size", "4", "--workers", "0", "--device", "cpu", "--resume", "--out", str(first),
     ]  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hatnet.cli.train.Monitor", lambda: Monitor(stop=True))
-        patch.setattr(sys, "argv", command)
-        with pytest.raises(SystemExit, match="130"):
-            main()  # leaves a state after one step
+    monkeypatch.setattr("hatnet.cli.train.Monitor", lambda: Monitor(stop=True))
+    with pytest.raises(SystemExit, match="130"):
+        hatnet(*command[1:])  # leaves a state after one step
     before = (first / "state.safetensors").read_bytes()
     if option == "--seed":
         shutil.rmtree(first)
@@ -89,9 +90,7 @@ def test_processes_with_different_settings_refuse_to_train_together(option, word
     script.write_text(
         f"import os, sys\nfrom hatnet.cli.main import main\nsys.argv = {command!r} + [{option!r}, {number}]\nmain()\n"
     )
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", str(script)]
-    here = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    ended = subprocess.run(torchrun, capture_output=True, text=True, timeout=120, env=os.environ | here)
+    ended = torchrun(2, str(script))
     assert ended.returncode != 0
     assert f"error: {words.format(tmp=tmp_path)}" in ended.stderr
     assert not (tmp_path / "1").exists()

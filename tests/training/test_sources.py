@@ -35,8 +35,7 @@ def test_missing_data_says_how_to_get_it(name, tmp_path):
 
 
 def test_half_downloaded_fashion_mnist_is_refused(tmp_path):
-    raw = write_fashion(tmp_path)
-    file = raw / "train-images-idx3-ubyte"
+    file = write_fashion(tmp_path) / "train-images-idx3-ubyte"
     whole = file.read_bytes()
     for cut in (1_000_000, 10, 0):
         file.write_bytes(whole[:cut])
@@ -74,9 +73,7 @@ def test_cifar_is_read_from_its_binary_version(fine, tmp_path):
 
 
 def test_half_downloaded_cifar_is_named(tmp_path):
-    inside = write_cifar(tmp_path, fine=False)
-    with (inside / "data_batch_3.bin").open("r+b") as file:
-        file.truncate(1234)
+    (write_cifar(tmp_path, fine=False) / "data_batch_3.bin").write_bytes(bytes(1234))
     with pytest.raises(DataError, match=r"data_batch_3.bin has 1,234 bytes instead of 30,730,000"):
         open_data("cifar10", tmp_path)
 
