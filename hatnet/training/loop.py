@@ -152,18 +152,17 @@ class Training:
         with self.learner.autocast:
             evaluation = self.task.evaluate(tested, self.tests, self.processes)
         progress, result = self.progress(evaluation), row_of(self.task, evaluation)
-        self.history.append(
-            {
-                "epoch": progress.epoch + 1,
-                "step": self.step,
-                "learning_rate": progress.learning_rate,
-                "train_loss": progress.loss,
-                **result,
-                "seconds": round(self.seconds, 3),
-                "images_per_second": round(progress.images_per_second, 1),
-                "memory_mb": round(progress.memory_mb, 1),
-            }
-        )
+        row = {
+            "epoch": progress.epoch + 1,
+            "step": self.step,
+            "learning_rate": progress.learning_rate,
+            "train_loss": progress.loss,
+            **result,
+            "seconds": round(self.seconds, 3),
+            "images_per_second": round(progress.images_per_second, 1),
+            "memory_mb": round(progress.memory_mb, 1),
+        }
+        self.history.append(row)
         self.loss_sum.zero_()
         self.seconds = 0.0
         if self.processes.is_first:

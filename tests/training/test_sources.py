@@ -2,12 +2,11 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
 from hatnet.data import DataError, open_data
-from hatnet.data.sources import EMBEDDED, _read_cifar
+from hatnet.data.sources import EMBEDDED
 from tests.training.image_files import write_cifar, write_fashion, write_imagenette
 
 
@@ -85,15 +84,6 @@ def test_cifar_with_a_missing_file_must_be_fetched_again(name, download, tmp_pat
     (inside / name).unlink()
     with pytest.raises(DataError, match=f"{name} .*: delete {inside} and fetch it again with --download"):
         open_data("cifar10", tmp_path, download)
-
-
-def test_cifar_labels_lie_before_the_pixels(tmp_path):
-    generator = np.random.default_rng(0)
-    records = generator.integers(0, 256, (4, 2 + 3072), dtype=np.uint8)
-    (tmp_path / "x.bin").write_bytes(records.tobytes())
-    found = _read_cifar([tmp_path / "x.bin"], 4, label_bytes=2)
-    assert found.labels.tolist() == records[:, 1].tolist()
-    assert np.array_equal(found.pixels.numpy(), records[:, 2:].reshape(4, 3, 32, 32))
 
 
 def test_imagenette_is_read_from_its_folders(tmp_path, monkeypatch):
