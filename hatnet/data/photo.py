@@ -1,10 +1,7 @@
 """From an image file to the input of a network: resize, crop and normalise, with Pillow (extra `cli`)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,9 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hatnet.data.image_file import CHELSEA, open_image, size_of_image
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 # ImageNet's channel statistics, of pixels in [0, 1]; the authors' checkpoints expect images normalised with them.
 MEAN = np.array([0.485, 0.456, 0.406])
@@ -54,10 +48,18 @@ def read_picture(path: Path | None, channels: int, size: int, square: bool) -> N
     >>> read_picture(None, channels=1, size=30, square=False).shape
     (30, 45)
     """
+    from PIL.Image import Resampling
+
     if channels not in (1, 3):
         raise ValueError(f"the network takes {channels} channels; an image file gives 1 (grey) or 3 (colour)")
     _require_positive(size)
-    image = _resized(open_image(path or CHELSEA, "RGB" if channels == 3 else "L"), size, square)
+    image = open_image(path or CHELSEA, "RGB" if channels == 3 else "L")
+    height, width = _size_resized(image.height, image.width, size)
+    if (width, height) != image.size:  # pixels of the right size stay as they are
+        image = image.resize((width, height), Resampling.BICUBIC)
+    if square:
+        left, top = (width - size) // 2, (height - size) // 2
+        image = image.crop((left, top, left + size, top + size))
     return np.asarray(image, dtype=np.float64) / 255
 
 
@@ -80,17 +82,6 @@ def to_image(picture: NDArray[np.float64], mean: Sequence[float], std: Sequence[
     """
     channels = np.atleast_3d(picture)  # (H, W, C)
     return torch.from_numpy(((channels - np.asarray(mean)) / np.asarray(std)).transpose(2, 0, 1).copy())
-
-
-def _resized(image: Image.Image, size: int, square: bool) -> Image.Image:
-    """Resize the shorter side to `size` pixels (bicubic); keep all, or crop the square in the middle."""
-    from PIL import Image
-
-    height, width = _size_resized(image.height, image.width, size)
-    if (width, height) != image.size:  # pixels of the right size stay as they are
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - size) // 2, (height - size) // 2
-    return image.crop((left, top, left + size, top + size)) if square else image
 
 
 def _size_resized(height: int, width: int, size: int) -> tuple[int, int]:
