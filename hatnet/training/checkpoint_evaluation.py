@@ -69,8 +69,8 @@ def evaluate_checkpoint(
         processes: this process among those that share the images.
         data: name of a data set; None for the one of the training.
         data_dir: folder for data sets, and for lists of broken files.
-        download, batch_size, workers: fetch missing data; images at once; processes that prepare images.
-        bar: shows progress.
+        batch_size: images at once.
+        workers: processes that prepare images.
 
     Raises:
         FileNotFoundError, CheckpointError: if the weights cannot be read.

@@ -38,8 +38,9 @@ class Training:
     """A run: data, learner, and the folder that records it.
 
     Args:
-        recipe, data, folder, task: the settings, the images, the folder of the run, and what the network learns.
+        folder: of the run.
         processes: this process among those that train together.
+        task: what the network is trained for.
         build: makes the network of a configuration, where it is not the task's own: an ablation changes it.
         resume: continue from the state in `folder`, if there is one.
         clean: leaves out files that cannot be read; called when nothing else is wrong, and not on a resume.
