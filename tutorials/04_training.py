@@ -43,8 +43,8 @@ from hatnet.training import Monitor, Progress, Recipe, Training, get_recipe, joi
 from hatnet.training.batches import batches_for_testing
 from hatnet.training.classification import Evaluation, evaluate
 from hatnet.training.initial_weights import fan_in
+from hatnet.training.learner import learning_rate
 from hatnet.training.sampling import BatchSampler, Draw
-from hatnet.training.schedule import learning_rate
 from hatnet.training.seeds import derive, seed_cpu
 
 torch.set_num_threads(1)

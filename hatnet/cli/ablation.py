@@ -21,7 +21,7 @@ from hatnet.studies.ablation.record import DATA, Record, Settings, read
 from hatnet.studies.ablation.runs import Ablation, OnRun, trainer
 from hatnet.studies.common.settings import require_known
 from hatnet.training import Monitor, Progress
-from hatnet.training.signals import stoppable
+from hatnet.training.progress import stoppable
 
 
 def ablation(

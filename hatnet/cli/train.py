@@ -17,10 +17,10 @@ from hatnet.data import ImageFolder, Split
 from hatnet.device import use_threads
 from hatnet.training import Monitor, Progress, Training
 from hatnet.training.distributed import Processes, join
+from hatnet.training.progress import stoppable
 from hatnet.training.recipes import EXPECT, RECIPES, Recipe
 from hatnet.training.shared_data import open_shared_data, without_broken_files
-from hatnet.training.signals import stoppable
-from hatnet.training.task import Row, words_of
+from hatnet.training.task import words_of
 
 if TYPE_CHECKING:
     AnyRecipe = Recipe
@@ -70,8 +70,8 @@ def train(
             return
         _print_start(training, folder)
         with stoppable(monitor), _shown(monitor, training):
-            history = training.run(monitor)
-    _print_end(training, history, folder)
+            training.run(monitor)
+    _print_end(training, folder)
 
 
 def default_folder(recipe: Recipe) -> Path:
@@ -107,16 +107,14 @@ def _print_start(training: Training, folder: Path) -> None:
         console.print(f"Starting from {recipe.weights}{new}")
 
 
-def _print_end(training: Training, history: list[Row], folder: Path) -> None:
+def _print_end(training: Training, folder: Path) -> None:
     if training.step < training.steps:
         console.print(f"Stopped after step {training.step:,}; nothing is lost: the same command with --resume goes on.")
         raise KeyboardInterrupt
     metric = training.task.selection
-    value = metric.text(history[-1][metric.column])
-    console.print(
-        f"[bold green]Done:[/] {metric.sentence.format(value=value, images='the test images')}. "
-        f"[bold]hatnet evaluate {folder}[/] draws which ones."
-    )
+    value = metric.text(training.history[-1][metric.column])
+    sentence = metric.sentence.format(value=value, images="the test images")
+    console.print(f"[bold green]Done:[/] {sentence}. [bold]hatnet evaluate {folder}[/] draws which ones.")
 
 
 @contextmanager

@@ -18,31 +18,27 @@ Step = Callable[[str], None]  # called after each file, for a progress bar
 def broken_files(images: ImageFolder, cache: Path, workers: int = 8, step: Step = lambda _: None) -> list[Path]:
     """Decode every image once and return the files that fail.
 
-    The result is kept in `cache`, in the file `result_file`, as long as the files keep their names, sizes and times,
-    however their folder is spelled. Files recorded as broken are tried again, since their disk may have been away.
-
-    Args:
-        images: the files to check.
-        cache: folder for results.
-        workers: number of decoding threads.
-        step: called after each file, for a progress bar.
+    The result is kept in the folder `cache`, in the file `result_file`, as long as the files keep their names, sizes
+    and times, however their folder is spelled. Files recorded as broken are tried again, since their disk may have been
+    away. `workers` threads decode. `step` is called after each file, for a progress bar.
 
     Raises:
         OSError: if `cache` cannot be written, before any image is read.
     """
     record = result_file(images, cache)
-    if record.is_file():
-        known = json.loads(record.read_text())["broken"]
+    known = json.loads(record.read_text())["broken"] if record.is_file() else None
+    if known is not None:
         broken = _unreadable(images.paths, known, workers)
-        if broken != known:
-            _write_result(record, images, broken)
-        return [images.paths[index] for index in broken]
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=cache):  # an hour of reading must not end in a result that cannot be kept
-        pass
-    broken = _unreadable(images.paths, range(len(images)), workers, step)
-    _write_result(record, images, broken)
-    return [images.paths[index] for index in broken]
+    else:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache):  # an hour of reading must not end in a result that cannot be kept
+            pass
+        broken = _unreadable(images.paths, range(len(images)), workers, step)
+    paths = [images.paths[index] for index in broken]
+    if broken != known:  # a later run reads the indices; the paths, which it may spell differently, are for people
+        facts = {"images": len(images), "broken": broken, "files": [str(path) for path in paths]}
+        write_whole(record, json.dumps(facts, indent=2).encode())
+    return paths
 
 
 def result_file(images: ImageFolder, cache: Path) -> Path:
@@ -61,12 +57,6 @@ def _unreadable(paths: Sequence[Path], indices: Sequence[int], workers: int, ste
                     broken.append(index)
                 step(paths[index].name)
     return broken
-
-
-def _write_result(record: Path, images: ImageFolder, broken: Sequence[int]) -> None:
-    """Write indices, which a later run reads, and paths, which are for people: a run may spell them differently."""
-    files = [str(images.paths[index]) for index in broken]
-    write_whole(record, json.dumps({"images": len(images), "broken": broken, "files": files}, indent=2).encode())
 
 
 def _is_readable(path: Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import compress
 from pathlib import Path
@@ -21,15 +21,12 @@ IMAGENET_MEAN, IMAGENET_STD = tuple(MEAN.tolist()), tuple(STD.tolist())
 
 
 class ImageFolder:
-    """Image files with labels. A file is read when its image is asked for.
+    """Image files with labels, (files,) int64. A file is read when its image is requested.
 
-    Args:
-        paths: the files.
-        labels: (files,), int64.
-        left_out: positions of files that were left out, counted among all files of the folder.
+    `left_out` holds the positions of files that were left out, counted among all files of the folder.
     """
 
-    def __init__(self, paths: Sequence[Path], labels: Tensor, left_out: Iterable[int] = ()) -> None:
+    def __init__(self, paths: Iterable[Path], labels: Tensor, left_out: Iterable[int] = ()) -> None:
         self.paths = list(paths)
         self.labels = labels
         self.left_out = sorted(left_out)
@@ -38,11 +35,7 @@ class ImageFolder:
         return len(self.paths)
 
     def image(self, index: int) -> Tensor:
-        """One image, (3, H, W), uint8.
-
-        Raises:
-            DataError: if the file cannot be read as an image.
-        """
+        """One image, (3, H, W), uint8; raises as `read_image` does."""
         return read_image(self.paths[index])
 
     def label(self, index: int) -> Tensor:
@@ -55,16 +48,14 @@ class ImageFolder:
 
     def without(self, broken: Collection[Path]) -> ImageFolder:
         """The same images without some files."""
-        return self._keep([path not in broken for path in self.paths])
+        places = zip(self._places(), self.paths, strict=True)
+        return self.without_places(place for place, path in places if path in broken)
 
     def without_places(self, places: Iterable[int]) -> ImageFolder:
         """The same images without the files at `places`, counted among all files. Files left out before stay out."""
         gone = set(places)
-        return self._keep([place not in gone for place in self._places()])
-
-    def _keep(self, which: Sequence[bool]) -> ImageFolder:
-        left_out = {place for place, keep in zip(self._places(), which, strict=True) if not keep}
-        return ImageFolder(list(compress(self.paths, which)), self.labels[list(which)], left_out.union(self.left_out))
+        kept = [place not in gone for place in self._places()]
+        return ImageFolder(compress(self.paths, kept), self.labels[kept], gone.union(self.left_out))
 
     def _places(self) -> list[int]:
         gone = set(self.left_out)
@@ -79,11 +70,7 @@ def left_out(data: Split) -> dict[str, list[int]]:
 
 def leave_out(data: Split, places: Mapping[str, Sequence[int]]) -> Split:
     """Leave out the files at `places`, as returned by `left_out`, whether they can be read now or not."""
-    train, test = (
-        images.without_places(places.get(name, ())) if isinstance(images, ImageFolder) else images
-        for name, images in (("train", data.train), ("test", data.test))
-    )
-    return replace(data, train=train, test=test)
+    return replace(data, **{part: getattr(data, part).without_places(indices) for part, indices in places.items()})
 
 
 def open_folder(root: Path) -> Split:
@@ -106,22 +93,12 @@ def open_folder(root: Path) -> Split:
             f"{train} and {test} must have the same class folders; only in one of them ({len(different)}): "
             + ", ".join(different[:10])
         )
-    return Split(
-        f"folder:{root}",
-        _images(train, classes),
-        _images(test, classes),
-        classes,
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-    )
+    images = _images(train, classes), _images(test, classes)
+    return Split(f"folder:{root}", *images, classes, IMAGENET_MEAN, IMAGENET_STD)
 
 
 def read_image(path: Path) -> Tensor:
-    """Read a file as (3, H, W), uint8, turned upright.
-
-    Raises:
-        DataError: if it cannot be read as an image.
-    """
+    """Read a file as (3, H, W), uint8, turned upright. Raises DataError if it cannot be read as an image."""
     try:
         pixels = np.array(open_image(path, "RGB"))
     except (OSError, ValueError) as error:
@@ -136,13 +113,9 @@ def _classes(folder: Path) -> tuple[str, ...]:
 def _images(folder: Path, classes: Sequence[str]) -> ImageFolder:
     paths, labels = [], []
     for label, name in enumerate(classes):
-        found = list(_image_files(folder / name))
+        found = [path for path in sorted((folder / name).rglob("*")) if path.suffix.lower() in SUFFIXES]
         if not found:
             raise DataError(f"no images in {folder / name}; known endings: {', '.join(sorted(SUFFIXES))}")
         paths += found
         labels += [label] * len(found)
     return ImageFolder(paths, torch.tensor(labels))
-
-
-def _image_files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES)

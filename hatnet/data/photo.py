@@ -1,10 +1,7 @@
 """From an image file to the input of a network: resize, crop and normalise, with Pillow (extra `cli`)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,9 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hatnet.data.image_file import CHELSEA, open_image, size_of_image
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 # ImageNet's channel statistics, of pixels in [0, 1]; the authors' checkpoints expect images normalised with them.
 MEAN = np.array([0.485, 0.456, 0.406])
@@ -24,16 +18,7 @@ STD = np.array([0.229, 0.224, 0.225])
 def load_photo(path: str | Path | None = None, size: int = 224) -> NDArray[np.float64]:
     """Read an image in colour, resize its shorter side to `size` pixels (bicubic) and crop the centre square.
 
-    Args:
-        path: any file that Pillow reads; the bundled photo for None.
-        size: in pixels.
-
-    Returns:
-        RGB, (3, size, size), float64 in [0, 1].
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read as an image, or `size` is not positive.
+    Returns RGB, (3, size, size), in [0, 1]; of the bundled photo if `path` is None. Raises as `read_picture` does.
 
     >>> load_photo(size=32).shape
     (3, 32, 32)
@@ -51,16 +36,10 @@ def normalise(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def read_picture(path: Path | None, channels: int, size: int, square: bool) -> NDArray[np.float64]:
-    """Read an image, as it is shown, and resize its shorter side (bicubic).
+    """Read an image, as it is shown, and resize its shorter side to `size` pixels (bicubic).
 
-    Args:
-        path: any file that Pillow reads; the bundled photo for None.
-        channels: of the network's input: 3 for colour, 1 for grey.
-        size: of the shorter side in pixels.
-        square: whether to cut out the square in the middle, as networks are tested, or to keep all of it.
-
-    Returns:
-        (H, W, 3), or (H, W) for one channel, in [0, 1].
+    Returns (H, W, 3), or (H, W) for one channel, in [0, 1]; of the bundled photo if `path` is None. `square` cuts out
+    the square in the middle, as for testing networks.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -69,19 +48,23 @@ def read_picture(path: Path | None, channels: int, size: int, square: bool) -> N
     >>> read_picture(None, channels=1, size=30, square=False).shape
     (30, 45)
     """
+    from PIL.Image import Resampling
+
     if channels not in (1, 3):
         raise ValueError(f"the network takes {channels} channels; an image file gives 1 (grey) or 3 (colour)")
     _require_positive(size)
-    image = _resized(open_image(path or CHELSEA, "RGB" if channels == 3 else "L"), size, square)
+    image = open_image(path or CHELSEA, "RGB" if channels == 3 else "L")
+    height, width = _size_resized(image.height, image.width, size)
+    if (width, height) != image.size:  # pixels of the right size stay as they are
+        image = image.resize((width, height), Resampling.BICUBIC)
+    if square:
+        left, top = (width - size) // 2, (height - size) // 2
+        image = image.crop((left, top, left + size, top + size))
     return np.asarray(image, dtype=np.float64) / 255
 
 
 def size_when_read(path: Path | None, size: int, square: bool) -> tuple[int, int]:
-    """Height and width of the result of `read_picture`, without decoding the file.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read as an image, or `size` is not positive.
+    """Height and width of the result of `read_picture`, without decoding the file; raises as that does.
 
     >>> size_when_read(None, size=30, square=False)
     (30, 45)
@@ -92,9 +75,7 @@ def size_when_read(path: Path | None, size: int, square: bool) -> tuple[int, int
 
 
 def to_image(picture: NDArray[np.float64], mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Normalise a picture for a network: subtract the mean, divide by the standard deviation of each channel.
-
-    (H, W) or (H, W, 3) -> (C, H, W).
+    """Subtract the mean and divide by the standard deviation of each channel: (H, W) or (H, W, 3) -> (C, H, W).
 
     >>> to_image(np.full((2, 3), 0.75), mean=(0.5,), std=(0.5,)).shape
     torch.Size([1, 2, 3])
@@ -103,23 +84,8 @@ def to_image(picture: NDArray[np.float64], mean: Sequence[float], std: Sequence[
     return torch.from_numpy(((channels - np.asarray(mean)) / np.asarray(std)).transpose(2, 0, 1).copy())
 
 
-def _resized(image: Image.Image, size: int, square: bool) -> Image.Image:
-    """Resize the shorter side to `size` pixels (bicubic); keep all, or crop the square in the middle."""
-    from PIL import Image
-
-    height, width = _size_resized(image.height, image.width, size)
-    if (width, height) != image.size:  # pixels of the right size stay as they are
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - size) // 2, (height - size) // 2
-    return image.crop((left, top, left + size, top + size)) if square else image
-
-
 def _size_resized(height: int, width: int, size: int) -> tuple[int, int]:
-    """Height and width with a shorter side of `size` pixels.
-
-    >>> _size_resized(300, 451, 100)
-    (100, 150)
-    """
+    """Height and width with a shorter side of `size` pixels."""
     scale = size / min(height, width)
     return max(size, round(height * scale)), max(size, round(width * scale))
 

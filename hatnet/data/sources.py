@@ -57,13 +57,10 @@ def open_data(name: str, folder: Path = Path("data"), download: bool = False) ->
 
 def fashion_subset(folder: Path, download: bool) -> Split:
     """The embedded part of Fashion-MNIST: the first 1,200 training and 250 test images of every class."""
-    with np.load(EMBEDDED, allow_pickle=False) as arrays:
-        train, test = (
-            ImageTensor(
-                torch.from_numpy(arrays[f"{part}_images"])[:, None], torch.from_numpy(arrays[f"{part}_labels"]).long()
-            )
-            for part in ("train", "test")
-        )
+    with np.load(EMBEDDED, allow_pickle=False) as file:
+        arrays = {name: torch.from_numpy(array) for name, array in file.items()}
+    train = ImageTensor(arrays["train_images"][:, None], arrays["train_labels"].long())
+    test = ImageTensor(arrays["test_images"][:, None], arrays["test_labels"].long())
     return Split("fashion-subset", train, test, FASHION, mean=(0.2860,), std=(0.3530,))
 
 
@@ -71,8 +68,7 @@ def fashion_mnist(folder: Path, download: bool) -> Split:
     """Fashion-MNIST, complete: 60,000 and 10,000 grey images of 28 x 28 pixels (arXiv:1708.07747)."""
     from torchvision.datasets import FashionMNIST
 
-    parts = []
-    inside = folder / "FashionMNIST"
+    inside, parts = folder / "FashionMNIST", []
     for train, count in ((True, 60_000), (False, 10_000)):
         complete = all((inside / "raw" / Path(name).stem).is_file() for name, _ in FashionMNIST.resources)
         try:
@@ -96,9 +92,8 @@ def fashion_mnist(folder: Path, download: bool) -> Split:
 
 def cifar10(folder: Path, download: bool) -> Split:
     """CIFAR-10: 50,000 and 10,000 colour images of 32 x 32 pixels."""
-    files = _cifar_files(
-        folder, "cifar-10-binary", "c32a1d4ab5d03f1284b67883e8d87530", "cifar-10-batches-bin", download
-    )
+    md5 = "c32a1d4ab5d03f1284b67883e8d87530"
+    files = _cifar_files(folder, "cifar-10-binary", md5, "cifar-10-batches-bin", download)
     train = _read_cifar([files / f"data_batch_{number}.bin" for number in range(1, 6)], 10_000, label_bytes=1)
     test = _read_cifar([files / "test_batch.bin"], 10_000, label_bytes=1)
     classes = _names(files / "batches.meta.txt", 10)
@@ -123,12 +118,13 @@ def imagenette(folder: Path, download: bool) -> Split:
         Imagenette(str(folder), split="train", size="320px", download=True)
     if root.is_dir():
         _require_all_photos(root, IMAGENETTE)
-    opened = [Imagenette(str(folder), split=part, size="320px") for part in ("train", "val")]
-    train, test = (
-        ImageFolder([Path(path) for path, _ in part._samples], torch.tensor([label for _, label in part._samples]))
-        for part in opened
-    )
-    return Split("imagenette", train, test, tuple(names[0] for names in opened[0].classes), IMAGENET_MEAN, IMAGENET_STD)
+    parts = []
+    for part in ("train", "val"):
+        opened = Imagenette(str(folder), split=part, size="320px")
+        paths, labels = zip(*opened._samples, strict=True)
+        parts.append(ImageFolder(map(Path, paths), torch.tensor(labels)))
+    train, test = parts
+    return Split("imagenette", train, test, tuple(names[0] for names in opened.classes), IMAGENET_MEAN, IMAGENET_STD)
 
 
 @dataclass(frozen=True)
@@ -155,8 +151,7 @@ def _cifar_files(folder: Path, archive: str, md5: str, inside: str, download: bo
     if download and not files.is_dir():
         from torchvision.datasets.utils import download_and_extract_archive
 
-        url = f"https://www.cs.toronto.edu/~kriz/{archive}.tar.gz"
-        download_and_extract_archive(url, str(folder), md5=md5)
+        download_and_extract_archive(f"https://www.cs.toronto.edu/~kriz/{archive}.tar.gz", str(folder), md5=md5)
     if not files.is_dir():
         raise FileNotFoundError(f"no folder {files}")
     return files
@@ -171,10 +166,8 @@ def _read_cifar(paths: list[Path], count: int, label_bytes: int) -> ImageTensor:
             raise DataError(f"{path} is missing: {_fetch_again(path.parent)}")
         content = np.fromfile(path, dtype=np.uint8)
         if len(content) != count * record:
-            raise DataError(
-                f"{path} has {len(content):,} bytes instead of {count * record:,}: it is damaged or half-downloaded; "
-                f"{_fetch_again(path.parent)}"
-            )
+            found = f"{path} has {len(content):,} bytes instead of {count * record:,}"
+            raise DataError(f"{found}: it is damaged or half-downloaded; {_fetch_again(path.parent)}")
         parts.append(torch.from_numpy(content).view(count, record))
     records = torch.cat(parts)
     return ImageTensor(records[:, label_bytes:].reshape(-1, 3, 32, 32), records[:, label_bytes - 1].long())
@@ -189,9 +182,7 @@ def _names(path: Path, count: int) -> tuple[str, ...]:
 
 def _require_all_photos(root: Path, counts: dict[str, int]) -> None:
     """Count the photos, since torchvision only checks for the folder, which half a download leaves too."""
-    found = {
-        part: {folder.name: _photos(folder) for folder in (root / part).glob("*") if folder.is_dir()} for part in counts
-    }
+    found = {part: {folder.name: _photos(folder) for folder in (root / part).glob("*/")} for part in counts}
     lacks = []
     for part, count in counts.items():
         classes = sorted(set().union(*found.values()) - found[part].keys())

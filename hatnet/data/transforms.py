@@ -68,11 +68,7 @@ def for_testing(recipe: ImagePreparation, data: Split) -> Transform:
 
 
 def require_fit(recipe: ImagePreparation, data: Split) -> None:
-    """Images that are not resized must have the recipe's size, in both parts.
-
-    Raises:
-        DataError: naming the first image of another size.
-    """
+    """Raise a DataError that names the first image of another size than the recipe's, unless images are resized."""
     if recipe.crop_padding is None:  # any size is resized
         return
     advice = f"give --crop-padding None to resize them (crop_padding={recipe.crop_padding} takes them as they are)"
@@ -81,18 +77,9 @@ def require_fit(recipe: ImagePreparation, data: Split) -> None:
 
 
 def require_side(images: Images, name: str, side: int, advice: str) -> None:
-    """Every image must be `side` pixels high and wide.
+    """Raise a DataError, ending with `advice`, if an image of the data set `name` is not `side` x `side` pixels.
 
     Only the headers of files are read. Files that cannot be read are passed over.
-
-    Args:
-        images: of the data set `name`.
-        name: for the message.
-        side: in pixels, the recipe's `image_size`.
-        advice: for the message: what to do.
-
-    Raises:
-        DataError: naming the first image of another size.
     """
     for what, height, width in _sizes(images, name):
         if (height, width) != (side, side):

@@ -64,21 +64,14 @@ class ReadableBatches:
 def batches_for_training(
     images: Images, transform: Transform, seed: int, slices: Iterator[list[Draw]], workers: int, pinned: bool = False
 ) -> Iterator[Batch]:
-    """The slices of a whole training, one batch each, prepared ahead by `workers` processes.
-
-    `pinned` memory can be copied to a GPU while it computes.
-    """
-    loader: DataLoader[Batch] = _load(Augmented(images, transform, seed), slices, workers, pinned)
-    return iter(loader)
+    """The slices of a whole training, prepared by `workers` processes. A GPU copies `pinned` memory as it computes."""
+    return iter(_load(Augmented(images, transform, seed), slices, workers, pinned))
 
 
 def batches_for_testing(
     images: Images, transform: Transform, rank: int, processes: int, batch_size: int, workers: int, pinned: bool = False
 ) -> ReadableBatches:
-    """The share of process `rank`: every `processes`-th image, so that all processes together take each image once.
-
-    An image that cannot be read is left out, and a line printed about it.
-    """
+    """The share of process `rank`: every `processes`-th image, so that all processes together take each image once."""
     mine = list(range(rank, len(images), processes))
     batches = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
     return ReadableBatches(_load(Plain(images, transform), batches, workers, pinned))

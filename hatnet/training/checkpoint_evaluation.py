@@ -7,14 +7,12 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from hatnet.checks import require_whole
 from hatnet.config import HATNetConfig
 from hatnet.data import DataError, Split
 from hatnet.data.transforms import for_testing, require_side
 from hatnet.files import write_whole
-from hatnet.training.batches import batches_for_testing
+from hatnet.training.batches import Batch, batches_for_testing
 from hatnet.training.classification import CLASSIFICATION, Classification, Evaluation, evaluate
 from hatnet.training.distributed import Processes
 from hatnet.training.recipes import RECIPES, Recipe, from_json
@@ -35,7 +33,7 @@ class CheckpointEvaluation:
 
     def write(self, folder: Path) -> None:
         """Write `evaluation.json` and `evaluation.svg`, each whole or not at all."""
-        from hatnet.training.confusion_figure import draw_confusion
+        from hatnet.training.figures import draw_confusion
 
         found = self.evaluation
         facts: dict[str, Any] = {
@@ -68,13 +66,11 @@ def evaluate_checkpoint(
 
     Args:
         weights: a file of ours, or the authors'.
-        processes: those that share the images.
+        processes: this process among those that share the images.
         data: name of a data set; None for the one of the training.
         data_dir: folder for data sets, and for lists of broken files.
-        download: fetch missing data.
         batch_size: images at once.
         workers: processes that prepare images.
-        bar: shows progress.
 
     Raises:
         FileNotFoundError, CheckpointError: if the weights cannot be read.
@@ -104,13 +100,8 @@ def evaluate_checkpoint(
 def recipe_for_testing(config: HATNetConfig, known: Mapping[str, Any], weights: str) -> Recipe:
     """The recipe by which test images are prepared: that of the training, or the paper's for photos.
 
-    Args:
-        config: of the network.
-        known: `hatnet.weights.checkpoints.about` of its weights.
-        weights: their name, for the message.
-
-    Raises:
-        DataError: if no recipe is known and the network is not for photos.
+    `known` is the result of `hatnet.weights.checkpoints.about`; `weights` names the file in the message. Raises
+    DataError if no recipe is known and the network is not for photos.
     """
     if "recipe" in known:
         return from_json(known["recipe"])
@@ -123,16 +114,9 @@ def recipe_for_testing(config: HATNetConfig, known: Mapping[str, Any], weights: 
 
 
 def require_suited(config: HATNetConfig, known: Mapping[str, Any], data: Split, weights: str) -> None:
-    """Require data with the network's number of channels, and its classes in their order.
+    """Raise a DataError that names what differs, unless the data has the network's channels and its classes in order.
 
-    Args:
-        config: of the network.
-        known: `hatnet.weights.checkpoints.about` of its weights.
-        data: the data to test it on.
-        weights: their name, for the message.
-
-    Raises:
-        DataError: naming what differs.
+    `known` is the result of `hatnet.weights.checkpoints.about`; `weights` names the network in the message.
     """
     if config.num_classes != len(data.classes):
         raise DataError(f"{weights} has {config.num_classes} classes, {data.name} has {len(data.classes)}")
@@ -159,7 +143,7 @@ def normalised_as(data: Split, known: Mapping[str, Any]) -> Split:
     return replace(data, mean=tuple(known.get("mean", data.mean)), std=tuple(known.get("std", data.std)))
 
 
-def _advance(batches: Iterable[tuple[Tensor, Tensor]], step: Callable[[str], None]) -> Iterator[tuple[Tensor, Tensor]]:
+def _advance(batches: Iterable[Batch], step: Callable[[str], None]) -> Iterator[Batch]:
     for batch in batches:
         yield batch
         step("batch")

@@ -43,10 +43,7 @@ class Evaluation:
 def evaluate(model: HATNet, batches: Iterable[tuple[Tensor, Tensor]], processes: Processes) -> Evaluation:
     """Classify every image in this process's `batches`, and sum over all processes.
 
-    Args:
-        model: in evaluation mode.
-        batches: images (B, C_in, H, W) and labels (B,).
-        processes: those that share the images.
+    `model` is in evaluation mode; a batch is images (B, C_in, H, W) and labels (B,).
 
     Raises:
         DataError: if no process has an image.
@@ -93,14 +90,11 @@ class Classification:
 
     metrics: tuple[Metric, ...] = (LOSS, ACCURACY)
     selection: Metric = ACCURACY
+    build = HATNet  # from a configuration
 
     def config(self, recipe: Recipe, data: Split) -> HATNetConfig:
         """One output per class."""
         return recipe.config(len(data.classes), data.channels)
-
-    def build(self, config: HATNetConfig) -> HATNet:
-        """HAT-Net with its classifier."""
-        return HATNet(config)
 
     def mixing(self, recipe: Recipe, data: Split) -> Mixing | None:
         """Mixup and CutMix, which make labels distributions over the classes."""
@@ -110,9 +104,7 @@ class Classification:
         """Cross-entropy of logits (B, classes), in nats. Labels are (B,) classes or (B, classes) distributions."""
         return F.cross_entropy(output, labels, label_smoothing=recipe.label_smoothing)
 
-    def evaluate(self, model: HATNet, batches: Iterable[tuple[Tensor, Tensor]], processes: Processes) -> Evaluation:
-        """Count answers and sum losses."""
-        return evaluate(model, batches, processes)
+    evaluate = staticmethod(evaluate)
 
 
 CLASSIFICATION = Classification()

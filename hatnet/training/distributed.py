@@ -72,7 +72,10 @@ def join(device: str) -> Iterator[Processes]:
         raise ValueError(f"device={device!r} must be cpu, cuda or one GPU such as cuda:1")
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield Processes(0, 1, _device_of_one(device))
+        target = usable_device(device)
+        if target.index is not None and target.type == "cuda":
+            torch.cuda.set_device(target)  # memory statistics, for example, are of the current GPU
+        yield Processes(0, 1, target)
         return
     rank, target = _place_of_this(device, size)
     distributed.init_process_group("nccl" if target.type == "cuda" else "gloo", timeout=timedelta(minutes=30))
@@ -83,20 +86,12 @@ def join(device: str) -> Iterator[Processes]:
         distributed.destroy_process_group()
 
 
-def _device_of_one(device: str) -> torch.device:
-    target = usable_device(device)
-    if target.index is not None and target.type == "cuda":
-        torch.cuda.set_device(target)  # memory statistics, for example, are of the current GPU
-    return target
-
-
 def _place_of_this(device: str, size: int) -> tuple[int, torch.device]:
     """Rank and device of this process among several."""
     missing = [name for name in ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE") if name not in os.environ]
     if missing:
-        raise ValueError(
-            f"WORLD_SIZE={size} is set but not {', '.join(missing)}: start several processes with torchrun"
-        )
+        names = ", ".join(missing)
+        raise ValueError(f"WORLD_SIZE={size} is set but not {names}: start several processes with torchrun")
     rank, local, here = (int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"))
     if not device.startswith("cuda"):
         return rank, usable_device(device)

@@ -15,8 +15,10 @@ from hatnet.training.seeds import derive
 from hatnet.weights.checkpoints import about, is_ours, load, require_match
 from hatnet.weights.official import load_official
 
+Build = Callable[[HATNetConfig], HATNet]  # makes the network of a configuration
 
-def random_network(recipe: Recipe, config: HATNetConfig, build: Callable[[HATNetConfig], HATNet] = HATNet) -> HATNet:
+
+def random_network(recipe: Recipe, config: HATNetConfig, build: Build = HATNet) -> HATNet:
     """A network with random weights, seeded by the recipe and therefore the same at every call."""
     torch.manual_seed(derive(recipe.seed, "weights"))
     model = build(config)
@@ -40,10 +42,7 @@ def fan_in(model: HATNet) -> None:
 def load_trained(model: HATNet, path: Path, classes: Sequence[str] = ()) -> bool:
     """Load trained weights, ours or the authors', into a model. A classifier for other classes stays random.
 
-    Args:
-        model: the network to change.
-        path: the file.
-        classes: names of the classes that the model will learn. If the file names its own, they are compared.
+    `classes` are the names of the classes that the model will learn. If the file names its own, they are compared.
 
     Returns:
         Whether the classifier was loaded too.
@@ -73,30 +72,20 @@ def description(path: Path) -> dict[str, Any]:
 def first_recipe(known: Mapping[str, Any]) -> Recipe:
     """The recipe that began with random weights. Later trainings may have started from its result.
 
-    Args:
-        known: `hatnet.weights.checkpoints.about` of the weights.
-
-    Raises:
-        ValueError: if the file does not describe its first training.
+    Raises ValueError if `known`, the result of `hatnet.weights.checkpoints.about`, does not describe it.
     """
     while "started_from" in known:
         known = known["started_from"]
     if "recipe" not in known:
-        raise ValueError(
-            f"the file does not say how its weights were first trained, only {', '.join(known) or 'nothing'}"
-        )
+        facts = ", ".join(known) or "nothing"
+        raise ValueError(f"the file does not say how its weights were first trained, only {facts}")
     return from_json(known["recipe"])
 
 
 def before_training(known: Mapping[str, Any], config: HATNetConfig) -> HATNet:
     """The same network before training, in evaluation mode: its seed gives the weights again.
 
-    Args:
-        known: `hatnet.weights.checkpoints.about` of the trained weights.
-        config: the configuration of the network.
-
-    Raises:
-        ValueError: if the file does not describe its first training.
+    `known` describes the trained weights. Raises as `first_recipe` does.
     """
     with torch.random.fork_rng():
         return random_network(first_recipe(known), config).eval()

@@ -1,7 +1,9 @@
-"""One step of training: gradients of a batch, slice by slice, then new weights."""
+"""One step of training: the schedule, the average of the weights, and the learner, which takes the step."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from math import cos, pi
 
 import torch
 from torch import Tensor, nn
@@ -12,23 +14,44 @@ from hatnet.network import HATNet
 from hatnet.training.distributed import Processes
 from hatnet.training.recipes import Recipe
 from hatnet.training.sampling import BatchSampler
-from hatnet.training.schedule import learning_rate
 from hatnet.training.seeds import derive
 from hatnet.training.task import Task
-from hatnet.training.weight_average import WeightAverage
+
+
+def learning_rate(step: int, steps: int, warmup: int, peak: float, first: float = 1e-6, last: float = 1e-5) -> float:
+    """Linear warm-up from `first` to `peak` in `warmup` steps, then half a cosine down to `last`.
+
+    >>> [round(learning_rate(step, 8, 2, 1.0, 0.0, 0.0), 2) for step in range(9)]
+    [0.0, 0.5, 1.0, 0.93, 0.75, 0.5, 0.25, 0.07, 0.0]
+    """
+    if step < warmup:
+        return first + (peak - first) * step / warmup
+    done = (step - warmup) / max(steps - warmup, 1)
+    return last + (peak - last) * (1 + cos(pi * done)) / 2
+
+
+class WeightAverage:
+    r"""An exponential moving average of the weights, which is tested and saved instead of them.
+
+    After step t, $\bar w \leftarrow \beta_t \bar w + (1 - \beta_t) w$ with $\beta_t$ = `decay`. Early on $\beta_t$ is
+    smaller, (1 + t) / (10 + t), so that the random initial weights are soon forgotten.
+    """
+
+    def __init__(self, model: HATNet, decay: float) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, model: HATNet, step: int) -> None:
+        """Include the weights after step `step`, counted from 0."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)
 
 
 class Learner:
-    """A network, and everything that moves its weights.
+    """A network, moved to the device of `processes`, and everything that changes its weights.
 
-    Args:
-        model: the network; moved to the device of `processes`.
-        recipe: optimiser, schedule and average.
-        task: the loss, and how images are mixed.
-        data: the images' classes.
-        sampler: the steps.
-        processes: those that share each batch.
-        precision: of matrix products.
+    Matrix products are computed in `precision`.
     """
 
     def __init__(

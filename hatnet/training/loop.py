@@ -6,13 +6,11 @@ draw is seeded by its purpose. So a run that was killed resumes bit for bit.
 """
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from hatnet.checks import require_whole
-from hatnet.config import HATNetConfig
 from hatnet.data import Split, left_out
 from hatnet.data.transforms import for_testing, for_training
 from hatnet.machine import peak_memory_mb
@@ -20,13 +18,13 @@ from hatnet.network import HATNet
 from hatnet.training.batches import batches_for_testing, batches_for_training
 from hatnet.training.classification import CLASSIFICATION
 from hatnet.training.distributed import Processes
+from hatnet.training.initial_weights import Build
 from hatnet.training.learner import Learner
 from hatnet.training.preparation import Clean, prepare
 from hatnet.training.progress import Monitor, Progress
 from hatnet.training.recipes import Recipe
-from hatnet.training.resuming import restore, tensors_of
+from hatnet.training.resuming import State, restore, save_state, tensors_of
 from hatnet.training.run_folder import RunFolder, about_weights, run_facts
-from hatnet.training.state import State, save_state
 from hatnet.training.task import Row, Task, row_of
 
 CHECK_EVERY = 10  # steps between checks of the loss, for which a GPU has to stop
@@ -40,8 +38,6 @@ class Training:
     """A run: data, learner, and the folder that records it.
 
     Args:
-        recipe: all settings.
-        data: training and test images.
         folder: of the run.
         processes: this process among those that train together.
         task: what the network is trained for.
@@ -63,44 +59,36 @@ class Training:
         processes: Processes,
         *,
         task: Task = CLASSIFICATION,
-        build: Callable[[HATNetConfig], HATNet] | None = None,
+        build: Build | None = None,
         resume: bool = False,
-        clean: Clean | None = None,
+        clean: Clean = None,
         workers: int = 0,
         save_every: float = 60.0,
     ) -> None:
-        import hatnet.training.curves  # noqa: F401 needs matplotlib, whose absence should be an error now
+        import hatnet.training.figures  # noqa: F401 needs matplotlib, whose absence should be an error now
 
         require_whole("workers", workers, 0)
         self.recipe, self.task, self.processes, self.save_every = recipe, task, processes, save_every
         self.folder = RunFolder(folder, task)
-        self.start = prepare(
-            recipe, data, self.folder, processes, build=build or task.build, resume=resume, clean=clean
-        )
+        self.start = prepare(recipe, data, self.folder, processes, build or task.build, resume, clean)
         self.data, self.sampler, self.precision = self.start.data, self.start.sampler, self.start.precision
         self.learner = Learner(self.start.model, recipe, task, self.data, self.sampler, processes, self.precision)
         self.history: list[Row] = []
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=processes.device)  # over the epoch's steps
         self.seconds = 0.0  # of the epoch's steps
-        if self.start.state is not None:
-            self._restore(self.start.state)
+        if (state := self.start.state) is not None:
+            restore(self.learner, state)
+            self.history = state.history
+            self.loss_sum.fill_(state.running["loss_sum"])
+            self.seconds = state.running["seconds"]
         self._load_batches(workers)
 
-    def _restore(self, state: State) -> None:
-        restore(self.learner, state)
-        self.history = state.history
-        self.loss_sum.fill_(state.running["loss_sum"])
-        self.seconds = state.running["seconds"]
-
     def _load_batches(self, workers: int) -> None:
-        recipe, data, processes, pinned = self.recipe, self.data, self.processes, self.processes.device.type == "cuda"
-        slices = self.sampler.slices_of(processes.rank, processes.size, self.step)
-        self.batches = batches_for_training(
-            data.train, for_training(recipe, data), recipe.seed, slices, workers, pinned
-        )
-        self.tests = batches_for_testing(
-            data.test, for_testing(recipe, data), processes.rank, processes.size, 2 * recipe.slice_size, workers, pinned
-        )
+        recipe, data, rank, size = self.recipe, self.data, self.processes.rank, self.processes.size
+        pinned, slices = self.processes.device.type == "cuda", self.sampler.slices_of(rank, size, self.step)
+        augment, prepare = for_training(recipe, data), for_testing(recipe, data)
+        self.batches = batches_for_training(data.train, augment, recipe.seed, slices, workers, pinned)
+        self.tests = batches_for_testing(data.test, prepare, rank, size, 2 * recipe.slice_size, workers, pinned)
 
     @property
     def model(self) -> HATNet:
@@ -153,9 +141,8 @@ class Training:
 
     def _begin(self) -> None:
         if self.processes.is_first and self.step < self.steps:
-            facts = run_facts(
-                self.recipe, self.data, self.model.config, self.processes, self.precision, self.start.started_from
-            )
+            config, weights = self.model.config, self.start.started_from
+            facts = run_facts(self.recipe, self.data, config, self.processes, self.precision, weights)
             self.folder.begin(self.step, facts)
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.enable_cudnn_sdp(False)  # gradients may be NaN with masks: pytorch issue 196678
@@ -166,18 +153,17 @@ class Training:
         with self.learner.autocast:
             evaluation = self.task.evaluate(tested, self.tests, self.processes)
         progress, result = self.progress(evaluation), row_of(self.task, evaluation)
-        self.history.append(
-            {
-                "epoch": progress.epoch + 1,
-                "step": self.step,
-                "learning_rate": progress.learning_rate,
-                "train_loss": progress.loss,
-                **result,
-                "seconds": round(self.seconds, 3),
-                "images_per_second": round(progress.images_per_second, 1),
-                "memory_mb": round(progress.memory_mb, 1),
-            }
-        )
+        row = {
+            "epoch": progress.epoch + 1,
+            "step": self.step,
+            "learning_rate": progress.learning_rate,
+            "train_loss": progress.loss,
+            **result,
+            "seconds": round(self.seconds, 3),
+            "images_per_second": round(progress.images_per_second, 1),
+            "memory_mb": round(progress.memory_mb, 1),
+        }
+        self.history.append(row)
         self.loss_sum.zero_()
         self.seconds = 0.0
         if self.processes.is_first:

@@ -8,21 +8,19 @@ from typing import Any
 
 import torch
 
-from hatnet.config import HATNetConfig
 from hatnet.data import Split, fingerprint, leave_out
 from hatnet.data.transforms import require_fit
 from hatnet.network import HATNet
 from hatnet.training.distributed import Processes
-from hatnet.training.initial_weights import description, load_trained, random_network
+from hatnet.training.initial_weights import Build, description, load_trained, random_network
 from hatnet.training.recipes import Recipe, to_json
-from hatnet.training.resuming import find_state, require_same
+from hatnet.training.resuming import State, find_state, require_same
 from hatnet.training.run_folder import RunFolder
 from hatnet.training.sampling import BatchSampler
 from hatnet.training.seeds import derive
-from hatnet.training.state import State
 from hatnet.weights.checkpoints import weights_file
 
-Clean = Callable[[Split], Split]  # leaves out files that cannot be read
+Clean = Callable[[Split], Split] | None  # leaves out files that cannot be read
 
 
 @dataclass(frozen=True)
@@ -40,14 +38,7 @@ class Start:
 
 
 def prepare(
-    recipe: Recipe,
-    data: Split,
-    folder: RunFolder,
-    processes: Processes,
-    *,
-    build: Callable[[HATNetConfig], HATNet],
-    resume: bool = False,
-    clean: Clean | None = None,
+    recipe: Recipe, data: Split, folder: RunFolder, processes: Processes, build: Build, resume: bool, clean: Clean
 ) -> Start:
     """Check everything, in order of cost: what needs no image, then all files, then their sizes.
 
@@ -71,30 +62,18 @@ def prepare(
         new_classifier, started_from = not load_trained(model, weights, data.classes), description(weights)
     if clean is not None and state is None:
         data = clean(data)
-    found = _require_same_images(recipe, data, folder, processes, state)
-    sampler = BatchSampler.of(recipe, len(data.train))
-    return Start(data, found, sampler, precision, model, new_classifier, started_from, state)
-
-
-def _require_same_images(
-    recipe: Recipe, data: Split, folder: RunFolder, processes: Processes, state: State | None
-) -> dict[str, int | str]:
-    """The data's fingerprint, the same as in the state and in all processes."""
     found = fingerprint(data)
     if state is not None:
         require_same(folder.state, "data set", state.data, found, "; images that have gone must be put back first")
     require_fit(recipe, data)
     if processes.differ(derive(0, json.dumps(to_json(recipe)), json.dumps(found))):
         raise ValueError("not all processes were given the same recipe and see the same images and labels")
-    return found
+    sampler = BatchSampler.of(recipe, len(data.train))
+    return Start(data, found, sampler, precision, model, new_classifier, started_from, state)
 
 
 def precision_of(recipe: Recipe, device: torch.device) -> torch.dtype:
-    """The precision of matrix products.
-
-    Raises:
-        ValueError: for float16 on a CPU.
-    """
+    """The precision of matrix products. Raises ValueError for float16 on a CPU."""
     if recipe.precision != "auto":
         chosen: torch.dtype = getattr(torch, recipe.precision)
         if chosen is torch.float16 and device.type == "cpu":

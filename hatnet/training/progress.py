@@ -1,6 +1,8 @@
-"""The progress of a training, and the monitor that receives it and may stop the training."""
+"""The progress of a training, and the monitor that receives it and may stop the training, for instance on Ctrl-C."""
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,3 +27,19 @@ class Monitor:
 
     report: Callable[[Progress], None] = lambda _: None
     stop: bool = False
+
+
+@contextmanager
+def stoppable(monitor: Monitor) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM, from a scheduler) stops the work in order, the second one at once."""
+
+    def stop(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)  # harmless, since files are always whole
+        monitor.stop = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

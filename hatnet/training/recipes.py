@@ -1,6 +1,6 @@
 """Recipes: every setting of a training, as data."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from hatnet.checks import require_between, require_whole
@@ -68,16 +68,15 @@ class Recipe:
 
     def config(self, classes: int, channels: int) -> HATNetConfig:
         """The network of this recipe, for data with these numbers of classes and channels."""
-        changes: dict[str, object] = {
-            "num_classes": classes,
-            "in_channels": channels,
-            "drop_path_rate": self.drop_path,
-            "classifier_drop_rate": self.classifier_drop,
-        }
-        for name in ("stem_strides", "grid_sizes", "pool_sizes"):
-            if getattr(self, name) is not None:
-                changes[name] = getattr(self, name)
-        return get_config(self.variant, **changes)
+        given = {name: getattr(self, name) for name in ("stem_strides", "grid_sizes", "pool_sizes")}
+        return get_config(
+            self.variant,
+            num_classes=classes,
+            in_channels=channels,
+            drop_path_rate=self.drop_path,
+            classifier_drop_rate=self.classifier_drop,
+            **{name: value for name, value in given.items() if value is not None},
+        )
 
 
 # Bounds of a recipe's numbers, both included.
@@ -92,26 +91,13 @@ REAL = {
 }  # fmt: skip
 
 
-def differences(one: Recipe, other: Recipe) -> list[str]:
-    """The fields in which two recipes differ, with both values."""
-    return [
-        f"{field.name}: {getattr(one, field.name)} here, {getattr(other, field.name)} there"
-        for field in fields(Recipe)
-        if getattr(one, field.name) != getattr(other, field.name)
-    ]
-
-
 def to_json(recipe: Recipe) -> dict[str, Any]:
     """The recipe as plain data."""
     return asdict(recipe)
 
 
 def from_json(content: dict[str, Any]) -> Recipe:
-    """Read a recipe that `to_json` wrote.
-
-    Raises:
-        ValueError: for an unknown key; the nearest one is suggested.
-    """
+    """Read a recipe that `to_json` wrote. Raises ValueError for an unknown key, with the nearest known one."""
     known = [field.name for field in fields(Recipe)]
     for key in content:
         if key not in known:
@@ -119,6 +105,12 @@ def from_json(content: dict[str, Any]) -> Recipe:
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
     return Recipe(**values)
 
+
+CIFAR = Recipe(
+    data="cifar10", variant="micro", image_size=32, epochs=200, lr=2e-3, warmup_epochs=5, crop_padding=4,
+    rand_augment=9, erasing=0.25, mixup=0.8, cutmix=1.0, label_smoothing=0.1, drop_path=0.1, ema=0.9995, clip=1.0,
+    initial_weights="fan-in",
+)  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {
     "fashion-quick": Recipe(
@@ -130,16 +122,8 @@ RECIPES: dict[str, Recipe] = {
         data="fashion-mnist", variant="micro", image_size=28, epochs=22, batch_size=64, slice_size=64, lr=2e-3,
         crop_padding=2, label_smoothing=0.1, ema=0.999, clip=1.0, initial_weights="fan-in", grid_sizes=(7, 4),
     ),
-    "cifar10": Recipe(
-        data="cifar10", variant="micro", image_size=32, epochs=200, lr=2e-3, warmup_epochs=5, crop_padding=4,
-        rand_augment=9, erasing=0.25, mixup=0.8, cutmix=1.0, label_smoothing=0.1, drop_path=0.1, ema=0.9995, clip=1.0,
-        initial_weights="fan-in",
-    ),
-    "cifar100": Recipe(
-        data="cifar100", variant="micro", image_size=32, epochs=200, lr=2e-3, warmup_epochs=5, crop_padding=4,
-        rand_augment=9, erasing=0.25, mixup=0.8, cutmix=1.0, label_smoothing=0.1, drop_path=0.1, ema=0.9995, clip=1.0,
-        initial_weights="fan-in",
-    ),
+    "cifar10": CIFAR,
+    "cifar100": replace(CIFAR, data="cifar100"),
     "imagenette": Recipe(
         data="imagenette", variant="tiny", image_size=224, epochs=200, batch_size=256, slice_size=64, lr=1e-3,
         warmup_epochs=10, rand_augment=27, erasing=0.25, mixup=0.8, cutmix=1.0, label_smoothing=0.1, drop_path=0.1,
@@ -169,11 +153,7 @@ EXPECT: dict[str, str] = {
 
 
 def get_recipe(name: str) -> Recipe:
-    """Look up a recipe by name.
-
-    Raises:
-        ValueError: for an unknown name; the nearest one is suggested.
-    """
+    """Look up a recipe by name. Raises ValueError for an unknown name, with the nearest known one."""
     if name not in RECIPES:
         raise ValueError(f"unknown recipe {name!r}{nearest(name, RECIPES)}; known: {', '.join(RECIPES)}")
     return RECIPES[name]

@@ -1,16 +1,93 @@
-"""Resume a run exactly: find its state, compare it with what is asked for now, save and restore the learner."""
+"""Resume a run exactly: its state in one file, without pickles, and the checks that the state belongs to the run."""
 
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from hatnet.files import write_whole
+from hatnet.former_names import current_name
 from hatnet.training.learner import Learner
-from hatnet.training.recipes import Recipe, differences
+from hatnet.training.recipes import Recipe, from_json, to_json
 from hatnet.training.run_folder import RunFolder
-from hatnet.training.state import State, load_state, optimiser_tensors, restore_optimiser
 from hatnet.weights.checkpoints import CheckpointError
+
+
+@dataclass
+class State:
+    """Tensors by name, and the numbers that go with them. The names of the fields are the keys in the file.
+
+    There is no generator state, since every draw is seeded by its purpose (`hatnet.training.seeds`).
+    """
+
+    step: int  # steps done
+    tensors: dict[str, Tensor]  # model.NAME, average.NAME where there is one, optimiser.KEY.NAME
+    history: list[dict[str, float]] = field(default_factory=list)  # one row per epoch
+    running: dict[str, float] = field(default_factory=dict)  # sums over the unfinished epoch
+    scaler: dict[str, Any] = field(default_factory=dict)  # loss scaling for float16
+    origin: dict[str, Any] = field(default_factory=dict)  # description of the weights that the training started from
+    data: dict[str, Any] = field(default_factory=dict)  # images and labels: `hatnet.data.fingerprint`
+    left_out: dict[str, list[int]] = field(default_factory=dict)  # unreadable files: `hatnet.data.left_out`
+    network: dict[str, Any] = field(default_factory=dict)  # configuration
+
+
+def save_state(path: Path, state: State, recipe: Recipe) -> None:
+    """Write the file whole or not at all: on an OSError, such as for a full disk, the last good file is kept."""
+    from safetensors.torch import save
+
+    facts = {key: value for key, value in vars(state).items() if key != "tensors"}
+    metadata = {"format": "hatnet training", "recipe": json.dumps(to_json(recipe)), "state": json.dumps(facts)}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
+    write_whole(path, save(tensors, metadata))
+
+
+def load_state(path: Path) -> tuple[State, Recipe]:
+    """Read what `save_state` wrote. Raises CheckpointError if the file is damaged or holds something else."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {current_name(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 no mapping
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    if metadata.get("format") != "hatnet training":
+        raise CheckpointError(f"{path} does not hold the state of a training")
+    return State(tensors=tensors, **json.loads(metadata["state"])), from_json(json.loads(metadata["recipe"]))
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, Tensor]:
+    """The optimiser's state by parameter name; empty before its first step."""
+    return {
+        f"optimiser.{key}.{name}": value
+        for parameter, name in names.items()
+        for key, value in optimiser.state[parameter].items()
+    }
+
+
+def restore_optimiser(
+    optimiser: torch.optim.Optimizer, names: Mapping[nn.Parameter, str], tensors: dict[str, Tensor]
+) -> None:
+    """The inverse of `optimiser_tensors`. PyTorch moves each tensor to its device.
+
+    Tensors shaped like a parameter get its memory layout too, since fused AdamW ignores strides.
+    """
+    entries: dict[str, dict[str, Tensor]] = {}
+    for path, tensor in tensors.items():
+        if path.startswith("optimiser."):
+            _, key, name = path.split(".", 2)
+            entries.setdefault(name, {})[key] = tensor
+    for parameter, name in names.items():
+        for key, tensor in entries.get(name, {}).items():
+            if tensor.shape == parameter.shape:
+                entries[name][key] = torch.empty_like(parameter, requires_grad=False).copy_(tensor)
+    ordered = [names[parameter] for group in optimiser.param_groups for parameter in group["params"]]
+    state = {place: entries[name] for place, name in enumerate(ordered) if name in entries}  # empty before step 1
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
 def find_state(folder: RunFolder, recipe: Recipe, resume: bool) -> State | None:
@@ -27,17 +104,14 @@ def find_state(folder: RunFolder, recipe: Recipe, resume: bool) -> State | None:
             raise ValueError(f"{folder.state} has gone, so its run cannot be resumed; give --out another folder")
         return None
     state, other = load_state(folder.state)
-    different = differences(recipe, other)
-    if different:
-        raise CheckpointError(f"{folder.state} is of another recipe, so cannot resume:\n" + "\n".join(different))
+    require_same(folder.state, "recipe", vars(other), vars(recipe))
     return state
 
 
 def require_same(path: Path, what: str, there: Mapping[str, Any], here: Mapping[str, Any], advice: str = "") -> None:
     """Raise a CheckpointError with all differences between a state at `path` and this run."""
-    different = [
-        f"{key}: {here.get(key)} here, {other} there" for key, other in there.items() if here.get(key) != other
-    ]
+    pairs = {key: (here.get(key), other) for key, other in there.items()}
+    different = [f"{key}: {ours} here, {other} there" for key, (ours, other) in pairs.items() if ours != other]
     if different:
         raise CheckpointError(f"{path} is of another {what}, so cannot resume{advice}.\n" + "\n".join(different))
 

@@ -20,6 +20,8 @@ from hatnet.training.recipes import Recipe, to_json
 from hatnet.training.task import Row, Task
 from hatnet.weights.checkpoints import write
 
+Facts = dict[str, Any]  # what a JSON file holds
+
 
 class RunFolder:
     """Where each file of a run is, and what the start, an epoch and the end write."""
@@ -37,7 +39,7 @@ class RunFolder:
         """Whether more than one epoch was done, so that there must have been a state."""
         return self.metrics.exists() and len(read_metrics(self.metrics)) > 1
 
-    def begin(self, step: int, facts: dict[str, Any]) -> None:
+    def begin(self, step: int, facts: Facts) -> None:
         """Write the facts. If the run is resumed after `step` steps, add a line to those of its first start.
 
         Files that a kill left half-written are removed.
@@ -50,15 +52,9 @@ class RunFolder:
             facts = first | {"started again": [*first.get("started again", []), again]}
         self._write_facts(facts)
 
-    def write_epoch(self, model: HATNet, about: dict[str, Any], history: list[Row]) -> None:
-        """Write weights, metrics and curves after an epoch.
-
-        Args:
-            model: the weights that were tested.
-            about: their description for the checkpoint.
-            history: one row per epoch, the last one for this epoch.
-        """
-        from hatnet.training.curves import draw_curves
+    def write_epoch(self, model: HATNet, about: Facts, history: list[Row]) -> None:
+        """Write the tested weights with their description, metrics and curves after the last epoch of `history`."""
+        from hatnet.training.figures import draw_curves
 
         write(model, self.last, about)
         if self.task.selection.best(history) is history[-1]:
@@ -89,7 +85,7 @@ class RunFolder:
         }
         self._write_facts(facts)
 
-    def _write_facts(self, facts: dict[str, Any]) -> None:
+    def _write_facts(self, facts: Facts) -> None:
         write_whole(self.facts, (json.dumps(facts, indent=2) + "\n").encode())
 
 
@@ -114,13 +110,8 @@ def read_metrics(path: Path) -> list[Row]:
 
 
 def run_facts(
-    recipe: Recipe,
-    data: Split,
-    config: HATNetConfig,
-    processes: Processes,
-    precision: torch.dtype,
-    start: dict[str, Any],
-) -> dict[str, Any]:
+    recipe: Recipe, data: Split, config: HATNetConfig, processes: Processes, precision: torch.dtype, start: Facts
+) -> Facts:
     """Recipe, network, versions and hardware of a run; `start` describes the weights that it started from."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -138,7 +129,7 @@ def run_facts(
     }
 
 
-def about_weights(recipe: Recipe, data: Split, epoch: int, result: Row, start: dict[str, Any]) -> dict[str, Any]:
+def about_weights(recipe: Recipe, data: Split, epoch: int, result: Row, start: Facts) -> Facts:
     """Describe weights for their checkpoint; `start` describes the weights that training started from."""
     return {
         "data": data.name,
@@ -153,5 +144,5 @@ def about_weights(recipe: Recipe, data: Split, epoch: int, result: Row, start: d
     }
 
 
-def _started_from(start: dict[str, Any]) -> dict[str, Any]:
+def _started_from(start: Facts) -> Facts:
     return {"started_from": start} if start else {}

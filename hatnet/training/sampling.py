@@ -77,11 +77,7 @@ class BatchSampler:
         return torch.cat([batch[copy :: self.repeats] for batch in batches for copy in range(self.repeats)]).tolist()
 
     def share(self, processes: int) -> int:
-        """Slices of a batch that each of so many processes computes.
-
-        Raises:
-            ValueError: if the slices cannot be shared evenly.
-        """
+        """Slices of a batch that each process computes. Raises ValueError if they cannot be shared evenly."""
         if self.slices % processes:
             raise ValueError(
                 f"{processes} processes cannot share the {self.slices} slices of a batch evenly: "
@@ -99,6 +95,5 @@ class BatchSampler:
                 order = self.epoch(number)
             for slice_ in range(rank * share, (rank + 1) * share):
                 start = within * self.batch_size + slice_ * self.slice_size
-                yield [
-                    Draw(order[place], number * self.images + place) for place in range(start, start + self.slice_size)
-                ]
+                places = range(start, start + self.slice_size)
+                yield [Draw(order[place], number * self.images + place) for place in places]

@@ -22,17 +22,13 @@ def no_progress_bar(description: str, total: int | None) -> Iterator[Callable[[s
 
 
 def open_shared_data(name: str, folder: Path, download: bool, processes: Processes) -> Split:
-    """Open a data set as `open_data` does. The first process fetches what is missing.
-
-    Raises:
-        DataError: as `open_data` does.
-    """
-    if processes.is_first:
-        data = open_data(name, folder, download)
+    """Open a data set with `open_data`, which raises DataError. The first process fetches what is missing."""
+    if not processes.is_first:
         processes.wait()
-        return data
+        return open_data(name, folder)
+    data = open_data(name, folder, download)
     processes.wait()
-    return open_data(name, folder)
+    return data
 
 
 def without_broken_files(
@@ -42,14 +38,9 @@ def without_broken_files(
     parts: Sequence[str] = ("training", "test"),
     bar: ProgressBar = no_progress_bar,
 ) -> Split:
-    """Leave out the files that cannot be read. The first process finds and prints them.
+    """Leave out the files that cannot be read. The first process finds and prints them, and all processes call this.
 
-    Args:
-        data: returned unchanged if its images are in memory.
-        cache: folder for results of the search.
-        processes: all of them call this.
-        parts: the parts to check; evaluation needs only the test images.
-        bar: shows progress.
+    The results of the search are kept in the folder `cache`. Images in memory are returned unchanged.
 
     Raises:
         DataError: if no image of a part can be read.

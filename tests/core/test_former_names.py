@@ -13,7 +13,7 @@ from hatnet.equivalence import randomise
 from hatnet.former_names import current_name, former_name
 from hatnet.studies.ablation import ARMS, build, match_cost
 from hatnet.training.recipes import get_recipe
-from hatnet.training.state import State, load_state, optimiser_tensors, restore_optimiser, save_state
+from hatnet.training.resuming import State, load_state, optimiser_tensors, restore_optimiser, save_state
 from hatnet.weights.pretrained import pretrained_file
 
 FORMER = ["local_qkv", "merge_norm", "global_q", "global_kv"]

@@ -11,9 +11,7 @@ from tests.training.runs import run
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory):
     """The folder of a small training that was not interrupted. Tests must not change it."""
-    folder = tmp_path_factory.mktemp("whole")
-    run(folder)
-    return folder
+    return run(tmp_path_factory.mktemp("whole")).folder.path
 
 
 @pytest.fixture
@@ -25,7 +23,7 @@ def curves():
 def quick_curves(request, monkeypatch):
     """Replace the drawing of curves, which takes as long as a small training."""
     if "curves" not in request.fixturenames:
-        monkeypatch.setattr("hatnet.training.curves.draw_curves", lambda _history, _metrics, path: path.write_text(""))
+        monkeypatch.setattr("hatnet.training.figures.draw_curves", lambda _history, _metrics, path: path.write_text(""))
 
 
 @pytest.fixture

@@ -1,27 +1,25 @@
 """Write small data sets in the formats that the package reads."""
 
-from pathlib import Path
-
 import numpy as np
 from PIL import Image
 
-from hatnet.data import Split, open_data
-
-
-def write_idx(path, array):
-    """The format of Fashion-MNIST's files: a magic number with type and rank, sizes, bytes."""
-    header = [0x0800 + array.ndim, *array.shape]
-    path.write_bytes(np.array(header, dtype=">i4").tobytes() + array.astype(np.uint8).tobytes())
+from hatnet.data import open_data
 
 
 def write_fashion(root, train=60_000, test=10_000, label=3):
+    """The format of Fashion-MNIST's files: a magic number with type and rank, sizes, bytes."""
+
+    def write(name, array):
+        header = np.array([0x0800 + array.ndim, *array.shape], dtype=">i4")
+        (raw / name).write_bytes(header.tobytes() + array.astype(np.uint8).tobytes())
+
     raw = root / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     for part, count in (("train", train), ("t10k", test)):
         images = np.zeros((count, 28, 28), np.uint8)
         images[:, 5, 7] = np.arange(count) % 251
-        write_idx(raw / f"{part}-images-idx3-ubyte", images)
-        write_idx(raw / f"{part}-labels-idx1-ubyte", np.full(count, label))
+        write(f"{part}-images-idx3-ubyte", images)
+        write(f"{part}-labels-idx1-ubyte", np.full(count, label))
     return raw
 
 
@@ -40,12 +38,12 @@ def write_cifar(root, fine):
     """The binary version, sparse: all zeros but for the first record of each file."""
     inside = root / ("cifar-100-binary" if fine else "cifar-10-batches-bin")
     inside.mkdir()
-    bytes_, files = (2, {"train": 50_000, "test": 10_000}) if fine else (1, {})
-    files = files or {f"data_batch_{number}": 10_000 for number in range(1, 6)} | {"test_batch": 10_000}
-    for place, (name, count) in enumerate(files.items()):
+    labels = [19, 7] if fine else [7]
+    files = ("train", "test") if fine else (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
+    for place, name in enumerate(files):
         with (inside / f"{name}.bin").open("wb") as file:
-            file.write(bytes([19, 7] if fine else [7]) + bytes([place + 1, 0, 2]))
-            file.truncate(count * (bytes_ + 3072))
+            file.write(bytes([*labels, place + 1, 0, 2]))
+            file.truncate((50_000 if name == "train" else 10_000) * (len(labels) + 3072))
     names = [f"class{number}" for number in range(100 if fine else 10)]
     (inside / ("fine_label_names.txt" if fine else "batches.meta.txt")).write_text("\n".join(names) + "\n\n")
     return inside
@@ -63,8 +61,8 @@ def write_imagenette(root, monkeypatch):
     return root / "imagenette2-320"
 
 
-def photos(folder: Path, sizes: tuple[tuple[int, int], tuple[int, int]]) -> Split:
-    """Training and test photos in folders, with the width and height of each part."""
-    for part, size in zip(("train", "val"), sizes, strict=True):
-        write_folder(folder, images=8, size=size, parts=(part,))
-    return open_data(f"folder:{folder}")
+def folder_data(root, *sizes, images=3):
+    """Random photos of cats and dogs, with the width and height of training and test photos."""
+    for part, size in zip(("train", "val"), sizes or [(28, 28)] * 2, strict=True):
+        write_folder(root, images=images, size=size, parts=(part,))
+    return open_data(f"folder:{root}")

@@ -2,8 +2,6 @@
 
 import csv
 import multiprocessing
-import os
-import signal
 import sys
 import tempfile
 import time
@@ -15,7 +13,7 @@ import numpy as np
 import torch
 
 from hatnet.config import HATNetConfig
-from hatnet.data import ImageTensor, Split, open_data
+from hatnet.data import Split, open_data
 from hatnet.data.images import balanced
 from hatnet.network import HATNet
 from hatnet.training import Monitor, Processes, Recipe, Training
@@ -29,18 +27,14 @@ SMALL = Recipe(
     warmup_epochs=0.5, clip=1.0, ema=0.9, crop_padding=2, rand_augment=5, erasing=0.5, mixup=0.8, cutmix=1.0,
     label_smoothing=0.1, drop_path=0.3, classifier_drop=0.2, initial_weights="fan-in",
 )  # fmt: skip
+ONE_EPOCH = replace(SMALL, epochs=1, warmup_epochs=0)
 
 
 def small_data(train: int = 8, test: int = 3) -> Split:
     """A few images of each class of the embedded data."""
     data = open_data("fashion-subset")
-    assert isinstance(data.train, ImageTensor)
-    assert isinstance(data.test, ImageTensor)
-    return replace(
-        data,
-        train=data.train.part(balanced(data.train.labels, train)),
-        test=data.test.part(balanced(data.test.labels, test)),
-    )
+    parts = [images.part(balanced(images.labels, count)) for images, count in ((data.train, train), (data.test, test))]
+    return replace(data, train=parts[0], test=parts[1])
 
 
 def thin(config: HATNetConfig) -> HATNet:
@@ -48,13 +42,23 @@ def thin(config: HATNetConfig) -> HATNet:
     return HATNet(replace(config, channels=(8, 16, 16), head_dim=8, depths=(1, 1, 1), stem_channels=4))
 
 
-def run(
-    folder: Path, recipe: Recipe = SMALL, *, resume: bool = False, monitor: Monitor | None = None, **options
-) -> Training:
+def start(folder, recipe=SMALL, data=None, processes=ALONE, *, build=thin, **options) -> Training:
+    """Prepare a small training without running it."""
+    return Training(recipe, data or small_data(), folder, processes, build=build, **options)
+
+
+def run(folder: Path, recipe: Recipe = SMALL, *, monitor: Monitor | None = None, **options) -> Training:
     """Train until the end, or until `monitor` stops it."""
-    training = Training(recipe, small_data(), folder, ALONE, resume=resume, build=thin, **options)
+    training = start(folder, recipe, **options)
     training.run(monitor)
     return training
+
+
+def stop_after(step: int) -> Monitor:
+    """A monitor that stops a training once it reports this step."""
+    monitor = Monitor()
+    monitor.report = lambda progress: setattr(monitor, "stop", progress.step == step)
+    return monitor
 
 
 def outcome(folder: Path) -> tuple[dict[str, str], list[dict[str, str]]]:
@@ -63,11 +67,9 @@ def outcome(folder: Path) -> tuple[dict[str, str], list[dict[str, str]]]:
     Whole files are not compared, since safetensors orders their headers at random. Digests replace the bits, since
     pytest takes minutes to show a difference of megabytes.
     """
+    measured = ("seconds", "images_per_second", "memory_mb")
     with (folder / "metrics.csv").open(newline="") as file:
-        rows = [
-            {key: value for key, value in row.items() if key not in ("seconds", "images_per_second", "memory_mb")}
-            for row in csv.DictReader(file)
-        ]
+        rows = [{key: value for key, value in row.items() if key not in measured} for row in csv.DictReader(file)]
     weights = {
         f"{part} {name}": sha256(tensor.numpy().tobytes()).hexdigest()[:16]
         for part in ("last", "best")
@@ -79,28 +81,19 @@ def outcome(folder: Path) -> tuple[dict[str, str], list[dict[str, str]]]:
 def kill_at_random(folder: Path, generator: np.random.Generator, longest: float) -> int:
     """Start the training again and again, and kill it after a random time, until it finishes.
 
-    The times grow, so that it finishes on a slow machine too.
-
-    Returns:
-        The number of kills.
+    The times grow, so that it finishes on a slow machine too. Returns the number of kills.
     """
-    kills = 0
+    fork, kills = multiprocessing.get_context("fork"), 0
     while True:
-        child = multiprocessing.get_context("fork").Process(
-            target=run, args=(folder,), kwargs={"resume": True, "save_every": 0.0}
-        )
+        child = fork.Process(target=run, args=(folder,), kwargs={"resume": True, "save_every": 0.0})
         child.start()
-        child.join(generator.uniform(0, longest))
-        if child.is_alive():
-            assert child.pid is not None
-            os.kill(child.pid, signal.SIGKILL)
-            child.join()
-            kills += 1
-            longest *= 1.1
-        elif child.exitcode == 0:
+        child.join(generator.uniform(0, longest * 1.1**kills))
+        if not child.is_alive():
+            assert child.exitcode == 0, f"the training ended with status {child.exitcode}"
             return kills
-        else:
-            raise AssertionError(f"the training ended with status {child.exitcode}")
+        child.kill()
+        child.join()
+        kills += 1
 
 
 def main(times: int) -> None:
@@ -108,21 +101,17 @@ def main(times: int) -> None:
     torch.set_num_threads(1)
     generator = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as temporary:
-        start = time.monotonic()
+        began = time.monotonic()
         run(Path(temporary) / "whole")
-        seconds = time.monotonic() - start
-        want = outcome(Path(temporary) / "whole")
+        seconds = time.monotonic() - began
         kills = trainings = 0
         while kills < times:
             folder = Path(temporary) / str(trainings)
             kills += kill_at_random(folder, generator, longest=seconds)
             trainings += 1
-            if outcome(folder) != want:
+            if outcome(folder) != outcome(Path(temporary) / "whole"):
                 sys.exit(f"training {trainings} differs from the uninterrupted one")
-            print(
-                f"{kills} kills, {trainings} trainings: all end with the bits of the uninterrupted one",
-                flush=True,
-            )
+            print(f"{kills} kills, {trainings} trainings: all end with the bits of the uninterrupted one", flush=True)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from hatnet.cli.main import main
 from hatnet.training import Monitor, Processes, join
 from hatnet.training.run_folder import read_metrics
 from hatnet.weights.checkpoints import load
-from tests.training.image_files import write_folder
+from tests.training.image_files import folder_data
 from tests.training.runs import ALONE
 
 
@@ -27,22 +26,26 @@ def test_a_single_process_does_not_wait_for_its_device(monkeypatch):
     assert not ALONE.differ(7)
 
 
+def torchrun(processes: int, *command: str) -> subprocess.CompletedProcess:
+    launch = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--standalone"]
+    here = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.run([*launch, *command], capture_output=True, text=True, timeout=300, env=os.environ | here)
+
+
 @pytest.mark.long
 def test_two_processes_under_torchrun_give_the_result_of_one(tmp_path):
     """All random draws are on, 25 test images can never be shared evenly, and one file is broken."""
-    data = write_folder(tmp_path / "data", images=13, size=(28, 28))
-    (tmp_path / "data" / "val" / "dog" / "12.png").unlink()
-    (tmp_path / "data" / "train" / "cat" / "5.png").write_text("not an image")
+    data = folder_data(tmp_path / "data", images=13)
+    data.test.paths[-1].unlink()
+    data.train.paths[5].write_text("not an image")
     found = []
     for processes in (1, 2):
         folder = tmp_path / str(processes)
-        command = [
-            sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--standalone", "-m",
-            "hatnet", "train", "fashion-quick", "--data", f"folder:{data}", "--epochs", "2", "--batch-size", "8",
-            "--slice-size", "2", "--mixup", "0.8", "--drop-path", "0.2", "--classifier-drop", "0.2",
-            "--out", str(folder), "--data-dir", str(tmp_path), "--device", "cpu", "--workers", "0",
-        ]  # fmt: skip
-        ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        ended = torchrun(
+            processes, "-m", "hatnet", "train", "fashion-quick", "--data", data.name, "--epochs", "2",
+            "--batch-size", "8", "--slice-size", "2", "--mixup", "0.8", "--drop-path", "0.2", "--classifier-drop",
+            "0.2", "--out", str(folder), "--data-dir", str(tmp_path), "--device", "cpu", "--workers", "0",
+        )  # fmt: skip
         assert ended.returncode == 0, ended.stderr
         assert ended.stdout.count("Done:") == 1, "only the first process prints"
         assert "1 of 26 training images cannot be read" in ended.stdout
@@ -56,8 +59,8 @@ def test_two_processes_under_torchrun_give_the_result_of_one(tmp_path):
     images = torch.randn(5, 3, 28, 28)
     assert torch.allclose(one(images), two(images), rtol=0, atol=1e-3)
     for one_row, two_row in zip(one_rows, two_rows, strict=True):
-        assert math.isclose(one_row["train_loss"], two_row["train_loss"], rel_tol=1e-4)
-        assert math.isclose(one_row["test_loss"], two_row["test_loss"], rel_tol=1e-4)
+        for loss in ("train_loss", "test_loss"):
+            assert math.isclose(one_row[loss], two_row[loss], rel_tol=1e-4)
         assert (25 * two_row["test_accuracy"]) % 1 in (pytest.approx(0), pytest.approx(1)), "25 images, each once"
 
 
@@ -69,18 +72,16 @@ def test_two_processes_under_torchrun_give_the_result_of_one(tmp_path):
         ("--out", "not all processes see the state in {tmp}/1: it must lie on a disk that all machines share"),
     ],
 )
-def test_processes_with_different_settings_refuse_to_train_together(option, words, tmp_path):
+def test_processes_with_different_settings_refuse_to_train_together(option, words, hatnet, monkeypatch, tmp_path):
     """Each machine has its own command line and disks. Here --seed or --out ends in the rank of the process."""
-    data, first = write_folder(tmp_path / "data", images=9, size=(28, 28)), tmp_path / "0"
+    data, first = folder_data(tmp_path / "data", images=9), tmp_path / "0"
     command = [
-        "hatnet", "train", "fashion-quick", "--data", f"folder:{data}", "--data-dir", str(tmp_path), "--epochs", "2",
+        "hatnet", "train", "fashion-quick", "--data", data.name, "--data-dir", str(tmp_path), "--epochs", "2",
         "--batch-size", "8", "--slice-size", "4", "--workers", "0", "--device", "cpu", "--resume", "--out", str(first),
     ]  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hatnet.cli.train.Monitor", lambda: Monitor(stop=True))
-        patch.setattr(sys, "argv", command)
-        with pytest.raises(SystemExit, match="130"):
-            main()  # leaves a state after one step
+    monkeypatch.setattr("hatnet.cli.train.Monitor", lambda: Monitor(stop=True))
+    with pytest.raises(SystemExit, match="130"):
+        hatnet(*command[1:])  # leaves a state after one step
     before = (first / "state.safetensors").read_bytes()
     if option == "--seed":
         shutil.rmtree(first)
@@ -89,37 +90,32 @@ def test_processes_with_different_settings_refuse_to_train_together(option, word
     script.write_text(
         f"import os, sys\nfrom hatnet.cli.main import main\nsys.argv = {command!r} + [{option!r}, {number}]\nmain()\n"
     )
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", str(script)]
-    here = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    ended = subprocess.run(torchrun, capture_output=True, text=True, timeout=120, env=os.environ | here)
+    ended = torchrun(2, str(script))
     assert ended.returncode != 0
     assert f"error: {words.format(tmp=tmp_path)}" in ended.stderr
     assert not (tmp_path / "1").exists()
     assert not first.exists() or (first / "state.safetensors").read_bytes() == before
 
 
-@pytest.mark.parametrize("device", ["mps", "meta", "gpu", "cuda:x"])
-def test_only_cpus_and_gpus_can_train(device):
-    with pytest.raises(ValueError, match=f"device='{device}' must be cpu, cuda or one GPU such as cuda:1"):
-        join(device).__enter__()
+FOUR = {"WORLD_SIZE": "4", "RANK": "0", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "4"}
 
 
-def test_several_processes_without_torchrun_are_an_error(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    for name in ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+@pytest.mark.parametrize(
+    ("device", "environment", "message"),
+    [
+        *((name, {}, f"device='{name}' must be cpu, cuda or one GPU such as") for name in ("mps", "meta", "cuda:x")),
+        ("cpu", {"WORLD_SIZE": "2"}, "WORLD_SIZE=2 is set but not RANK, .*start several processes with torchrun"),
+        ("cuda", FOUR, "4 processes on this machine, but 2 GPUs: start torchrun with --nproc-per-node 2"),
+    ],
+)
+def test_impossible_devices_and_processes_are_refused(device, environment, message, monkeypatch):
+    for name in FOUR:
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(ValueError, match="WORLD_SIZE=2 is set but not RANK, .*start several processes with torchrun"):
-        join("cpu").__enter__()
-
-
-def test_more_processes_than_gpus_is_an_error(monkeypatch):
-    for name, value in {"WORLD_SIZE": 4, "RANK": 0, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 4}.items():
-        monkeypatch.setenv(name, str(value))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(
-        ValueError, match="4 processes on this machine, but 2 GPUs: start torchrun with --nproc-per-node 2"
-    ):
-        join("cuda").__enter__()
+    with pytest.raises(ValueError, match=message):
+        join(device).__enter__()
 
 
 def test_a_gpu_can_be_chosen_with_or_without_its_number(monkeypatch):

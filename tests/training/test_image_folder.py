@@ -1,61 +1,62 @@
-"""Folders of images: classes, labels, and the files left out."""
+"""Folders of images: classes, labels, and files that cannot be read. They are found before training, and left out."""
 
+import errno
+import json
+import re
+import struct
 from dataclasses import replace
+from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from hatnet.data import DataError, ImageFolder, fingerprint, leave_out, left_out, open_data
-from tests.training.image_files import write_folder
+from hatnet.data import SOURCES, DataError, ImageFolder, fingerprint, leave_out, left_out, open_data
+from hatnet.data.broken_files import broken_files
+from hatnet.training import Processes
+from hatnet.training.shared_data import open_shared_data, without_broken_files
+from tests.training.image_files import folder_data, write_folder
+from tests.training.runs import ALONE
 
 
 def test_folders_of_images_are_read_with_their_class_names(tmp_path):
-    data = open_data(f"folder:{write_folder(tmp_path)}")
+    data = folder_data(tmp_path)
+    assert isinstance(data.train, ImageFolder), "not loaded into memory"
     assert data.classes == ("cat", "dog")
     assert data.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
     pixels = np.asarray(Image.open(tmp_path / "train" / "dog" / "1.png"))
     assert np.array_equal(data.train.image(4).permute(1, 2, 0).numpy(), pixels)
 
 
-def test_class_folders_that_differ_are_listed(tmp_path):
-    write_folder(tmp_path)
-    (tmp_path / "train" / "fox").mkdir()
-    with pytest.raises(DataError, match=r"same class folders; only in one of them \(1\): fox"):
+@pytest.mark.parametrize(
+    ("parts", "extra", "message"),
+    [
+        (("train", "val"), ["train/fox"], r"same class folders; only in one of them \(1\): fox"),
+        (("train", "val"), ["train/fox", "val/fox"], "no images in .*fox"),
+        (("train",), [], "no folder .*test.*must hold train and val"),
+    ],
+)
+def test_incomplete_folders_are_refused(parts, extra, message, tmp_path):
+    write_folder(tmp_path, parts=parts)
+    for name in extra:
+        (tmp_path / name).mkdir()
+    with pytest.raises(DataError, match=message):
         open_data(f"folder:{tmp_path}")
-
-
-def test_a_class_without_images_is_named(tmp_path):
-    write_folder(tmp_path)
-    for part in ("train", "val"):
-        (tmp_path / part / "fox").mkdir()
-    with pytest.raises(DataError, match="no images in .*fox"):
-        open_data(f"folder:{tmp_path}")
-
-
-def test_a_missing_part_is_named(tmp_path):
-    write_folder(tmp_path, parts=("train",))
-    with pytest.raises(DataError, match="no folder .*test.*must hold train and val"):
-        open_data(f"folder:{tmp_path}")
-
-
-def test_folders_are_not_loaded_into_memory(tmp_path):
-    assert isinstance(open_data(f"folder:{write_folder(tmp_path)}").train, ImageFolder)
-    assert not isinstance(open_data("fashion-subset").train, ImageFolder)
 
 
 def test_the_same_files_are_left_out_again(tmp_path):
     """By their positions among all files, whether they were left out at once or in turn."""
-    whole = open_data(f"folder:{write_folder(tmp_path / 'photos', images=5)}")
+    whole = folder_data(tmp_path, images=5)
     once = whole.train.without({whole.train.paths[1], whole.train.paths[7]})
     twice = once.without({whole.train.paths[4], whole.train.paths[9]})
     assert (once.left_out, twice.left_out) == ([1, 7], [1, 4, 7, 9])
     assert twice.labels.tolist() == [0, 0, 0, 1, 1, 1]
     places = left_out(replace(whole, train=twice))
     assert places == {"train": [1, 4, 7, 9], "test": []}
-    for data in (whole, replace(whole, train=once), replace(whole, train=twice)):
-        again = leave_out(data, places)
+    for images in (whole.train, once, twice):
+        again = leave_out(replace(whole, train=images), places)
         assert (again.train.paths, again.train.left_out) == (twice.paths, twice.left_out)
         assert torch.equal(again.train.labels, twice.labels)
         assert again.test.paths == whole.test.paths
@@ -63,7 +64,110 @@ def test_the_same_files_are_left_out_again(tmp_path):
 
 
 def test_a_fingerprint_depends_on_file_names_not_on_their_folder(tmp_path):
-    one, moved, renamed = (open_data(f"folder:{write_folder(tmp_path / name)}") for name in ("one", "moved", "renamed"))
+    one, moved, renamed = (folder_data(tmp_path / name) for name in ("one", "moved", "renamed"))
     assert fingerprint(one) == fingerprint(moved)
     renamed.train.paths[0] = renamed.train.paths[0].with_name("another.png")
     assert fingerprint(one) != fingerprint(renamed)
+
+
+def looked_again(_):
+    pytest.fail("looked again")
+
+
+def test_broken_files_are_found_and_the_result_is_kept(tmp_path):
+    images = folder_data(tmp_path / "images").train
+    cut, text = images.paths[1], images.paths[4]
+    cut.write_bytes(cut.read_bytes()[:200])  # the header is whole, the pixels are not
+    text.write_text("not an image")
+    seen = []
+    assert broken_files(images, tmp_path / "kept", step=seen.append) == [cut, text]
+    assert len(seen) == 6
+    assert broken_files(images, tmp_path / "kept", step=looked_again) == [cut, text]
+    assert images.without({cut, text}).labels.tolist() == [0, 0, 1, 1]
+
+
+def test_files_are_readable_again_when_their_disk_is_back(tmp_path, monkeypatch):
+    """Files recorded as broken are tried again, and only those."""
+    images = folder_data(tmp_path / "photos").train
+    images.paths[2].write_text("not an image")
+    with monkeypatch.context() as away:
+        away.setattr("hatnet.data.image_folder.open_image", Mock(side_effect=OSError(errno.EIO, "disk away")))
+        assert broken_files(images, tmp_path / "kept") == images.paths
+    assert broken_files(images, tmp_path / "kept") == [images.paths[2]]
+    read = Mock(return_value=np.zeros((2, 2, 3)))
+    monkeypatch.setattr("hatnet.data.image_folder.open_image", read)
+    assert broken_files(images, tmp_path / "kept") == []
+    read.assert_called_once_with(images.paths[2], "RGB")
+
+
+def test_the_result_holds_however_the_folder_is_spelled(tmp_path, monkeypatch):
+    absolute = folder_data(tmp_path / "photos").train
+    absolute.paths[1].write_text("not an image")
+    monkeypatch.chdir(tmp_path)
+    relative = open_data("folder:photos").train
+    assert broken_files(relative, tmp_path / "kept") == [relative.paths[1]]
+    broken = broken_files(absolute, tmp_path / "kept", step=looked_again)
+    assert broken == [absolute.paths[1]]
+    assert len(absolute.without(set(broken))) == 5
+
+
+MAKE = 0x10F  # the EXIF tag of the camera's maker
+
+
+@pytest.mark.parametrize("damaged", [0x100, 0x11A])
+def test_a_photo_with_damaged_exif_data_is_still_turned_upright(damaged, tmp_path):
+    """Tags that should hold numbers hold words. One such photo must not stop the search."""
+    exif = Image.Exif()
+    exif[0x112] = 6  # to be turned by 90 degrees
+    exif[MAKE] = "words"
+    order = ">" if b"MM" in exif.tobytes()[:8] else "<"
+    words, numbers = (struct.pack(f"{order}HH", tag, 2) for tag in (MAKE, damaged))  # 2: text
+    facts = exif.tobytes().replace(words, numbers)
+    assert facts != exif.tobytes()
+    images = folder_data(tmp_path).train
+    images.paths[0] = tmp_path / "photo.jpg"
+    Image.new("RGB", (40, 30)).save(images.paths[0], exif=facts)
+    assert broken_files(images, tmp_path / "kept") == []
+    assert images.image(0).shape == (3, 40, 30)
+
+
+def test_an_unwritable_cache_is_an_error_before_files_are_read(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        broken_files(folder_data(tmp_path / "data").train, tmp_path / "file", step=looked_again)
+
+
+def test_a_dangling_link_is_a_broken_file(tmp_path):
+    write_folder(tmp_path / "photos")
+    link, loop = (tmp_path / "photos" / "train" / name for name in ("cat/a.png", "dog/loop.png"))
+    link.symlink_to(tmp_path / "away.png")
+    loop.symlink_to(loop)
+    images = open_data(f"folder:{tmp_path / 'photos'}").train
+    for _ in range(2):
+        assert broken_files(images, tmp_path / "kept") == [link, loop]
+    Image.new("RGB", (8, 8)).save(tmp_path / "away.png")
+    assert broken_files(images, tmp_path / "kept") == [loop], "it leads somewhere now"
+
+
+def test_ten_broken_files_are_printed_with_the_path_of_the_full_list(tmp_path, capsys):
+    data = folder_data(tmp_path / "photos", images=7)
+    broken = data.train.paths[:12]
+    for path in broken:
+        path.write_text("not an image")
+    kept = without_broken_files(data, tmp_path / "kept", ALONE)
+    assert (len(kept.train), len(kept.test)) == (2, 14)
+    printed = capsys.readouterr().out
+    assert "12 of 14 training images cannot be read and are left out:" in printed
+    assert [str(path) in printed for path in broken] == 10 * [True] + 2 * [False]
+    answer = Path(re.search(r"\.\.\. and 2 more; (.*) lists all", printed)[1])
+    assert json.loads(answer.read_text())["files"] == [str(path) for path in broken]
+
+
+@pytest.mark.parametrize(("rank", "order"), [(0, [True, "wait"]), (1, ["wait", False])])
+def test_only_the_first_process_fetches_and_the_others_wait(rank, order, tmp_path, monkeypatch):
+    did = []
+    source = replace(SOURCES["fashion-subset"], open=lambda _, download: did.append(download))
+    monkeypatch.setitem(SOURCES, "fashion-subset", source)
+    monkeypatch.setattr(Processes, "wait", lambda _: did.append("wait"))
+    open_shared_data("fashion-subset", tmp_path, True, Processes(rank, 2, torch.device("cpu")))
+    assert did == order

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hatnet.models import create_model
-from hatnet.training import Training, join
-from hatnet.training.schedule import learning_rate
-from hatnet.training.weight_average import WeightAverage
-from tests.training.runs import ALONE, SMALL, outcome, run, small_data, thin
+from hatnet.training import join
+from hatnet.training.learner import WeightAverage, learning_rate
+from tests.training.runs import ONE_EPOCH, SMALL, outcome, run, small_data, start
 
 
 @given(st.integers(2, 200), st.data())
@@ -24,10 +24,9 @@ def test_the_rate_rises_linearly_and_falls_along_half_a_cosine(steps, data):
     assert np.allclose(rates[:warmup], [0.1 + 0.9 * step / warmup for step in range(warmup)])
     assert rates[warmup] == 1.0
     assert math.isclose(rates[-1], 0.01)
-    middle = (rates[warmup] + rates[-1]) / 2
     half = warmup + (steps - warmup) / 2
-    assert all(rate >= middle - 1e-12 for step, rate in enumerate(rates) if warmup <= step <= half)
-    assert all(earlier >= later for earlier, later in zip(rates[warmup:], rates[warmup + 1 :], strict=False))
+    assert all(rate >= (1 + rates[-1]) / 2 - 1e-12 for step, rate in enumerate(rates) if warmup <= step <= half)
+    assert all(earlier >= later for earlier, later in pairwise(rates[warmup:]))
 
 
 def test_averaged_weights_follow_their_formula():
@@ -45,17 +44,13 @@ def test_averaged_weights_follow_their_formula():
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path):
     """The mean over slices of the mean over their images is the mean over the batch. AdamW would magnify rounding."""
-    plain = replace(
-        SMALL, epochs=1, mixup=0.0, cutmix=0.0, drop_path=0.0, classifier_drop=0.0, warmup_epochs=0.0, ema=0.0
-    )
+    plain = replace(ONE_EPOCH, mixup=0.0, cutmix=0.0, drop_path=0.0, classifier_drop=0.0, ema=0.0)
     weights = []
     for slice_size in (16, 8, 2):
-        training = Training(
-            replace(plain, slice_size=slice_size), small_data(), tmp_path / str(slice_size), ALONE, build=thin
-        )
+        training = start(tmp_path / str(slice_size), replace(plain, slice_size=slice_size))
         training.learner.optimiser = torch.optim.SGD(training.model.parameters(), lr=0.0)
         training.learner.take_step(training.batches)
-        training.learner.learning_rate = lambda step: 1.0  # type: ignore[method-assign]
+        training.learner.learning_rate = lambda step: 1.0
         training.learner.take_step(training.batches)
         weights.append(torch.cat([parameter.detach().flatten() for parameter in training.model.parameters()]))
     for other in weights[1:]:
@@ -69,9 +64,7 @@ def test_a_thin_network_learns_a_few_images(tmp_path):
         label_smoothing=0.0, crop_padding=0, flip=False, drop_path=0.0, classifier_drop=0.0, lr=1e-2,
     )  # fmt: skip
     data = small_data(train=4)
-    training = Training(recipe, replace(data, test=data.train), tmp_path, ALONE, build=thin)
-    history = training.run()
-    assert history[-1]["test_accuracy"] > 0.9
+    assert run(tmp_path, recipe, data=replace(data, test=data.train)).history[-1]["test_accuracy"] > 0.9
 
 
 def test_compiled_training_gives_the_same_result(whole, tmp_path, monkeypatch):
@@ -84,19 +77,15 @@ def test_compiled_training_gives_the_same_result(whole, tmp_path, monkeypatch):
 
 
 def test_bfloat16_trains_on_a_cpu_and_float16_is_refused(tmp_path):
-    history = Training(
-        replace(SMALL, epochs=1, warmup_epochs=0, precision="bfloat16"), small_data(), tmp_path, ALONE, build=thin
-    ).run()
-    assert math.isfinite(history[0]["test_loss"])
+    assert math.isfinite(run(tmp_path, replace(ONE_EPOCH, precision="bfloat16")).history[0]["test_loss"])
     with pytest.raises(ValueError, match="float16' is for GPUs"):
-        Training(replace(SMALL, precision="float16"), small_data(), tmp_path / "half", ALONE, build=thin)
+        start(tmp_path / "half", replace(SMALL, precision="float16"))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("device", ["cuda", "cuda:0"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_every_precision_trains_on_a_gpu(precision, device, tmp_path):
-    recipe = replace(SMALL, precision=precision)
-    with join(device) as world:
-        history = Training(recipe, small_data(), tmp_path, world, build=thin).run()
+    with join(device) as processes:
+        history = run(tmp_path, replace(SMALL, precision=precision), processes=processes).history
     assert math.isfinite(history[-1]["test_loss"])

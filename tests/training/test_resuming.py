@@ -1,30 +1,31 @@
-"""A resumed run ends with the same bits as an uninterrupted one; other settings or data are refused."""
+"""Kills, full disks and non-finite losses lose little: a run resumes bit for bit, and only the run that it was."""
 
 import json
+import multiprocessing
+import os
+import resource
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from hatnet.config import HATNetConfig
-from hatnet.data import ImageTensor, open_data
+from hatnet.data import ImageTensor
 from hatnet.network import HATNet
-from hatnet.training import Monitor, Training
+from hatnet.training import Monitor, NonFiniteLossError
+from hatnet.training.resuming import load_state
 from hatnet.training.run_folder import read_metrics
-from hatnet.training.state import load_state
 from hatnet.weights.checkpoints import CheckpointError, load
-from tests.training.image_files import write_folder
-from tests.training.runs import ALONE, SMALL, outcome, run, small_data, thin
+from tests.training.image_files import folder_data
+from tests.training.runs import SMALL, kill_at_random, outcome, run, small_data, start, stop_after, thin
 
 OLD_RUN = Path(__file__).parent / "run_of_version_0.1"
-
-
-def thinnest(config: HATNetConfig) -> HATNet:
-    """The network of the kept run."""
-    narrow = {"channels": (4, 4, 4), "head_dim": 4, "depths": (1, 1, 1), "stem_channels": 4, "expansions": (1, 1, 1)}
-    return HATNet(replace(config, **narrow))
 
 
 def test_two_trainings_with_one_seed_are_equal_bit_for_bit(whole, tmp_path):
@@ -45,30 +46,25 @@ def test_another_seed_gives_another_result(whole, tmp_path):
 @pytest.mark.parametrize("after", [1, 4, 10])
 def test_a_stopped_training_resumes_bit_for_bit(whole, tmp_path, after, monkeypatch):
     monkeypatch.setattr("hatnet.training.loop.CHECK_EVERY", 1)
-    monitor = Monitor()
-    monitor.report = lambda progress: setattr(monitor, "stop", progress.step == after)
-    stopped = run(tmp_path, monitor=monitor)
-    assert stopped.step == after
+    assert run(tmp_path, monitor=stop_after(after)).step == after
     run(tmp_path, resume=True)
     assert outcome(tmp_path) == outcome(whole)
 
 
 def test_a_training_without_an_average_resumes_bit_for_bit(tmp_path):
-    plain, monitor = replace(SMALL, ema=0.0), Monitor()
+    plain, stopped = replace(SMALL, ema=0.0), tmp_path / "stopped"
     run(tmp_path / "whole", plain)
-    monitor.report = lambda progress: setattr(monitor, "stop", progress.step == 10)
-    assert run(tmp_path / "stopped", plain, monitor=monitor).learner.average is None
-    state, _ = load_state(tmp_path / "stopped" / "state.safetensors")
-    assert {name.split(".")[0] for name in state.tensors} == {"model", "optimiser"}
-    ended = run(tmp_path / "stopped", plain, resume=True)
-    assert outcome(tmp_path / "stopped") == outcome(tmp_path / "whole")
-    for name, tensor in load(tmp_path / "stopped" / "last.safetensors").state_dict().items():
+    assert run(stopped, plain, monitor=stop_after(10)).learner.average is None
+    assert sections(stopped) == {"model", "optimiser"}
+    ended = run(stopped, plain, resume=True)
+    assert outcome(stopped) == outcome(tmp_path / "whole")
+    for name, tensor in load(stopped / "last.safetensors").state_dict().items():
         assert torch.equal(ended.model.state_dict()[name], tensor), name
 
 
 def test_a_training_resumes_though_files_have_become_unreadable(hatnet, monkeypatch, tmp_path, capfd):
     """Files left out at the start stay out; files that have become unreadable since are passed over."""
-    data = open_data(f"folder:{write_folder(tmp_path / 'data', images=9, size=(28, 28))}")
+    data = folder_data(tmp_path / "data", images=9)
     paths = data.train.paths
     paths[3].write_text("not an image")
 
@@ -93,11 +89,15 @@ def test_a_training_resumes_though_files_have_become_unreadable(hatnet, monkeypa
     assert len(read_metrics(tmp_path / "run" / "metrics.csv")) == 2
 
 
+def sections(folder: Path) -> set[str]:
+    state, _ = load_state(folder / "state.safetensors")
+    return {name.split(".")[0] for name in state.tensors}
+
+
 def test_a_state_holds_no_generator_state(whole):
+    assert sections(whole) == {"model", "average", "optimiser"}
     state, recipe = load_state(whole / "state.safetensors")
-    assert recipe == SMALL
-    assert {name.split(".")[0] for name in state.tensors} == {"model", "average", "optimiser"}
-    assert state.step == 15
+    assert (state.step, recipe) == (15, SMALL)
 
 
 def test_a_run_is_not_overwritten(whole):
@@ -107,28 +107,31 @@ def test_a_run_is_not_overwritten(whole):
     assert outcome(whole) == before
 
 
-def test_a_state_of_another_recipe_is_refused_with_the_differences(whole):
-    with pytest.raises(CheckpointError, match=r"another recipe.*\nseed: 9 here, 3 there\nlr: 0.1 here, 0.003 there"):
-        run(whole, replace(SMALL, lr=0.1, seed=9), resume=True)
-
-
-def test_a_state_of_another_network_is_refused_with_the_differences(whole):
-    """The recipe names a variant, and a later version may mean another network by it."""
-
-    def other(config: HATNetConfig) -> HATNet:
-        return thin(replace(config, grid_sizes=(3, 2)))
-
-    with pytest.raises(CheckpointError, match=r"of another network.*\ngrid_sizes: \[3, 2\] here, \[8, 4\] there"):
-        Training(SMALL, small_data(), whole, ALONE, resume=True, build=other)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"recipe": replace(SMALL, lr=0.1, seed=9)},
+            r"another recipe.*\nseed: 9 here, 3 there\nlr: 0.1 here, 0.003 there",
+        ),
+        (  # the recipe names a variant, and a later version may mean another network by it
+            {"build": lambda config: thin(replace(config, grid_sizes=(3, 2)))},
+            r"of another network.*\ngrid_sizes: \[3, 2\] here, \[8, 4\] there",
+        ),
+    ],
+)
+def test_a_state_of_another_recipe_or_network_is_refused_with_the_differences(options, message, whole):
+    with pytest.raises(CheckpointError, match=message):
+        start(whole, resume=True, **options)
 
 
 def test_a_state_of_other_data_is_refused_with_the_differences(whole):
     with pytest.raises(CheckpointError, match=r"of another data set(.|\n)*training images: 70 here, 80 there"):
-        Training(SMALL, small_data(train=7), whole, ALONE, resume=True, build=thin)
+        start(whole, data=small_data(train=7), resume=True)
     data = small_data()
     inverted = replace(data, train=ImageTensor(255 - data.train.pixels, data.train.labels))
     with pytest.raises(CheckpointError, match=r"of another data set(.|\n)*pixels or files: \w+ here, \w+ there"):
-        Training(SMALL, inverted, whole, ALONE, resume=True, build=thin)
+        start(whole, data=inverted, resume=True)
 
 
 def test_a_finished_run_without_its_state_is_not_restarted(whole, tmp_path):
@@ -149,7 +152,8 @@ def test_a_damaged_state_is_refused(whole, tmp_path):
 def test_a_run_of_version_0_1_resumes_and_ends_where_it_ended(tmp_path):
     """Version 0.1 wrote the kept files, after 7 of 15 steps and after the last. Processors round differently."""
     folder = shutil.copytree(OLD_RUN, tmp_path / "run")
-    training = Training(SMALL, small_data(), folder, ALONE, resume=True, build=thinnest)
+    narrow = {"channels": (4, 4, 4), "head_dim": 4, "depths": (1, 1, 1), "stem_channels": 4, "expansions": (1, 1, 1)}
+    training = start(folder, resume=True, build=lambda config: HATNet(replace(config, **narrow)))
     assert training.step == 7
     history = training.run()
     for row, kept in zip(history, read_metrics(OLD_RUN / "finished.csv"), strict=True):
@@ -158,3 +162,81 @@ def test_a_run_of_version_0_1_resumes_and_ends_where_it_ended(tmp_path):
     ours, theirs = load(folder / "last.safetensors"), load(OLD_RUN / "finished.safetensors")
     for (name, weight), kept in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         assert torch.allclose(weight, kept, rtol=0, atol=1e-3), name
+
+
+def test_a_killed_training_resumes_bit_for_bit(curves, whole, tmp_path):
+    """SIGKILL at random times until it finishes; `python -m tests.training.runs 100` kills a hundred."""
+    kills = kill_at_random(tmp_path, np.random.default_rng(1), longest=1.0)
+    assert outcome(tmp_path) == outcome(whole)
+    assert kills >= 1, "a test without kills cannot fail"
+
+
+@pytest.mark.long
+def test_sigterm_to_all_processes_stops_training_in_order(tmp_path):
+    """SIGTERM to the process group, workers included, as a scheduler sends it."""
+    command = [sys.executable, "-m", "hatnet", "train", "fashion-quick", "--workers", "1", "--out", str(tmp_path)]
+    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, start_new_session=True) as child:
+        while not (tmp_path / "run.json").exists():
+            assert child.poll() is None
+            time.sleep(0.1)
+        time.sleep(2)
+        os.killpg(child.pid, signal.SIGTERM)
+        printed, _ = child.communicate(timeout=60)
+    assert child.returncode == 130, printed
+    assert "nothing is lost" in printed
+    assert load_state(tmp_path / "state.safetensors")[0].step > 0
+
+
+def test_a_full_disk_leaves_the_last_good_state(curves, whole, tmp_path):
+    """The system refuses files above a size, as a full disk would. Then there is room again."""
+
+    def run_with_small_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        try:
+            run(tmp_path, resume=True)
+        except OSError:
+            os._exit(3)
+
+    run(tmp_path, monitor=Monitor(stop=True))
+    before = (tmp_path / "state.safetensors").read_bytes()
+    child = multiprocessing.get_context("fork").Process(target=run_with_small_files)
+    child.start()
+    child.join()
+    assert child.exitcode == 3, "it ends with an OSError"
+    assert (tmp_path / "state.safetensors").read_bytes() == before
+    assert not list(tmp_path.glob(".*")), "no half-written files are left"
+    run(tmp_path, resume=True)
+    assert outcome(tmp_path) == outcome(whole)
+
+
+def test_a_non_finite_loss_stops_training_with_advice(tmp_path):
+    training = start(tmp_path)
+    with torch.no_grad():
+        training.model.classifier.bias.fill_(float("nan"))
+    with pytest.raises(NonFiniteLossError, match=r"not finite at step 1 .*lower lr than 0.003"):
+        training.run()
+    assert not (tmp_path / "state.safetensors").exists(), "no state to resume from"
+
+
+def test_weights_spoilt_by_the_last_step_are_not_saved(whole, tmp_path):
+    """The loss of that step is still finite. The state of the epoch before is kept, and resumes."""
+    training = start(tmp_path)
+    training.model.classifier.weight.register_hook(lambda slope: slope * (torch.inf if training.step == 9 else 1))
+    with pytest.raises(NonFiniteLossError, match="not finite at step 10"):
+        training.run()
+    assert load_state(tmp_path / "state.safetensors")[0].step == 5
+    run(tmp_path, resume=True)
+    assert outcome(tmp_path) == outcome(whole)
+
+
+def test_a_resumed_run_records_its_restart_and_removes_partial_files(tmp_path):
+    run(tmp_path, monitor=Monitor(stop=True))
+    first = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / ".state.safetensors.part.x1").write_bytes(b"half")
+    run(tmp_path, resume=True)
+    facts = json.loads((tmp_path / "run.json").read_text())
+    assert facts["date"] == first["date"]
+    assert [again["after step"] for again in facts["started again"]] == [1]
+    assert not list(tmp_path.glob(".*"))
+    run(tmp_path, resume=True)  # there is nothing left to do
+    assert json.loads((tmp_path / "run.json").read_text()) == facts

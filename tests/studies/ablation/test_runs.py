@@ -15,7 +15,7 @@ from hatnet.studies.ablation.runs import Ablation, machine, trainer
 from hatnet.studies.ablation.statistics import complete_seeds
 from hatnet.studies.ablation.timing import measure_times
 from hatnet.training import Monitor, Processes, Training
-from hatnet.training.state import load_state
+from hatnet.training.resuming import load_state
 from tests.studies.ablation.conftest import CPU, SETTINGS, make_times
 
 
