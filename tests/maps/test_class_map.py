@@ -25,16 +25,12 @@ def test_unfused_attention_equals_fused_attention_and_keeps_the_weights_of_the_t
     """Eq. 2: the same logits, and the same weights under the same names, except rows of tokens that pad a window."""
     model, images = case.model(), case.images()
     trace = run_model(model, images)
-    assert_same(_explicit(model, images), trace["logits"].numpy(), case)
+    with unfused_attention(), torch.no_grad():
+        assert_same(model(images), trace["logits"].numpy(), case)
     labels = trace["logits"].argmax(dim=1)
     for name, (weights, _) in weights_and_gradients(model, images, labels).items():
         padding = trace[name].sum(dim=-1, keepdim=True) == 0
         assert_same(weights.masked_fill(padding, 0), trace[name].numpy(), case)
-
-
-def _explicit(model, images):
-    with unfused_attention(), torch.no_grad():
-        return model(images)
 
 
 def test_gradients_of_weights_equal_central_differences_of_the_reference(monkeypatch):
@@ -125,11 +121,9 @@ def test_class_maps_do_not_need_gradients_to_be_switched_on(
     with torch.inference_mode(model_in_inference_mode):
         model = TINY.model()
     with torch.inference_mode(image_in_inference_mode):
-        images = TINY.images() + 0  # anew
-    assert (next(model.parameters()).is_inference(), images.is_inference()) == (
-        model_in_inference_mode,
-        image_in_inference_mode,
-    )
+        images = TINY.images() + 0  # a new tensor
+    assert next(model.parameters()).is_inference() == model_in_inference_mode
+    assert images.is_inference() == image_in_inference_mode
     with called_in():
         found = attention_maps(model, images).class_map([0, 2])
     assert np.array_equal(found, want)
@@ -142,15 +136,14 @@ def test_a_class_map_is_refused_after_the_network_or_the_image_has_changed(what,
     model, images = TINY.model().to(dtype), TINY.images().to(dtype)
     maps = attention_maps(model, images)
     before = maps.class_map(0)
+    change = {
+        "weights": lambda: model.stages[0].blocks[1].attention.local_attention.qkv.weight.mul_(-1),
+        "image": lambda: images.copy_(images.flip(3)),
+        "classes": lambda: model.set_submodule("classifier", nn.Linear(6, 5).to(dtype)),
+        "not finite": lambda: model.classifier.bias.fill_(torch.nan),
+    }
     with torch.no_grad():
-        if what == "weights":
-            model.stages[0].blocks[1].attention.local_attention.qkv.weight.mul_(-1)
-        elif what == "image":
-            images.copy_(images.flip(3))
-        elif what == "classes":
-            model.classifier = nn.Linear(6, 5).to(dtype)
-        else:
-            model.classifier.bias.fill_(torch.nan)
+        change[what]()
     with pytest.raises(ValueError, match=r"the network or the image has changed since .* call attention_maps"):
         maps.class_map(1)
     assert np.array_equal(maps.class_map(0), before)

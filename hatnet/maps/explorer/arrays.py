@@ -65,13 +65,7 @@ def require_openable(
     pictures: int = 1,
     advice: str = "make the images smaller, or show fewer of them",
 ) -> None:
-    """Raise a ValueError if the weights of some pictures are more than browsers open, before any is computed.
-
-    Args:
-        config: of the network.
-        height, width: of each picture, in pixels.
-        pictures: how many.
-        advice: the end of the error message.
+    """Raise a ValueError, which ends in `advice`, if the weights of so many pictures are more than browsers open.
 
     >>> from hatnet.config import get_config
     >>> require_openable(get_config("tiny"), 640, 640)

@@ -48,11 +48,7 @@ PLAIN_PATHS = {"residual": 1, "tokens": 1}
 def encode(pictures: Sequence[Picture], *, config: HATNetConfig, provenance: str, start: Start | None = None) -> bytes:
     """Pack pictures of one size and one network into a file; the same pictures give the same bytes.
 
-    Args:
-        pictures: in the order to choose from.
-        config: of the network.
-        provenance: a sentence about the origin of the weights, such as "Random weights, seed 0."
-        start: the first view.
+    `provenance` is a sentence about the origin of the weights, such as "Random weights, seed 0."
 
     Raises:
         ValueError: if there is no picture, if pictures differ in size or are too large for a browser, if an image is
@@ -61,7 +57,7 @@ def encode(pictures: Sequence[Picture], *, config: HATNetConfig, provenance: str
     """
     size = _common_size(pictures)
     require_openable(config, *size, len(pictures))
-    start = Start() if start is None else start
+    start = start or Start()
     _check_start(start, config, size, pictures[0])
     numbers, dense = stored_numbers(config, *size)
     arrays: dict[str, Bytes] = {}
@@ -137,7 +133,6 @@ def _to_bytes(numbers: Array) -> Bytes:
 
 
 def _from_bytes(planes: Bytes) -> Array:
-    """The inverse of `_to_bytes`."""
     return np.ascontiguousarray(np.moveaxis(planes[::-1], 0, -1)).view("<f2")[..., 0]
 
 
@@ -164,12 +159,11 @@ def _weights(picture: Picture, config: HATNetConfig, size: tuple[int, int]) -> l
 
 def _whole_maps(picture: Picture, config: HATNetConfig, size: tuple[int, int]) -> list[tuple[dict[str, Any], Array]]:
     """For each map of the whole network its entry in the header, and the map as shares of its largest number."""
-    given: list[tuple[dict[str, Any], Array]] = [
-        ({"kind": "class", "array": f"class.{index}", "name": one.name, "role": one.role}, one.values)
-        for index, one in enumerate(picture.class_maps)
-    ]
+    given: list[tuple[dict[str, Any], Array]] = []
     if picture.rollout is not None:
-        given.insert(0, ({"kind": "rollout", "array": "rollout"}, picture.rollout))
+        given.append(({"kind": "rollout", "array": "rollout"}, picture.rollout))
+    for index, one in enumerate(picture.class_maps):
+        given.append(({"kind": "class", "array": f"class.{index}", "name": one.name, "role": one.role}, one.values))
     shape = config.layout(*size)[0].map
     found: list[tuple[dict[str, Any], Array]] = []
     for about, array in given:
@@ -196,14 +190,14 @@ def _common_size(pictures: Sequence[Picture]) -> tuple[int, int]:
     """Height and width of all pictures."""
     if not pictures:
         raise ValueError("there is nothing to explore: give at least one picture")
-    first, size = pictures[0], _image_size(pictures[0])
-    for picture in pictures:
-        if _image_size(picture) != size:
+    first, *_ = sizes = [_image_size(picture) for picture in pictures]
+    for picture, size in zip(pictures, sizes, strict=True):
+        if size != first:
             raise ValueError(
-                f"pictures of one explorer have one size: {first.name!r} is {size[0]} x {size[1]} pixels, "
-                f"{picture.name!r} {' x '.join(map(str, _image_size(picture)))}"
+                f"pictures of one explorer have one size: {pictures[0].name!r} is {first[0]} x {first[1]} pixels, "
+                f"{picture.name!r} {size[0]} x {size[1]}"
             )
-    return size
+    return first
 
 
 def _image_size(picture: Picture) -> tuple[int, int]:
