@@ -42,7 +42,6 @@ class ImageOptions:
 
     @property
     def path(self) -> Path:
-        """The file to read."""
         return self.image or CHELSEA
 
 
@@ -87,7 +86,6 @@ class MapOptions:
 
     @property
     def kinds(self) -> Sequence[str]:
-        """The kinds of maps to draw."""
         return KINDS if self.kind == "all" else (self.kind,)
 
     def pixel(self, height: int, width: int) -> tuple[int, int]:
@@ -97,9 +95,8 @@ class MapOptions:
         try:
             x, y = (int(part) for part in self.query.split(","))
         except ValueError:
-            raise ValueError(
-                f"--query {self.query!r} must be two whole numbers X,Y in pixels, such as 120,96"
-            ) from None
+            message = f"--query {self.query!r} must be two whole numbers X,Y in pixels, such as 120,96"
+            raise ValueError(message) from None
         return x, y
 
 
@@ -213,9 +210,7 @@ def _write(path: Path, maps: AttentionMaps, prepared: Prepared) -> None:
 
         save(draw(maps, prepared.picture, selection, source.words, source.classes), path)
         return
-    picture = picture_from_maps(
-        maps, prepared.picture, prepared.name, classes=source.classes, asked=selection.label
-    )  # fmt: skip
+    picture = picture_from_maps(maps, prepared.picture, prepared.name, classes=source.classes, asked=selection.label)
     kind = selection.available_kinds(maps.layouts)[0]
     start = Start(prepared.pixel, selection.stage, selection.block, selection.head, kind)
     write_explorer(path, picture, config=maps.config, provenance=source.words, start=start)

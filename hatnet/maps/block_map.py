@@ -55,7 +55,6 @@ class Head:
 
     @property
     def shares(self) -> Shares:
-        """The share of each path."""
         return PLAIN if self.near is None else HIERARCHICAL
 
     def parts(self, maps: Tensor) -> Parts[Tensor]:
@@ -73,16 +72,9 @@ class Head:
 
 
 def through_block(maps: Tensor, heads: list[Head]) -> Parts[Tensor]:
-    """Take rows r back through all heads of a block and average the heads.
+    """Take rows r, (B, H, W, R), back through all heads of a block: the parts of r C, each the mean of the heads.
 
     Each head is composed on its own: its windows feed the cells that the same head reads.
-
-    Args:
-        maps: (B, H, W, R).
-        heads: at least one.
-
-    Returns:
-        The parts of r C, (B, H, W, R) each.
     """
     each = [head.parts(maps) for head in heads]
     return Parts(*(sum(part) / len(each) for part in zip(*each, strict=True)))

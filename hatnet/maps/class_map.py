@@ -14,7 +14,6 @@ do not sum to one. The residuals' own contribution, which is the same for every 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from itertools import chain
 from math import inf, sqrt
 
@@ -71,27 +70,25 @@ def weights_and_gradients(
             _require_same(logits.detach(), expected)
         chosen = logits[torch.arange(len(images)), labels.clone()]
         gradients = torch.autograd.grad(chosen.sum(), list(weights.values()))  # images do not mix: each has its own
-    _require_finite(gradients)
+    if not all(gradient.isfinite().all() for gradient in gradients):
+        # A norm divides by a standard deviation: on uniform tokens it multiplies the gradient by 1 / sqrt(eps).
+        raise ValueError(
+            "a class map needs finite gradients, and some are not: where an image is of one colour, as padding "
+            f"is, norms make them too large for {str(gradients[0].dtype).removeprefix('torch.')}; take another image, "
+            "or model.double() and image.double()"
+        )
     found = {}
     for (name, one), gradient in zip(weights.items(), gradients, strict=True):
-        pair = one.detach(), gradient
-        if name.endswith("local_weights"):
-            windows = layouts[Place.parse(name).stage or 0].windows
-            assert windows is not None  # the weights of a stage with windows
-            pair = pair[0].unflatten(0, (len(images), *windows)), pair[1].unflatten(0, (len(images), *windows))
-        found[name] = pair
+        windows = layouts[Place.parse(name).stage or 0].windows if name.endswith("local_weights") else None
+        shape = (len(images), *(windows or ()))  # (B, rows, columns), or (B,) outside windows
+        found[name] = one.detach().unflatten(0, shape), gradient.unflatten(0, shape)
     return found
 
 
 def class_map(maps: Tensor, relevance: TracedWeights) -> Tensor:
-    """Roll relevances out, from the last stage back to the tokens of the stem.
+    """Roll relevances out, from rows over the tokens of the last stage, (B, H, W, R), back to the tokens of the stem.
 
-    Args:
-        maps: (B, H, W, R), rows over the tokens of the last stage.
-        relevance: of every weight, as `relevances` returns it.
-
-    Returns:
-        (B, H0, W0, R) over the tokens of stage 0, without the residuals' contribution; not negative.
+    The result is (B, H0, W0, R), without the residuals' contribution; not negative.
     """
     carried = Carried(residual=maps, added=torch.zeros_like(maps))
     for s in reversed(range(len(relevance.layouts))):
@@ -122,19 +119,6 @@ class Carried:
         """Go back from one stage to the stage before it, whose maps have `size`."""
         residual, added = (through_convolution(maps, size, stride=2) for maps in (self.residual, self.added))
         return Carried(residual, added)
-
-
-def _require_finite(gradients: Sequence[Tensor]) -> None:
-    """Raise a ValueError for gradients that overflow.
-
-    A norm divides by a standard deviation: on uniform tokens every norm multiplies the gradient by 1 / sqrt(eps).
-    """
-    if not all(gradient.isfinite().all() for gradient in gradients):
-        raise ValueError(
-            "a class map needs finite gradients, and some are not: where an image is of one colour, as padding "
-            f"is, norms make them too large for {str(gradients[0].dtype).removeprefix('torch.')}; take another image, "
-            "or model.double() and image.double()"
-        )
 
 
 def _require_same(logits: Tensor, expected: Tensor) -> None:

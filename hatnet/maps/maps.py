@@ -27,7 +27,7 @@ Array = NDArray[np.floating[Any]]
 
 
 def attention_maps(model: HATNet, image: Tensor, limit: int = 2 * GIB) -> AttentionMaps:
-    """Run a network on an image in evaluation mode and keep its attention weights, to draw maps from.
+    """Run a network on an image in evaluation mode and keep its attention weights. Maps are computed on request.
 
     Args:
         model: any HAT-Net, on any device.
@@ -35,9 +35,6 @@ def attention_maps(model: HATNet, image: Tensor, limit: int = 2 * GIB) -> Attent
         limit: bytes that the weights may take. The same limit holds for what you ask for later: a block's dense
             matrix; or for a class map the weights, their gradients and the maps kept for them, of all images that
             run at once.
-
-    Returns:
-        The maps. Each is computed when you ask for it.
 
     Raises:
         TypeError, ValueError: if the image is not a tensor that the network takes.
@@ -125,12 +122,8 @@ class AttentionMaps:
     ) -> Array:
         """The weights of one token over the merged tokens (Eq. 10-13): (H', W'), sums to one.
 
-        Where attention is plain, its weights over all tokens (Eq. 1-3).
-
-        Args:
-            stage, block, query, head: of the map.
-            over_tokens: whether to share the weight of each cell equally among its tokens. That gives a map (H, W)
-                with the same sum.
+        Where attention is plain, its weights over all tokens (Eq. 1-3). With `over_tokens`, the weight of each cell is
+        shared equally among its tokens, which gives a map (H, W) with the same sum.
         """
         self._check(stage, block, query, head)
         layout, pool_size = self.layouts[stage], self._stage(stage).pool_size
@@ -153,8 +146,7 @@ class AttentionMaps:
     def dense(self, stage: int, block: int, head: int | None = None) -> Array:
         """The composed maps of all tokens as one matrix, (HW, HW), rows sum to one.
 
-        Raises:
-            ValueError: if it would take more than the limit given to `attention_maps`.
+        A ValueError reports that it would take more than the limit given to `attention_maps`.
         """
         self._check(stage, block, (0, 0), head)
         H, W = self.layouts[stage].map
@@ -179,32 +171,26 @@ class AttentionMaps:
             stage: None for the last.
             block: the block whose output holds the token; None for the last of its stage.
             query: a token of that stage; None for the mean of all tokens, which is the input of the classifier.
-            pixels: whether to go on through the stem, to a map (H, W) over the image's pixels.
-
-        Returns:
-            Over the stem's tokens, (H, W) of stage 0; or over pixels.
+            pixels: whether to return a map (H, W) over the image's pixels, instead of over the tokens of stage 0.
         """
         stage = len(self.config.stages) - 1 if stage is None else stage
         block = self._stage(stage).depth - 1 if block is None else block
         self._check(stage, block, (0, 0) if query is None else query, None)
-        maps = rollout(self._start(stage, query), self._weights, stage, block)
-        if pixels:
-            maps = through_stem(maps, self.size, self.config.stem_strides)
-        return self._array((maps / maps.sum(dim=(1, 2), keepdim=True))[..., 0])
+        maps = self._placed(rollout(self._start(stage, query), self._weights, stage, block), pixels)
+        return self._array(maps / maps.sum(dim=(1, 2), keepdim=True))
 
     @full_precision()
     def class_map(self, label: int | Iterable[int] | None = None, pixels: bool = False) -> Array:
-        """The relevance of every place for a class: gradient-weighted attention, rolled out. It is never negative.
+        """The relevance of every place for a class: gradient-weighted attention, rolled out.
+
+        It is never negative; its sum has no meaning.
 
         When you first ask for a class, the network runs once more with gradients, on as many images at once as the
         limit given to `attention_maps` allows. Only the relevances of the latest class are kept.
 
         Args:
             label: the class; for a batch, also one class for each image. None for the class that the network predicts.
-            pixels: whether to go on through the stem, to a map (H, W) over the image's pixels.
-
-        Returns:
-            Over the stem's tokens, (H, W) of stage 0; or over pixels. The sum has no meaning.
+            pixels: as in `rollout`.
 
         Raises:
             ValueError: if the gradients of a single image would take more than that limit or are not finite, or if
@@ -214,10 +200,7 @@ class AttentionMaps:
         if labels not in self._relevances:
             self._relevances = {labels: self._compute_relevances(labels)}
         weights = TracedWeights(self.config, self.layouts, self._relevances[labels])
-        maps = class_map(self._start(len(self.config.stages) - 1, None), weights)
-        if pixels:
-            maps = through_stem(maps, self.size, self.config.stem_strides)
-        return self._array(maps[..., 0])
+        return self._array(self._placed(class_map(self._start(len(self.config.stages) - 1, None), weights), pixels))
 
     def _compute_relevances(self, labels: tuple[int, ...]) -> dict[str, Tensor]:
         """The relevance of every weight of all images, computed in slices that fit into memory."""
@@ -241,6 +224,10 @@ class AttentionMaps:
         if query is not None:
             maps[:, query[0], query[1]] = 1
         return maps
+
+    def _placed(self, maps: Tensor, pixels: bool) -> Tensor:
+        """One row over the stem's tokens, (B, H0, W0, 1), as a map over them or over pixels, (B, H, W)."""
+        return (through_stem(maps, self.size, self.config.stem_strides) if pixels else maps)[..., 0]
 
     def _stage(self, stage: int) -> Stage:
         require_place(self.config, self.layouts, stage)

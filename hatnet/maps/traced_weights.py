@@ -12,17 +12,11 @@ from hatnet.trace import Place
 
 @dataclass(frozen=True)
 class TracedWeights:
-    """The arrays of weights that a forward pass recorded for a batch of images.
-
-    Attributes:
-        config: of the network.
-        layouts: the grid of tokens, windows and cells at each stage.
-        arrays: the weights under their names in the trace.
-    """
+    """The arrays of weights that a forward pass recorded for a batch of images."""
 
     config: HATNetConfig
-    layouts: Sequence[StageLayout]
-    arrays: Mapping[str, Tensor]
+    layouts: Sequence[StageLayout]  # the grid of tokens, windows and cells at each stage
+    arrays: Mapping[str, Tensor]  # the weights under their names in the trace
 
     def local(self, stage: int, block: int) -> Tensor:
         """The weights within windows (Eq. 7), (B, rows, columns, heads, g h, g h)."""

@@ -50,10 +50,10 @@ def test_a_local_map_sums_to_one_and_is_zero_outside_its_window(case):
     trace, size = traced(case), (case.height, case.width)
     for head, one in enumerate(heads_of(case, trace)):
         for row, column, (down, across) in reference.windows(*size, case.grid_size):
-            query = down.stop - 1, across.start  # at a corner of the window, which the border may cut
+            query = min(down.stop, size[0]) - 1, min(across.stop, size[1]) - 1  # its last token on the map
             found = local_map(one.near, one.window, size, query)
             assert_same(found.sum(dim=(1, 2)), np.ones(case.batch), case)
-            number = (query[0] - down.start) * one.window[1]
+            number = (query[0] - down.start) * one.window[1] + query[1] - across.start
             softmax_row = trace["local_weights"][:, row, column, head, number].unflatten(-1, one.window)
             inside = found[:, down, across].clone()
             assert torch.equal(inside, softmax_row[:, : inside.shape[1], : inside.shape[2]])
