@@ -85,7 +85,10 @@ def draw(
         first, *axes = np.ravel(figure.subplots(rows, columns))
         _draw_image(first, maps, picture, selection)
         for place, panel in zip_longest(axes, panels):
-            _draw_panel(place, maps, picture, selection, panel) if panel else place.set_axis_off()
+            if panel is None:
+                place.set_axis_off()
+            else:
+                _draw_panel(place, maps, picture, selection, panel)
         figure.text(0.012, 0.06 / inches_high, words, fontsize=7.5, va="bottom", linespacing=1.35)
         figure.set_label(f"{title}. {'; '.join(panel.title for panel in panels)}, each over the image. {weights}")
     return figure

@@ -4,14 +4,12 @@ import numpy as np
 import pytest
 
 from builder.maps import first_mistake
-from hatnet import create_model
 from hatnet.data import open_data
-from hatnet.data.photo import load_photo
-from hatnet.equivalence import randomise
 from hatnet.maps import attention_maps
 from hatnet.maps.explorer import Start, explorer_script, write_maps
 from hatnet.weights.source import find_source
-from tests.site.conftest import PATIENCE, serving
+from tests.maps.small import photo_of, random_model
+from tests.site.conftest import serving, strict_pages
 from tests.site.explorer.reader import CLASSES, SIZE
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>t</title><link rel="icon" href="data:,">
@@ -23,15 +21,13 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>t</title><
 @pytest.fixture(scope="session")
 def model():
     """A small random network with three classes."""
-    model = create_model("micro", num_classes=len(CLASSES)).double()
-    randomise(model)
-    return model
+    return random_model(num_classes=len(CLASSES))
 
 
 @pytest.fixture(scope="session")
 def images():
     """The bundled photo, upright and turned, on a size that nothing divides."""
-    photo = load_photo(size=max(SIZE))[:, : SIZE[0], : SIZE[1]]
+    photo = photo_of(*SIZE)
     return np.stack([photo, photo[:, ::-1, ::-1]])
 
 
@@ -59,29 +55,16 @@ def served(folder):
 
 @pytest.fixture
 def open_explorer(browser, served):
-    """Opens pages; at the end the test fails if one of them had an error or requested something from another host."""
-    contexts, foreign, errors = [], [], []
+    """A function that opens a page with an explorer."""
+    with strict_pages(browser, served, "file:") as page_with:
 
-    def open_(address="", width=1000, height=1200, **settings):
-        context = browser.new_context(viewport={"width": width, "height": height}, **settings)
-        context.set_default_timeout(PATIENCE)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("request", lambda request: foreign.append(request.url) if outside(request.url) else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
-        page.goto(address if "://" in address else served + (address or "index.html"))
-        page.locator('attention-explorer .panels, attention-explorer .state:text("cannot")').first.wait_for()
-        return page
+        def open_(address="index.html", width=1000, height=1200, **settings):
+            page = page_with(viewport={"width": width, "height": height}, **settings)
+            page.goto(address if "://" in address else served + address)
+            page.locator('attention-explorer .panels, attention-explorer .state:text("cannot")').first.wait_for()
+            return page
 
-    def outside(url):
-        return not url.startswith((served, "file:", "data:", "blob:"))
-
-    yield open_
-    for context in contexts:
-        context.close()
-    assert not foreign, foreign
-    assert not errors, errors
+        yield open_
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ import re
 import numpy as np
 import torch
 
-PHONE = 390
 TIMES = "\N{MULTIPLICATION SIGN}"
 SIZE = (31, 45)  # at stride 2 a map of 16 x 23: windows of 8 and cells of 4 do not divide it
 TOLERANCE = {"rtol": 2**-10, "atol": 2**-24}  # two weights of 11 bits each are multiplied
@@ -55,7 +54,6 @@ def plain(text):
 
 
 def text(page, selector):
-    """The text of the first element."""
     return plain(page.locator(f"attention-explorer {selector}").first.inner_text())
 
 

@@ -71,14 +71,6 @@ def test_arrow_keys_move_the_key_and_the_result_is_spoken(open_explorer):
     assert "token j = (7, 11)" in text(page, ".finding")
 
 
-def test_arrow_keys_change_the_kind(open_explorer):
-    page = open_explorer()
-    choose(page, "kind", "global")
-    page.locator("input[name=kind][value=global]").focus()
-    page.keyboard.press("ArrowDown")
-    assert page.locator("input[name=kind][value=composed]").is_checked()
-
-
 @pytest.mark.parametrize("kind", ["local", "global", "composed", "class"])
 def test_the_canvases_are_sliders_of_columns(open_explorer, kind):
     """Right raises the value, left lowers it, Home and End go to its ends.

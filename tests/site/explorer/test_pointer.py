@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from hatnet.maps import attention_maps
-from tests.site.explorer.reader import PHONE, STICKING_OUT, canvas, choose, point, query_of, shown, text, torch_of
+from tests.site.conftest import PHONE
+from tests.site.explorer.reader import STICKING_OUT, canvas, choose, point, query_of, shown, text, torch_of
 
 pytestmark = pytest.mark.long
 
@@ -90,6 +91,15 @@ WHAT_HAPPENED = """canvas => {
 }"""
 
 
+def swipe(page, places):
+    """Put a finger down, move it, and lift it."""
+    touch = page.context.new_cdp_session(page)
+    for number, (x, y) in enumerate(places):
+        event = {"type": "touchMove" if number else "touchStart", "touchPoints": [{"x": x, "y": y}]}
+        touch.send("Input.dispatchTouchEvent", event)
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
 @pytest.mark.parametrize("which", ["query", "map"])
 def test_a_swipe_scrolls_and_chooses_nothing(open_explorer, which):
     """A finger that moves up over a canvas scrolls the page, and afterwards everything is as before."""
@@ -99,12 +109,8 @@ def test_a_swipe_scrolls_and_chooses_nothing(open_explorer, which):
     canvas(page, which).evaluate(WHAT_HAPPENED)
     box, before = canvas(page, which).bounding_box(), (query_of(page), text(page, ".finding"))
     scrolled = page.evaluate("scrollY")
-    touch = page.context.new_cdp_session(page)
     x, y = box["x"] + 20, min(box["y"] + box["height"], 480) - 20
-    touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
-    for step in range(1, 11):
-        touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y - 12 * step}]})
-    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    swipe(page, [(x, y - 12 * step) for step in range(11)])
     page.wait_for_function("before => scrollY > before", arg=scrolled, timeout=5000)
     assert page.evaluate("happened") == ["pointerdown", "pointercancel"]
     assert (query_of(page), text(page, ".finding")) == before
@@ -114,10 +120,5 @@ def test_a_finger_may_slide_beyond_the_picture(open_explorer):
     """Sideways, which does not scroll. The place where it is lifted counts, or the border if that is beyond."""
     page = open_explorer(width=PHONE, has_touch=True, is_mobile=True)
     box = canvas(page, "query").bounding_box()
-    touch = page.context.new_cdp_session(page)
-    y = box["y"] + 5
-    touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": box["x"] + 90, "y": y}]})
-    for x in (box["x"] + 60, box["x"] + 20, box["x"] - 5):
-        touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y}]})
-    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    swipe(page, [(box["x"] + right, box["y"] + 5) for right in (90, 60, 20, -5)])
     assert query_of(page) == (0, 0)
