@@ -13,7 +13,7 @@ do not sum to one. The residuals' own contribution, which is the same for every 
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import dataclass
 from itertools import chain
 from math import inf, sqrt
 
@@ -33,14 +33,13 @@ from hatnet.trace import Place
 def relevances(model: HATNet, images: Tensor, labels: Tensor, expected: Tensor | None = None) -> dict[str, Tensor]:
     """The relevance of every weight, under its name in the trace. Heads are averaged, but their axis stays.
 
+    The relevances are (B, rows, columns, 1, g h, g h), (B, 1, HW, H'W') or (B, 1, HW, HW), not negative.
+
     Args:
         model: in evaluation mode.
         images: (B, C_in, H, W).
         labels: the class for each image, (B,).
         expected: the logits of an earlier run that this one must repeat, (B, classes); None if there was none.
-
-    Returns:
-        (B, rows, columns, 1, g h, g h), (B, 1, HW, H'W') and (B, 1, HW, HW), not negative.
 
     Raises:
         ValueError: if the logits differ from `expected` by more than rounding, or if a gradient is not finite.
@@ -100,7 +99,7 @@ def class_map(maps: Tensor, relevance: TracedWeights) -> Tensor:
     return carried.added
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Carried:
     """Rows on their way back, in two parts: through residuals alone, and everything that relevances add to it."""
 

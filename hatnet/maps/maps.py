@@ -75,10 +75,6 @@ class AttentionMaps:
         config: of the network.
         size: of the image, height and width in pixels.
         layouts: the grid of tokens, windows and cells at each stage, for an image of that size.
-        logits: (classes,).
-        weights: every array of weights under its name in the trace, such as `stages.0.blocks.1.attention.local_weights`
-            (rows, columns, heads, g h, g h), `....global_weights` (heads, HW, H'W'), and `....weights` (heads, HW, HW)
-            where attention is plain. Token (row, column) has the number row * W + column.
     """
 
     def __init__(
@@ -88,9 +84,9 @@ class AttentionMaps:
         self.size = (images.shape[2], images.shape[3])
         self.layouts: tuple[StageLayout, ...] = model.config.layout(*self.size)
         self._model, self._images, self._limit, self._batched = model, images, limit, batched
-        arrays = {name: value for name, value in trace.items() if name != "logits"}
+        arrays = dict(trace)
+        self._logits = arrays.pop("logits")
         self._weights = TracedWeights(model.config, self.layouts, arrays)
-        self._logits = trace["logits"]
         self._relevances: dict[tuple[int, ...], dict[str, Tensor]] = {}
 
     @property
@@ -100,7 +96,11 @@ class AttentionMaps:
 
     @property
     def weights(self) -> dict[str, Array]:
-        """Every array of weights by name."""
+        """Every array of weights under its name in the trace, such as `stages.0.blocks.1.attention.local_weights`.
+
+        Those are (rows, columns, heads, g h, g h), `....global_weights` (heads, HW, H'W'), and where attention is plain
+        `....weights` (heads, HW, HW). Token (row, column) has the number row * W + column.
+        """
         return {name: self._array(value) for name, value in self._weights.arrays.items()}
 
     def token_at(self, x: int, y: int, stage: int) -> Token:

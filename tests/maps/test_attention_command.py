@@ -20,6 +20,7 @@ from tests.images import write_image
 from tests.maps.small import embedded
 
 SMALL = ("--variant", "micro", "--size", 28)
+BIG = ("--size", 600, "--memory", 0.5, "--out", "a.png", "--kind")
 
 
 @pytest.fixture
@@ -155,20 +156,11 @@ def test_an_image_that_is_not_cropped_keeps_its_shape(written, tmp_path):
         (["--label", "10"], "there is no class 10: the network has 10, counted from 0"),
         (["--size", 4], "image of 4 x 4 pixels is too small"),
         (["--size", 0], "size=0 must be at least 1 pixel"),
-        (
-            ["--size", 600, "--memory", 0.5, "--kind", "local", "--out", "a.png"],
-            "in stage 0, but the limit is 0.5 GiB; give a smaller --size, or a larger --memory\n",
-        ),
         (["--size", 224], "would hold 72 MB of weights, more than browsers open (50 MB); give a smaller --size"),
-        (
-            ["--size", 300, "--memory", 0.5, "--out", "a.png"],
-            "the attention weights, their gradients and the maps kept for them of 1 image of 300 x 300 pixels take",
-        ),
-        (
-            ["--size", 300, "--memory", 0.5, "--kind", "class", "--out", "a.png"],
-            "only class maps and explorers need gradients, --kind composed --out figure.png does without",
-        ),
-        (["--size", 30000, "--kind", "local", "--out", "a.png"], "GiB, the largest part in stage 0"),
+        ([*BIG, "local"], "in stage 0, but the limit is 0.5 GiB; give a smaller --size, or a larger --memory\n"),
+        ([*BIG, "all"], "weights, their gradients and the maps kept for them of 1 image of 600 x 600 pixels take"),
+        ([*BIG, "class"], "need gradients, --kind composed --out figure.png does without"),
+        ([*BIG, "local", "--size", 30000], "GiB, the largest part in stage 0"),
         (["--kind", "rollout", "--head", 0], "--kind rollout combines all heads, so --head 0 cannot be shown"),
         (["--kind", "class", "--query", "5,5", "--stage", 0], "leave out --query 5,5, --stage 0"),
         (["--kind", "class", "--block", 0], "has no query, stage, block or head; leave out --block 0"),

@@ -1,8 +1,5 @@
 """The explorer's page stands alone, and one call writes it from a model and images."""
 
-import base64
-import hashlib
-
 import numpy as np
 import pytest
 import torch
@@ -84,15 +81,12 @@ def test_what_does_not_fit_is_refused_before_the_model_runs(tmp_path, monkeypatc
 
 
 def test_the_page_loads_nothing_and_runs_one_script(tmp_path):
-    """The policy allows the script by its hash and nothing else; there is no address; text is escaped."""
+    """There is no address, and text is escaped. The test of the report checks the policy of such pages."""
     model, pictures = seen("micro")
     path = tmp_path / "explorer.html"
     write_explorer(path, pictures[0], config=model.config, provenance="Random.", title="<b>cats</b>")
     html, script = path.read_text(encoding="utf-8"), explorer_script()
     assert html.count(f'<script type="module">{script}</script>') == 1
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    assert f"script-src 'sha256-{digest}'" in html
-    assert "default-src 'none'" in html
     assert not [word for word in ("http://", "https://", "@import", "url(", "<link", "<b>cats") if word in html]
     assert "&lt;b&gt;cats&lt;/b&gt;" in html
     assert "</script" not in script.lower()

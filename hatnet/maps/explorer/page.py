@@ -81,12 +81,10 @@ def write_maps(
         path: `explorer.html`, or `maps.bin` for `<attention-explorer src="maps.bin">`.
         model: used in evaluation mode.
         images: (B, C, H, W) in [0, 1].
-        names: of the images.
-        provenance: a sentence about the origin of the weights.
-        classes: the names of the classes; without them no prediction is shown.
+        names, provenance, start: of the images, of the weights (a sentence), and the first view.
+        classes: their names; without them no prediction is shown.
         labels: the true class of each image, a list or an array, if known.
         normalise: from (C, H, W) in [0, 1] to the input of the model; None if that is the input.
-        start: the first view.
 
     Raises:
         ValueError: as `encode` and `attention_maps` do. Before the model runs: if browsers cannot open that much, for

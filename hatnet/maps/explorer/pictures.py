@@ -80,11 +80,8 @@ def picture_from_maps(
         image: (H, W) or (H, W, 3), in [0, 1], before normalisation.
         name: of the image.
         classes: their names; without them no prediction is shown.
-        label: the true class, if known. It gets a class map too if the network answers with another class.
+        label: the true class, if known; a ValueError reports one that is missing. It gets a class map too.
         asked: a class whose map is shown first; None for the network's answer.
-
-    Raises:
-        ValueError: for a label that is not a class.
     """
     require_label(name, label, maps.config, classes)
     scores = np.exp(maps.logits - maps.logits.max())

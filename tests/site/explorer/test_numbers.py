@@ -103,16 +103,11 @@ def test_the_formula_shows_the_number_of_every_path(open_explorer, model, images
     parts = maps.parts(1, 0, query, 0)
     cells = maps.global_(1, 0, query, 0, over_tokens=True)
     point(page, "map", 0.02, 0.02)
-    values = {
-        "residual": 0,
-        "window": 5 * parts.window[0, 0],
-        "cells": cells[0, 0],
-        "both": 5 * parts.cells[0, 0] - cells[0, 0],
-    }
-    cellsof = page.locator("attention-explorer .readout table tr").all()
-    found = [row.locator("td").nth(2).inner_text() for row in cellsof]
-    assert [row.locator("td").nth(1).inner_text() for row in cellsof] == [f"{count} {TIMES}" for count in (2, 1, 1, 1)]
-    assert found == [shown(value) if value else "0" for value in values.values()]
+    far = cells[0, 0]
+    rows = page.locator("attention-explorer .readout table tr").all()
+    counts, found = ([row.locator("td").nth(column).inner_text() for row in rows] for column in (1, 2))
+    assert counts == [f"{count} {TIMES}" for count in (2, 1, 1, 1)]
+    assert found == ["0", *map(shown, (5 * parts.window[0, 0], far, 5 * parts.cells[0, 0] - far))]
     formula = text(page, ".readout .line")
     assert shown(maps.composed(1, 0, query, 0)[0, 0]) in formula
     assert all(number in formula for number in found)
