@@ -22,9 +22,8 @@ from torch import Tensor
 from torch.func import functional_call
 
 from hatnet.equivalence import relative_error
-from hatnet.maps.block_map import Head
+from hatnet.maps.block_map import Head, TracedWeights
 from hatnet.maps.rollout import through_convolution
-from hatnet.maps.traced_weights import TracedWeights
 from hatnet.maps.unfused_attention import unfused_attention
 from hatnet.network import HATNet
 from hatnet.trace import Place

@@ -13,13 +13,12 @@ from torch import Tensor
 from hatnet.config import Stage, StageLayout
 from hatnet.device import full_precision
 from hatnet.equivalence import evaluation_mode
-from hatnet.maps.block_map import Parts, through_block
+from hatnet.maps.block_map import Parts, TracedWeights, through_block
 from hatnet.maps.cells import spread
 from hatnet.maps.class_map import class_map, relevances
 from hatnet.maps.memory import GIB, images_at_once, require_memory
-from hatnet.maps.rollout import rollout, through_stem
+from hatnet.maps.rollout import rollout, through_blocks, through_stem
 from hatnet.maps.tokens import Token, require, require_place, token_at
-from hatnet.maps.traced_weights import TracedWeights
 from hatnet.maps.windows import local_map
 from hatnet.network import HATNet, require_windows
 
@@ -135,12 +134,15 @@ class AttentionMaps:
     @full_precision()
     def composed(self, stage: int, block: int, query: Token, head: int | None = None) -> Array:
         """All paths through a block to one token (Eq. 6-14), see `block_map`: (H, W), sums to one."""
-        return self._array(_sum(self._parts(stage, block, query, head)))
+        parts = self.parts(stage, block, query, head)
+        return parts.residual + parts.window + parts.cells
 
     @full_precision()
     def parts(self, stage: int, block: int, query: Token, head: int | None = None) -> Parts[Array]:
         """The composed map in its parts, (H, W) each: the residuals, the window, the merged cells."""
-        return Parts(*map(self._array, self._parts(stage, block, query, head)))
+        self._check(stage, block, query, head)
+        parts = through_block(self._start(stage, query), self._weights.heads(stage, block, head))
+        return Parts(*(self._array(part[..., 0]) for part in parts))
 
     @full_precision()
     def dense(self, stage: int, block: int, head: int | None = None) -> Array:
@@ -158,7 +160,7 @@ class AttentionMaps:
             )
         every = torch.eye(H * W, dtype=self._logits.dtype, device=self._logits.device).view(1, H, W, -1)
         every = every.expand(len(self._images), -1, -1, -1)
-        maps = _sum(through_block(every, self._weights.heads(stage, block, head)))
+        maps = through_blocks(every, [self._weights.heads(stage, block, head)])
         return self._array(maps.flatten(1, 2).transpose(1, 2))  # the last axis of maps counts the rows of C
 
     @full_precision()
@@ -212,11 +214,6 @@ class AttentionMaps:
             found = [relevances(self._model, *each) for each in slices]
         return {name: torch.cat([each[name] for each in found]) for name in found[0]}
 
-    def _parts(self, stage: int, block: int, query: Token, head: int | None) -> Parts[Tensor]:
-        self._check(stage, block, query, head)
-        parts = through_block(self._start(stage, query), self._weights.heads(stage, block, head))
-        return Parts(*(part[..., 0] for part in parts))
-
     def _start(self, stage: int, query: Token | None) -> Tensor:
         """One row to take back, (B, H, W, 1): one for a single token, or the mean over all tokens."""
         H, W = self.layouts[stage].map
@@ -266,7 +263,3 @@ class _WeightsOnly(dict[str, Tensor]):
 
 def _of_head(weights: Tensor, head: int | None, axis: int) -> Tensor:
     return weights.mean(dim=axis) if head is None else weights.select(axis, head)
-
-
-def _sum(parts: Parts[Tensor]) -> Tensor:
-    return parts.residual + parts.window + parts.cells

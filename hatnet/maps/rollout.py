@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hatnet.maps.block_map import Head, through_block
-from hatnet.maps.traced_weights import TracedWeights
+from hatnet.maps.block_map import Head, TracedWeights, through_block
 
 
 def rollout(maps: Tensor, weights: TracedWeights, stage: int, block: int) -> Tensor:

@@ -114,7 +114,6 @@ def test_maps_of_the_whole_network_are_prepared_once(monkeypatch):
 
 
 def test_the_script_lists_the_same_kinds_as_python():
-    """In the same order."""
     kinds = re.search(r"^const KINDS = \{(.*?)\};", explorer_script(), re.MULTILINE)[1]
     assert tuple(re.findall(r"(\w+):", kinds)) == map_selection.KINDS
 

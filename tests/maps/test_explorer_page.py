@@ -20,7 +20,6 @@ def small():
 
 
 def test_the_requested_class_comes_first():
-    """Each class map has its reason."""
     model, _ = seen("micro")
     maps = attention_maps(model, torch.from_numpy(photo_of(28, 28)))
     answer = int(maps.logits.argmax())

@@ -19,20 +19,17 @@ from hatnet.maps.map_selection import KINDS, MapSelection
 
 @pytest.fixture(scope="module")
 def picture():
-    """The bundled photo, 28 x 28 pixels."""
     return read_picture(None, channels=3, size=28, square=True)
 
 
 @pytest.fixture(scope="module")
 def maps(picture):
-    """The maps of an untrained network for that photo."""
     torch.manual_seed(0)
     return attention_maps(hatnet.create_model("micro").eval(), to_image(picture, (0.5,) * 3, (0.5,) * 3).float())
 
 
 @pytest.fixture(scope="module")
 def black():
-    """The maps of an untrained network for a black image."""
     return attention_maps(hatnet.create_model("micro").eval(), torch.zeros(3, 28, 28))
 
 

@@ -172,7 +172,6 @@ def test_the_short_table_has_the_worst_intermediate_of_every_block():
 
 
 def test_text_is_escaped(tmp_path):
-    """Facts, names and sentences may contain anything."""
     rude = '<script>alert("1 & 2")</script>'
     model = create_model("micro", num_classes=3).double()
     model.config = dataclasses.replace(model.config, name=rude)

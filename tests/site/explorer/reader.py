@@ -27,12 +27,10 @@ BRIGHTNESS = """(canvas, [x, y]) => {
 
 
 def choose(page, name, value):
-    """Choose a radio button."""
     page.locator(f"input[name={name}][value='{value}']").evaluate("input => input.click()")
 
 
 def canvas(page, which):
-    """The canvas of the query or of the map."""
     return page.locator(f".{which} canvas").first
 
 
@@ -72,7 +70,6 @@ def as_stored(values):
 
 
 def torch_of(image):
-    """An array as a tensor."""
     return torch.from_numpy(image.copy())
 
 

@@ -29,13 +29,11 @@ def test_one_file_works_from_the_disk_in_light_and_dark(open_explorer, folder, s
 
 
 def test_invalid_data_give_an_error_in_words(open_explorer):
-    """In the place of the maps."""
     page = open_explorer("no.html")
     assert "these are not the data of an attention explorer" in text(page, ".state")
 
 
 def test_names_are_text(open_explorer, folder, model, images):
-    """Names of pictures and classes, and sentences, may contain anything."""
     rude = '<img src=x onerror="document.title=1">'
     picture = picture_from_model(model, images[0], rude, classes=[rude] * 3, label=0)
     write_explorer(folder / "rude.html", [picture, picture], config=model.config, provenance=rude)
@@ -69,7 +67,6 @@ def test_the_report_is_readable_in_light_and_dark_and_fits_a_narrow_screen(open_
 
 
 def test_the_report_can_be_read_without_javascript(browser, reports):
-    """The verdict, the tables, and a sentence about the maps."""
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(reports["agree"])

@@ -31,7 +31,6 @@ def test_rollout_has_no_query(open_explorer, garments):
 
 @pytest.mark.parametrize("picture", [0, 1])
 def test_class_maps_are_shown_for_the_answer_and_for_the_true_class(open_explorer, trained, garments, picture):
-    """One map if the network is right, two if it is wrong."""
     truth, maps = garments[0][picture], garments[1][picture]
     page = open_explorer("garments.html")
     choose(page, "kind", "class")
