@@ -11,9 +11,6 @@ $I + (\bar L + \bar G P + \bar G P \bar L) / 2$, a plain one as $I + \bar A$. Re
 do not sum to one. The residuals' own contribution, which is the same for every class, is subtracted.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
 from itertools import chain
 from math import inf, sqrt
 
@@ -22,7 +19,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from hatnet.equivalence import relative_error
-from hatnet.maps.block_map import Head, TracedWeights
+from hatnet.maps.block_map import TracedWeights
 from hatnet.maps.rollout import through_convolution
 from hatnet.maps.unfused_attention import unfused_attention
 from hatnet.network import HATNet
@@ -88,35 +85,17 @@ def class_map(maps: Tensor, relevance: TracedWeights) -> Tensor:
 
     The result is (B, H0, W0, R), without the residuals' contribution; not negative.
     """
-    carried = Carried(residual=maps, added=torch.zeros_like(maps))
+    # Two parts, because the residuals may be so much larger that the sum would round the rest away.
+    residual, added = maps, torch.zeros_like(maps)
     for s in reversed(range(len(relevance.layouts))):
         for b in reversed(range(relevance.config.stages[s].depth)):
             (head,) = relevance.heads(s, b)
-            carried = carried.through_block(head)
+            parts = head.parts(residual + added)
+            added = added + (parts.window + parts.cells) / head.shares.residual
         if s > 0:
-            carried = carried.through_downsampling(relevance.layouts[s - 1].map)
-    return carried.added
-
-
-@dataclass(frozen=True)
-class Carried:
-    """Rows on their way back, in two parts: through residuals alone, and everything that relevances add to it."""
-
-    residual: Tensor  # (B, H, W, R)
-    added: Tensor  # (B, H, W, R)
-
-    def through_block(self, head: Head) -> Carried:
-        """Go back through a block whose weights are relevances.
-
-        `added` is kept apart from `residual`, which may be so much larger that the sum would round it away.
-        """
-        parts = head.parts(self.residual + self.added)
-        return Carried(self.residual, self.added + (parts.window + parts.cells) / head.shares.residual)
-
-    def through_downsampling(self, size: tuple[int, int]) -> Carried:
-        """Go back from one stage to the stage before it, whose maps have `size`."""
-        residual, added = (through_convolution(maps, size, stride=2) for maps in (self.residual, self.added))
-        return Carried(residual, added)
+            size = relevance.layouts[s - 1].map
+            residual, added = (through_convolution(each, size, stride=2) for each in (residual, added))
+    return added
 
 
 def _require_same(logits: Tensor, expected: Tensor) -> None:

@@ -12,7 +12,7 @@ from hatnet.hierarchical_attention import HMHSA
 from hatnet.layers import GroupNorm
 from hatnet.maps import HIERARCHICAL, PLAIN
 from hatnet.maps.block_map import Head, through_block
-from hatnet.maps.cells import spread, through_cells
+from hatnet.maps.cells import through_cells
 from hatnet.maps.unfused_attention import unfused_attention
 from hatnet.maps.windows import local_map, through_windows
 from tests.cases import MUST_HIT, also, for_maps, map_cases
@@ -62,20 +62,8 @@ def test_a_local_map_sums_to_one_and_is_zero_outside_its_window(case):
 
 
 @for_maps
-def test_spreading_gives_each_token_an_equal_share_of_its_cell(case):
-    """Eq. 10: merging averages, so the result equals G P of the reference, and sums do not change."""
-    trace, size = traced(case), (case.height, case.width)
-    cells = trace["global_weights"][:, :, 0].unflatten(-1, trace["merged"].shape[1:3])
-    assert torch.allclose(cells.sum(dim=(2, 3)), torch.ones((), dtype=cells.dtype))
-    for head in range(case.heads):
-        found = spread(cells[:, head], size, case.pool_size)
-        want = trace["global_weights"][:, head, 0].numpy() @ by_hand.pooling_matrix(size, case.pool_size)
-        assert_same(found, want.reshape(-1, *size), case)
-
-
-@for_maps
 def test_going_back_through_windows_and_cells_is_a_product_with_their_matrices(case):
-    """Eq. 6-13: r L and r G P, for any rows r."""
+    """Eq. 6-13: r L and r G P, for any rows r. Merging averages (Eq. 10), so P shares a cell equally."""
     trace, size, rows = traced(case), (case.height, case.width), random_rows(case)
     flat = rows.flatten(1, 2).transpose(1, 2).numpy()  # (B, R, HW)
     for head, one in enumerate(heads_of(case, trace)):
