@@ -64,7 +64,7 @@ def draw(
         picture: that image before normalisation, (H, W) or (H, W, 3), in [0, 1].
         selection: the maps to draw. A ValueError reports a stage, block, head, query, class or kind that is missing.
         weights: a sentence about the origin of the network's weights, printed below the figure.
-        classes: names of the classes, if known.
+        classes: their names, if known.
     """
     require_place(maps.config, maps.layouts, selection.stage, selection.block, selection.head, selection.query)
     if selection.label is not None:

@@ -108,11 +108,10 @@ class AttentionMaps:
 
     def local(self, stage: int, block: int, query: Token, head: int | None = None) -> Array:
         """The weights of one token over its window (Eq. 6-8): (H, W), zero outside the window, sums to one."""
-        if self._stage(stage).grid_size is None:
-            raise ValueError(f"stage {stage} has no windows: its attention is plain, ask for the global map")
         self._check(stage, block, query, head)
         layout = self.layouts[stage]
-        assert layout.window is not None  # G1 is given
+        if layout.window is None:
+            raise ValueError(f"stage {stage} has no windows: its attention is plain, ask for the global map")
         near = _of_head(self._weights.local(stage, block), head, axis=3)
         return self._array(local_map(near, layout.window, layout.map, query))
 

@@ -11,13 +11,9 @@ from hatnet.maps.tokens import Token
 
 
 def local_map(weights: Tensor, window: tuple[int, int], size: tuple[int, int], query: Token) -> Tensor:
-    """Row $L_i$ of one token, (B, H, W): its weights at their place on the map, zero outside its window.
+    """Row $L_i$ of one token, (B, H, W): its weights at their place on the map of `size`, zero outside its window.
 
-    Args:
-        weights: of one head, or the mean of heads, (B, rows, columns, g h, g h).
-        window: size of a full window, (g, h).
-        size: of the map, (H, W).
-        query: row and column of the token.
+    The weights of one head, or the mean of heads, are (B, rows, columns, g h, g h); a full window is (g, h).
     """
     (g, h), (H, W), (row, column) = window, size, query
     top, left = row // g * g, column // h * h  # corner of the window

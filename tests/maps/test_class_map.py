@@ -1,5 +1,7 @@
 """Class maps: gradients with respect to attention weights, and their rollout, against the reference."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
@@ -164,18 +166,13 @@ def test_a_class_map_of_a_uniform_image_is_refused_if_gradients_overflow():
 
 def test_class_maps_of_many_images_are_computed_in_slices_that_fit_into_memory(monkeypatch):
     """Gradients need far more memory than weights, so a batch that fits without them runs in slices."""
-    slices = []
-
-    def noted(model, images, *rest):
-        slices.append(len(images))
-        return relevances(model, images, *rest)
-
-    monkeypatch.setattr("hatnet.maps.maps.relevances", noted)
+    compute = mock.Mock(wraps=relevances)
+    monkeypatch.setattr("hatnet.maps.maps.relevances", compute)
     model, images, labels = TINY.model(), torch.cat([scale * TINY.images() for scale in (1, 2, 3)])[:5], [0, 1, 2, 1, 0]
     at_once = attention_maps(model, images).class_map(labels)
     in_slices = attention_maps(model, images, limit=300_000).class_map(labels)
-    assert slices == [5, 2, 2, 1]
-    assert_same(torch.from_numpy(in_slices), at_once, slices)
+    assert [len(call.args[1]) for call in compute.call_args_list] == [5, 2, 2, 1]
+    assert_same(torch.from_numpy(in_slices), at_once, TINY)
 
 
 def test_class_maps_of_no_images_are_refused():

@@ -58,9 +58,8 @@ def test_decoding_returns_the_maps_of_the_whole_network(case):
         shown = dict.fromkeys([answer] if label is None else [answer, label])
         names = [CLASSES[number] if label is not None else f"class {number}" for number in shown]
         want = {"rollout": maps.rollout(), **{f"class.{n}": maps.class_map(number) for n, number in enumerate(shown)}}
-        assert [(one["kind"], one.get("name")) for one in about["maps"]] == [
-            ("rollout", None), *(("class", name) for name in names),
-        ]  # fmt: skip
+        found = [(one["kind"], one.get("name")) for one in about["maps"]]
+        assert found == [("rollout", None), *(("class", name) for name in names)]
         assert set(want) == {name for name in got if not name.startswith("stages")}
         for name, values in want.items():
             np.testing.assert_allclose(got[name], values, rtol=2**-10, atol=2**-24 * values.max())

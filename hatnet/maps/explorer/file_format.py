@@ -52,8 +52,7 @@ def encode(pictures: Sequence[Picture], *, config: HATNetConfig, provenance: str
 
     Raises:
         ValueError: if there is no picture, if pictures differ in size or are too large for a browser, if an image is
-            not one, if weights or maps do not have the shapes that follow from `config` or are not finite, or if
-            `start` does not exist.
+            not one, if weights or maps are not finite or do not fit `config`, or if `start` does not exist.
     """
     size = _common_size(pictures)
     require_openable(config, *size, len(pictures))
@@ -101,7 +100,8 @@ def decode(data: bytes) -> tuple[dict[str, Any], list[dict[str, Array]]]:
     pictures: list[dict[str, Array]] = [{} for _ in header["pictures"]]
     for path, planes in stored.items():
         index, _, name = path.partition(".")
-        pictures[int(index)][name] = _from_bytes(planes)
+        values = np.ascontiguousarray(np.moveaxis(planes[::-1], 0, -1))  # undoes `_to_bytes`
+        pictures[int(index)][name] = values.view("<f2")[..., 0]
     for arrays, about in zip(pictures, header["pictures"], strict=True):
         for each in about["maps"]:
             arrays[each["array"]] = arrays[each["array"]] * np.float32(each["largest"])
@@ -130,10 +130,6 @@ def _to_bytes(numbers: Array) -> Bytes:
     """The high bytes of all numbers in float16, then the low bytes: (...) -> (2, ...)."""
     pairs = np.ascontiguousarray(numbers, dtype="<f2").view(np.uint8).reshape(*numbers.shape, 2)
     return np.ascontiguousarray(np.moveaxis(pairs[..., ::-1], -1, 0))
-
-
-def _from_bytes(planes: Bytes) -> Array:
-    return np.ascontiguousarray(np.moveaxis(planes[::-1], 0, -1)).view("<f2")[..., 0]
 
 
 def _weights(picture: Picture, config: HATNetConfig, size: tuple[int, int]) -> list[tuple[str, Array]]:
