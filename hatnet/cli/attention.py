@@ -118,7 +118,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that is needed to draw, read and checked."""
+    """Everything that the drawing needs, already read and checked."""
 
     name: str  # of the image
     picture: NDArray[np.float64]  # (H, W) or (H, W, 3), in [0, 1]
@@ -148,7 +148,7 @@ def attention(
 
 
 def _check_options(maps: MapOptions, run: RunOptions) -> torch.device:
-    """The device, once it is known that the options make sense together."""
+    """Check that the options make sense together, and return the device."""
     if not (run.memory > 0 and isfinite(run.memory * GIB)):
         raise ValueError(f"memory={run.memory!r} must be a finite number of GiB above 0, such as 2")
     options = {"--query": maps.query, "--stage": maps.stage, "--block": maps.block, "--head": maps.head}
@@ -203,7 +203,7 @@ def _announce(image: ImageOptions, maps: MapOptions, prepared: Prepared, random:
 
 
 def _write(path: Path, maps: AttentionMaps, prepared: Prepared) -> None:
-    """Write the figure or the explorer, as the suffix asks for."""
+    """Write the explorer to a path that ends in .html, the figure to any other."""
     source, selection = prepared.source, prepared.selection
     if path.suffix.lower() != ".html":
         from hatnet.maps.figure import draw, save
@@ -217,7 +217,7 @@ def _write(path: Path, maps: AttentionMaps, prepared: Prepared) -> None:
 
 
 def _files(out: Path, inputs: Sequence[Path | None]) -> list[Path]:
-    """The files to write, once it is known that they can be written."""
+    """Check that the files can be written, and return their paths."""
     if not out.parent.is_dir():
         raise ValueError(f"no folder {out.parent} to write {out.name} to; create it first")
     if out.is_dir():

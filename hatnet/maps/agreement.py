@@ -70,7 +70,7 @@ def worst_by_block(agreements: Iterable[Agreement]) -> list[tuple[Place, Agreeme
 
 
 def exceeds(agreement: Agreement, tolerance: float) -> bool:
-    """Whether the two implementations differ by more than `tolerance`, or by NaN."""
+    """True if the two implementations differ by more than `tolerance`, or by NaN."""
     return not agreement.error <= tolerance
 
 

@@ -11,7 +11,7 @@ GIB = 2**30
 
 
 def numbers_by_part(config: HATNetConfig, height: int, width: int, batch: int, gradients: bool = False) -> Counter[str]:
-    """How many numbers the attention weights of all blocks have, in each part of the network.
+    """Count the attention weights of all blocks, in each part of the network.
 
     With gradients, as for a class map, that is three times the weights (scores, weights and gradients), and every map
     that the network keeps for the backward pass.
@@ -61,10 +61,7 @@ def require_memory(
 def images_at_once(
     config: HATNetConfig, height: int, width: int, most: int, item: int, limit: int, gradients: bool = False
 ) -> int:
-    """How many images can run together: `most`, halved until `require_memory` raises no error.
-
-    Its error for a single image is raised.
-    """
+    """Number of images that can run together: `most`, halved until `require_memory` accepts it or refuses one image."""
     try:
         require_memory(config, height, width, most, item, limit, gradients)
     except ValueError:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from builder.maps import first_mistake
 from hatnet.data import open_data
@@ -10,7 +11,7 @@ from hatnet.maps.explorer import Start, explorer_script, write_maps
 from hatnet.weights.source import find_source
 from tests.maps.small import photo_of, random_model
 from tests.site.conftest import serving, strict_pages
-from tests.site.explorer.reader import CLASSES, SIZE
+from tests.site.explorer.reader import CLASSES, SIZE, choose
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>t</title><link rel="icon" href="data:,">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -29,6 +30,12 @@ def images():
     """The bundled photo, upright and turned, on a size that nothing divides."""
     photo = photo_of(*SIZE)
     return np.stack([photo, photo[:, ::-1, ::-1]])
+
+
+@pytest.fixture(scope="session")
+def pair(model, images):
+    """The maps of both images."""
+    return [attention_maps(model, torch.from_numpy(image)) for image in images]
 
 
 @pytest.fixture(scope="session")
@@ -58,10 +65,12 @@ def open_explorer(browser, served):
     """A function that opens a page with an explorer."""
     with strict_pages(browser, served, "file:") as page_with:
 
-        def open_(address="index.html", width=1000, height=1200, **settings):
+        def open_(address="index.html", width=1000, height=1200, choices=(), **settings):
             page = page_with(viewport={"width": width, "height": height}, **settings)
             page.goto(address if "://" in address else served + address)
             page.locator('attention-explorer .panels, attention-explorer .state:text("cannot")').first.wait_for()
+            for name, value in dict(choices).items():
+                choose(page, name, value)
             return page
 
         yield open_
@@ -84,15 +93,13 @@ def garments(trained, folder):
     wrong = first_mistake(trained, pixels, labels)
     chosen = [0 if wrong else 1, wrong]
 
-    def normalise(image):
-        return (image - trained.mean[0]) / trained.std[0]
-
     write_maps(
         folder / "garments.bin", trained.model, pixels[chosen].numpy(), names=["right", "wrong"],
-        provenance=trained.words, classes=trained.classes, labels=labels[chosen].tolist(), normalise=normalise,
+        provenance=trained.words, classes=trained.classes, labels=labels[chosen].tolist(),
+        normalise=lambda image: (image - trained.mean[0]) / trained.std[0],
         start=Start(query=(10, 15), block=1, kind="global"),
     )  # fmt: skip
     element = '<attention-explorer src="garments.bin"></attention-explorer>'
     (folder / "garments.html").write_text(PAGE.format(element), encoding="utf-8")
-    maps = [attention_maps(trained.model, normalise(image).float()) for image in pixels[chosen]]
-    return labels[chosen].tolist(), maps
+    normalised = ((pixels[chosen] - trained.mean[0]) / trained.std[0]).float()
+    return labels[chosen].tolist(), [attention_maps(trained.model, image) for image in normalised]

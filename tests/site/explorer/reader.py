@@ -3,7 +3,6 @@
 import re
 
 import numpy as np
-import torch
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 SIZE = (31, 45)  # at stride 2 a map of 16 x 23: windows of 8 and cells of 4 do not divide it
@@ -67,10 +66,6 @@ def as_stored(values):
     """A map of the whole network after storage, in float16 shares of its largest number."""
     values = np.float64(values)
     return np.float16(values / values.max()) * values.max()
-
-
-def torch_of(image):
-    return torch.from_numpy(image.copy())
 
 
 def slider(page, which):

@@ -6,8 +6,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from hatnet.maps import attention_maps
-from tests.site.explorer.reader import BRIGHTNESS, SIZE, canvas, choose, point, torch_of
+from tests.site.explorer.reader import BRIGHTNESS, SIZE, canvas, choose, point
 
 pytestmark = pytest.mark.long
 
@@ -31,8 +30,7 @@ WITHOUT_SUPPORTS = """() => {
 
 def test_browsers_without_light_dark_show_colours_too(open_explorer):
     """Browsers of 2023 skip its rule, so this test removes it."""
-    page = open_explorer()
-    choose(page, "kind", "composed")
+    page = open_explorer(choices={"kind": "composed"})
     assert page.evaluate(WITHOUT_SUPPORTS) == ["rgb(0, 114, 178)", "rgb(213, 94, 0)"]
 
 
@@ -93,10 +91,9 @@ def test_numbers_in_cells_are_readable_over_every_picture(open_explorer):
         assert contrast(halo[1], ink[1]) >= 4.5
 
 
-def test_cells_are_drawn_where_they_belong(open_explorer, model, images):
+def test_cells_are_drawn_where_they_belong(open_explorer, pair):
     """The cell of the largest weight is bright, that of the smallest is dark."""
-    page, maps = open_explorer(), attention_maps(model, torch_of(images[0]))
-    choose(page, "kind", "global")
+    page, maps = open_explorer(choices={"kind": "global"}), pair[0]
     row = maps.global_(0, 0, (8, 15))
     point(page, "map", 0.99, 0.99, "click")  # moves the outline of the key out of the way
 

@@ -3,16 +3,15 @@
 import numpy as np
 import pytest
 
-from hatnet.maps import attention_maps
 from tests.site.conftest import PHONE
-from tests.site.explorer.reader import STICKING_OUT, canvas, choose, point, query_of, shown, text, torch_of
+from tests.site.explorer.reader import STICKING_OUT, canvas, choose, point, query_of, shown, text
 
 pytestmark = pytest.mark.long
 
 
-def test_the_pointer_chooses_a_query_and_a_click_keeps_it(open_explorer, model, images):
+def test_the_pointer_chooses_a_query_and_a_click_keeps_it(open_explorer, pair):
     """Over the picture the query follows; elsewhere it is the last one clicked. The numbers follow too."""
-    page, maps = open_explorer(), attention_maps(model, torch_of(images[0]))
+    page, maps = open_explorer(), pair[0]
     assert query_of(page) == (8, 15)  # the pixel (30, 17), at 2 pixels a token
     point(page, "query", 0.01, 0.01)
     assert query_of(page) == (0, 0)
@@ -37,8 +36,7 @@ def test_the_pointer_chooses_a_query_and_a_click_keeps_it(open_explorer, model, 
 
 def test_changing_the_kind_forgets_the_cell_under_the_mouse(open_explorer):
     """The mouse rests on the map while the keyboard changes the kind: the page explains the largest weight again."""
-    page = open_explorer()
-    choose(page, "kind", "global")
+    page = open_explorer(choices={"kind": "global"})
     point(page, "map", 0.01, 0.99)
     assert "cell m = (3, 0)" in text(page, ".finding")
     page.locator("input[name=kind][value=global]").focus()
@@ -53,8 +51,7 @@ def test_changing_the_kind_forgets_the_cell_under_the_mouse(open_explorer):
 @pytest.mark.parametrize(("button", "kept"), [("left", True), ("right", False), ("middle", False)])
 def test_only_the_main_button_keeps_a_choice(open_explorer, button, kept):
     """The other buttons open menus or scroll, also while they are held and moved."""
-    page = open_explorer()
-    choose(page, "kind", "global")
+    page = open_explorer(choices={"kind": "global"})
     away, finding = page.locator("attention-explorer .size"), text(page, ".finding")
     for which, found in (
         ("map", lambda: text(page, ".finding") != finding),
@@ -103,8 +100,7 @@ def swipe(page, places):
 @pytest.mark.parametrize("which", ["query", "map"])
 def test_a_swipe_scrolls_and_chooses_nothing(open_explorer, which):
     """A finger that moves up over a canvas scrolls the page, and afterwards everything is as before."""
-    page = open_explorer(width=PHONE, height=500, has_touch=True, is_mobile=True)
-    choose(page, "kind", "global")
+    page = open_explorer(width=PHONE, height=500, has_touch=True, is_mobile=True, choices={"kind": "global"})
     canvas(page, which).scroll_into_view_if_needed()
     canvas(page, which).evaluate(WHAT_HAPPENED)
     box, before = canvas(page, which).bounding_box(), (query_of(page), text(page, ".finding"))
