@@ -102,7 +102,8 @@ def test_the_formula_shows_the_number_of_every_path(open_explorer, pair):
     rows = page.locator("attention-explorer .readout table tr").all()
     counts, found = ([row.locator("td").nth(column).inner_text() for row in rows] for column in (1, 2))
     assert counts == [f"{count} {TIMES}" for count in (2, 1, 1, 1)]
-    assert found == ["0", *map(shown, (5 * parts.window[0, 0], far, 5 * parts.cells[0, 0] - far))]
+    values = (0, 5 * parts.window[0, 0], far, 5 * parts.cells[0, 0] - far)
+    assert found == [shown(value) if value else "0" for value in values]
     formula = text(page, ".readout .line")
     assert shown(maps.composed(1, 0, query, 0)[0, 0]) in formula
     assert all(number in formula for number in found)
