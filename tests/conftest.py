@@ -7,6 +7,8 @@ import platform
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
+os.environ.pop("COLUMNS", None)  # where it is set, rich keeps it for every console; tests set their own width
+
 import hypothesis  # noqa: E402
 import numpy  # noqa: E402
 import pytest  # noqa: E402

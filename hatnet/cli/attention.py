@@ -42,7 +42,6 @@ class ImageOptions:
 
     @property
     def path(self) -> Path:
-        """The file to read."""
         return self.image or CHELSEA
 
 
@@ -87,7 +86,6 @@ class MapOptions:
 
     @property
     def kinds(self) -> Sequence[str]:
-        """The kinds of maps to draw."""
         return KINDS if self.kind == "all" else (self.kind,)
 
     def pixel(self, height: int, width: int) -> tuple[int, int]:
@@ -97,9 +95,8 @@ class MapOptions:
         try:
             x, y = (int(part) for part in self.query.split(","))
         except ValueError:
-            raise ValueError(
-                f"--query {self.query!r} must be two whole numbers X,Y in pixels, such as 120,96"
-            ) from None
+            message = f"--query {self.query!r} must be two whole numbers X,Y in pixels, such as 120,96"
+            raise ValueError(message) from None
         return x, y
 
 
@@ -121,7 +118,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that is needed to draw, read and checked."""
+    """Everything that the drawing needs, already read and checked."""
 
     name: str  # of the image
     picture: NDArray[np.float64]  # (H, W) or (H, W, 3), in [0, 1]
@@ -151,7 +148,7 @@ def attention(
 
 
 def _check_options(maps: MapOptions, run: RunOptions) -> torch.device:
-    """The device, once it is known that the options make sense together."""
+    """Check that the options make sense together, and return the device."""
     if not (run.memory > 0 and isfinite(run.memory * GIB)):
         raise ValueError(f"memory={run.memory!r} must be a finite number of GiB above 0, such as 2")
     options = {"--query": maps.query, "--stage": maps.stage, "--block": maps.block, "--head": maps.head}
@@ -206,23 +203,21 @@ def _announce(image: ImageOptions, maps: MapOptions, prepared: Prepared, random:
 
 
 def _write(path: Path, maps: AttentionMaps, prepared: Prepared) -> None:
-    """Write the figure or the explorer, as the suffix asks for."""
+    """Write the explorer to a path that ends in .html, the figure to any other."""
     source, selection = prepared.source, prepared.selection
     if path.suffix.lower() != ".html":
         from hatnet.maps.figure import draw, save
 
         save(draw(maps, prepared.picture, selection, source.words, source.classes), path)
         return
-    picture = picture_from_maps(
-        maps, prepared.picture, prepared.name, classes=source.classes, asked=selection.label
-    )  # fmt: skip
+    picture = picture_from_maps(maps, prepared.picture, prepared.name, classes=source.classes, asked=selection.label)
     kind = selection.available_kinds(maps.layouts)[0]
     start = Start(prepared.pixel, selection.stage, selection.block, selection.head, kind)
     write_explorer(path, picture, config=maps.config, provenance=source.words, start=start)
 
 
 def _files(out: Path, inputs: Sequence[Path | None]) -> list[Path]:
-    """The files to write, once it is known that they can be written."""
+    """Check that the files can be written, and return their paths."""
     if not out.parent.is_dir():
         raise ValueError(f"no folder {out.parent} to write {out.name} to; create it first")
     if out.is_dir():

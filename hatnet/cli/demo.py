@@ -16,7 +16,6 @@ from hatnet.equivalence import TOLERANCES, first_difference, randomise
 from hatnet.maps.explorer import Start
 from hatnet.maps.report import write_report
 from hatnet.models import create_model
-from hatnet.network import HATNet
 
 RANDOM_WEIGHTS = (
     "The weights are random (fan-in scaled, drawn from a seed): the maps show how hierarchical attention works, "
@@ -36,9 +35,13 @@ def demo(out: Path = Path("hatnet-demo.html"), seed: int = 0) -> None:
         raise ValueError(f"no folder {out.parent} to write {out.name} to; create it first")
     if out.is_dir():
         raise ValueError(f"{out} is a folder; give the report a file name, such as {out / 'hatnet-demo.html'}")
+    if seed < 0:
+        raise ValueError(f"seed={seed} must not be negative")
     limit, photo = TOLERANCES[torch.float64], load_photo()
     console.print(f"HAT-Net Tiny in float64 on a photo of {photo.shape[1]} x {photo.shape[2]} pixels; seconds on a CPU")
-    model = random_model("tiny", torch.float64, seed)
+    model = create_model("tiny")
+    randomise(model, seed)
+    model = model.double().eval()
     agreements, _, seconds = run_both(model, normalise(photo))
     print_agreement(agreements, torch.float64, limit)
     write_report(
@@ -49,15 +52,6 @@ def demo(out: Path = Path("hatnet-demo.html"), seed: int = 0) -> None:
     print(out.resolve())  # without rich, which would break a long path
     if first_difference(agreements, limit):
         sys.exit(1)
-
-
-def random_model(variant: str, dtype: torch.dtype, seed: int) -> HATNet:
-    """A variant with the random weights of `randomise`, in evaluation mode."""
-    if seed < 0:
-        raise ValueError(f"seed={seed} must not be negative")
-    model = create_model(variant)
-    randomise(model, seed)
-    return model.to(dtype).eval()
 
 
 def _facts(seed: int, seconds: Mapping[str, float]) -> dict[str, str]:

@@ -25,9 +25,7 @@ WORDS = {
 def verdict(agreements: Sequence[Agreement], tolerance: float) -> str:
     """A paragraph: green if all intermediates agree; else red, with the place where the difference starts.
 
-    Args:
-        agreements: of all intermediates, in the order of computation.
-        tolerance: the largest relative difference that counts as agreement.
+    `agreements` are in the order of computation; `tolerance` is the largest relative difference allowed.
     """
     count, largest, first = len(agreements), worst(agreements), first_difference(agreements, tolerance)
     most = f"{_unbroken(scientific(largest.error))}, at <code>{escape(largest.name)}</code>"
@@ -48,17 +46,16 @@ def verdict(agreements: Sequence[Agreement], tolerance: float) -> str:
 def agreement_tables(agreements: Sequence[Agreement], tolerance: float) -> str:
     """One row per block with its worst intermediate, and below it, folded, all intermediates."""
     blocks = [
-        [_or_dash(place.stage), _or_dash(place.block), most, words(most), times(most.shape)]
+        [_or_dash(place.stage), _or_dash(place.block), most, _words(most), times(most.shape)]
         for place, most in worst_by_block(agreements)
     ]
-    every = [[f"<code>{escape(each.name)}</code>", each, words(each), times(each.shape)] for each in agreements]
+    every = [[f"<code>{escape(each.name)}</code>", each, _words(each), times(each.shape)] for each in agreements]
     short = ("Stage", "Block", "Difference", "Worst intermediate", "Shape")
+    long = ("Name in the trace", "Difference", "Meaning", "Shape")
     return (
         html_table("Worst intermediate by block", short, _rows(blocks, tolerance))
         + f"\n<details><summary>All {len(agreements)} intermediates</summary>"
-        + html_table(
-            "All intermediates", ("Name in the trace", "Difference", "Meaning", "Shape"), _rows(every, tolerance)
-        )
+        + html_table("All intermediates", long, _rows(every, tolerance))
         + "</details>"
     )
 
@@ -68,20 +65,16 @@ def worst_by_block(agreements: Iterable[Agreement]) -> list[tuple[Place, Agreeme
 
     The output of a stage is left out: it is the output of its last block.
     """
-    found = []
-    for place, members in groupby(agreements, key=_block):
-        if place.block is not None or place.name != "output":
-            found.append((place, worst(members)))
-    return found
+    groups = groupby(agreements, key=_block)
+    return [(place, worst(members)) for place, members in groups if place.name != "output"]
 
 
 def exceeds(agreement: Agreement, tolerance: float) -> bool:
-    """Whether the two implementations differ by more than `tolerance`, or by NaN."""
+    """True if the two implementations differ by more than `tolerance`, or by NaN."""
     return not agreement.error <= tolerance
 
 
-def words(agreement: Agreement) -> str:
-    """An intermediate in words."""
+def _words(agreement: Agreement) -> str:
     name = Place.parse(agreement.name).name
     return WORDS.get(name, name)
 
@@ -107,11 +100,7 @@ def times(sizes: Iterable[int]) -> str:
 def html_table(label: str, head: Iterable[str], rows: Iterable[str], kind: str = "") -> str:
     """A table in a box that scrolls sideways where the table is wider than the page, also by keyboard.
 
-    Args:
-        label: the accessible name.
-        head: of the columns, text.
-        rows: the content of each <tr>, HTML.
-        kind: a class for the style.
+    `label`, its accessible name, and the titles in `head` are text; `rows`, the contents of each <tr>, are HTML.
     """
     columns = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)

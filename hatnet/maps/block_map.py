@@ -11,14 +11,17 @@ by hand: 5 C (or 2 C) is the Jacobian of the block's attention with the weights 
 and $W^p$ replaced by the identity. C leaves out how much norms and matrices scale each path.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+from hatnet.config import HATNetConfig, StageLayout
 from hatnet.maps.cells import through_cells
 from hatnet.maps.windows import through_windows
+from hatnet.trace import Place
 
 Map = TypeVar("Map")  # a tensor, or an array
 
@@ -55,7 +58,6 @@ class Head:
 
     @property
     def shares(self) -> Shares:
-        """The share of each path."""
         return PLAIN if self.near is None else HIERARCHICAL
 
     def parts(self, maps: Tensor) -> Parts[Tensor]:
@@ -72,17 +74,38 @@ class Head:
         )
 
 
+@dataclass(frozen=True)
+class TracedWeights:
+    """The arrays of weights that a forward pass recorded for a batch of images."""
+
+    config: HATNetConfig
+    layouts: Sequence[StageLayout]  # the grid of tokens, windows and cells at each stage
+    arrays: Mapping[str, Tensor]  # the weights under their names in the trace
+
+    def local(self, stage: int, block: int) -> Tensor:
+        """The weights within windows (Eq. 7), (B, rows, columns, heads, g h, g h)."""
+        return self.arrays[str(Place(stage, block, "attention.local_weights"))]
+
+    def over_cells(self, stage: int, block: int) -> Tensor:
+        """The weights over merged tokens (Eq. 12), (B, heads, HW, H'W'); over all tokens where attention is plain."""
+        plain = self.config.stages[stage].pool_size is None
+        return self.arrays[str(Place(stage, block, "attention.weights" if plain else "attention.global_weights"))]
+
+    def heads(self, stage: int, block: int, head: int | None = None) -> list[Head]:
+        """One head of a block, or all of them for None."""
+        far = self.over_cells(stage, block)
+        chosen = range(far.shape[1]) if head is None else [head]
+        window, pool_size = self.layouts[stage].window, self.config.stages[stage].pool_size
+        if window is None or pool_size is None:
+            return [Head(far[:, one]) for one in chosen]
+        near = self.local(stage, block)
+        return [Head(far[:, one], pool_size, near[:, :, :, one], window) for one in chosen]
+
+
 def through_block(maps: Tensor, heads: list[Head]) -> Parts[Tensor]:
-    """Take rows r back through all heads of a block and average the heads.
+    """Take rows r, (B, H, W, R), back through all heads of a block: the parts of r C, each the mean of the heads.
 
     Each head is composed on its own: its windows feed the cells that the same head reads.
-
-    Args:
-        maps: (B, H, W, R).
-        heads: at least one.
-
-    Returns:
-        The parts of r C, (B, H, W, R) each.
     """
     each = [head.parts(maps) for head in heads]
     return Parts(*(sum(part) / len(each) for part in zip(*each, strict=True)))

@@ -11,13 +11,7 @@ from torch import Tensor
 def spread(cells: Tensor, size: tuple[int, int], pool_size: int) -> Tensor:
     """Share the weight of each cell equally among its tokens: $g P$ for rows g.
 
-    Args:
-        cells: (B, H', W', ...).
-        size: of the map, (H, W).
-        pool_size: G2.
-
-    Returns:
-        (B, H, W, ...), with the same sums.
+    With a `pool_size` of G2, (B, H', W', ...) becomes (B, H, W, ...) with the same sums; `size` is (H, W).
 
     >>> spread(torch.tensor([[[0.8, 0.2]]]), size=(1, 3), pool_size=2)  # the last cell holds one token
     tensor([[[0.4000, 0.4000, 0.2000]]])
@@ -31,15 +25,9 @@ def spread(cells: Tensor, size: tuple[int, int], pool_size: int) -> Tensor:
 
 
 def through_cells(maps: Tensor, weights: Tensor, pool_size: int) -> Tensor:
-    r"""Take rows r back from the output of global attention to $A_1$: $r\, G P$.
+    r"""Take R rows r, (B, H, W, R), back from the output of global attention to $A_1$: $r\, G P$, in the same shape.
 
-    Args:
-        maps: (B, H, W, R), R rows r, each a map over all tokens.
-        weights: G of one head, (B, HW, H'W').
-        pool_size: G2; 1 where attention is plain and each token is its own cell.
-
-    Returns:
-        (B, H, W, R).
+    The weights G of one head are (B, HW, H'W'). Where attention is plain, each token is its own cell: `pool_size=1`.
     """
     _, H, W, _ = maps.shape
     cells = weights.transpose(-2, -1) @ maps.flatten(1, 2)  # (B, H'W', R)  Eq. 11-13

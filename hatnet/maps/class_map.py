@@ -11,10 +11,6 @@ $I + (\bar L + \bar G P + \bar G P \bar L) / 2$, a plain one as $I + \bar A$. Re
 do not sum to one. The residuals' own contribution, which is the same for every class, is subtracted.
 """
 
-from __future__ import annotations
-
-import dataclasses
-from collections.abc import Sequence
 from itertools import chain
 from math import inf, sqrt
 
@@ -23,9 +19,8 @@ from torch import Tensor
 from torch.func import functional_call
 
 from hatnet.equivalence import relative_error
-from hatnet.maps.block_map import Head
+from hatnet.maps.block_map import TracedWeights
 from hatnet.maps.rollout import through_convolution
-from hatnet.maps.traced_weights import TracedWeights
 from hatnet.maps.unfused_attention import unfused_attention
 from hatnet.network import HATNet
 from hatnet.trace import Place
@@ -34,14 +29,13 @@ from hatnet.trace import Place
 def relevances(model: HATNet, images: Tensor, labels: Tensor, expected: Tensor | None = None) -> dict[str, Tensor]:
     """The relevance of every weight, under its name in the trace. Heads are averaged, but their axis stays.
 
+    The relevances are (B, rows, columns, 1, g h, g h), (B, 1, HW, H'W') or (B, 1, HW, HW), not negative.
+
     Args:
         model: in evaluation mode.
         images: (B, C_in, H, W).
         labels: the class for each image, (B,).
         expected: the logits of an earlier run that this one must repeat, (B, classes); None if there was none.
-
-    Returns:
-        (B, rows, columns, 1, g h, g h), (B, 1, HW, H'W') and (B, 1, HW, HW), not negative.
 
     Raises:
         ValueError: if the logits differ from `expected` by more than rounding, or if a gradient is not finite.
@@ -71,70 +65,37 @@ def weights_and_gradients(
             _require_same(logits.detach(), expected)
         chosen = logits[torch.arange(len(images)), labels.clone()]
         gradients = torch.autograd.grad(chosen.sum(), list(weights.values()))  # images do not mix: each has its own
-    _require_finite(gradients)
-    found = {}
-    for (name, one), gradient in zip(weights.items(), gradients, strict=True):
-        pair = one.detach(), gradient
-        if name.endswith("local_weights"):
-            windows = layouts[Place.parse(name).stage or 0].windows
-            assert windows is not None  # the weights of a stage with windows
-            pair = pair[0].unflatten(0, (len(images), *windows)), pair[1].unflatten(0, (len(images), *windows))
-        found[name] = pair
-    return found
-
-
-def class_map(maps: Tensor, relevance: TracedWeights) -> Tensor:
-    """Roll relevances out, from the last stage back to the tokens of the stem.
-
-    Args:
-        maps: (B, H, W, R), rows over the tokens of the last stage.
-        relevance: of every weight, as `relevances` returns it.
-
-    Returns:
-        (B, H0, W0, R) over the tokens of stage 0, without the residuals' contribution; not negative.
-    """
-    carried = Carried(residual=maps, added=torch.zeros_like(maps))
-    for s in reversed(range(len(relevance.layouts))):
-        for b in reversed(range(relevance.config.stages[s].depth)):
-            (head,) = relevance.heads(s, b)
-            carried = carried.through_block(head)
-        if s > 0:
-            carried = carried.through_downsampling(relevance.layouts[s - 1].map)
-    return carried.added
-
-
-@dataclasses.dataclass(frozen=True)
-class Carried:
-    """Rows on their way back, in two parts: through residuals alone, and everything that relevances add to it."""
-
-    residual: Tensor  # (B, H, W, R)
-    added: Tensor  # (B, H, W, R)
-
-    def through_block(self, head: Head) -> Carried:
-        """Go back through a block whose weights are relevances.
-
-        `added` is kept apart from `residual`, which may be so much larger that the sum would round it away.
-        """
-        parts = head.parts(self.residual + self.added)
-        return Carried(self.residual, self.added + (parts.window + parts.cells) / head.shares.residual)
-
-    def through_downsampling(self, size: tuple[int, int]) -> Carried:
-        """Go back from one stage to the stage before it, whose maps have `size`."""
-        residual, added = (through_convolution(maps, size, stride=2) for maps in (self.residual, self.added))
-        return Carried(residual, added)
-
-
-def _require_finite(gradients: Sequence[Tensor]) -> None:
-    """Raise a ValueError for gradients that overflow.
-
-    A norm divides by a standard deviation: on uniform tokens every norm multiplies the gradient by 1 / sqrt(eps).
-    """
     if not all(gradient.isfinite().all() for gradient in gradients):
+        # A norm divides by a standard deviation: on uniform tokens it multiplies the gradient by 1 / sqrt(eps).
         raise ValueError(
             "a class map needs finite gradients, and some are not: where an image is of one colour, as padding "
             f"is, norms make them too large for {str(gradients[0].dtype).removeprefix('torch.')}; take another image, "
             "or model.double() and image.double()"
         )
+    found = {}
+    for (name, one), gradient in zip(weights.items(), gradients, strict=True):
+        windows = layouts[Place.parse(name).stage or 0].windows if name.endswith("local_weights") else None
+        shape = (len(images), *(windows or ()))  # (B, rows, columns), or (B,) outside windows
+        found[name] = one.detach().unflatten(0, shape), gradient.unflatten(0, shape)
+    return found
+
+
+def class_map(maps: Tensor, relevance: TracedWeights) -> Tensor:
+    """Roll relevances out, from rows over the tokens of the last stage, (B, H, W, R), back to the tokens of the stem.
+
+    The result is (B, H0, W0, R), without the residuals' contribution; not negative.
+    """
+    # Two parts, because the residuals may be so much larger that the sum would round the rest away.
+    residual, added = maps, torch.zeros_like(maps)
+    for s in reversed(range(len(relevance.layouts))):
+        for b in reversed(range(relevance.config.stages[s].depth)):
+            (head,) = relevance.heads(s, b)
+            parts = head.parts(residual + added)
+            added = added + (parts.window + parts.cells) / head.shares.residual
+        if s > 0:
+            size = relevance.layouts[s - 1].map
+            residual, added = (through_convolution(each, size, stride=2) for each in (residual, added))
+    return added
 
 
 def _require_same(logits: Tensor, expected: Tensor) -> None:

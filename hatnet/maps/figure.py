@@ -8,6 +8,7 @@ import io
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +62,9 @@ def draw(
     Args:
         maps: of one image, not of a batch.
         picture: that image before normalisation, (H, W) or (H, W, 3), in [0, 1].
-        selection: the maps to draw.
+        selection: the maps to draw. A ValueError reports a stage, block, head, query, class or kind that is missing.
         weights: a sentence about the origin of the network's weights, printed below the figure.
-        classes: names of the classes, if known.
-
-    Raises:
-        ValueError: for a stage, block, head, query, class or kind that does not exist.
+        classes: their names, if known.
     """
     require_place(maps.config, maps.layouts, selection.stage, selection.block, selection.head, selection.query)
     if selection.label is not None:
@@ -84,12 +82,13 @@ def draw(
         figure.set_layout_engine("constrained", rect=(0, below / inches_high, 1, 1 - below / inches_high))
         title = _title(maps, selection)
         figure.suptitle(title, fontsize=11 if columns > 2 else 9.5)
-        axes = list(np.ravel(figure.subplots(rows, columns)))
-        _draw_image(axes[0], maps, picture, selection)
-        for place, panel in zip(axes[1:], panels, strict=False):
-            _draw_panel(place, maps, picture, selection, panel)
-        for place in axes[len(panels) + 1 :]:
-            place.set_axis_off()
+        first, *axes = np.ravel(figure.subplots(rows, columns))
+        _draw_image(first, maps, picture, selection)
+        for place, panel in zip_longest(axes, panels):
+            if panel is None:
+                place.set_axis_off()
+            else:
+                _draw_panel(place, maps, picture, selection, panel)
         figure.text(0.012, 0.06 / inches_high, words, fontsize=7.5, va="bottom", linespacing=1.35)
         figure.set_label(f"{title}. {'; '.join(panel.title for panel in panels)}, each over the image. {weights}")
     return figure

@@ -11,21 +11,13 @@ KINDS = ("local", "global", "composed", "rollout", "class")
 
 @dataclass(frozen=True)
 class MapSelection:
-    """A token, and which of its maps.
-
-    Attributes:
-        stage, block: counted from 0.
-        query: the token, row and column in the stage's map.
-        head: None for the mean of the heads.
-        label: the class of the class map; None for the class that the network predicts.
-        kinds: which maps, of `KINDS`.
-    """
+    """A token, and which of its maps. Stages, blocks and heads count from 0."""
 
     stage: int
     block: int
     query: Token
-    head: int | None = None
-    label: int | None = None
+    head: int | None = None  # None for the mean of the heads
+    label: int | None = None  # the class of the class map; None for the class that the network predicts
     kinds: Sequence[str] = KINDS
 
     def available_kinds(self, layouts: Sequence[StageLayout]) -> list[str]:
@@ -56,15 +48,9 @@ def select_maps(
     label: int | None = None,
     kinds: Sequence[str] = KINDS,
 ) -> MapSelection:
-    """Select the maps of the token at a pixel, and check that the network has them.
+    """Select the maps of the token at a pixel (x, y) of an image (H, W), and check that the network has them.
 
-    Args:
-        config: of the network.
-        size: height and width of the image, in pixels.
-        pixel: (x, y), from the left and from the top.
-        stage: None for the last stage with windows.
-        block: None for the last of the stage.
-        head, label, kinds: as in `MapSelection`.
+    A stage of None is the last with windows, a block of None the last of the stage.
 
     Raises:
         ValueError: if the image is too small, if the stage, block, head, pixel or kind does not exist, or if one head
@@ -77,7 +63,7 @@ def select_maps(
     """
     layouts = config.layout(*size)
     stage = max(len(config.stages) - 2, 0) if stage is None else stage
-    require_place(config, layouts, stage)
+    require("stage", stage, len(config.stages), "the network")
     block = config.stages[stage].depth - 1 if block is None else block
     require_place(config, layouts, stage, block, head)
     query = token_at(*pixel, size, config.stages[stage].stride)
@@ -89,15 +75,9 @@ def select_maps(
 
 
 def class_number(label: str | None, classes: Sequence[str], count: int) -> int | None:
-    """The number of a class that is given by number or by name; None stays None.
+    """The number of a class that is given by a name of `classes` or by a number in digits; None stays None.
 
-    Args:
-        label: a name of `classes`, or a number in digits.
-        classes: names, empty if they are not known.
-        count: how many classes the network has.
-
-    Raises:
-        ValueError: if there is no such class.
+    A ValueError reports a class that a network with `count` classes lacks.
 
     >>> class_number("bag", ["shirt", "bag"], 2), class_number("1", [], 2)
     (1, 1)

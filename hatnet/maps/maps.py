@@ -13,13 +13,12 @@ from torch import Tensor
 from hatnet.config import Stage, StageLayout
 from hatnet.device import full_precision
 from hatnet.equivalence import evaluation_mode
-from hatnet.maps.block_map import Parts, through_block
+from hatnet.maps.block_map import Parts, TracedWeights, through_block
 from hatnet.maps.cells import spread
 from hatnet.maps.class_map import class_map, relevances
 from hatnet.maps.memory import GIB, images_at_once, require_memory
-from hatnet.maps.rollout import rollout, through_stem
+from hatnet.maps.rollout import rollout, through_blocks, through_stem
 from hatnet.maps.tokens import Token, require, require_place, token_at
-from hatnet.maps.traced_weights import TracedWeights
 from hatnet.maps.windows import local_map
 from hatnet.network import HATNet, require_windows
 
@@ -27,7 +26,7 @@ Array = NDArray[np.floating[Any]]
 
 
 def attention_maps(model: HATNet, image: Tensor, limit: int = 2 * GIB) -> AttentionMaps:
-    """Run a network on an image in evaluation mode and keep its attention weights, to draw maps from.
+    """Run a network on an image in evaluation mode and keep its attention weights. Maps are computed on request.
 
     Args:
         model: any HAT-Net, on any device.
@@ -35,9 +34,6 @@ def attention_maps(model: HATNet, image: Tensor, limit: int = 2 * GIB) -> Attent
         limit: bytes that the weights may take. The same limit holds for what you ask for later: a block's dense
             matrix; or for a class map the weights, their gradients and the maps kept for them, of all images that
             run at once.
-
-    Returns:
-        The maps. Each is computed when you ask for it.
 
     Raises:
         TypeError, ValueError: if the image is not a tensor that the network takes.
@@ -78,10 +74,6 @@ class AttentionMaps:
         config: of the network.
         size: of the image, height and width in pixels.
         layouts: the grid of tokens, windows and cells at each stage, for an image of that size.
-        logits: (classes,).
-        weights: every array of weights under its name in the trace, such as `stages.0.blocks.1.attention.local_weights`
-            (rows, columns, heads, g h, g h), `....global_weights` (heads, HW, H'W'), and `....weights` (heads, HW, HW)
-            where attention is plain. Token (row, column) has the number row * W + column.
     """
 
     def __init__(
@@ -91,9 +83,9 @@ class AttentionMaps:
         self.size = (images.shape[2], images.shape[3])
         self.layouts: tuple[StageLayout, ...] = model.config.layout(*self.size)
         self._model, self._images, self._limit, self._batched = model, images, limit, batched
-        arrays = {name: value for name, value in trace.items() if name != "logits"}
+        arrays = dict(trace)
+        self._logits = arrays.pop("logits")
         self._weights = TracedWeights(model.config, self.layouts, arrays)
-        self._logits = trace["logits"]
         self._relevances: dict[tuple[int, ...], dict[str, Tensor]] = {}
 
     @property
@@ -103,7 +95,11 @@ class AttentionMaps:
 
     @property
     def weights(self) -> dict[str, Array]:
-        """Every array of weights by name."""
+        """Every array of weights under its name in the trace, such as `stages.0.blocks.1.attention.local_weights`.
+
+        Those are (rows, columns, heads, g h, g h), `....global_weights` (heads, HW, H'W'), and where attention is plain
+        `....weights` (heads, HW, HW). Token (row, column) has the number row * W + column.
+        """
         return {name: self._array(value) for name, value in self._weights.arrays.items()}
 
     def token_at(self, x: int, y: int, stage: int) -> Token:
@@ -112,11 +108,10 @@ class AttentionMaps:
 
     def local(self, stage: int, block: int, query: Token, head: int | None = None) -> Array:
         """The weights of one token over its window (Eq. 6-8): (H, W), zero outside the window, sums to one."""
-        if self._stage(stage).grid_size is None:
-            raise ValueError(f"stage {stage} has no windows: its attention is plain, ask for the global map")
         self._check(stage, block, query, head)
         layout = self.layouts[stage]
-        assert layout.window is not None  # G1 is given
+        if layout.window is None:
+            raise ValueError(f"stage {stage} has no windows: its attention is plain, ask for the global map")
         near = _of_head(self._weights.local(stage, block), head, axis=3)
         return self._array(local_map(near, layout.window, layout.map, query))
 
@@ -125,12 +120,8 @@ class AttentionMaps:
     ) -> Array:
         """The weights of one token over the merged tokens (Eq. 10-13): (H', W'), sums to one.
 
-        Where attention is plain, its weights over all tokens (Eq. 1-3).
-
-        Args:
-            stage, block, query, head: of the map.
-            over_tokens: whether to share the weight of each cell equally among its tokens. That gives a map (H, W)
-                with the same sum.
+        Where attention is plain, its weights over all tokens (Eq. 1-3). With `over_tokens`, the weight of each cell is
+        shared equally among its tokens, which gives a map (H, W) with the same sum.
         """
         self._check(stage, block, query, head)
         layout, pool_size = self.layouts[stage], self._stage(stage).pool_size
@@ -142,19 +133,21 @@ class AttentionMaps:
     @full_precision()
     def composed(self, stage: int, block: int, query: Token, head: int | None = None) -> Array:
         """All paths through a block to one token (Eq. 6-14), see `block_map`: (H, W), sums to one."""
-        return self._array(_sum(self._parts(stage, block, query, head)))
+        parts = self.parts(stage, block, query, head)
+        return parts.residual + parts.window + parts.cells
 
     @full_precision()
     def parts(self, stage: int, block: int, query: Token, head: int | None = None) -> Parts[Array]:
         """The composed map in its parts, (H, W) each: the residuals, the window, the merged cells."""
-        return Parts(*map(self._array, self._parts(stage, block, query, head)))
+        self._check(stage, block, query, head)
+        parts = through_block(self._start(stage, query), self._weights.heads(stage, block, head))
+        return Parts(*(self._array(part[..., 0]) for part in parts))
 
     @full_precision()
     def dense(self, stage: int, block: int, head: int | None = None) -> Array:
         """The composed maps of all tokens as one matrix, (HW, HW), rows sum to one.
 
-        Raises:
-            ValueError: if it would take more than the limit given to `attention_maps`.
+        A ValueError reports that it would take more than the limit given to `attention_maps`.
         """
         self._check(stage, block, (0, 0), head)
         H, W = self.layouts[stage].map
@@ -166,7 +159,7 @@ class AttentionMaps:
             )
         every = torch.eye(H * W, dtype=self._logits.dtype, device=self._logits.device).view(1, H, W, -1)
         every = every.expand(len(self._images), -1, -1, -1)
-        maps = _sum(through_block(every, self._weights.heads(stage, block, head)))
+        maps = through_blocks(every, [self._weights.heads(stage, block, head)])
         return self._array(maps.flatten(1, 2).transpose(1, 2))  # the last axis of maps counts the rows of C
 
     @full_precision()
@@ -179,32 +172,26 @@ class AttentionMaps:
             stage: None for the last.
             block: the block whose output holds the token; None for the last of its stage.
             query: a token of that stage; None for the mean of all tokens, which is the input of the classifier.
-            pixels: whether to go on through the stem, to a map (H, W) over the image's pixels.
-
-        Returns:
-            Over the stem's tokens, (H, W) of stage 0; or over pixels.
+            pixels: whether to return a map (H, W) over the image's pixels, instead of over the tokens of stage 0.
         """
         stage = len(self.config.stages) - 1 if stage is None else stage
         block = self._stage(stage).depth - 1 if block is None else block
         self._check(stage, block, (0, 0) if query is None else query, None)
-        maps = rollout(self._start(stage, query), self._weights, stage, block)
-        if pixels:
-            maps = through_stem(maps, self.size, self.config.stem_strides)
-        return self._array((maps / maps.sum(dim=(1, 2), keepdim=True))[..., 0])
+        maps = self._placed(rollout(self._start(stage, query), self._weights, stage, block), pixels)
+        return self._array(maps / maps.sum(dim=(1, 2), keepdim=True))
 
     @full_precision()
     def class_map(self, label: int | Iterable[int] | None = None, pixels: bool = False) -> Array:
-        """The relevance of every place for a class: gradient-weighted attention, rolled out. It is never negative.
+        """The relevance of every place for a class: gradient-weighted attention, rolled out.
+
+        It is never negative; its sum has no meaning.
 
         When you first ask for a class, the network runs once more with gradients, on as many images at once as the
         limit given to `attention_maps` allows. Only the relevances of the latest class are kept.
 
         Args:
             label: the class; for a batch, also one class for each image. None for the class that the network predicts.
-            pixels: whether to go on through the stem, to a map (H, W) over the image's pixels.
-
-        Returns:
-            Over the stem's tokens, (H, W) of stage 0; or over pixels. The sum has no meaning.
+            pixels: as in `rollout`.
 
         Raises:
             ValueError: if the gradients of a single image would take more than that limit or are not finite, or if
@@ -214,10 +201,7 @@ class AttentionMaps:
         if labels not in self._relevances:
             self._relevances = {labels: self._compute_relevances(labels)}
         weights = TracedWeights(self.config, self.layouts, self._relevances[labels])
-        maps = class_map(self._start(len(self.config.stages) - 1, None), weights)
-        if pixels:
-            maps = through_stem(maps, self.size, self.config.stem_strides)
-        return self._array(maps[..., 0])
+        return self._array(self._placed(class_map(self._start(len(self.config.stages) - 1, None), weights), pixels))
 
     def _compute_relevances(self, labels: tuple[int, ...]) -> dict[str, Tensor]:
         """The relevance of every weight of all images, computed in slices that fit into memory."""
@@ -229,11 +213,6 @@ class AttentionMaps:
             found = [relevances(self._model, *each) for each in slices]
         return {name: torch.cat([each[name] for each in found]) for name in found[0]}
 
-    def _parts(self, stage: int, block: int, query: Token, head: int | None) -> Parts[Tensor]:
-        self._check(stage, block, query, head)
-        parts = through_block(self._start(stage, query), self._weights.heads(stage, block, head))
-        return Parts(*(part[..., 0] for part in parts))
-
     def _start(self, stage: int, query: Token | None) -> Tensor:
         """One row to take back, (B, H, W, 1): one for a single token, or the mean over all tokens."""
         H, W = self.layouts[stage].map
@@ -241,6 +220,10 @@ class AttentionMaps:
         if query is not None:
             maps[:, query[0], query[1]] = 1
         return maps
+
+    def _placed(self, maps: Tensor, pixels: bool) -> Tensor:
+        """One row over the stem's tokens, (B, H0, W0, 1), as a map over them or over pixels, (B, H, W)."""
+        return (through_stem(maps, self.size, self.config.stem_strides) if pixels else maps)[..., 0]
 
     def _stage(self, stage: int) -> Stage:
         require_place(self.config, self.layouts, stage)
@@ -279,7 +262,3 @@ class _WeightsOnly(dict[str, Tensor]):
 
 def _of_head(weights: Tensor, head: int | None, axis: int) -> Tensor:
     return weights.mean(dim=axis) if head is None else weights.select(axis, head)
-
-
-def _sum(parts: Parts[Tensor]) -> Tensor:
-    return parts.residual + parts.window + parts.cells

@@ -11,16 +11,10 @@ GIB = 2**30
 
 
 def numbers_by_part(config: HATNetConfig, height: int, width: int, batch: int, gradients: bool = False) -> Counter[str]:
-    """How many numbers the attention weights of all blocks have, in each part of the network.
+    """Count the attention weights of all blocks, in each part of the network.
 
-    With gradients, that is three times the weights (scores, weights and gradients), and every map that the network
-    keeps for the backward pass.
-
-    Args:
-        config: of the network.
-        height, width: of the images, in pixels.
-        batch: number of images.
-        gradients: whether gradients are computed, as for a class map.
+    With gradients, as for a class map, that is three times the weights (scores, weights and gradients), and every map
+    that the network keeps for the backward pass.
 
     >>> from hatnet.config import get_config
     >>> numbers_by_part(get_config("micro"), 28, 28, batch=1)
@@ -49,13 +43,9 @@ def require_memory(
     gradients: bool = False,
     advice: str = "make the image smaller, or allow more",
 ) -> None:
-    """Raise a ValueError where `numbers_by_part` would take more than `limit` bytes.
+    """Raise a ValueError, which ends in `advice`, where `numbers_by_part` would take more than `limit` bytes.
 
-    Args:
-        config, height, width, batch, gradients: as in `numbers_by_part`.
-        item: bytes of one number.
-        limit: bytes.
-        advice: the end of the error message.
+    `item` is the size of one number in bytes.
     """
     numbers = numbers_by_part(config, height, width, batch, gradients)
     needed = item * numbers.total()
@@ -71,24 +61,15 @@ def require_memory(
 def images_at_once(
     config: HATNetConfig, height: int, width: int, most: int, item: int, limit: int, gradients: bool = False
 ) -> int:
-    """How many images can run together: `most`, halved until they take no more than `limit` bytes.
-
-    Arguments as in `require_memory`.
-
-    Raises:
-        ValueError: if a single image takes more.
-    """
-    while True:
-        try:
-            require_memory(config, height, width, most, item, limit, gradients)
-        except ValueError:
-            if most <= 1:
-                raise
-            most //= 2
-        else:
-            return most
+    """Number of images that can run together: `most`, halved until `require_memory` accepts it or refuses one image."""
+    try:
+        require_memory(config, height, width, most, item, limit, gradients)
+    except ValueError:
+        if most <= 1:
+            raise
+        return images_at_once(config, height, width, most // 2, item, limit, gradients)
+    return most
 
 
 def _part(place: Place) -> str:
-    """The stage, or for parts outside the stages their own name: `stage 0`, `the stem`."""
     return f"the {place.name.partition('.')[0]}" if place.stage is None else f"stage {place.stage}"

@@ -52,20 +52,15 @@ def write_report(
     If the maps of the network cannot be shown, because its weights are not finite or the photo is too large for a
     browser, the report gives the reason instead: it is needed most when something is wrong.
 
+    An existing file at `path` is replaced.
+
     Args:
-        path: of the file; an existing file is replaced.
-        model: the PyTorch network.
         photo: the image that both implementations ran on, (3, H, W) in [0, 1], before normalisation.
         normalise: from `photo` to the input of the network.
-        agreements: the result of `hatnet.equivalence.compare`, in the order of computation.
+        agreements: the result of `hatnet.equivalence.compare`; a ValueError reports that it is empty.
         tolerance: the largest relative difference that counts as agreement.
         facts: machine, versions, date and so on, in the order to show them.
         weights: a sentence about the origin of the network's weights.
-        name: of the photo.
-        start: the first view of the maps.
-
-    Raises:
-        ValueError: if nothing was compared.
     """
     if not agreements:
         raise ValueError("there is nothing to report: no intermediate was compared")
@@ -78,13 +73,16 @@ def write_report(
         maps = f"<p>{READING}</p>\n{explorer_element(data, _without_script(config, weights))}"
     except ValueError as error:
         maps = f'<p class="verdict bad">The attention maps cannot be shown: {escape(str(error))}</p>'
+    pairs = [
+        f"<dt>{escape(fact)}</dt><dd>{escape(value)}</dd>" for fact, value in {**facts, "weights": weights}.items()
+    ]
     sections = [
         f"<h1>{escape(title)}</h1>\n{verdict(agreements, tolerance)}\n<p>{WHAT_RAN}</p>\n<p>{WHAT_IT_IS} {paper}.</p>",
         f"<h2>Agreement</h2>\n<p>{MEASURE}</p>\n{agreement_tables(agreements, tolerance)}",
         f"<h2>Attention over the photo</h2>\n{maps}",
         f"<h2>Sizes</h2>\n<p>An image of {times((height, width))} pixels, stage by stage.</p>\n"
         + sizes_table(config, height, width),
-        f"<h2>Facts</h2>\n{_facts({**facts, 'weights': weights})}",
+        "\n".join(["<h2>Facts</h2>", "<dl>", *pairs, "</dl>"]),
     ]
     write_whole(path, html_page(title, "\n\n".join(sections)).encode())
 
@@ -105,12 +103,6 @@ def _sizes(row: Row) -> str:
     cells = (tokens, row.channels, row.heads, row.grid_size, windows, row.pool_size, merged, row.blocks)
     texts = [row.part.replace("stages.", "stage "), *("" if cell is None else str(cell) for cell in cells)]
     return "".join(f"<td>{text}</td>" for text in (*texts, f"{row.parameters:,}"))
-
-
-def _facts(facts: Mapping[str, str]) -> str:
-    """Everything that a reader needs to judge the numbers, or to repeat the run."""
-    pairs = "\n".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
-    return f"<dl>\n{pairs}\n</dl>"
 
 
 def _without_script(config: HATNetConfig, weights: str) -> str:

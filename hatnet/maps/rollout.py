@@ -15,20 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hatnet.maps.block_map import Head, through_block
-from hatnet.maps.traced_weights import TracedWeights
+from hatnet.maps.block_map import Head, TracedWeights, through_block
 
 
 def rollout(maps: Tensor, weights: TracedWeights, stage: int, block: int) -> Tensor:
-    """Take rows back from the output of a block to the tokens of the stem.
+    """Take rows over the tokens of `stage`, (B, H, W, R), back from the output of a block to the tokens of the stem.
 
-    Args:
-        maps: (B, H, W, R), rows over the tokens of `stage`.
-        weights: of all blocks.
-        stage, block: the block to start from, counted from 0.
-
-    Returns:
-        (B, H0, W0, R) over the tokens of stage 0. Downsampling keeps sums only approximately.
+    The result is (B, H0, W0, R) over the tokens of stage 0. Downsampling keeps sums only approximately.
     """
     for s in reversed(range(stage + 1)):
         last = block if s == stage else weights.config.stages[s].depth - 1
@@ -55,13 +48,8 @@ def through_convolution(maps: Tensor, size: tuple[int, int], stride: int) -> Ten
     dark in the opposite one, because the first output of a row has 1.5 places and the last 2.5.) The price is that
     sums are kept only approximately, so `AttentionMaps.rollout` divides by the sum at the end.
 
-    Args:
-        maps: (B, ceil(H / s), ceil(W / s), R).
-        size: of the input, (H, W).
-        stride: s.
-
-    Returns:
-        (B, H, W, R); zero where no output sees the place, which happens at strides above 2.
+    At stride s, (B, ceil(H / s), ceil(W / s), R) becomes (B, H, W, R), where `size` is (H, W). The result is zero where
+    no output sees the place, which happens at strides above 2.
 
     >>> through_convolution(torch.tensor([[[[0.0], [1.0], [0.0]]]]), size=(1, 6), stride=2).flatten()
     tensor([0.0000, 0.2500, 0.5000, 0.2500, 0.0000, 0.0000])

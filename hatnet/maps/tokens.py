@@ -16,11 +16,8 @@ def token_at(x: int, y: int, image: tuple[int, int], stride: int) -> Token:
 
     Args:
         x, y: from the left and from the top, counted from 0.
-        image: height and width in pixels.
+        image: height and width in pixels. A ValueError reports a pixel outside it.
         stride: pixels from one token to the next.
-
-    Raises:
-        ValueError: if the pixel lies outside the image.
 
     >>> token_at(x=39, y=0, image=(30, 40), stride=8)
     (0, 4)
@@ -44,11 +41,7 @@ def require_place(
 ) -> None:
     """Raise a ValueError that lists what exists, unless the network has this stage, block, head and token.
 
-    Args:
-        config: of the network.
-        layouts: the grid of tokens, windows and cells at each stage.
-        stage, block, head: counted from 0; head None for the mean of all.
-        token: row and column in the stage's map.
+    `layouts` are the grids of the stages for an image; a head of None is the mean of all.
     """
     require("stage", stage, len(config.stages), "the network")
     require("block", block, config.stages[stage].depth, f"stage {stage}")

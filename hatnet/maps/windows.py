@@ -11,16 +11,9 @@ from hatnet.maps.tokens import Token
 
 
 def local_map(weights: Tensor, window: tuple[int, int], size: tuple[int, int], query: Token) -> Tensor:
-    """Row $L_i$ of one token: its weights at their place on the map, zero outside its window.
+    """Row $L_i$ of one token, (B, H, W): its weights at their place on the map of `size`, zero outside its window.
 
-    Args:
-        weights: of one head, or the mean of heads, (B, rows, columns, g h, g h).
-        window: size of a full window, (g, h).
-        size: of the map, (H, W).
-        query: row and column of the token.
-
-    Returns:
-        (B, H, W), each map sums to one.
+    The weights of one head, or the mean of heads, are (B, rows, columns, g h, g h); a full window is (g, h).
     """
     (g, h), (H, W), (row, column) = window, size, query
     top, left = row // g * g, column // h * h  # corner of the window
@@ -32,15 +25,9 @@ def local_map(weights: Tensor, window: tuple[int, int], size: tuple[int, int], q
 
 
 def through_windows(maps: Tensor, weights: Tensor, window: tuple[int, int]) -> Tensor:
-    r"""Take rows r back from the output of the windows to their input: $r L$.
+    r"""Take R rows r, (B, H, W, R), back from the output of the windows to their input: $r L$, in the same shape.
 
-    Args:
-        maps: (B, H, W, R), R rows r, each a map over all tokens.
-        weights: of one head, (B, rows, columns, g h, g h).
-        window: size of a full window, (g, h).
-
-    Returns:
-        (B, H, W, R).
+    The weights of one head are (B, rows, columns, g h, g h); a full window is (g, h).
     """
     _, H, W, _ = maps.shape
     r = to_windows(maps, window)  # (B windows, g h, R)  Eq. 6

@@ -1,9 +1,6 @@
 """`hatnet attention` writes figures and an explorer from an image, and refuses bad input before any work."""
 
-import re
-import sys
-from base64 import b64decode
-from pathlib import Path
+from functools import partial
 from xml.etree import ElementTree
 
 import numpy as np
@@ -12,87 +9,86 @@ import torch
 from PIL import Image
 
 import hatnet
-from hatnet.cli.main import main
 from hatnet.data.photo import read_picture, to_image
 from hatnet.equivalence import randomise
 from hatnet.maps import attention_maps
-from hatnet.maps.explorer import decode
 from hatnet.maps.figure import draw
 from hatnet.maps.map_selection import KINDS, MapSelection
 from hatnet.weights.source import find_source
 from tests.core.authors import state_dict
 from tests.images import write_image
+from tests.maps.small import embedded
+
+SMALL = ("--variant", "micro", "--size", 28)
+BIG = ("--size", 600, "--memory", 0.5, "--out", "a.png", "--kind")
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Exit status, standard output and standard error of `hatnet attention ARGUMENTS`, run in a folder of its own."""
+def run(hatnet_command, monkeypatch, tmp_path):
+    """`hatnet attention`, run in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def hatnet_attention(*arguments):
-        monkeypatch.setattr(sys, "argv", ["hatnet", "attention", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = stop.code or 0
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return hatnet_attention
+    return partial(hatnet_command, "attention")
 
 
-def test_one_command_writes_two_figures_and_an_explorer_and_prints_their_paths(run, tmp_path):
-    status, out, _ = run(write_image(tmp_path / "mine.png"), "--variant", "micro", "--size", 30, "--query", "29,0")
-    assert status == 0
-    written = [Path(line) for line in out.splitlines()[-3:]]
-    assert written == [tmp_path / f"mine-attention{suffix}" for suffix in (".png", ".svg", ".html")]
+@pytest.fixture
+def written(run, tmp_path):
+    """Run the command with success, and return what it prints and the names of all files."""
+
+    def write(*arguments):
+        status, out, err = run(*arguments)
+        assert status == 0, err
+        return " ".join(out.split()), sorted(path.name for path in tmp_path.iterdir())
+
+    return write
+
+
+def test_one_command_writes_two_figures_and_an_explorer_and_prints_their_paths(written, tmp_path):
+    image = write_image(tmp_path / "mine.png")
+    out, files = written(image, "--variant", "micro", "--size", 30, "--query", "29,0")
+    figure, drawing, page = paths = [tmp_path / f"mine-attention{suffix}" for suffix in (".png", ".svg", ".html")]
+    assert out.endswith(" ".join(map(str, paths)))
+    assert files == sorted(path.name for path in (image, *paths))
     assert "stage 1, block 1, token (0, 7) at pixel 29,0" in out
     assert "Random weights (seed 0)" in out
-    with Image.open(written[0]) as figure:
-        assert min(figure.size) > 800
-    assert ElementTree.fromstring(written[1].read_text()).tag.endswith("svg")
-    page = written[2].read_text()
-    assert "<attention-explorer>" in page
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["mine.png", *(path.name for path in written)])
+    with Image.open(figure) as drawn:
+        assert min(drawn.size) > 800
+    assert ElementTree.fromstring(drawing.read_text()).tag.endswith("svg")
+    assert "<attention-explorer>" in page.read_text()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_explorer_opens_on_the_requested_kind(run, tmp_path, kind):
-    status, _, err = run("--variant", "micro", "--size", 28, "--kind", kind, "--label", 3, "--out", "why.html")
-    assert status == 0, err
-    data = re.search(r'<script type="application/gzip;base64">(.*?)</script>', (tmp_path / "why.html").read_text())[1]
-    header, (arrays,) = decode(b64decode(data))
+def test_each_kind_can_be_drawn_alone_and_opens_the_explorer(written, tmp_path, kind):
+    written("--variant", "micro", "--size", 29, "--kind", kind, "--label", 3, "--out", "why")
+    with Image.open(tmp_path / "why.png") as figure:
+        assert figure.width > figure.height
+    _, header, (arrays,) = embedded((tmp_path / "why.html").read_text())
     assert header["start"]["kind"] == kind
     maps = [(one["kind"], one.get("name"), one.get("role")) for one in header["pictures"][0]["maps"]]
     assert maps[:2] == [("rollout", None, None), ("class", "class 3", "the class asked for")]
     source = find_source(variant="micro")
-    pixels = to_image(read_picture(None, 3, 28, square=True), source.mean, source.std)
+    pixels = to_image(read_picture(None, 3, 29, square=True), source.mean, source.std)
     want = attention_maps(source.model, pixels.float()).class_map(3)
     np.testing.assert_allclose(arrays["class.0"], want, rtol=2e-3, atol=1e-6 * want.max())
 
 
 @pytest.mark.parametrize(
-    ("name", "start"), [("F.PNG", b"\x89PNG"), ("f.Svg", b"<?xml"), ("f.HTML", b"<!doctype html>")]
+    ("name", "files"),
+    [
+        ("F.PNG", {"F.PNG": b"\x89PNG"}),
+        ("f.Svg", {"f.Svg": b"<?xml"}),
+        ("f.HTML", {"f.HTML": b"<!doctype html>"}),
+        ("v1.2", {"v1.2.html": b"<!doctype html>", "v1.2.png": b"\x89PNG", "v1.2.svg": b"<?xml"}),
+    ],
 )
-def test_a_suffix_may_be_in_capitals(run, tmp_path, name, start):
-    status, _, err = run("--variant", "micro", "--size", 28, "--kind", "local", "--out", name)
-    assert status == 0, err
-    assert [path.name for path in tmp_path.iterdir()] == [name]
-    assert (tmp_path / name).read_bytes().startswith(start)
+def test_the_suffix_chooses_the_files_also_in_capitals_and_after_another_full_stop(written, tmp_path, name, files):
+    assert written(*SMALL, "--kind", "local", "--out", name)[1] == sorted(files)
+    assert all((tmp_path / each).read_bytes().startswith(start) for each, start in files.items())
 
 
-def test_a_name_with_a_full_stop_gets_all_three_suffixes(run, tmp_path):
-    assert run("--variant", "micro", "--size", 28, "--out", "v1.2")[0] == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["v1.2.html", "v1.2.png", "v1.2.svg"]
-
-
-def test_a_class_map_is_described_without_query_stage_and_token(run):
+def test_a_class_map_is_described_without_query_stage_and_token(written):
     """In the output of the command and in the figure."""
-    status, out, err = run("--variant", "micro", "--size", 28, "--kind", "class", "--out", "why.png")
-    assert status == 0, err
-    assert "shown as 28 x 28 pixels, the square in its middle (--no-square keeps all)\n" in out
+    out, _ = written(*SMALL, "--kind", "class", "--out", "why.png")
+    assert "shown as 28 x 28 pixels, the square in its middle (--no-square keeps all) Random weights" in out
     maps = attention_maps(hatnet.create_model("micro").eval(), torch.rand(3, 28, 28))
     for kinds, spoken in ((("class",), False), (("rollout", "class"), True)):
         words = draw(maps, np.zeros((28, 28)), MapSelection(1, 0, (4, 2), kinds=kinds), "Weights.").texts[-1].get_text()
@@ -101,74 +97,47 @@ def test_a_class_map_is_described_without_query_stage_and_token(run):
         assert ("Rollout: from the query" in words) == spoken  # the explorer shows that of the whole network instead
 
 
-def test_the_advice_about_memory_works(run):
+def test_the_advice_about_memory_works(run, written):
     """Only class maps, and explorers because they hold some, need gradients."""
     arguments = ("--variant", "micro", "--size", 112, "--memory", 0.02)
     for kind, out in (("class", "a.png"), ("composed", "a.html")):
         assert "only class maps and explorers need gradients" in run(*arguments, "--kind", kind, "--out", out)[2]
     for kind in ("composed", "rollout"):
-        status, _, err = run(*arguments, "--kind", kind, "--out", "figure.png")
-        assert status == 0, err
+        written(*arguments, "--kind", kind, "--out", "figure.png")
 
 
-def test_the_same_arguments_give_the_same_files(run, tmp_path):
-    names = ("a.svg", "b.svg")
-    for name in names:
-        status, _, err = run("--variant", "micro", "--size", 28, "--out", name)
-        assert status == 0, err
-    assert (tmp_path / names[0]).read_bytes() == (tmp_path / names[1]).read_bytes()
+def test_the_same_arguments_give_the_same_files(written, tmp_path):
+    for name in ("a.svg", "b.svg"):
+        written(*SMALL, "--out", name)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_can_be_drawn_alone(run, tmp_path, kind):
-    assert run("--variant", "micro", "--size", 29, "--kind", kind, "--out", "one.png")[0] == 0
-    with Image.open(tmp_path / "one.png") as figure:
-        assert figure.width > figure.height
-
-
-def test_weights_of_ours_of_the_authors_and_of_the_package_work(run, tmp_path):
+def test_weights_of_ours_of_the_authors_and_of_the_package_work(written, tmp_path):
     model = hatnet.create_model("micro", in_channels=1, num_classes=3)
     randomise(model)
     about = {"data": "shapes", "classes": ["disc", "ring", "star"], "mean": [0.2], "std": [0.1], "image_size": 28}
     hatnet.save(model, tmp_path / "ours.safetensors", {**about, "test_accuracy": 0.5})
     (tmp_path / "run").mkdir()
     hatnet.save(model, tmp_path / "run" / "last.safetensors")
-    image = write_image(tmp_path / "grey.png", (28, 28), "L")
-    status, out, _ = run(image, "--checkpoint", tmp_path / "ours.safetensors", "--label", "ring", "--out", "a.png")
-    assert status == 0
-    assert "28 x 28 pixels" in out
-    assert run(image, "--checkpoint", tmp_path / "run", "--out", "a.png")[0] == 0
-    assert "trained on shapes: right on 50.0% of its test images." in out
     torch.save({"model": state_dict("tiny")}, tmp_path / "HAT-Net_Tiny.pth")
-    status, out, _ = run("--checkpoint", tmp_path / "HAT-Net_Tiny.pth", "--size", 64, "--stage", 3, "--out", "b.html")
-    assert (status, "Weights of the authors' file HAT-Net_Tiny.pth." in out) == (0, True)
-    status, out, _ = run(image, "--pretrained", "fashion-mnist", "--out", "c.png")
-    assert (status, "HAT-Net Micro on grey.png, shown as 28 x 28" in out) == (0, True)
+    image = write_image(tmp_path / "grey.png", (28, 28), "L")
+    out, _ = written(image, "--checkpoint", tmp_path / "ours.safetensors", "--label", "ring", "--out", "a.png")
+    assert "28 x 28 pixels" in out
+    assert "trained on shapes: right on 50.0% of its test images." in out
+    written(image, "--checkpoint", tmp_path / "run", "--out", "a.png")
+    out, _ = written("--checkpoint", tmp_path / "HAT-Net_Tiny.pth", "--size", 64, "--stage", 3, "--out", "b.html")
+    assert "Weights of the authors' file HAT-Net_Tiny.pth." in out
+    out, _ = written(image, "--pretrained", "fashion-mnist", "--out", "c.png")
+    assert "HAT-Net Micro on grey.png, shown as 28 x 28" in out
 
 
-def test_weights_that_are_not_finite_are_named_and_nothing_is_drawn(run, tmp_path):
-    model = hatnet.create_model("micro")
-    with torch.no_grad():
-        model.stages[1].blocks[0].attention.local_attention.qkv.weight.fill_(torch.nan)
-    hatnet.save(model, tmp_path / "nan.safetensors")
-    status, _, err = run("--checkpoint", tmp_path / "nan.safetensors", "--out", "nan.png")
-    assert status == 2
-    assert "stages.1.blocks.0.attention.local_weights is not finite for this image" in err
-    assert not (tmp_path / "nan.png").exists()
-
-
-def test_an_image_that_is_not_cropped_keeps_its_shape(run, tmp_path):
-    assert read_picture(write_image(tmp_path / "wide.png", (90, 45)), channels=3, size=30, square=False).shape == (
-        30,
-        60,
-        3,
-    )
-    status, out, err = run(tmp_path / "wide.png", "--variant", "micro", "--size", 30, "--no-square", "--query", "59,29")
-    assert status == 0, err
+def test_an_image_that_is_not_cropped_keeps_its_shape(written, tmp_path):
+    image = write_image(tmp_path / "wide.png", (90, 45))
+    assert read_picture(image, channels=3, size=30, square=False).shape == (30, 60, 3)
+    out, _ = written(image, "--variant", "micro", "--size", 30, "--no-square", "--query", "59,29")
     assert "shown as 60 x 30 pixels; " in out
-    assert "shown as 30 x 30 pixels, the square in its middle" in run(
-        tmp_path / "wide.png", "--variant", "micro", "--size", 30, "--out", "a.png"
-    )[1].replace("\n", " ")
+    out, _ = written(image, "--variant", "micro", "--size", 30, "--out", "a.png")
+    assert "shown as 30 x 30 pixels, the square in its middle" in out
 
 
 @pytest.mark.parametrize(
@@ -187,20 +156,11 @@ def test_an_image_that_is_not_cropped_keeps_its_shape(run, tmp_path):
         (["--label", "10"], "there is no class 10: the network has 10, counted from 0"),
         (["--size", 4], "image of 4 x 4 pixels is too small"),
         (["--size", 0], "size=0 must be at least 1 pixel"),
-        (
-            ["--size", 600, "--memory", 0.5, "--kind", "local", "--out", "a.png"],
-            "in stage 0, but the limit is 0.5 GiB; give a smaller --size, or a larger --memory\n",
-        ),
         (["--size", 224], "would hold 72 MB of weights, more than browsers open (50 MB); give a smaller --size"),
-        (
-            ["--size", 300, "--memory", 0.5, "--out", "a.png"],
-            "the attention weights, their gradients and the maps kept for them of 1 image of 300 x 300 pixels take",
-        ),
-        (
-            ["--size", 300, "--memory", 0.5, "--kind", "class", "--out", "a.png"],
-            "only class maps and explorers need gradients, --kind composed --out figure.png does without",
-        ),
-        (["--size", 30000, "--kind", "local", "--out", "a.png"], "GiB, the largest part in stage 0"),
+        ([*BIG, "local"], "in stage 0, but the limit is 0.5 GiB; give a smaller --size, or a larger --memory\n"),
+        ([*BIG, "all"], "weights, their gradients and the maps kept for them of 1 image of 600 x 600 pixels take"),
+        ([*BIG, "class"], "need gradients, --kind composed --out figure.png does without"),
+        ([*BIG, "local", "--size", 30000], "GiB, the largest part in stage 0"),
         (["--kind", "rollout", "--head", 0], "--kind rollout combines all heads, so --head 0 cannot be shown"),
         (["--kind", "class", "--query", "5,5", "--stage", 0], "leave out --query 5,5, --stage 0"),
         (["--kind", "class", "--block", 0], "has no query, stage, block or head; leave out --block 0"),
@@ -232,18 +192,27 @@ def test_bad_input_is_named_before_the_network_runs(run, tmp_path, monkeypatch, 
 
 
 def test_files_of_the_wrong_kind_are_named(run, tmp_path):
-    (tmp_path / "notes.png").write_text("not an image")
-    status, _, err = run(tmp_path / "notes.png", "--variant", "micro")
-    assert (status, "notes.png cannot be read as an image" in err) == (2, True)
-    hatnet.save(hatnet.create_model("micro"), tmp_path / "ours.safetensors")
-    status, _, err = run("--checkpoint", tmp_path / "ours.safetensors", "--variant", "tiny")
-    assert (status, "holds 'micro', not 'tiny'; leave --variant out" in err) == (2, True)
+    broken = hatnet.create_model("micro")
+    with torch.no_grad():
+        broken.stages[1].blocks[0].attention.local_attention.qkv.weight.fill_(torch.nan)
+    for name, model in {
+        "nan": broken,
+        "ours": hatnet.create_model("micro"),
+        "four": hatnet.create_model("micro", in_channels=4),
+    }.items():
+        hatnet.save(model, tmp_path / f"{name}.safetensors")
     torch.save({"layer.weight": torch.zeros(3, 3)}, tmp_path / "other.pth")
-    status, _, err = run("--checkpoint", tmp_path / "other.pth")
-    assert (status, "other.pth is not a checkpoint of HAT-Net" in err) == (2, True)
-    hatnet.save(hatnet.create_model("micro", in_channels=4), tmp_path / "four.safetensors")
-    status, _, err = run("--checkpoint", tmp_path / "four.safetensors")
-    assert (status, "the network takes 4 channels; an image file gives 1 (grey) or 3 (colour)" in err) == (2, True)
+    (tmp_path / "notes.png").write_text("not an image")
+    for arguments, message in (
+        (["notes.png"], "notes.png cannot be read as an image"),
+        (["--checkpoint", "ours.safetensors", "--variant", "tiny"], "holds 'micro', not 'tiny'; leave --variant out"),
+        (["--checkpoint", "other.pth"], "other.pth is not a checkpoint of HAT-Net"),
+        (["--checkpoint", "four.safetensors"], "takes 4 channels; an image file gives 1 (grey) or 3 (colour)"),
+        (["--checkpoint", "nan.safetensors"], "stages.1.blocks.0.attention.local_weights is not finite for this image"),
+    ):
+        status, _, err = run(*arguments, "--out", "drawn.png")
+        assert (status, message in err) == (2, True), err
+    assert not (tmp_path / "drawn.png").exists()
 
 
 def test_no_input_is_ever_overwritten(run, tmp_path):

@@ -12,7 +12,7 @@ from hatnet.hierarchical_attention import HMHSA
 from hatnet.layers import GroupNorm
 from hatnet.maps import HIERARCHICAL, PLAIN
 from hatnet.maps.block_map import Head, through_block
-from hatnet.maps.cells import spread, through_cells
+from hatnet.maps.cells import through_cells
 from hatnet.maps.unfused_attention import unfused_attention
 from hatnet.maps.windows import local_map, through_windows
 from tests.cases import MUST_HIT, also, for_maps, map_cases
@@ -44,55 +44,26 @@ def matrices(case, trace, image, head):
     return L, trace["global_weights"][image, head].numpy(), by_hand.pooling_matrix(size, case.pool_size)
 
 
-def queries(height, width):
-    """The corners and the middle."""
-    return {(0, 0), (0, width - 1), (height - 1, 0), (height - 1, width - 1), (height // 2, width // 2)}
-
-
 @for_maps
 def test_a_local_map_sums_to_one_and_is_zero_outside_its_window(case):
     """Eq. 6-8: inside the window it is the softmax row of its query, for every head."""
-    trace = traced(case)
-    size = case.height, case.width
+    trace, size = traced(case), (case.height, case.width)
     for head, one in enumerate(heads_of(case, trace)):
-        for query in queries(*size):
+        for row, column, (down, across) in reference.windows(*size, case.grid_size):
+            query = min(down.stop, size[0]) - 1, min(across.stop, size[1]) - 1  # its last token on the map
             found = local_map(one.near, one.window, size, query)
             assert_same(found.sum(dim=(1, 2)), np.ones(case.batch), case)
-            (inside,) = [
-                (row, column, place)
-                for row, column, place in reference.windows(*size, case.grid_size)
-                if all(part.start <= at < part.stop for part, at in zip(place, query, strict=True))
-            ]
-            row, column, place = inside
-            outside = torch.ones(size, dtype=torch.bool)
-            outside[place] = False
-            assert not found[:, outside].any()
-            m, n = found[0][place].shape
-            number = (query[0] - place[0].start) * one.window[1] + query[1] - place[1].start
+            number = (query[0] - down.start) * one.window[1] + query[1] - across.start
             softmax_row = trace["local_weights"][:, row, column, head, number].unflatten(-1, one.window)
-            assert torch.equal(found[:, place[0], place[1]], softmax_row[:, :m, :n])
-
-
-@for_maps
-def test_spreading_gives_each_token_an_equal_share_of_its_cell(case):
-    """Eq. 10: merging averages, so the result equals G P of the reference, and sums do not change."""
-    trace, size = traced(case), (case.height, case.width)
-    cells = trace["global_weights"][:, :, 0].unflatten(-1, trace["merged"].shape[1:3])
-    assert torch.allclose(cells.sum(dim=(2, 3)), torch.ones((), dtype=cells.dtype))
-    for head in range(case.heads):
-        found = spread(cells[:, head], size, case.pool_size)
-        want = [
-            (trace["global_weights"][image, head, :1].numpy() @ by_hand.pooling_matrix(size, case.pool_size)).reshape(
-                size
-            )
-            for image in range(case.batch)
-        ]
-        assert_same(found, np.stack(want), case)
+            inside = found[:, down, across].clone()
+            assert torch.equal(inside, softmax_row[:, : inside.shape[1], : inside.shape[2]])
+            found[:, down, across] = 0
+            assert not found.any()
 
 
 @for_maps
 def test_going_back_through_windows_and_cells_is_a_product_with_their_matrices(case):
-    """Eq. 6-13: r L and r G P, for any rows r."""
+    """Eq. 6-13: r L and r G P, for any rows r. Merging averages (Eq. 10), so P shares a cell equally."""
     trace, size, rows = traced(case), (case.height, case.width), random_rows(case)
     flat = rows.flatten(1, 2).transpose(1, 2).numpy()  # (B, R, HW)
     for head, one in enumerate(heads_of(case, trace)):
@@ -145,29 +116,32 @@ def linear_values(layer):
         layer.projection.bias.zero_()
 
 
+def assert_jacobian(case, layer, heads_of, paths):
+    """C times the number of paths is the Jacobian of `layer(x) + x`: each head on its own channels, weights fixed."""
+    linear_values(layer)
+    x = torch.from_numpy(case.maps()[:1] / case.scale)  # unscaled, because 30 without norms saturates every softmax
+    trace, N = {}, case.height * case.width
+    with torch.no_grad():
+        layer(x, trace)
+    with unfused_attention(frozen=True):
+        jacobian = torch.autograd.functional.jacobian(lambda x: layer(x) + x, x)
+    jacobian = jacobian.reshape(N, case.channels, N, case.channels)
+    every = torch.eye(N, dtype=torch.float64).view(1, case.height, case.width, -1)
+    for channel in range(case.channels):
+        parts = through_block(every, [heads_of(case, trace)[channel // case.head_dim]])
+        dense = paths * torch.stack(parts).sum(dim=0)[0].flatten(0, 1).T  # (HW, HW)
+        assert_same(jacobian[:, channel, :, channel], dense.numpy(), case)
+        others = [other for other in range(case.channels) if other != channel]
+        assert not jacobian[:, channel][:, :, others].any()
+
+
 @also(MUST_HIT)
 @settings(max_examples=25)
 @given(case=map_cases)
 def test_five_times_the_composed_map_is_the_jacobian_of_linear_values(case):
-    """Eq. 6-14 with `+ X`: each head on its own channels, weights held fixed, by autograd through the real layer."""
+    """Eq. 6-14 with `+ X`, by autograd through the real layer."""
     layer, _ = case.filled(HMHSA(case.channels, case.heads, case.grid_size, case.pool_size))
-    linear_values(layer)
-    x = torch.from_numpy(
-        case.maps()[:1] / case.scale
-    )  # unscaled, because without norms a scale of 30 saturates every softmax
-    trace, size = {}, (case.height, case.width)
-    layer(x, trace)
-    heads = heads_of(case, {name: value.detach() for name, value in trace.items()})
-    with unfused_attention(frozen=True):
-        jacobian = torch.autograd.functional.jacobian(lambda x: layer(x) + x, x)
-    jacobian = jacobian.reshape(size[0] * size[1], case.channels, size[0] * size[1], case.channels)
-    every = torch.eye(size[0] * size[1], dtype=torch.float64).view(1, *size, -1)
-    for channel in range(case.channels):
-        parts = through_block(every, [heads[channel // case.head_dim]])
-        dense = 5 * torch.stack(parts).sum(dim=0)[0].flatten(0, 1).T  # (HW, HW)
-        assert_same(jacobian[:, channel, :, channel], dense.numpy(), case)
-        others = [other for other in range(case.channels) if other != channel]
-        assert not jacobian[:, channel][:, :, others].any()
+    assert_jacobian(case, layer, heads_of, paths=5)
 
 
 @also(MUST_HIT[:3])
@@ -176,14 +150,4 @@ def test_five_times_the_composed_map_is_the_jacobian_of_linear_values(case):
 def test_twice_the_composed_map_of_plain_attention_is_the_jacobian_of_linear_values(case):
     """Eq. 1-3 with `+ X`."""
     layer, _ = case.filled(hatnet.MHSA(case.channels, case.heads))
-    linear_values(layer)
-    x = torch.from_numpy(case.maps()[:1] / case.scale)
-    with unfused_attention(frozen=True) as weights:
-        jacobian = torch.autograd.functional.jacobian(lambda x: layer(x) + x, x)
-    N = case.height * case.width
-    jacobian = jacobian.reshape(N, case.channels, N, case.channels)
-    every = torch.eye(N, dtype=torch.float64).view(1, case.height, case.width, -1)
-    for channel in range(case.channels):
-        head = Head(weights["weights"][:, channel // case.head_dim])
-        dense = 2 * torch.stack(through_block(every, [head])).sum(dim=0)[0].flatten(0, 1).T
-        assert_same(jacobian[:, channel, :, channel], dense.numpy(), case)
+    assert_jacobian(case, layer, lambda _, trace: [Head(one) for one in trace["weights"].unbind(1)], paths=2)

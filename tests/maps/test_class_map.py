@@ -1,5 +1,7 @@
 """Class maps: gradients with respect to attention weights, and their rollout, against the reference."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
@@ -25,16 +27,12 @@ def test_unfused_attention_equals_fused_attention_and_keeps_the_weights_of_the_t
     """Eq. 2: the same logits, and the same weights under the same names, except rows of tokens that pad a window."""
     model, images = case.model(), case.images()
     trace = run_model(model, images)
-    assert_same(_explicit(model, images), trace["logits"].numpy(), case)
+    with unfused_attention(), torch.no_grad():
+        assert_same(model(images), trace["logits"].numpy(), case)
     labels = trace["logits"].argmax(dim=1)
     for name, (weights, _) in weights_and_gradients(model, images, labels).items():
         padding = trace[name].sum(dim=-1, keepdim=True) == 0
         assert_same(weights.masked_fill(padding, 0), trace[name].numpy(), case)
-
-
-def _explicit(model, images):
-    with unfused_attention(), torch.no_grad():
-        return model(images)
 
 
 def test_gradients_of_weights_equal_central_differences_of_the_reference(monkeypatch):
@@ -49,10 +47,8 @@ def test_gradients_of_weights_equal_central_differences_of_the_reference(monkeyp
         A, weights = attend(Q, K, V, heads)
         nudge["call"] += 1
         if nudge["call"] == nudge["at"]:
-            d = V.shape[1] // heads
-            for head in range(heads):
-                along = nudge["along"][head] * nudge["by"]
-                A[:, head * d : (head + 1) * d] += along @ V[:, head * d : (head + 1) * d]
+            of_heads = zip(nudge["along"], np.split(V, heads, axis=1), strict=True)
+            A += nudge["by"] * np.hstack([along @ values for along, values in of_heads])
         return A, weights
 
     monkeypatch.setattr(reference.hierarchical_attention, "multi_head_attention", nudged)
@@ -69,11 +65,10 @@ def test_gradients_of_weights_equal_central_differences_of_the_reference(monkeyp
                 slope = gradient[row, column].reshape(-1, 3, 3, 3, 3)[:, :m, :n, :m, :n]
                 slope = slope.reshape(-1, m * n, m * n)
             along = direction.standard_normal(slope.shape)
-            logits = []
+            difference = 0
             for by in (1e-5, -1e-5):
                 nudge.update(call=0, at=call, along=along, by=by)
-                logits.append(reference.hat_net(images[0].numpy(), params, model.config)[2])
-            difference = (logits[0] - logits[1]) / 2e-5
+                difference += reference.hat_net(images[0].numpy(), params, model.config)[2] / (2 * by)
             # the error of a central difference of step 1e-5 is of the order 1e-10, rounding 1e-16 / 1e-5 more
             assert difference == pytest.approx((slope * along).sum(), rel=1e-6, abs=1e-9), (name, row, column)
 
@@ -125,11 +120,9 @@ def test_class_maps_do_not_need_gradients_to_be_switched_on(
     with torch.inference_mode(model_in_inference_mode):
         model = TINY.model()
     with torch.inference_mode(image_in_inference_mode):
-        images = TINY.images() + 0  # anew
-    assert (next(model.parameters()).is_inference(), images.is_inference()) == (
-        model_in_inference_mode,
-        image_in_inference_mode,
-    )
+        images = TINY.images() + 0  # a new tensor
+    assert next(model.parameters()).is_inference() == model_in_inference_mode
+    assert images.is_inference() == image_in_inference_mode
     with called_in():
         found = attention_maps(model, images).class_map([0, 2])
     assert np.array_equal(found, want)
@@ -142,15 +135,14 @@ def test_a_class_map_is_refused_after_the_network_or_the_image_has_changed(what,
     model, images = TINY.model().to(dtype), TINY.images().to(dtype)
     maps = attention_maps(model, images)
     before = maps.class_map(0)
+    change = {
+        "weights": lambda: model.stages[0].blocks[1].attention.local_attention.qkv.weight.mul_(-1),
+        "image": lambda: images.copy_(images.flip(3)),
+        "classes": lambda: model.set_submodule("classifier", nn.Linear(6, 5).to(dtype)),
+        "not finite": lambda: model.classifier.bias.fill_(torch.nan),
+    }
     with torch.no_grad():
-        if what == "weights":
-            model.stages[0].blocks[1].attention.local_attention.qkv.weight.mul_(-1)
-        elif what == "image":
-            images.copy_(images.flip(3))
-        elif what == "classes":
-            model.classifier = nn.Linear(6, 5).to(dtype)
-        else:
-            model.classifier.bias.fill_(torch.nan)
+        change[what]()
     with pytest.raises(ValueError, match=r"the network or the image has changed since .* call attention_maps"):
         maps.class_map(1)
     assert np.array_equal(maps.class_map(0), before)
@@ -171,18 +163,13 @@ def test_a_class_map_of_a_uniform_image_is_refused_if_gradients_overflow():
 
 def test_class_maps_of_many_images_are_computed_in_slices_that_fit_into_memory(monkeypatch):
     """Gradients need far more memory than weights, so a batch that fits without them runs in slices."""
-    slices = []
-
-    def noted(model, images, *rest):
-        slices.append(len(images))
-        return relevances(model, images, *rest)
-
-    monkeypatch.setattr("hatnet.maps.maps.relevances", noted)
+    compute = mock.Mock(wraps=relevances)
+    monkeypatch.setattr("hatnet.maps.maps.relevances", compute)
     model, images, labels = TINY.model(), torch.cat([scale * TINY.images() for scale in (1, 2, 3)])[:5], [0, 1, 2, 1, 0]
     at_once = attention_maps(model, images).class_map(labels)
     in_slices = attention_maps(model, images, limit=300_000).class_map(labels)
-    assert slices == [5, 2, 2, 1]
-    assert_same(torch.from_numpy(in_slices), at_once, slices)
+    assert [len(call.args[1]) for call in compute.call_args_list] == [5, 2, 2, 1]
+    assert_same(torch.from_numpy(in_slices), at_once, TINY)
 
 
 def test_class_maps_of_no_images_are_refused():

@@ -19,20 +19,17 @@ from hatnet.maps.map_selection import KINDS, MapSelection
 
 @pytest.fixture(scope="module")
 def picture():
-    """The bundled photo, 28 x 28 pixels."""
     return read_picture(None, channels=3, size=28, square=True)
 
 
 @pytest.fixture(scope="module")
 def maps(picture):
-    """The maps of an untrained network for that photo."""
     torch.manual_seed(0)
     return attention_maps(hatnet.create_model("micro").eval(), to_image(picture, (0.5,) * 3, (0.5,) * 3).float())
 
 
 @pytest.fixture(scope="module")
 def black():
-    """The maps of an untrained network for a black image."""
     return attention_maps(hatnet.create_model("micro").eval(), torch.zeros(3, 28, 28))
 
 
@@ -45,11 +42,9 @@ def test_the_title_names_a_head_only_if_all_maps_belong_to_it(maps, picture):
 
 
 def test_the_figure_names_its_maps_and_the_origin_of_the_weights(maps, picture):
-    figure = draw(
-        maps, picture, MapSelection(0, 1, (3, 4)), "Random weights, for a test.", classes=[f"c{n}" for n in range(10)]
-    )
-    titles = [axes.get_title() for axes in figure.axes]
-    assert titles[:6] == [
+    weights = "Random weights, for a test."
+    figure = draw(maps, picture, MapSelection(0, 1, (3, 4)), weights, classes=[f"c{n}" for n in range(10)])
+    assert [axes.get_title() for axes in figure.axes[:6]] == [
         "Image, with the query and its window",
         "Local: its window, 8 x 8 tokens",
         "Global: 4 x 4 merged cells",
@@ -57,8 +52,8 @@ def test_the_figure_names_its_maps_and_the_origin_of_the_weights(maps, picture):
         "Rollout: through 2 blocks to the stem",
         f"For “c{maps.logits.argmax()}”, whole network, no query",
     ]
-    assert "Random weights, for a test." in figure.texts[-1].get_text()
-    assert "Random weights, for a test." in figure.get_label()
+    assert weights in figure.texts[-1].get_text()
+    assert weights in figure.get_label()
     shares = ["weight in %, by token", "weight in %, by cell", "share in %, by token", "share in %, by stem token"]
     assert [axes.get_ylabel() for axes in figure.axes[6:]] == [*shares, "relevance in %, by stem token"]
 
@@ -116,16 +111,10 @@ def test_colours_in_an_svg_match_the_colour_bar(black, tmp_path):
 def test_the_panels_show_the_maps_of_the_api(maps, picture, tmp_path):
     """Each panel's image holds the numbers of the API, in per cent."""
     figure = draw(maps, picture, MapSelection(1, 0, (3, 4), head=1, label=2), "Weights.")
-    drawn = [axes.images[1].get_array() for axes in figure.axes[1:6]]
     relevance, at = maps.class_map(2), (1, 0, (3, 4))
-    wanted = (
-        maps.local(*at, head=1),
-        maps.global_(*at, head=1),
-        maps.composed(*at, head=1),
-        maps.rollout(*at),
-        relevance / relevance.sum(),
-    )
-    for got, want in zip(drawn, wanted, strict=True):
-        assert np.asarray(got) == pytest.approx(100 * want, rel=1e-6)  # float32
+    wanted = [one(*at, head=1) for one in (maps.local, maps.global_, maps.composed)]
+    wanted += [maps.rollout(*at), relevance / relevance.sum()]
+    for axes, want in zip(figure.axes[1:6], wanted, strict=True):
+        assert np.asarray(axes.images[1].get_array()) == pytest.approx(100 * want, rel=1e-6)  # float32
     save(figure, tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 10_000

@@ -4,9 +4,9 @@ import base64
 import dataclasses
 import hashlib
 import os
-import re
 from functools import cache
 from html.parser import HTMLParser
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,13 +14,13 @@ import torch
 
 from hatnet import create_model
 from hatnet.complexity.summary import summarise
-from hatnet.data.photo import load_photo, normalise
-from hatnet.equivalence import compare, randomise
+from hatnet.data.photo import normalise
+from hatnet.equivalence import compare
 from hatnet.maps import attention_maps
 from hatnet.maps.agreement import worst_by_block
-from hatnet.maps.explorer import Start, decode, explorer_script
+from hatnet.maps.explorer import Start, explorer_script, write_explorer
 from hatnet.maps.report import PAPER, write_report
-from tests.maps.explorers import PLAIN_NETWORK
+from tests.maps.small import PLAIN_NETWORK, embedded, photo_of, random_model, seen
 
 SLIM = {"channels": (8, 16, 40, 64), "head_dim": 8, "num_classes": 10}  # the stages and heads of Tiny, fewer channels
 CASES = {
@@ -35,10 +35,8 @@ VOID = {"meta", "br", "img"}
 @cache
 def inputs(case):
     """The arguments that `hatnet demo` gives to the report, for a smaller network."""
-    name, (height, width), overrides = CASES[case]
-    model = create_model(name, **overrides).double()
-    randomise(model)
-    photo = load_photo(size=max(height, width))[:, :height, :width]
+    name, size, overrides = CASES[case]
+    model, photo = random_model(name, **overrides), photo_of(*size)
     return {
         "model": model,
         "photo": photo,
@@ -56,10 +54,11 @@ class Page(HTMLParser):
 
     def __init__(self, html):
         super().__init__()
-        self.html, self.elements, self.texts, self.open = html, [], [], []
+        self.html, self.elements, self.text, self.open = html, [], "", []
         self.feed(html)
         self.close()
         assert not self.open, f"never closed: {self.open}"
+        self.text = " ".join(self.text.split())
 
     def handle_starttag(self, tag, attrs):
         names = [name for name, _ in attrs]
@@ -74,11 +73,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         if self.open[-1:] not in (["script"], ["style"]):
-            self.texts.append(data)
-
-    @property
-    def text(self):
-        return " ".join("".join(self.texts).split())
+            self.text += data
 
     def count(self, name):
         """How many elements have this class."""
@@ -121,8 +116,7 @@ def test_the_page_stands_alone(tmp_path, case):
 def test_the_explorer_of_the_page_holds_the_maps_of_the_photo(tmp_path, case):
     """Every block of the network, with the sentence about the weights and the start."""
     page, given = report(tmp_path, case), inputs(case)
-    data = re.search(r'<script type="application/gzip;base64">(.*?)</script>', page.html)[1]
-    header, (arrays,) = decode(base64.b64decode(data))
+    _, header, (arrays,) = embedded(page.html)
     assert header["provenance"] == "The weights are random."
     assert (header["start"]["query"], header["start"]["kind"]) == ([3, 4], "composed")
     maps = attention_maps(given["model"], torch.from_numpy(normalise(given["photo"])))
@@ -143,6 +137,8 @@ def test_the_verdict_comes_first(tmp_path):
     assert "Agreement" not in start
     assert (page.count("good"), page.count("bad")) == (1, 0)
     assert all(agreement.name in page.text for agreement in agreements)
+    zero = [dataclasses.replace(agreement, error=0.0) for agreement in agreements]
+    assert "The largest relative difference is 0, at stem" in report(tmp_path, agreements=zero).text
 
 
 @pytest.mark.parametrize("error", [2e-13, 3e-4, float("inf"), float("nan")])
@@ -158,11 +154,6 @@ def test_a_difference_is_red_and_has_a_place(tmp_path, error, index):
     assert [attributes["role"] for _, attributes in page.elements if attributes.get("role") == "alert"]
 
 
-def test_a_difference_of_zero_is_shown(tmp_path):
-    agreements = [dataclasses.replace(agreement, error=0.0) for agreement in inputs("micro")["agreements"]]
-    assert "The largest relative difference is 0, at stem" in report(tmp_path, agreements=agreements).text
-
-
 def test_the_short_table_has_the_worst_intermediate_of_every_block():
     """NaN is the worst; outside blocks each intermediate has its own row."""
     agreements = with_error(float("nan"), 6)
@@ -170,9 +161,8 @@ def test_the_short_table_has_the_worst_intermediate_of_every_block():
     places = [(place.stage, place.block) for place, _ in rows]
     blocks = [(s, b) for s, depth in enumerate(config.depths) for b in range(depth)]
     assert [place for place in places if place[1] is not None] == blocks
-    assert [str(place) for place, _ in rows if place.block is None] == [
-        "stem", "stages.1.downsampled", "stages.2.downsampled", "logits",
-    ]  # fmt: skip
+    outside = [str(place) for place, _ in rows if place.block is None]
+    assert outside == ["stem", "stages.1.downsampled", "stages.2.downsampled", "logits"]
     assert agreements[6] in [worst for _, worst in rows]
     for place, worst in rows:
         members = [each for each in agreements if each.name.startswith(f"{place}")]
@@ -181,7 +171,6 @@ def test_the_short_table_has_the_worst_intermediate_of_every_block():
 
 
 def test_text_is_escaped(tmp_path):
-    """Facts, names and sentences may contain anything."""
     rude = '<script>alert("1 & 2")</script>'
     model = create_model("micro", num_classes=3).double()
     model.config = dataclasses.replace(model.config, name=rude)
@@ -194,15 +183,16 @@ def test_text_is_escaped(tmp_path):
 def test_every_table_has_a_name_and_scrolls_by_keyboard(tmp_path):
     """The tables may be wider than a narrow screen."""
     page = report(tmp_path)
-    boxes = [attributes for _, attributes in page.elements if attributes.get("class") == "scroll"]
-    assert [box["aria-label"] for box in boxes] == ["Worst intermediate by block", "All intermediates", "Sizes"]
-    assert all((box["role"], box["tabindex"]) == ("region", "0") for box in boxes)
+    boxes = [attributes for _, attributes in page.elements if attributes.pop("class", None) == "scroll"]
+    names = ["Worst intermediate by block", "All intermediates", "Sizes"]
+    assert boxes == [{"tabindex": "0", "role": "region", "aria-label": name} for name in names]
     assert all(attributes["scope"] == "col" for tag, attributes in page.elements if tag == "th")
 
 
 def test_facts_weights_and_sizes_are_on_the_page(tmp_path):
-    """The sizes with their sum."""
+    """The sizes with their sum; and where the maps would be, a sentence for readers without JavaScript."""
     page, given = report(tmp_path), inputs("micro")
+    assert "The maps are drawn by JavaScript, which is switched off here. They show, for each of 6 blocks" in page.text
     assert "seed0 photoa cat, CC0 weightsThe weights are random." in page.text
     parameters = [row.parameters for row in summarise(given["model"].config)]
     assert sum(parameters) == sum(parameter.numel() for parameter in given["model"].parameters())
@@ -210,21 +200,21 @@ def test_facts_weights_and_sizes_are_on_the_page(tmp_path):
         assert f"{count:,}" in page.text
 
 
-def test_an_old_report_survives_a_failed_write(tmp_path, monkeypatch):
-    """A full disk leaves the old report, and no half report beside it."""
+def explorer(folder):
+    model, pictures = seen("micro")
+    write_explorer(folder / "report.html", pictures, config=model.config, provenance="Random.")
+
+
+@pytest.mark.parametrize("write", [report, explorer])
+def test_an_old_page_survives_a_failed_write(tmp_path, write):
+    """A full disk leaves the old page, and no half page beside it."""
     path = tmp_path / "report.html"
     path.write_text("old")
-
-    def full_disk(_):
-        raise OSError("no space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full_disk)
-        with pytest.raises(OSError, match="no space left"):
-            report(tmp_path)
+    full_disk = mock.Mock(side_effect=OSError("no space left on device"))
+    with mock.patch.object(os, "fsync", full_disk), pytest.raises(OSError, match="no space left"):
+        write(tmp_path)
     assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-    report(tmp_path)
+    write(tmp_path)
     assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert list(tmp_path.iterdir()) == [path]
 
@@ -244,9 +234,3 @@ def test_weights_that_are_nan_do_not_stop_the_report(tmp_path):
     assert "The attention maps cannot be shown: stages.1" in page.text
     assert "intermediates do not agree" in page.text
     assert "attention-explorer" not in {tag for tag, _ in page.elements}
-
-
-def test_the_page_can_be_read_without_javascript(tmp_path):
-    """Verdict and tables are HTML; where the maps would be, a sentence says what they show."""
-    page = report(tmp_path)
-    assert "The maps are drawn by JavaScript, which is switched off here. They show, for each of 6 blocks" in page.text

@@ -31,7 +31,7 @@ OVERFLOWING = """() => {
   return out.map(element => element.outerHTML.slice(0, 120));
 }"""
 
-# selectors -> contrast of each element's text with what is painted behind it.
+# selectors -> contrast of each element's text with what is painted behind it; also inside an <attention-explorer>.
 CONTRASTS = """selectors => {
   const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
   const painted = colours => {  // the colour of these, painted over one another
@@ -42,10 +42,12 @@ CONTRASTS = """selectors => {
   const luminance = colour => colour
     .map(value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
     .reduce((sum, value, channel) => sum + value * [0.2126, 0.7152, 0.0722][channel], 0);
+  const inside = document.querySelector("attention-explorer")?.shadowRoot;
+  const above = element => element.parentElement ?? element.getRootNode().host;
   const background = element => getComputedStyle(element).backgroundColor;
-  const behind = element => element ? [...behind(element.parentElement), background(element)] : [];
+  const behind = element => element ? [...behind(above(element)), background(element)] : [];
   return Object.fromEntries(selectors.map(selector => {
-    const element = document.querySelector(selector), ground = behind(element);
+    const element = document.querySelector(selector) ?? inside.querySelector(selector), ground = behind(element);
     const [low, high] = [luminance(painted(ground)), luminance(painted([...ground, getComputedStyle(element).color]))]
       .sort((a, b) => a - b);
     return [selector, (high + 0.05) / (low + 0.05)];
@@ -121,23 +123,23 @@ def browser():
         chromium.close()
 
 
-@pytest.fixture
-def open_page(browser, address):
-    """A function that opens a page: `open_page("concepts/", width=390, color_scheme="dark")`.
+@contextmanager
+def strict_pages(browser, *allowed):
+    """Give a function that opens a page in a context with some settings.
 
-    Afterwards the test fails if any page reported an error or requested anything from another host.
+    Afterwards the test fails if any page reported an error or requested anything but the allowed addresses.
     """
     contexts, foreign, errors = [], [], []
 
     def gate(route):
-        if route.request.url.startswith((address, "data:", "blob:")):
+        if route.request.url.startswith((*allowed, "data:", "blob:")):
             route.continue_()
         else:
             foreign.append(route.request.url)
             route.abort()
 
-    def page_of(color_scheme):
-        context = browser.new_context(color_scheme=color_scheme, permissions=["clipboard-read", "clipboard-write"])
+    def page_with(**settings):
+        context = browser.new_context(**settings)
         contexts.append(context)
         context.set_default_timeout(PATIENCE)
         context.route("**/*", gate)
@@ -147,16 +149,23 @@ def open_page(browser, address):
         page.on("response", lambda reply: errors.append(f"{reply.status} {reply.url}") if reply.status >= 400 else None)
         return page
 
-    cached = functools.cache(page_of)
-
-    def open_(path, width=1280, height=900, color_scheme="light"):
-        page = cached(color_scheme)
-        page.set_viewport_size({"width": width, "height": height})
-        page.goto(address + path)
-        return page
-
-    yield open_
+    yield page_with
     for context in contexts:
         context.close()
     assert not foreign, f"requests to other hosts: {foreign}"
     assert not errors, errors
+
+
+@pytest.fixture
+def open_page(browser, address):
+    """A function that opens a page: `open_page("concepts/", width=390, color_scheme="dark")`."""
+    with strict_pages(browser, address) as page_with:
+        cached = functools.cache(page_with)
+
+        def open_(path, width=1280, height=900, color_scheme="light"):
+            page = cached(color_scheme=color_scheme, permissions=("clipboard-read", "clipboard-write"))
+            page.set_viewport_size({"width": width, "height": height})
+            page.goto(address + path)
+            return page
+
+        yield open_

@@ -42,7 +42,6 @@ def test_both_explorers_show_the_same_images_and_name_their_network(folder):
 
 
 def test_the_trained_network_is_right_on_all_images_but_the_mistake(folder):
-    """The page says so."""
     header, _ = read(folder, "trained")
     *right, wrong = [max(picture["predictions"], key=picture["predictions"].get) for picture in header["pictures"]]
     assert sum(guess == picture["label"] for guess, picture in zip(right, header["pictures"], strict=False)) >= 3

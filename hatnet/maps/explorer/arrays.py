@@ -10,7 +10,7 @@ LARGEST = 50 * 10**6  # bytes in float16; a browser takes twice that, and phones
 
 
 def stages_in_tokens(config: HATNetConfig, size: tuple[int, int]) -> list[dict[str, Any]]:
-    """Everything that the browser needs to know about each stage, for an image of a size.
+    """All facts about each stage that the browser needs, for an image of this size.
 
     Windows and merged tokens are None where attention is plain.
     """
@@ -45,7 +45,7 @@ def weight_shapes(stages: list[dict[str, Any]]) -> dict[str, tuple[int, int, int
 
 
 def stored_numbers(config: HATNetConfig, height: int, width: int) -> tuple[int, int]:
-    """How many weights one picture has, and how many it would have if every token attended to every other.
+    """Number of weights in one picture, and their number if every token attended to every other.
 
     A block holds heads N (g h + H'W') weights instead of heads N², with N = HW. In the last stage both are the same.
 
@@ -65,13 +65,7 @@ def require_openable(
     pictures: int = 1,
     advice: str = "make the images smaller, or show fewer of them",
 ) -> None:
-    """Raise a ValueError if the weights of some pictures are more than browsers open, before any is computed.
-
-    Args:
-        config: of the network.
-        height, width: of each picture, in pixels.
-        pictures: how many.
-        advice: the end of the error message.
+    """Raise a ValueError, which ends in `advice`, if the weights of so many pictures are more than browsers open.
 
     >>> from hatnet.config import get_config
     >>> require_openable(get_config("tiny"), 640, 640)

@@ -48,20 +48,15 @@ PLAIN_PATHS = {"residual": 1, "tokens": 1}
 def encode(pictures: Sequence[Picture], *, config: HATNetConfig, provenance: str, start: Start | None = None) -> bytes:
     """Pack pictures of one size and one network into a file; the same pictures give the same bytes.
 
-    Args:
-        pictures: in the order to choose from.
-        config: of the network.
-        provenance: a sentence about the origin of the weights, such as "Random weights, seed 0."
-        start: the first view.
+    `provenance` is a sentence about the origin of the weights, such as "Random weights, seed 0."
 
     Raises:
         ValueError: if there is no picture, if pictures differ in size or are too large for a browser, if an image is
-            not one, if weights or maps do not have the shapes that follow from `config` or are not finite, or if
-            `start` does not exist.
+            not one, if weights or maps are not finite or do not fit `config`, or if `start` does not exist.
     """
     size = _common_size(pictures)
     require_openable(config, *size, len(pictures))
-    start = Start() if start is None else start
+    start = start or Start()
     _check_start(start, config, size, pictures[0])
     numbers, dense = stored_numbers(config, *size)
     arrays: dict[str, Bytes] = {}
@@ -105,7 +100,8 @@ def decode(data: bytes) -> tuple[dict[str, Any], list[dict[str, Array]]]:
     pictures: list[dict[str, Array]] = [{} for _ in header["pictures"]]
     for path, planes in stored.items():
         index, _, name = path.partition(".")
-        pictures[int(index)][name] = _from_bytes(planes)
+        values = np.ascontiguousarray(np.moveaxis(planes[::-1], 0, -1))  # undoes `_to_bytes`
+        pictures[int(index)][name] = values.view("<f2")[..., 0]
     for arrays, about in zip(pictures, header["pictures"], strict=True):
         for each in about["maps"]:
             arrays[each["array"]] = arrays[each["array"]] * np.float32(each["largest"])
@@ -136,11 +132,6 @@ def _to_bytes(numbers: Array) -> Bytes:
     return np.ascontiguousarray(np.moveaxis(pairs[..., ::-1], -1, 0))
 
 
-def _from_bytes(planes: Bytes) -> Array:
-    """The inverse of `_to_bytes`."""
-    return np.ascontiguousarray(np.moveaxis(planes[::-1], 0, -1)).view("<f2")[..., 0]
-
-
 def _weights(picture: Picture, config: HATNetConfig, size: tuple[int, int]) -> list[tuple[str, Array]]:
     """The weights of a picture, checked, under their names in the file."""
     stages, found = stages_in_tokens(config, size), []
@@ -164,12 +155,11 @@ def _weights(picture: Picture, config: HATNetConfig, size: tuple[int, int]) -> l
 
 def _whole_maps(picture: Picture, config: HATNetConfig, size: tuple[int, int]) -> list[tuple[dict[str, Any], Array]]:
     """For each map of the whole network its entry in the header, and the map as shares of its largest number."""
-    given: list[tuple[dict[str, Any], Array]] = [
-        ({"kind": "class", "array": f"class.{index}", "name": one.name, "role": one.role}, one.values)
-        for index, one in enumerate(picture.class_maps)
-    ]
+    given: list[tuple[dict[str, Any], Array]] = []
     if picture.rollout is not None:
-        given.insert(0, ({"kind": "rollout", "array": "rollout"}, picture.rollout))
+        given.append(({"kind": "rollout", "array": "rollout"}, picture.rollout))
+    for index, one in enumerate(picture.class_maps):
+        given.append(({"kind": "class", "array": f"class.{index}", "name": one.name, "role": one.role}, one.values))
     shape = config.layout(*size)[0].map
     found: list[tuple[dict[str, Any], Array]] = []
     for about, array in given:
@@ -196,14 +186,14 @@ def _common_size(pictures: Sequence[Picture]) -> tuple[int, int]:
     """Height and width of all pictures."""
     if not pictures:
         raise ValueError("there is nothing to explore: give at least one picture")
-    first, size = pictures[0], _image_size(pictures[0])
-    for picture in pictures:
-        if _image_size(picture) != size:
+    first, *_ = sizes = [_image_size(picture) for picture in pictures]
+    for picture, size in zip(pictures, sizes, strict=True):
+        if size != first:
             raise ValueError(
-                f"pictures of one explorer have one size: {first.name!r} is {size[0]} x {size[1]} pixels, "
-                f"{picture.name!r} {' x '.join(map(str, _image_size(picture)))}"
+                f"pictures of one explorer have one size: {pictures[0].name!r} is {first[0]} x {first[1]} pixels, "
+                f"{picture.name!r} {size[0]} x {size[1]}"
             )
-    return size
+    return first
 
 
 def _image_size(picture: Picture) -> tuple[int, int]:

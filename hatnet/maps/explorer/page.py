@@ -54,17 +54,7 @@ def write_explorer(
     """Write an explorer as one HTML file, whole or not at all.
 
     The page requests nothing, and its policy makes browsers refuse any request: you can send it and open it anywhere.
-
-    Args:
-        path: of the file; an existing file is replaced.
-        pictures: one, or several of one size to choose from.
-        config: of the network.
-        provenance: a sentence about the origin of the weights, such as "Random weights, seed 0."
-        title: of the page.
-        start: the first view.
-
-    Raises:
-        ValueError: as `encode` does.
+    An existing file is replaced. Arguments and errors as in `encode`.
     """
     pictures = [pictures] if isinstance(pictures, Picture) else pictures
     data = encode(pictures, config=config, provenance=provenance, start=start)
@@ -91,18 +81,15 @@ def write_maps(
         path: `explorer.html`, or `maps.bin` for `<attention-explorer src="maps.bin">`.
         model: used in evaluation mode.
         images: (B, C, H, W) in [0, 1].
-        names: of the images.
-        provenance: a sentence about the origin of the weights.
-        classes: the names of the classes; without them no prediction is shown.
-        labels: the true class of each image, a list or an array, if they are known.
+        names, provenance, start: of the images, of the weights (a sentence), and the first view.
+        classes: their names; without them no prediction is shown.
+        labels: the true class of each image, a list or an array, if known.
         normalise: from (C, H, W) in [0, 1] to the input of the model; None if that is the input.
-        start: the first view.
 
     Raises:
         ValueError: as `encode` and `attention_maps` do. Before the model runs: if browsers cannot open that much, for
             images of another shape, for too few or too many names or labels, and for a label that is not a class.
     """
-    path = Path(path)
     if np.ndim(images) != 4:
         raise ValueError(f"images must be (B, C, H, W), got {np.shape(images)}; image[None] makes a batch of one")
     require_openable(model.config, images.shape[2], images.shape[3], len(images))
@@ -116,19 +103,14 @@ def write_maps(
         picture_from_model(model, image, name, classes=classes, label=label, normalise=normalise)
         for image, name, label in zip(images, names, known, strict=True)
     ]
-    if path.suffix.lower() == ".html":
+    if Path(path).suffix.lower() == ".html":
         write_explorer(path, pictures, config=model.config, provenance=provenance, start=start)
     else:
-        write_whole(path, encode(pictures, config=model.config, provenance=provenance, start=start))
+        write_whole(Path(path), encode(pictures, config=model.config, provenance=provenance, start=start))
 
 
 def explorer_element(data: bytes, fallback: str) -> str:
-    """The element with its data inside, as HTML.
-
-    Args:
-        data: of `encode`.
-        fallback: HTML for readers without JavaScript.
-    """
+    """The element with the `data` of `encode` inside, and `fallback` for readers without JavaScript, as HTML."""
     text = b64encode(data).decode("ascii")
     return (
         f'<attention-explorer><script type="application/gzip;base64">{text}</script>\n{fallback}</attention-explorer>'
@@ -138,9 +120,7 @@ def explorer_element(data: bytes, fallback: str) -> str:
 def html_page(title: str, body: str) -> str:
     """A page with the explorer's script and the common style. Browsers refuse to load anything else for it.
 
-    Args:
-        title: text.
-        body: HTML.
+    `title` is text, `body` is HTML.
     """
     script = explorer_script()
     digest = b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")

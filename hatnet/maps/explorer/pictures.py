@@ -79,12 +79,9 @@ def picture_from_maps(
         maps: of this one image, not of a batch.
         image: (H, W) or (H, W, 3), in [0, 1], before normalisation.
         name: of the image.
-        classes: the names of the classes; without them no prediction is shown.
-        label: the true class, if it is known. It gets a class map too if the network answers with another class.
+        classes: their names; without them no prediction is shown.
+        label: the true class, if known; a ValueError reports one that is missing. It gets a class map too.
         asked: a class whose map is shown first; None for the network's answer.
-
-    Raises:
-        ValueError: for a label that is not a class.
     """
     require_label(name, label, maps.config, classes)
     scores = np.exp(maps.logits - maps.logits.max())

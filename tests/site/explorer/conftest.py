@@ -2,17 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 
 from builder.maps import first_mistake
-from hatnet import create_model
 from hatnet.data import open_data
-from hatnet.data.photo import load_photo
-from hatnet.equivalence import randomise
 from hatnet.maps import attention_maps
 from hatnet.maps.explorer import Start, explorer_script, write_maps
 from hatnet.weights.source import find_source
-from tests.site.conftest import PATIENCE, serving
-from tests.site.explorer.reader import CLASSES, SIZE
+from tests.maps.small import photo_of, random_model
+from tests.site.conftest import serving, strict_pages
+from tests.site.explorer.reader import CLASSES, SIZE, choose
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>t</title><link rel="icon" href="data:,">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -23,16 +22,20 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>t</title><
 @pytest.fixture(scope="session")
 def model():
     """A small random network with three classes."""
-    model = create_model("micro", num_classes=len(CLASSES)).double()
-    randomise(model)
-    return model
+    return random_model(num_classes=len(CLASSES))
 
 
 @pytest.fixture(scope="session")
 def images():
     """The bundled photo, upright and turned, on a size that nothing divides."""
-    photo = load_photo(size=max(SIZE))[:, : SIZE[0], : SIZE[1]]
+    photo = photo_of(*SIZE)
     return np.stack([photo, photo[:, ::-1, ::-1]])
+
+
+@pytest.fixture(scope="session")
+def pair(model, images):
+    """The maps of both images."""
+    return [attention_maps(model, torch.from_numpy(image)) for image in images]
 
 
 @pytest.fixture(scope="session")
@@ -59,29 +62,18 @@ def served(folder):
 
 @pytest.fixture
 def open_explorer(browser, served):
-    """Opens pages; at the end the test fails if one of them had an error or requested something from another host."""
-    contexts, foreign, errors = [], [], []
+    """A function that opens a page with an explorer."""
+    with strict_pages(browser, served, "file:") as page_with:
 
-    def open_(address="", width=1000, height=1200, **settings):
-        context = browser.new_context(viewport={"width": width, "height": height}, **settings)
-        context.set_default_timeout(PATIENCE)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("request", lambda request: foreign.append(request.url) if outside(request.url) else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
-        page.goto(address if "://" in address else served + (address or "index.html"))
-        page.locator('attention-explorer .panels, attention-explorer .state:text("cannot")').first.wait_for()
-        return page
+        def open_(address="index.html", width=1000, height=1200, choices=(), **settings):
+            page = page_with(viewport={"width": width, "height": height}, **settings)
+            page.goto(address if "://" in address else served + address)
+            page.locator('attention-explorer .panels, attention-explorer .state:text("cannot")').first.wait_for()
+            for name, value in dict(choices).items():
+                choose(page, name, value)
+            return page
 
-    def outside(url):
-        return not url.startswith((served, "file:", "data:", "blob:"))
-
-    yield open_
-    for context in contexts:
-        context.close()
-    assert not foreign, foreign
-    assert not errors, errors
+        yield open_
 
 
 @pytest.fixture(scope="session")
@@ -101,15 +93,13 @@ def garments(trained, folder):
     wrong = first_mistake(trained, pixels, labels)
     chosen = [0 if wrong else 1, wrong]
 
-    def normalise(image):
-        return (image - trained.mean[0]) / trained.std[0]
-
     write_maps(
         folder / "garments.bin", trained.model, pixels[chosen].numpy(), names=["right", "wrong"],
-        provenance=trained.words, classes=trained.classes, labels=labels[chosen].tolist(), normalise=normalise,
+        provenance=trained.words, classes=trained.classes, labels=labels[chosen].tolist(),
+        normalise=lambda image: (image - trained.mean[0]) / trained.std[0],
         start=Start(query=(10, 15), block=1, kind="global"),
     )  # fmt: skip
     element = '<attention-explorer src="garments.bin"></attention-explorer>'
     (folder / "garments.html").write_text(PAGE.format(element), encoding="utf-8")
-    maps = [attention_maps(trained.model, normalise(image).float()) for image in pixels[chosen]]
-    return labels[chosen].tolist(), maps
+    normalised = ((pixels[chosen] - trained.mean[0]) / trained.std[0]).float()
+    return labels[chosen].tolist(), [attention_maps(trained.model, image) for image in normalised]

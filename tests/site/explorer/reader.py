@@ -3,9 +3,7 @@
 import re
 
 import numpy as np
-import torch
 
-PHONE = 390
 TIMES = "\N{MULTIPLICATION SIGN}"
 SIZE = (31, 45)  # at stride 2 a map of 16 x 23: windows of 8 and cells of 4 do not divide it
 TOLERANCE = {"rtol": 2**-10, "atol": 2**-24}  # two weights of 11 bits each are multiplied
@@ -28,12 +26,10 @@ BRIGHTNESS = """(canvas, [x, y]) => {
 
 
 def choose(page, name, value):
-    """Choose a radio button."""
     page.locator(f"input[name={name}][value='{value}']").evaluate("input => input.click()")
 
 
 def canvas(page, which):
-    """The canvas of the query or of the map."""
     return page.locator(f".{which} canvas").first
 
 
@@ -55,7 +51,6 @@ def plain(text):
 
 
 def text(page, selector):
-    """The text of the first element."""
     return plain(page.locator(f"attention-explorer {selector}").first.inner_text())
 
 
@@ -71,11 +66,6 @@ def as_stored(values):
     """A map of the whole network after storage, in float16 shares of its largest number."""
     values = np.float64(values)
     return np.float16(values / values.max()) * values.max()
-
-
-def torch_of(image):
-    """An array as a tensor."""
-    return torch.from_numpy(image.copy())
 
 
 def slider(page, which):

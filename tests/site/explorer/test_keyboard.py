@@ -14,8 +14,7 @@ FOCUSED = """() => {
 
 
 def test_tab_reaches_every_part_once(open_explorer):
-    page = open_explorer()
-    choose(page, "stage", 1)
+    page = open_explorer(choices={"stage": 1})
     page.evaluate("document.activeElement.blur()")
     reached = []
     for _ in range(7):
@@ -26,8 +25,7 @@ def test_tab_reaches_every_part_once(open_explorer):
 
 def test_arrow_keys_move_the_query(open_explorer):
     """To its neighbours and no further than the border; Home, End and Escape go to the first, the last and back."""
-    page = open_explorer()
-    choose(page, "stage", 1)
+    page = open_explorer(choices={"stage": 1})
     canvas(page, "query").focus()
     row, column = query_of(page)
     for key, step in {"ArrowUp": (-1, 0), "ArrowLeft": (0, -1), "ArrowDown": (1, 0), "ArrowRight": (0, 1)}.items():
@@ -48,9 +46,7 @@ SPOKEN = """document.querySelector("attention-explorer").shadowRoot.querySelecto
 
 def test_arrow_keys_move_the_key_and_the_result_is_spoken(open_explorer):
     """Home, End and Escape too; in a window that the border cuts, End is the last token on the map."""
-    page = open_explorer()
-    choose(page, "stage", 1)
-    choose(page, "kind", "global")
+    page = open_explorer(choices={"stage": 1, "kind": "global"})
     canvas(page, "map").focus()
     before = text(page, ".finding")
     for _ in range(20):
@@ -71,23 +67,13 @@ def test_arrow_keys_move_the_key_and_the_result_is_spoken(open_explorer):
     assert "token j = (7, 11)" in text(page, ".finding")
 
 
-def test_arrow_keys_change_the_kind(open_explorer):
-    page = open_explorer()
-    choose(page, "kind", "global")
-    page.locator("input[name=kind][value=global]").focus()
-    page.keyboard.press("ArrowDown")
-    assert page.locator("input[name=kind][value=composed]").is_checked()
-
-
 @pytest.mark.parametrize("kind", ["local", "global", "composed", "class"])
 def test_the_canvases_are_sliders_of_columns(open_explorer, kind):
     """Right raises the value, left lowers it, Home and End go to its ends.
 
     Up and down, which raise and lower other sliders, must not do the opposite: they change only the spoken text.
     """
-    page = open_explorer()
-    choose(page, "stage", 1)
-    choose(page, "kind", kind)
+    page = open_explorer(choices={"stage": 1, "kind": kind})
     which = ["map"] if kind == "class" else ["query", "map"]
     for one in which:
         assert canvas(page, one).get_attribute("role") == "slider"

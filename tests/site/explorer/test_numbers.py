@@ -6,9 +6,8 @@ import itertools
 import numpy as np
 import pytest
 
-from hatnet.maps import attention_maps
 from hatnet.maps.explorer import Start, picture_from_model, write_explorer
-from tests.site.explorer.reader import TIMES, TOLERANCE, canvas, choose, plain, point, query_of, shown, text, torch_of
+from tests.site.explorer.reader import TIMES, TOLERANCE, canvas, choose, plain, point, query_of, shown, text
 
 pytestmark = pytest.mark.long
 
@@ -28,23 +27,22 @@ NUMBERS = """async cases => {
 }"""
 
 
-def test_the_script_computes_the_same_numbers_as_python(open_explorer, model, images):
+def test_the_script_computes_the_same_numbers_as_python(open_explorer, model, pair):
     """L, G or A, and C, for every stage, block, head and the mean, at the corners and inside.
 
     The terms written out for (G P L)_ij add up to it, and each path sums to one.
     """
-    maps = [attention_maps(model, torch_of(image)) for image in images]
     cases = [
         (picture, index, block, head, query)
         for picture in range(2)
-        for index, (stage, layout) in enumerate(zip(model.config.stages, maps[0].layouts, strict=True))
+        for index, (stage, layout) in enumerate(zip(model.config.stages, pair[0].layouts, strict=True))
         for block in range(stage.depth)
         for head in (None, *range(stage.heads))
         for query in itertools.product((0, layout.map[0] // 2, layout.map[0] - 1), (0, 5, layout.map[1] - 1))
     ]
     got = open_explorer().evaluate(NUMBERS, cases)
     for (picture, stage, block, head, query), found in zip(cases, got, strict=True):
-        seen, at = maps[picture], (stage, block, query, head)
+        seen, at = pair[picture], (stage, block, query, head)
         np.testing.assert_allclose(found["global"]["values"], seen.global_(*at).ravel(), **TOLERANCE)
         np.testing.assert_allclose(found["composed"]["values"], seen.composed(*at).ravel(), **TOLERANCE)
         for path in found["paths"].values():
@@ -63,7 +61,7 @@ def test_the_script_computes_the_same_numbers_as_python(open_explorer, model, im
             assert found["brought"] == pytest.approx(brought, rel=1e-9)
 
 
-def test_every_setting_changes_what_is_shown(open_explorer, model, images):
+def test_every_setting_changes_what_is_shown(open_explorer, model, pair):
     """Picture, stage, block, head and kind. Numbers and captions follow, and the query stays in its place."""
     page = open_explorer()
     for picture, stage, block, head, kind in [
@@ -81,7 +79,7 @@ def test_every_setting_changes_what_is_shown(open_explorer, model, images):
         if model.config.stages[stage].heads > 1:
             choose(page, "head", "mean" if head is None else head)
         choose(page, "kind", kind)
-        maps = attention_maps(model, torch_of(images[picture]))
+        maps = pair[picture]
         query = maps.token_at(30, 17, stage)
         assert query_of(page) == query
         row = {"local": maps.local, "global": maps.global_, "composed": maps.composed}[kind](stage, block, query, head)
@@ -93,26 +91,19 @@ def test_every_setting_changes_what_is_shown(open_explorer, model, images):
     assert "All tokens" in text(page, ".kinds")
 
 
-def test_the_formula_shows_the_number_of_every_path(open_explorer, model, images):
+def test_the_formula_shows_the_number_of_every_path(open_explorer, pair):
     """Two residuals, window, cells, windows then cells: as in Python; and a fifth of their sum is the map."""
-    page, maps = open_explorer(), attention_maps(model, torch_of(images[0]))
-    choose(page, "stage", 1)
-    choose(page, "head", 0)
-    choose(page, "kind", "composed")
+    page, maps = open_explorer(choices={"stage": 1, "head": 0, "kind": "composed"}), pair[0]
     query = query_of(page)
     parts = maps.parts(1, 0, query, 0)
     cells = maps.global_(1, 0, query, 0, over_tokens=True)
     point(page, "map", 0.02, 0.02)
-    values = {
-        "residual": 0,
-        "window": 5 * parts.window[0, 0],
-        "cells": cells[0, 0],
-        "both": 5 * parts.cells[0, 0] - cells[0, 0],
-    }
-    cellsof = page.locator("attention-explorer .readout table tr").all()
-    found = [row.locator("td").nth(2).inner_text() for row in cellsof]
-    assert [row.locator("td").nth(1).inner_text() for row in cellsof] == [f"{count} {TIMES}" for count in (2, 1, 1, 1)]
-    assert found == [shown(value) if value else "0" for value in values.values()]
+    far = cells[0, 0]
+    rows = page.locator("attention-explorer .readout table tr").all()
+    counts, found = ([row.locator("td").nth(column).inner_text() for row in rows] for column in (1, 2))
+    assert counts == [f"{count} {TIMES}" for count in (2, 1, 1, 1)]
+    values = (0, 5 * parts.window[0, 0], far, 5 * parts.cells[0, 0] - far)
+    assert found == [shown(value) if value else "0" for value in values]
     formula = text(page, ".readout .line")
     assert shown(maps.composed(1, 0, query, 0)[0, 0]) in formula
     assert all(number in formula for number in found)
@@ -157,8 +148,7 @@ def test_small_weights_have_the_digits_that_float16_holds(open_explorer, small_w
 
 
 def test_shares_and_sums_of_small_weights_are_not_zero_either(open_explorer, small_weights):
-    page = open_explorer(small_weights)
-    choose(page, "kind", "global")
+    page = open_explorer(small_weights, choices={"kind": "global"})
     canvas(page, "map").focus()
     page.keyboard.press("ArrowRight")
     assert "gives < 3 x 10⁻⁸ of its global attention to cell m = (0, 1)" in text(page, ".finding")

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from hatnet.maps import attention_maps
-from tests.site.explorer.reader import PHONE, STICKING_OUT, canvas, choose, point, query_of, shown, text, torch_of
+from tests.site.conftest import PHONE
+from tests.site.explorer.reader import STICKING_OUT, canvas, choose, point, query_of, shown, text
 
 pytestmark = pytest.mark.long
 
 
-def test_the_pointer_chooses_a_query_and_a_click_keeps_it(open_explorer, model, images):
+def test_the_pointer_chooses_a_query_and_a_click_keeps_it(open_explorer, pair):
     """Over the picture the query follows; elsewhere it is the last one clicked. The numbers follow too."""
-    page, maps = open_explorer(), attention_maps(model, torch_of(images[0]))
+    page, maps = open_explorer(), pair[0]
     assert query_of(page) == (8, 15)  # the pixel (30, 17), at 2 pixels a token
     point(page, "query", 0.01, 0.01)
     assert query_of(page) == (0, 0)
@@ -36,8 +36,7 @@ def test_the_pointer_chooses_a_query_and_a_click_keeps_it(open_explorer, model, 
 
 def test_changing_the_kind_forgets_the_cell_under_the_mouse(open_explorer):
     """The mouse rests on the map while the keyboard changes the kind: the page explains the largest weight again."""
-    page = open_explorer()
-    choose(page, "kind", "global")
+    page = open_explorer(choices={"kind": "global"})
     point(page, "map", 0.01, 0.99)
     assert "cell m = (3, 0)" in text(page, ".finding")
     page.locator("input[name=kind][value=global]").focus()
@@ -52,8 +51,7 @@ def test_changing_the_kind_forgets_the_cell_under_the_mouse(open_explorer):
 @pytest.mark.parametrize(("button", "kept"), [("left", True), ("right", False), ("middle", False)])
 def test_only_the_main_button_keeps_a_choice(open_explorer, button, kept):
     """The other buttons open menus or scroll, also while they are held and moved."""
-    page = open_explorer()
-    choose(page, "kind", "global")
+    page = open_explorer(choices={"kind": "global"})
     away, finding = page.locator("attention-explorer .size"), text(page, ".finding")
     for which, found in (
         ("map", lambda: text(page, ".finding") != finding),
@@ -90,21 +88,25 @@ WHAT_HAPPENED = """canvas => {
 }"""
 
 
+def swipe(page, places):
+    """Put a finger down, move it, and lift it."""
+    touch = page.context.new_cdp_session(page)
+    for number, (x, y) in enumerate(places):
+        event = {"type": "touchMove" if number else "touchStart", "touchPoints": [{"x": x, "y": y}]}
+        touch.send("Input.dispatchTouchEvent", event)
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
 @pytest.mark.parametrize("which", ["query", "map"])
 def test_a_swipe_scrolls_and_chooses_nothing(open_explorer, which):
     """A finger that moves up over a canvas scrolls the page, and afterwards everything is as before."""
-    page = open_explorer(width=PHONE, height=500, has_touch=True, is_mobile=True)
-    choose(page, "kind", "global")
+    page = open_explorer(width=PHONE, height=500, has_touch=True, is_mobile=True, choices={"kind": "global"})
     canvas(page, which).scroll_into_view_if_needed()
     canvas(page, which).evaluate(WHAT_HAPPENED)
     box, before = canvas(page, which).bounding_box(), (query_of(page), text(page, ".finding"))
     scrolled = page.evaluate("scrollY")
-    touch = page.context.new_cdp_session(page)
     x, y = box["x"] + 20, min(box["y"] + box["height"], 480) - 20
-    touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
-    for step in range(1, 11):
-        touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y - 12 * step}]})
-    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    swipe(page, [(x, y - 12 * step) for step in range(11)])
     page.wait_for_function("before => scrollY > before", arg=scrolled, timeout=5000)
     assert page.evaluate("happened") == ["pointerdown", "pointercancel"]
     assert (query_of(page), text(page, ".finding")) == before
@@ -114,10 +116,5 @@ def test_a_finger_may_slide_beyond_the_picture(open_explorer):
     """Sideways, which does not scroll. The place where it is lifted counts, or the border if that is beyond."""
     page = open_explorer(width=PHONE, has_touch=True, is_mobile=True)
     box = canvas(page, "query").bounding_box()
-    touch = page.context.new_cdp_session(page)
-    y = box["y"] + 5
-    touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": box["x"] + 90, "y": y}]})
-    for x in (box["x"] + 60, box["x"] + 20, box["x"] - 5):
-        touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y}]})
-    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    swipe(page, [(box["x"] + right, box["y"] + 5) for right in (90, 60, 20, -5)])
     assert query_of(page) == (0, 0)

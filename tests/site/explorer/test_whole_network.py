@@ -10,8 +10,7 @@ pytestmark = pytest.mark.long
 
 def test_rollout_has_no_query(open_explorer, garments):
     """The page says so, and disables the settings that do not apply; with another kind the query is back."""
-    page, rollout = open_explorer("garments.html"), as_stored(garments[1][0].rollout())
-    choose(page, "kind", "rollout")
+    page, rollout = open_explorer("garments.html", choices={"kind": "rollout"}), as_stored(garments[1][0].rollout())
     assert shown(rollout.max()) in text(page, ".finding")
     point(page, "query", 0.53, 0.53)  # the picture points into the map
     comes = "of the classifier's input comes from token j = (14, 14)"
@@ -31,11 +30,8 @@ def test_rollout_has_no_query(open_explorer, garments):
 
 @pytest.mark.parametrize("picture", [0, 1])
 def test_class_maps_are_shown_for_the_answer_and_for_the_true_class(open_explorer, trained, garments, picture):
-    """One map if the network is right, two if it is wrong."""
     truth, maps = garments[0][picture], garments[1][picture]
-    page = open_explorer("garments.html")
-    choose(page, "kind", "class")
-    choose(page, "picture", picture)
+    page = open_explorer("garments.html", choices={"kind": "class", "picture": picture})
     answer = int(maps.logits.argmax())
     classes = {answer: "the network's answer" + ", and true" * (answer == truth)}
     if answer != truth:
