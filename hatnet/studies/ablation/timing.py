@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional as F
 
-from hatnet.studies.ablation.network import build
+from hatnet.studies.ablation.matching import build
 from hatnet.studies.ablation.record import Settings, Times
 from hatnet.studies.common.timing import schedule, synchronise
 from hatnet.training import Monitor
@@ -19,20 +19,11 @@ BATCH = 64  # images per timed call
 def measure_times(
     settings: Settings, arms: Sequence[str], device: torch.device, monitor: Monitor, rounds: int = ROUNDS
 ) -> list[Times] | None:
-    """Time a forward pass and a training step of every arm.
+    """Time a forward pass and a training step of every arm, in the precision of the training.
 
     Each round times every arm once, in a new random order, so that a slow minute of the machine affects all arms
-    alike. With one CPU thread the processor time counts, which excludes waiting for other programs.
-
-    Args:
-        settings: of the ablation; the times are in the precision of its training.
-        arms: to time.
-        device: to compute on.
-        monitor: set its `stop` to end this soon after.
-        rounds: number of rounds.
-
-    Returns:
-        The times of the forward pass and of the step, or None if `monitor` stopped the measurement.
+    alike. With one CPU thread the processor time counts, which excludes waiting for other programs. Returns the times
+    of the forward pass and of the step, or None if `monitor.stop` ended the measurement.
     """
     bench = Bench(settings, arms, device)
     clock = "cpu" if device.type == "cpu" and torch.get_num_threads() == 1 else "wall"
