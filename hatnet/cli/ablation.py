@@ -133,9 +133,9 @@ def _progress(runs: int, steps: int) -> Iterator[tuple[Monitor, OnRun]]:
 
 def _show(record: Record, *figures: Path | None) -> None:
     """Print the results, and write the figure if at least one run is finished."""
-    from hatnet.studies.ablation.draw import draw_record
-
     show((tables.networks(record), tables.results(record)), (*tables.findings(record), tables.facts(record)))
     for figure in figures:
         if figure is not None and record.runs:
+            from hatnet.studies.ablation.draw import draw_record
+
             save_figure(draw_record(record), figure)

@@ -111,5 +111,5 @@ def trainer(settings: Settings, data: Split, device: torch.device, workers: int)
 
 def machine(device: torch.device) -> dict[str, str | int]:
     """Machine details recorded with the runs."""
-    details = {"torchvision": version("torchvision"), "device": device.type, "threads": torch.get_num_threads()}
-    return machine_details(device) | details
+    details = machine_details(device) | {"torchvision": version("torchvision"), "device": device.type}
+    return details | {"threads": torch.get_num_threads()}

@@ -62,9 +62,9 @@ def complete_seeds(record: Record) -> list[int]:
 
 
 def compared_accuracies(record: Record, arm: str) -> list[float]:
-    """Accuracies of an arm for the seeds that all arms have finished; if there are none, for its own seeds."""
+    """Accuracies of an arm, in %, for the seeds that all arms have finished; if there are none, for its own seeds."""
     accuracies = record.accuracies(arm)
-    return [accuracies[seed] for seed in complete_seeds(record) or accuracies]
+    return [100 * accuracies[seed] for seed in complete_seeds(record) or accuracies]
 
 
 def residual_deviation(table: Sequence[Sequence[float]]) -> float:

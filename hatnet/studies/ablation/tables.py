@@ -33,7 +33,7 @@ def results(record: Record) -> Grid:
     """Table of the results: accuracy of each arm, its difference from H-MHSA, and its times relative to H-MHSA."""
     against, rows = differences(record), []
     for arm in record.arms:
-        accuracies = [100 * accuracy for accuracy in compared_accuracies(record, arm)]
+        accuracies = compared_accuracies(record, arm)
         difference, cells = against.get(arm), ("", "")
         if difference is not None:
             error = "" if isnan(difference.error) else f" ± {difference.error:.2f}"

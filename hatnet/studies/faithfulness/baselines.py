@@ -19,16 +19,12 @@ BASELINES = {
 def baseline_images(
     name: str, images: Tensor, mean: Sequence[float], std: Sequence[float], blur_width: float
 ) -> Tensor:
-    """Compute the baseline of each image, in the shape of `images`.
+    """Compute the baseline of each image, in the shape of `images`, (B, C_in, H, W).
 
     Args:
-        name: one of `BASELINES`.
-        images: (B, C_in, H, W), normalised with `mean` and `std` of pixels in [0, 1].
-        mean, std: one entry per channel.
+        name: one of `BASELINES`; another one raises ValueError.
+        images: normalised with `mean` and `std`, one entry per channel, of pixels in [0, 1].
         blur_width: standard deviation of the blur, in pixels.
-
-    Raises:
-        ValueError: for an unknown name.
     """
     require_known("baseline", [name], BASELINES)
     if name == "blur":

@@ -1,5 +1,6 @@
 """The figures of a study (matplotlib, extra `studies`). The same record always gives the same bytes."""
 
+from collections.abc import Collection
 from typing import Literal
 
 import matplotlib
@@ -51,12 +52,10 @@ def draw_curves(record: Record) -> Figure:
 
 def _curves(axes: Axes, record: Record, baseline: str, measure: str) -> None:
     """Draw the mean curve of each method over images, some with their 95 % interval as in the tables."""
-    t = t_quantile(record.settings.images - 1)
-    for method, (colour, marker) in LOOKS.items():
-        score = record.score(baseline, method)
-        if score is None:
-            continue
-        means, errors = zip(*getattr(score, f"{measure}_curve"), strict=True)
+    t, trained = t_quantile(record.settings.images - 1), record.trained(baseline)
+    for method in _drawn(trained):
+        means, errors = zip(*getattr(trained[method], f"{measure}_curve"), strict=True)
+        colour, marker = LOOKS[method]
         percent = [100 * count / record.patches for count in patch_counts(record.patches, len(means) - 1)]
         if method in WITH_BANDS:
             low, high = ([mean + s * t * error for mean, error in zip(means, errors, strict=True)] for s in (-1, 1))
@@ -67,13 +66,17 @@ def _curves(axes: Axes, record: Record, baseline: str, measure: str) -> None:
 
 
 def _curve_legend(figure: Figure, record: Record) -> None:
-    handles = []
-    for method, (colour, marker) in LOOKS.items():
-        if record.score(record.settings.baselines[0], method) is not None:
-            line = Line2D([], [], color=colour, marker=marker, linestyle=_line(method), markersize=5)
-            line.set_label(title(method))
-            handles.append(line)
+    handles = [
+        Line2D([], [], color=LOOKS[method][0], marker=LOOKS[method][1], linestyle=_line(method), markersize=5,
+               label=title(method))
+        for method in _drawn(record.trained(record.settings.baselines[0]))
+    ]  # fmt: skip
     figure.legend(handles=handles, loc="outside right center", fontsize=8)
+
+
+def _drawn(trained: Collection[str]) -> list[str]:
+    """Put methods in the order of `LOOKS`."""
+    return [method for method in LOOKS if method in trained]
 
 
 def _line(method: str) -> Line:
@@ -102,16 +105,15 @@ def draw_scores(record: Record) -> Figure:
 
 def _scores(axes: Axes, record: Record, baseline: str, measure: str) -> None:
     """Draw one measure: one row per method, a dotted line at the mean of random maps."""
-    methods = [method for method in LOOKS if record.score(baseline, method) is not None]
-    random = record.score(baseline, "random")
-    if random is not None:
-        axes.axvline(interval(getattr(random, measure)).mean, color=LOOKS["random"][0], linestyle=":", linewidth=1)
+    trained = record.trained(baseline)
+    methods = _drawn(trained)
+    if "random" in trained:
+        mean = interval(getattr(trained["random"], measure)).mean
+        axes.axvline(mean, color=LOOKS["random"][0], linestyle=":", linewidth=1)
     for row, method in enumerate(methods):
         if method == measure == "occlusion":
             continue  # 1 by definition
-        trained = record.score(baseline, method)
-        if trained is not None:
-            _dot(axes, trained, measure, row, hollow=False)
+        _dot(axes, trained[method], measure, row, hollow=False)
         for count, score in enumerate(record.untrained(baseline, method), start=1):
             _dot(axes, score, measure, row + 0.17 * count, hollow=True)
     axes.set_yticks(range(len(methods)), [title(method) for method in methods])

@@ -98,6 +98,11 @@ class Record:
         key = (baseline, method, weights)
         return next((score for score in self.scores if (score.baseline, score.method, score.weights) == key), None)
 
+    def trained(self, baseline: str) -> dict[str, Score]:
+        """Scores of the trained network's maps by method, those of occlusion last."""
+        found = {method: self.score(baseline, method) for method in (*self.settings.methods, "occlusion")}
+        return {method: score for method, score in found.items() if score is not None}
+
     def untrained(self, baseline: str, method: str) -> list[Score]:
         """Scores of one kind of map for each untrained network; empty if the study left it out."""
         return [

@@ -29,12 +29,9 @@ def title(method: str) -> str:
 
 def scores(record: Record, baseline: str) -> Grid:
     """Table of every kind of map by every measure, with half of the 95 % interval and the verdicts on the controls."""
-    controls = [score for name in CONTROLS if (score := record.score(baseline, name)) is not None]
-    rows = []
-    for method in (*record.settings.methods, "occlusion"):
-        score = record.score(baseline, method)
-        if score is None:
-            continue
+    trained, rows = record.trained(baseline), []
+    controls = [trained[name] for name in CONTROLS if name in trained]
+    for method, score in trained.items():
         cells = [_interval(getattr(score, measure), measure in ("occlusion", "size")) for measure in MEASURES]
         if method == "occlusion":
             cells[MEASURES.index("occlusion")] = "1"
@@ -48,14 +45,13 @@ def scores(record: Record, baseline: str) -> Grid:
 def randomisation(record: Record) -> Grid:
     """Table of the maps of untrained networks: their similarity to the trained one's, and what training adds."""
     baseline, rows = record.settings.baselines[0], []
-    random = record.score(baseline, "random")
-    for method in record.settings.methods:
-        trained, untrained = record.score(baseline, method), record.untrained(baseline, method)
-        similarity = record.similarity(method)
-        if trained is None or not untrained or similarity is None:
+    trained = record.trained(baseline)
+    for method, score in trained.items():
+        untrained, similarity = record.untrained(baseline, method), record.similarity(method)
+        if similarity is None:
             continue
-        gains = [_gain(trained, untrained, measure) for measure in ("insertion", "deletion")]
-        against = " ".join("-" if random is None else _signs(score, random) for score in untrained)
+        gains = [_gain(score, untrained, measure) for measure in ("insertion", "deletion")]
+        against = " ".join(_signs(each, trained["random"]) if "random" in trained else "-" for each in untrained)
         rows.append((title(method), _interval(similarity, signed=True), *gains, against))
     columns = ("map", "similarity\n", "insertion\ngain", "deletion\ngain", "against\nrandom")
     words = f"Maps of {record.settings.untrained} untrained networks"
@@ -118,14 +114,13 @@ def page(record: Record) -> str:
 
 def _against_random(record: Record, baseline: str) -> str:
     """A sentence that groups the methods by their verdicts against random maps; empty without random maps."""
-    random = record.score(baseline, "random")
-    if random is None:
+    trained = record.trained(baseline)
+    if "random" not in trained:
         return ""
     groups: dict[str, list[str]] = {words: [] for words in CURVES.values()}
-    for method in record.settings.methods:
-        score = record.score(baseline, method)
-        if score is not None and score is not random:
-            found = verdicts(score, random)
+    for method, score in trained.items():
+        if method not in ("random", "occlusion"):
+            found = verdicts(score, trained["random"])
             groups[CURVES[found["insertion"], found["deletion"]]].append(title(method))
     listed = "; ".join(f"{words}: {', '.join(names)}" for words, names in groups.items() if names)
     return (
