@@ -10,9 +10,9 @@ from matplotlib.lines import Line2D
 
 from hatnet.studies.common.drawing import STYLE
 from hatnet.studies.common.statistics import t_quantile
-from hatnet.studies.faithfulness.baselines import BASELINES
 from hatnet.studies.faithfulness.curves import patch_counts
 from hatnet.studies.faithfulness.methods import METHODS
+from hatnet.studies.faithfulness.patches import BASELINES
 from hatnet.studies.faithfulness.record import Record, Score
 from hatnet.studies.faithfulness.statistics import interval
 from hatnet.studies.faithfulness.tables import title

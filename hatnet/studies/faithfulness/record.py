@@ -6,8 +6,8 @@ from typing import Any
 
 from hatnet.studies.common.records import RecordFormat
 from hatnet.studies.common.settings import require_known, require_whole_numbers
-from hatnet.studies.faithfulness.baselines import BASELINES
 from hatnet.studies.faithfulness.methods import METHODS
+from hatnet.studies.faithfulness.patches import BASELINES
 
 MEASURES = ("insertion", "deletion", "occlusion", "size")
 

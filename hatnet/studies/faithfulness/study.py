@@ -15,9 +15,9 @@ from hatnet.maps.memory import GIB
 from hatnet.network import HATNet
 from hatnet.studies.common.machine import machine_details
 from hatnet.studies.common.records import timestamp
-from hatnet.studies.faithfulness.baselines import baseline_images
 from hatnet.studies.faithfulness.correlation import rank_correlations
 from hatnet.studies.faithfulness.methods import METHODS
+from hatnet.studies.faithfulness.patches import baseline_images
 from hatnet.studies.faithfulness.preparation import (
     batch_size,
     check_study,

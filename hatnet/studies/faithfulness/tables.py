@@ -1,8 +1,8 @@
 """Tables and sentences that summarise a record, for the terminal and for a page."""
 
 from hatnet.studies.common.table import Grid
-from hatnet.studies.faithfulness.baselines import BASELINES
 from hatnet.studies.faithfulness.methods import METHODS
+from hatnet.studies.faithfulness.patches import BASELINES
 from hatnet.studies.faithfulness.record import MEASURES, Record, Score
 from hatnet.studies.faithfulness.statistics import Interval, improvement, interval, mean_score, verdicts
 
@@ -32,7 +32,9 @@ def scores(record: Record, baseline: str) -> Grid:
     trained, rows = record.trained(baseline), []
     controls = [trained[name] for name in CONTROLS if name in trained]
     for method, score in trained.items():
-        cells = [_interval(getattr(score, measure), measure in ("occlusion", "size")) for measure in MEASURES]
+        cells = [
+            _plus_minus(interval(getattr(score, measure)), measure in ("occlusion", "size")) for measure in MEASURES
+        ]
         if method == "occlusion":
             cells[MEASURES.index("occlusion")] = "1"
         against = ["-" if control is score else _signs(score, control) for control in controls]
@@ -52,7 +54,7 @@ def randomisation(record: Record) -> Grid:
             continue
         gains = [_gain(score, untrained, measure) for measure in ("insertion", "deletion")]
         against = " ".join(_signs(each, trained["random"]) if "random" in trained else "-" for each in untrained)
-        rows.append((title(method), _interval(similarity, signed=True), *gains, against))
+        rows.append((title(method), _plus_minus(interval(similarity), signed=True), *gains, against))
     columns = ("map", "similarity\n", "insertion\ngain", "deletion\ngain", "against\nrandom")
     words = f"Maps of {record.settings.untrained} untrained networks"
     return Grid(f"{words}; baseline: {BASELINES[baseline]}", columns, tuple(rows))
@@ -126,10 +128,6 @@ def _against_random(record: Record, baseline: str) -> str:
     return (
         f"Maps against random maps, by insertion and deletion, baseline {baseline}. {listed[:1].upper()}{listed[1:]}."
     )
-
-
-def _interval(values: list[float], signed: bool) -> str:
-    return _plus_minus(interval(values), signed)
 
 
 def _plus_minus(found: Interval, signed: bool) -> str:

@@ -23,13 +23,6 @@ def test_record_is_read_as_it_was_written(tmp_path_factory, table):
     assert read(path) == record
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"kind": "hatnet ablation", "version": 1}'])
-def test_other_files_are_not_read_as_records(tmp_path, content):
-    (tmp_path / "record.json").write_text(content)
-    with pytest.raises(ValueError, match="record of hatnet ablation"):
-        read(tmp_path / "record.json")
-
-
 def test_accuracy_is_that_of_the_last_epoch():
     """No epoch is chosen by its test accuracy."""
     record = make_record({"h-mhsa": [0.8]})
