@@ -103,8 +103,7 @@ def _report(record: Record, out: Path | None) -> None:
         save(draw_scores(record), scores)
         for path in paths:
             print(path.resolve())  # not by rich, which would break long paths
-    grids = (tables.scores(record, baseline) for baseline in record.settings.baselines)
-    show((*grids, tables.randomisation(record)), (*tables.findings(record), tables.facts(record)))
+    show(tables.all_tables(record), (*tables.findings(record), tables.facts(record)))
 
 
 def _require_files(out: Path, endings: tuple[str, ...], source: Path | None) -> None:

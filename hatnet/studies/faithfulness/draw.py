@@ -1,6 +1,5 @@
 """The figures of a study (matplotlib, extra `studies`). The same record always gives the same bytes."""
 
-from collections.abc import Collection
 from typing import Literal
 
 import matplotlib
@@ -46,16 +45,22 @@ def draw_curves(record: Record) -> Figure:
             left.set_ylabel("mean probability of the class")
         for axes in panels[-1]:
             axes.set_xlabel("replaced patches in %")
-        _curve_legend(figure, record)
+        handles = [
+            Line2D([], [], color=colour, marker=marker, linestyle=_line(method), markersize=5, label=title(method))
+            for method, (colour, marker) in LOOKS.items()
+            if method in record.trained(baselines[0])
+        ]
+        figure.legend(handles=handles, loc="outside right center", fontsize=8)
     return figure
 
 
 def _curves(axes: Axes, record: Record, baseline: str, measure: str) -> None:
     """Draw the mean curve of each method over images, some with their 95 % interval as in the tables."""
     t, trained = t_quantile(record.settings.images - 1), record.trained(baseline)
-    for method in _drawn(trained):
+    for method, (colour, marker) in LOOKS.items():
+        if method not in trained:
+            continue
         means, errors = zip(*getattr(trained[method], f"{measure}_curve"), strict=True)
-        colour, marker = LOOKS[method]
         percent = [100 * count / record.patches for count in patch_counts(record.patches, len(means) - 1)]
         if method in WITH_BANDS:
             low, high = ([mean + s * t * error for mean, error in zip(means, errors, strict=True)] for s in (-1, 1))
@@ -63,20 +68,6 @@ def _curves(axes: Axes, record: Record, baseline: str, measure: str) -> None:
         axes.plot(percent, means, color=colour, marker=marker, markersize=4, linewidth=1.2, linestyle=_line(method))
     words = "Insertion into" if measure == "insertion" else "Deletion towards"
     axes.set_title(f"{words} {BASELINES[baseline]}", fontsize=9)
-
-
-def _curve_legend(figure: Figure, record: Record) -> None:
-    handles = [
-        Line2D([], [], color=LOOKS[method][0], marker=LOOKS[method][1], linestyle=_line(method), markersize=5,
-               label=title(method))
-        for method in _drawn(record.trained(record.settings.baselines[0]))
-    ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside right center", fontsize=8)
-
-
-def _drawn(trained: Collection[str]) -> list[str]:
-    """Put methods in the order of `LOOKS`."""
-    return [method for method in LOOKS if method in trained]
 
 
 def _line(method: str) -> Line:
@@ -106,7 +97,7 @@ def draw_scores(record: Record) -> Figure:
 def _scores(axes: Axes, record: Record, baseline: str, measure: str) -> None:
     """Draw one measure: one row per method, a dotted line at the mean of random maps."""
     trained = record.trained(baseline)
-    methods = _drawn(trained)
+    methods = [method for method in LOOKS if method in trained]
     if "random" in trained:
         mean = interval(getattr(trained["random"], measure)).mean
         axes.axvline(mean, color=LOOKS["random"][0], linestyle=":", linewidth=1)

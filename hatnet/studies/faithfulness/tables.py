@@ -1,5 +1,6 @@
 """Tables and sentences that summarise a record, for the terminal and for a page."""
 
+from hatnet.studies.common import table
 from hatnet.studies.common.table import Grid
 from hatnet.studies.faithfulness.methods import METHODS
 from hatnet.studies.faithfulness.patches import BASELINES
@@ -105,13 +106,12 @@ def facts(record: Record) -> str:
 
 def page(record: Record) -> str:
     """Markdown for the page: the tables, the findings and the facts."""
-    blocks = (
-        *(scores(record, baseline).markdown() for baseline in record.settings.baselines),
-        randomisation(record).markdown(),
-        "\n".join(f"- {sentence}" for sentence in findings(record)) + "\n",
-        f"<small>{facts(record)}</small>\n",
-    )
-    return "\n".join(blocks)
+    return table.page(all_tables(record), findings(record), facts(record))
+
+
+def all_tables(record: Record) -> list[Grid]:
+    """The scores for each baseline, and the maps of untrained networks."""
+    return [*(scores(record, baseline) for baseline in record.settings.baselines), randomisation(record)]
 
 
 def _against_random(record: Record, baseline: str) -> str:
