@@ -68,23 +68,19 @@ def ablation(
     settings = Settings(data, DATA[data].epochs if epochs is None else epochs)
     use_threads(threads)
     chosen_device = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    worker_count = _worker_count(workers, chosen_device)
+    if workers is None:
+        workers = 0 if chosen_device.type == "cpu" else min(8, os.cpu_count() or 1)
+    require_whole("workers", workers, 0)
     work = Ablation(settings, arms, seeds, out or Path("runs") / f"ablation-{data}", chosen_device)
     opened = open_data(data, data_dir, download)
     _require_folder(work.folder)
-    done = _run(work, opened, worker_count)
-    _report(work, figure)
+    done = _run(work, opened, workers)
+    if work.record.runs:
+        write_whole(work.folder / "ablation.txt", tables.page(work.record).encode())
+        _show(work.record, work.folder / "ablation.svg", figure)
     if not done:
         console.print("Stopped; nothing is lost. The same command resumes.")
         raise KeyboardInterrupt
-
-
-def _worker_count(workers: int | None, device: torch.device) -> int:
-    """The number of workers: `workers`, or by default none on a CPU and up to 8 for a GPU."""
-    if workers is None:
-        return 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)
-    require_whole("workers", workers, 0)
-    return workers
 
 
 def _require_folder(folder: Path) -> None:
@@ -135,22 +131,11 @@ def _progress(runs: int, steps: int) -> Iterator[tuple[Monitor, OnRun]]:
             yield monitor, on_run
 
 
-def _report(work: Ablation, figure: Path | None) -> None:
-    """Print the results, and write the tables and the figure, if at least one run is finished."""
-    if work.record.runs:
-        _show(work.record, work.folder / "ablation.svg")
-        write_whole(work.folder / "ablation.txt", tables.page(work.record).encode())
-        if figure is not None:
-            _draw(work.record, figure)
-
-
-def _show(record: Record, figure: Path | None) -> None:
+def _show(record: Record, *figures: Path | None) -> None:
+    """Print the results, and write the figure if at least one run is finished."""
     show((tables.networks(record), tables.results(record)), (*tables.findings(record), tables.facts(record)))
-    if figure is not None and record.runs:
-        _draw(record, figure)
+    for figure in figures:
+        if figure is not None and record.runs:
+            from hatnet.studies.ablation.draw import draw_record
 
-
-def _draw(record: Record, figure: Path) -> None:
-    from hatnet.studies.ablation.draw import draw_record
-
-    save_figure(draw_record(record), figure)
+            save_figure(draw_record(record), figure)

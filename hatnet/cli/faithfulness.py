@@ -57,12 +57,13 @@ def faithfulness(
         return
     if page:
         raise ValueError("--page prints the tables of a kept record: give it with --record FILE.json")
-    limit = _memory_limit(memory)
+    if not 0 < memory < inf:
+        raise ValueError(f"memory={memory!r} must be a number of GiB above 0")
     use_threads(threads)
     out = out or Path("faithfulness")
     _require_files(out, (RECORD, *REPORT), checkpoint)
     source = find_source(checkpoint, None if checkpoint else "fashion-mnist")
-    _run(settings, source, open_data(settings.data, data_dir, download), limit, out)
+    _run(settings, source, open_data(settings.data, data_dir, download), int(memory * 2**30), out)
 
 
 def _run(settings: Settings, source: Source, data: Split, limit: int, out: Path) -> None:
@@ -74,8 +75,7 @@ def _run(settings: Settings, source: Source, data: Split, limit: int, out: Path)
         record = study(settings, source, data, step, limit)
     write(record, _path(out, RECORD))  # first, so that a closed terminal loses nothing
     print(_path(out, RECORD).resolve())
-    _write_report(record, out)
-    _show(record)
+    _report(record, out)
 
 
 def _show_record(path: Path, out: Path | None, page: bool) -> None:
@@ -88,34 +88,22 @@ def _show_record(path: Path, out: Path | None, page: bool) -> None:
     if page:
         print(tables.page(record), end="")
         return
+    _report(record, out)
+
+
+def _report(record: Record, out: Path | None) -> None:
+    """Write the tables and the figures and print their paths, if `out` is given; then print the results."""
     if out is not None:
-        _write_report(record, out)
-    _show(record)
+        from hatnet.studies.common.drawing import save
+        from hatnet.studies.faithfulness.draw import draw_curves, draw_scores
 
-
-def _show(record: Record) -> None:
-    scores = (tables.scores(record, baseline) for baseline in record.settings.baselines)
-    show((*scores, tables.randomisation(record)), (*tables.findings(record), tables.facts(record)))
-
-
-def _write_report(record: Record, out: Path) -> None:
-    """Write the tables and the figures, and print their paths."""
-    from hatnet.studies.common.drawing import save
-    from hatnet.studies.faithfulness.draw import draw_curves, draw_scores
-
-    text, curves, scores = (_path(out, ending) for ending in REPORT)
-    write_whole(text, tables.page(record).encode())
-    save(draw_curves(record), curves)
-    save(draw_scores(record), scores)
-    for path in (text, curves, scores):
-        print(path.resolve())  # not by rich, which would break long paths
-
-
-def _memory_limit(gib: float) -> int:
-    """Convert --memory to bytes. Raises ValueError unless it is a finite number above 0."""
-    if not 0 < gib < inf:
-        raise ValueError(f"memory={gib!r} must be a number of GiB above 0")
-    return int(gib * 2**30)
+        text, curves, scores = paths = [_path(out, ending) for ending in REPORT]
+        write_whole(text, tables.page(record).encode())
+        save(draw_curves(record), curves)
+        save(draw_scores(record), scores)
+        for path in paths:
+            print(path.resolve())  # not by rich, which would break long paths
+    show(tables.all_tables(record), (*tables.findings(record), tables.facts(record)))
 
 
 def _require_files(out: Path, endings: tuple[str, ...], source: Path | None) -> None:

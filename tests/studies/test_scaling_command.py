@@ -76,12 +76,3 @@ def test_bad_options_are_refused_before_anything_runs(arguments, message, tmp_pa
     assert caught.value.code == 2
     assert message in capsys.readouterr().err.replace("\n", " ")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_file_that_is_not_a_record_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no record at"):
-        read(tmp_path / "none.json")
-    for content in ("{", "[]", '{"kind": "something else"}', '{"kind": "hatnet scaling", "version": 1}'):
-        (tmp_path / "other.json").write_text(content)
-        with pytest.raises(ValueError, match=r"is not a (complete )?record of hatnet scaling"):
-            read(tmp_path / "other.json")

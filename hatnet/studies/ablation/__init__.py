@@ -5,8 +5,7 @@ way with several seeds. The command is `hatnet ablation`.
 """
 
 from hatnet.studies.ablation.arms import ARMS, MATCHED, Arm
-from hatnet.studies.ablation.matching import MatchedArm, match_cost
-from hatnet.studies.ablation.network import build
+from hatnet.studies.ablation.matching import MatchedArm, build, match_cost
 from hatnet.studies.ablation.record import Record, Settings, read, write
 
 __all__ = ["ARMS", "MATCHED", "Arm", "MatchedArm", "Record", "Settings", "build", "match_cost", "read", "write"]

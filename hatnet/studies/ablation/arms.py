@@ -4,19 +4,17 @@ As in Table 5 of the paper, the last stage keeps its plain attention; the stages
 an entry to `ARMS`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from torch import nn
 
-from hatnet import complexity
 from hatnet.attention import MHSA
-from hatnet.complexity import Cost
+from hatnet.complexity import Cost, h_mhsa_cost, mhsa_cost
 from hatnet.config import HATNetConfig, Stage
 from hatnet.hierarchical_attention import HMHSA
 from hatnet.relatives import ATTENTIONS, swin_cost
 from hatnet.studies.ablation.attention import GlobalOnly, LocalOnly, NoAttention, SpatialReduction
-from hatnet.studies.common.settings import require_known
 
 # Maps of 14 x 14, 7 x 7 and 4 x 4 tokens for images of 28 x 28; small enough to train many on one core.
 CONFIG = HATNetConfig(
@@ -45,8 +43,9 @@ class Arm:
     title: str  # as printed
     colour: str  # in figures: from Okabe and Ito's palette, made to be told apart by colour-blind readers
     marker: str  # in figures
-    build: Callable[[Stage], nn.Module]  # the attention of one block in a stage with windows
-    attention_cost: Callable[[Stage, int, int], Cost]  # its cost on a map of (H, W) tokens
+    # The attention of one block in a stage with windows, and its cost on a map of (H, W) tokens.
+    build: Callable[[int, int, int, int], nn.Module]  # (C, heads, G1, G2) -> a module on maps (B, H, W, C)
+    attention_cost: Callable[[int, int, int, int, int, int], Cost]  # of (H, W, C, heads, G1, G2)
     grid_sizes: tuple[int, ...] = CONFIG.grid_sizes  # G1, where the attention has windows
     pool_sizes: tuple[int, ...] = CONFIG.pool_sizes  # G2, where it merges tokens; R for PVT
     own_cost: bool = False  # True: the MLPs keep their widths, and the cost differs from H-MHSA's
@@ -59,11 +58,15 @@ class Arm:
 
     def attention(self, stage: Stage) -> nn.Module:
         """Build the attention of one block; plain attention in the last stage."""
-        return self.build(stage) if stage.grid_size else MHSA(stage.channels, stage.heads)
+        if stage.grid_size is None or stage.pool_size is None:
+            return MHSA(stage.channels, stage.heads)
+        return self.build(stage.channels, stage.heads, stage.grid_size, stage.pool_size)
 
     def cost(self, stage: Stage, H: int, W: int) -> Cost:
         """Cost of that attention on a map of (H, W) tokens; windows at the border count only the tokens that exist."""
-        return self.attention_cost(stage, H, W) if stage.grid_size else _mhsa_cost(stage, H, W)
+        if stage.grid_size is None or stage.pool_size is None:
+            return mhsa_cost(H, W, stage.channels)
+        return self.attention_cost(H, W, stage.channels, stage.heads, stage.grid_size, stage.pool_size)
 
     @property
     def is_variant(self) -> bool:
@@ -71,40 +74,18 @@ class Arm:
         return (self.grid_sizes, self.pool_sizes) != (CONFIG.grid_sizes, CONFIG.pool_sizes)
 
 
-def _mhsa_cost(stage: Stage, H: int, W: int) -> Cost:
-    return complexity.mhsa_cost(H, W, stage.channels)
-
-
-def _h_mhsa_cost(stage: Stage, H: int, W: int) -> Cost:
-    return complexity.h_mhsa_cost(H, W, stage.channels, _G1(stage), _G2(stage))
-
-
-def _local_cost(stage: Stage, H: int, W: int) -> Cost:
+def _local_cost(H: int, W: int, C: int, G1: int) -> Cost:
     """Swin's cost without its table of position biases."""
-    cost = swin_cost(H, W, stage.channels, _G1(stage))
-    return replace(cost, parameters=cost.parameters - (2 * _G1(stage) - 1) ** 2)
+    cost = swin_cost(H, W, C, G1)
+    return replace(cost, parameters=cost.parameters - (2 * G1 - 1) ** 2)
 
 
-def _global_cost(stage: Stage, H: int, W: int) -> Cost:
+def _global_cost(H: int, W: int, C: int, G2: int) -> Cost:
     """The cost of H-MHSA without its local half: without the windows, their projections and one of three norms."""
-    C, terms = stage.channels, ("W2q", "W2k W2v", "Q2 K2^T", "softmax V2", "Wp")
-    both = complexity.h_mhsa_cost(H, W, C, 1, _G2(stage))
+    both = h_mhsa_cost(H, W, C, 1, G2)
+    terms = ("W2q", "W2k W2v", "Q2 K2^T", "softmax V2", "Wp")
     local_parameters = (C * 3 * C + 3 * C) + 2 * C
     return Cost({term: both.macs[term] for term in terms}, both.parameters - local_parameters)
-
-
-def _pvt_cost(stage: Stage, H: int, W: int) -> Cost:
-    return ATTENTIONS["pvt"].cost(H, W, stage.channels, stage.heads, reduction=_G2(stage))
-
-
-def _G1(stage: Stage) -> int:  # noqa: N802
-    assert stage.grid_size is not None  # the last stage has plain attention
-    return stage.grid_size
-
-
-def _G2(stage: Stage) -> int:  # noqa: N802
-    assert stage.pool_size is not None
-    return stage.pool_size
 
 
 def _look(name: str) -> tuple[str, str]:
@@ -114,8 +95,8 @@ def _look(name: str) -> tuple[str, str]:
 
 H_MHSA = Arm(
     "h-mhsa", "H-MHSA", *_look("h-mhsa"),
-    build=lambda stage: HMHSA(stage.channels, stage.heads, _G1(stage), _G2(stage)),
-    attention_cost=_h_mhsa_cost,
+    build=HMHSA,
+    attention_cost=lambda H, W, C, _, G1, G2: h_mhsa_cost(H, W, C, G1, G2),
 )  # fmt: skip
 
 
@@ -136,28 +117,28 @@ ARMS: dict[str, Arm] = {
         H_MHSA,
         Arm(
             "local", "local only", "#0072B2", "^",
-            build=lambda stage: LocalOnly(stage.channels, stage.heads, _G1(stage)),
-            attention_cost=_local_cost,
+            build=lambda C, heads, G1, _: LocalOnly(C, heads, G1),
+            attention_cost=lambda H, W, C, heads, G1, _: _local_cost(H, W, C, G1),
         ),
         Arm(
             "global", "global only", "#56B4E9", "P",
-            build=lambda stage: GlobalOnly(stage.channels, stage.heads, _G2(stage)),
-            attention_cost=_global_cost,
+            build=lambda C, heads, _, G2: GlobalOnly(C, heads, G2),
+            attention_cost=lambda H, W, C, heads, _, G2: _global_cost(H, W, C, G2),
         ),
         Arm(
             "mhsa", "plain MHSA", *_look("mhsa"),
-            build=lambda stage: MHSA(stage.channels, stage.heads),
-            attention_cost=_mhsa_cost,
+            build=lambda C, heads, *_: MHSA(C, heads),
+            attention_cost=lambda H, W, C, *_: mhsa_cost(H, W, C),
         ),
         Arm(
             "pvt", "spatial reduction", *_look("pvt"),
-            build=lambda stage: SpatialReduction(stage.channels, stage.heads, _G2(stage)),
-            attention_cost=_pvt_cost,
+            build=lambda C, heads, _, G2: SpatialReduction(C, heads, G2),
+            attention_cost=lambda H, W, C, heads, _, G2: ATTENTIONS["pvt"].cost(H, W, C, heads, reduction=G2),
         ),
         Arm(
             "none", "no attention", "#CC79A7", "X",
-            build=lambda stage: NoAttention(),
-            attention_cost=lambda stage, H, W: Cost({}, parameters=0),
+            build=lambda *_: NoAttention(),
+            attention_cost=lambda *_: Cost({}, parameters=0),
         ),
         *(replace(arm, title=f"H-MHSA, {arm.title}") for arm in VARIANTS),
         # As in Table 6 itself: nothing else changes, and each has its own cost.
@@ -165,8 +146,3 @@ ARMS: dict[str, Arm] = {
     )
 }  # fmt: skip
 MATCHED = tuple(name for name, arm in ARMS.items() if not arm.own_cost)
-
-
-def require_arms(names: Sequence[str]) -> None:
-    """Raise ValueError for an unknown arm, with the nearest name, for no arm, and for an arm named twice."""
-    require_known("arm", names, ARMS)

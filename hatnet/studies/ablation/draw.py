@@ -41,7 +41,7 @@ def _draw_arms(axes: Axes, record: Record) -> None:
     if BASE in arms:
         _draw_base(axes, record)
     for row, arm in enumerate(arms):
-        accuracies, colour = _percent(record, arm), ARMS[arm].colour
+        accuracies, colour = compared_accuracies(record, arm), ARMS[arm].colour
         axes.plot(
             accuracies, [row] * len(accuracies), ARMS[arm].marker, color=colour, markersize=5, alpha=0.75,
             markeredgewidth=0,
@@ -61,7 +61,7 @@ def _draw_arms(axes: Axes, record: Record) -> None:
 
 def _draw_base(axes: Axes, record: Record) -> None:
     """A line at the mean of H-MHSA, and a band for differences that are not significant."""
-    mean = fmean(_percent(record, BASE))
+    mean = fmean(compared_accuracies(record, BASE))
     margin = next((difference.margin for difference in differences(record).values()), 0.0)
     if margin > 0:
         axes.axvspan(
@@ -96,13 +96,9 @@ def _draw_times(axes: Axes, record: Record) -> None:
 
 def _mark(axes: Axes, record: Record, arm: str, x: float, spread: Sequence[Sequence[float]] | None = None) -> None:
     """The mean accuracy of an arm at `x`, with the range of its seeds, and the spread of `x` if it has one."""
-    accuracies = _percent(record, arm)
+    accuracies = compared_accuracies(record, arm)
     mean = fmean(accuracies)
     axes.errorbar(
         [x], [mean], xerr=spread, yerr=[[mean - min(accuracies)], [max(accuracies) - mean]], fmt=ARMS[arm].marker,
         color=ARMS[arm].colour, markersize=6, elinewidth=1,
     )  # fmt: skip
-
-
-def _percent(record: Record, arm: str) -> Sequence[float]:
-    return [100 * accuracy for accuracy in compared_accuracies(record, arm)]

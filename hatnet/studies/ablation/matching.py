@@ -17,6 +17,7 @@ from math import ceil, floor
 
 from hatnet.complexity import Cost, Part, network_costs, total
 from hatnet.config import HATNetConfig, Stage
+from hatnet.network import MLP, Block, HATNet, HATStage
 from hatnet.studies.ablation.arms import ARMS, BASE, Arm
 
 TOLERANCE = 0.001  # relative difference allowed in parameters and in MACs
@@ -51,15 +52,28 @@ def match_cost(arm: Arm, image_size: int = 28, classes: int = 10, channels: int 
     if arm.own_cost:
         return MatchedArm(arm, config, image_size, base_widths)
     target = MatchedArm(ARMS[BASE], base_config, image_size, base_widths).cost
-    nearest: tuple[float, tuple[int, ...]] | None = None
-    for widths, cost in _candidates(arm, config, image_size, base_widths, target):
-        errors = (cost.parameters / target.parameters - 1, cost.total_macs / target.total_macs - 1)
-        distance = sum((width / base - 1) ** 2 for width, base in zip(widths, base_widths, strict=True))
-        if max(map(abs, errors)) <= TOLERANCE and (nearest is None or distance < nearest[0]):
-            nearest = distance, widths
-    if nearest is None:
+    matching = [
+        widths
+        for widths, cost in _candidates(arm, config, image_size, base_widths, target)
+        if abs(cost.parameters / target.parameters - 1) <= TOLERANCE
+        and abs(cost.total_macs / target.total_macs - 1) <= TOLERANCE
+    ]
+    if not matching:
         raise ValueError(f"no widths give {arm.title} the parameters and MACs of {ARMS[BASE].title}")
-    return MatchedArm(arm, config, image_size, nearest[1])
+    distances = [sum((w / base - 1) ** 2 for w, base in zip(each, base_widths, strict=True)) for each in matching]
+    return MatchedArm(arm, config, image_size, matching[distances.index(min(distances))])
+
+
+def build(matched: MatchedArm) -> HATNet:
+    """Build the network of an arm, with random weights: HAT-Net with other attention and other MLPs in its blocks."""
+    model = HATNet(matched.config)
+    for stage, module, width in zip(matched.config.stages, model.stages, matched.widths, strict=True):
+        assert isinstance(module, HATStage)
+        for block in module.blocks:
+            assert isinstance(block, Block)
+            block.attention = matched.arm.attention(stage)  # type: ignore[assignment]
+            block.mlp = MLP(stage.channels, width, stage.kernel_size)
+    return model
 
 
 def part_costs(arm: Arm, config: HATNetConfig, image_size: int, widths: tuple[int, ...]) -> list[Part]:

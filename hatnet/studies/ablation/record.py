@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from hatnet.studies.ablation.arms import ARMS, require_arms
+from hatnet.studies.ablation.arms import ARMS
 from hatnet.studies.ablation.matching import MatchedArm, match_cost
 from hatnet.studies.common.records import RecordFormat
 from hatnet.studies.common.settings import require_known, require_whole_numbers
@@ -60,10 +60,8 @@ class Settings:
     def recipe(self, seed: int) -> Recipe:
         """The recipe of one run. Its variant does not matter, because the network of an arm replaces the variant's."""
         return Recipe(
-            data=self.data, variant="micro", image_size=self.data_set.size, epochs=self.epochs, seed=seed,
-            batch_size=self.batch_size, slice_size=self.batch_size, lr=self.lr, warmup_epochs=self.warmup_epochs,
-            weight_decay=self.weight_decay, clip=self.clip, ema=self.ema, crop_padding=0, flip=self.flip,
-            initial_weights=self.initial_weights,
+            **asdict(self), variant="micro", image_size=self.data_set.size, seed=seed, slice_size=self.batch_size,
+            crop_padding=0,
         )  # fmt: skip
 
     def matched(self, arm: str) -> MatchedArm:
@@ -130,10 +128,6 @@ class Record:
         """The network of an arm."""
         return next(network for network in self.networks if network.arm == arm)
 
-    def run(self, arm: str, seed: int) -> Run | None:
-        """One run, or None if it is not finished."""
-        return next((run for run in self.runs if (run.arm, run.seed) == (arm, seed)), None)
-
     @property
     def arms(self) -> list[str]:
         """The arms that have runs, in the order of `ARMS`."""
@@ -153,15 +147,10 @@ write = FORMAT.write
 
 
 def read(path: Path) -> Record:
-    """Read a record.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is not a record of an ablation, or contains an unknown arm.
-    """
+    """Read a record. Raises as `RecordFormat.read` does, and ValueError for an unknown arm."""
     record = FORMAT.read(path)
     for network in record.networks:
-        require_arms([network.arm])
+        require_known("arm", [network.arm], ARMS)
     return record
 
 
@@ -170,20 +159,11 @@ MACHINE = ("cpu", "gpu", "device", "threads", "torch")  # the facts on which acc
 
 def mismatches(record: Record, settings: Settings, machine: Mapping[str, str | int]) -> list[str]:
     """Reasons why an earlier record cannot be continued here. More arms and more seeds are no reason."""
-    found = [
-        f"{name}: {machine.get(name)} here, {record.machine.get(name)} there"
-        for name in MACHINE
-        if machine.get(name) != record.machine.get(name)
+    here = {name: machine.get(name) for name in MACHINE} | asdict(settings)
+    there = {name: record.machine.get(name) for name in MACHINE} | asdict(record.settings)
+    found = [f"{name}: {here[name]} here, {there[name]} there" for name in here if here[name] != there[name]]
+    return found or [
+        f"the network {network.arm}: {now} here, {network} there"
+        for network in record.networks
+        if (now := Network.of(settings.matched(network.arm))) != network
     ]
-    found += [
-        f"{entry.name}: {getattr(settings, entry.name)} here, {getattr(record.settings, entry.name)} there"
-        for entry in fields(Settings)
-        if getattr(settings, entry.name) != getattr(record.settings, entry.name)
-    ]
-    if not found:
-        found = [
-            f"the network {network.arm}: {now} here, {network} there"
-            for network in record.networks
-            if (now := Network.of(settings.matched(network.arm))) != network
-        ]
-    return found

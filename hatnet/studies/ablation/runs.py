@@ -1,18 +1,20 @@
 """The runs of the ablation: every arm is trained with every seed, then all arms are timed."""
 
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 from hatnet.checks import require_whole
 from hatnet.data import Split
-from hatnet.studies.ablation.arms import ARMS, require_arms
-from hatnet.studies.ablation.network import builder
+from hatnet.studies.ablation.arms import ARMS
+from hatnet.studies.ablation.matching import build
 from hatnet.studies.ablation.record import Network, Record, Run, Settings, mismatches, read, write
 from hatnet.studies.ablation.timing import measure_times
 from hatnet.studies.common.machine import machine_details
 from hatnet.studies.common.records import timestamp
+from hatnet.studies.common.settings import require_known
 from hatnet.training import Monitor, Processes, Training
 
 Train = Callable[[str, int, Path, Monitor], list[dict[str, float]] | None]  # one row per epoch, or None if stopped
@@ -27,7 +29,7 @@ class Ablation:
     """
 
     def __init__(self, settings: Settings, arms: Sequence[str], seeds: int, folder: Path, device: torch.device) -> None:
-        require_arms(arms)
+        require_known("arm", arms, ARMS)
         require_whole("seeds", seeds, 1, 1000)
         self.settings, self.arms, self.seeds, self.folder, self.device = settings, arms, seeds, folder, device
         self.path = folder / "ablation.json"
@@ -41,20 +43,14 @@ class Ablation:
     @property
     def missing(self) -> list[tuple[str, int]]:
         """Arms and seeds that are not finished: all arms of one seed, then all arms of the next seed."""
-        return [(arm, seed) for seed in range(self.seeds) for arm in self.arms if self.record.run(arm, seed) is None]
+        finished = {(run.arm, run.seed) for run in self.record.runs}
+        return [run for seed in range(self.seeds) for arm in self.arms if (run := (arm, seed)) not in finished]
 
     def run(self, train: Train, monitor: Monitor, on_run: OnRun = lambda *_: None) -> bool:
         """Train what is missing, then time all arms if one was not timed yet.
 
-        The record is written after each run. A run that is stopped keeps its state, and the next call resumes it.
-
-        Args:
-            train: trains one network, given arm, seed, folder and monitor.
-            monitor: set its `stop` to end this soon after.
-            on_run: called before each run.
-
-        Returns:
-            True if everything is done.
+        The record is written after each run. Setting `monitor.stop` ends this soon after; a run that is stopped keeps
+        its state, and the next call resumes it. Returns True if everything is done.
         """
         self._begin()
         for arm, seed in self.missing:
@@ -105,7 +101,7 @@ def trainer(settings: Settings, data: Split, device: torch.device, workers: int)
     def train(arm: str, seed: int, folder: Path, monitor: Monitor) -> list[dict[str, float]] | None:
         training = Training(
             settings.recipe(seed), data, folder, Processes(0, 1, device), resume=True, workers=workers, save_every=20,
-            build=builder(ARMS[arm], settings.data_set.size),
+            build=lambda _: build(settings.matched(arm)),
         )  # fmt: skip
         rows = training.run(monitor)
         return None if training.step < training.steps else rows
@@ -115,10 +111,5 @@ def trainer(settings: Settings, data: Split, device: torch.device, workers: int)
 
 def machine(device: torch.device) -> dict[str, str | int]:
     """Machine details recorded with the runs."""
-    import torchvision
-
-    return machine_details(device) | {
-        "torchvision": torchvision.__version__,
-        "device": device.type,
-        "threads": torch.get_num_threads(),
-    }
+    details = machine_details(device) | {"torchvision": version("torchvision"), "device": device.type}
+    return details | {"threads": torch.get_num_threads()}

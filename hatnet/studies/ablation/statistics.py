@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from math import isnan, nan, sqrt
 from statistics import fmean, stdev
 
+import numpy as np
+
 from hatnet.studies.ablation.arms import BASE
 from hatnet.studies.ablation.record import Record
 from hatnet.studies.common.statistics import t_quantile
@@ -60,9 +62,9 @@ def complete_seeds(record: Record) -> list[int]:
 
 
 def compared_accuracies(record: Record, arm: str) -> list[float]:
-    """Accuracies of an arm for the seeds that all arms have finished; if there are none, for its own seeds."""
+    """Accuracies of an arm, in %, for the seeds that all arms have finished; if there are none, for its own seeds."""
     accuracies = record.accuracies(arm)
-    return [accuracies[seed] for seed in complete_seeds(record) or accuracies]
+    return [100 * accuracies[seed] for seed in complete_seeds(record) or accuracies]
 
 
 def residual_deviation(table: Sequence[Sequence[float]]) -> float:
@@ -74,22 +76,19 @@ def residual_deviation(table: Sequence[Sequence[float]]) -> float:
     >>> residual_deviation([[1.0, 2.0, 3.0], [2.0, 3.0, 4.0]])  # a better arm, better seeds: nothing is left
     0.0
     """
-    arms, seeds = len(table), len(table[0])
-    if min(arms, seeds) < 2:
-        return nan
-    rows = [fmean(row) for row in table]
-    columns = [fmean(row[seed] for row in table) for seed in range(seeds)]
-    squares = sum(
-        (table[arm][seed] - rows[arm] - columns[seed] + fmean(rows)) ** 2
-        for arm in range(arms)
-        for seed in range(seeds)
-    )
-    return sqrt(squares / ((arms - 1) * (seeds - 1)))
+    values = np.array(table)
+    residuals = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
+    degrees_of_freedom = _degrees_of_freedom(table)
+    return sqrt((residuals**2).sum() / degrees_of_freedom) if degrees_of_freedom else nan
 
 
 def _margin(table: Sequence[Sequence[float]]) -> float:
-    """Half-width of the 95 % interval of the mean difference between two rows."""
-    degrees_of_freedom = (len(table) - 1) * (len(table[0]) - 1)
+    """Half-width of the 95 % interval of the mean difference between two rows; nan for a single row or column."""
+    degrees_of_freedom = _degrees_of_freedom(table)
     if degrees_of_freedom == 0:
         return nan
     return t_quantile(degrees_of_freedom) * residual_deviation(table) * sqrt(2 / len(table[0]))
+
+
+def _degrees_of_freedom(table: Sequence[Sequence[float]]) -> int:
+    return (len(table) - 1) * (len(table[0]) - 1)

@@ -6,6 +6,7 @@ from statistics import fmean
 from hatnet.studies.ablation.arms import ARMS, BASE
 from hatnet.studies.ablation.record import Network, Record, Times
 from hatnet.studies.ablation.statistics import compared_accuracies, complete_seeds, differences
+from hatnet.studies.common import table
 from hatnet.studies.common.statistics import Quartiles, quartiles
 from hatnet.studies.common.table import Grid
 
@@ -33,7 +34,7 @@ def results(record: Record) -> Grid:
     """Table of the results: accuracy of each arm, its difference from H-MHSA, and its times relative to H-MHSA."""
     against, rows = differences(record), []
     for arm in record.arms:
-        accuracies = [100 * accuracy for accuracy in compared_accuracies(record, arm)]
+        accuracies = compared_accuracies(record, arm)
         difference, cells = against.get(arm), ("", "")
         if difference is not None:
             error = "" if isnan(difference.error) else f" ± {difference.error:.2f}"
@@ -103,12 +104,7 @@ def facts(record: Record) -> str:
 
 def page(record: Record) -> str:
     """Markdown for the page: the results, the findings and the facts."""
-    blocks = (
-        results(record).markdown(),
-        "\n".join(f"- {sentence}" for sentence in findings(record)) + "\n",
-        f"<small>{facts(record)}</small>\n",
-    )
-    return "\n".join(blocks)
+    return table.page([results(record)], findings(record), facts(record))
 
 
 def count_seeds(seeds: int) -> str:

@@ -1,12 +1,12 @@
 """Times of the arms: a forward pass and a training step, measured in turns."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.nn import functional as F
 
-from hatnet.studies.ablation.network import build
+from hatnet.studies.ablation.matching import build
 from hatnet.studies.ablation.record import Settings, Times
 from hatnet.studies.common.timing import schedule, synchronise
 from hatnet.training import Monitor
@@ -19,23 +19,15 @@ BATCH = 64  # images per timed call
 def measure_times(
     settings: Settings, arms: Sequence[str], device: torch.device, monitor: Monitor, rounds: int = ROUNDS
 ) -> list[Times] | None:
-    """Time a forward pass and a training step of every arm.
+    """Time a forward pass and a training step of every arm, in the precision of the training.
 
     Each round times every arm once, in a new random order, so that a slow minute of the machine affects all arms
-    alike. With one CPU thread the processor time counts, which excludes waiting for other programs.
-
-    Args:
-        settings: of the ablation; the times are in the precision of its training.
-        arms: to time.
-        device: to compute on.
-        monitor: set its `stop` to end this soon after.
-        rounds: number of rounds.
-
-    Returns:
-        The times of the forward pass and of the step, or None if `monitor` stopped the measurement.
+    alike. With one CPU thread the processor time counts, which excludes waiting for other programs. Returns the times
+    of the forward pass and of the step, or None if `monitor.stop` ended the measurement.
     """
     bench = Bench(settings, arms, device)
-    clock = "cpu" if device.type == "cpu" and torch.get_num_threads() == 1 else "wall"
+    one_thread = device.type == "cpu" and torch.get_num_threads() == 1
+    clock, now = ("cpu", time.process_time) if one_thread else ("wall", time.perf_counter)
     found = [Times(what, clock, BATCH, {arm: [] for arm in arms}) for what in ("forward", "step")]
     orders = iter(schedule(len(arms), len(found) * (rounds + 1), seed=0))
     for number in range(rounds + 1):  # round 0 is a warm-up
@@ -43,7 +35,7 @@ def measure_times(
             for arm in (arms[index] for index in next(orders)):
                 if monitor.stop:
                     return None
-                seconds = bench.seconds(times.what, arm, clock)
+                seconds = bench.seconds(times.what, arm, now)
                 if number > 0:
                     times.seconds[arm].append(float(f"{seconds / BATCH:.4g}"))
     return found
@@ -63,13 +55,11 @@ class Bench:
         self.images = torch.randn(BATCH, data.channels, data.size, data.size, generator=generator).to(device)
         self.labels = torch.randint(data.classes, (BATCH,), generator=generator).to(device)
 
-    def seconds(self, what: str, arm: str, clock: str) -> float:
-        """Time one call: `what` is forward or step, `clock` is cpu or wall."""
-        call = {"forward": self._forward, "step": self._step}[what]
-        now = {"cpu": time.process_time, "wall": time.perf_counter}[clock]
+    def seconds(self, what: str, arm: str, now: Callable[[], float]) -> float:
+        """Time one call by the clock `now`: `what` is forward or step."""
         synchronise(self.device)
         start = now()
-        call(arm)
+        self._forward(arm) if what == "forward" else self._step(arm)
         synchronise(self.device)
         return now() - start
 

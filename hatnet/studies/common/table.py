@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -64,3 +65,9 @@ class Grid:
 def fold(title: str, text: str) -> str:
     """Text for a page, in a block that the reader unfolds by its title."""
     return f'??? abstract "{title}"\n\n' + textwrap.indent(text, "    ")
+
+
+def page(tables: Iterable[Grid], sentences: Iterable[str], facts: str) -> str:
+    """Markdown for a page: the tables, the sentences as a list, and the facts in small print."""
+    listed = "".join(f"- {sentence}\n" for sentence in sentences)
+    return "\n".join((*(table.markdown() for table in tables), listed or "\n", f"<small>{facts}</small>\n"))

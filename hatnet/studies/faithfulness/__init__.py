@@ -1,6 +1,6 @@
 """Faithfulness of maps: insertion and deletion curves, and agreement with occlusion, over many images.
 
-`patches`, `baselines` and `curves` replace parts of an image in the order of a map. `occlusion` and `correlation`
+`patches` and `curves` replace parts of an image in the order of a map. `occlusion` and `correlation`
 compare a map with the effect of covering each patch. `methods` lists the maps, and `study` compares them. The command
 is `hatnet faithfulness`.
 """

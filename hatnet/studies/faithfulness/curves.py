@@ -46,18 +46,13 @@ def curve(
     steps: int,
     known_ends: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """Outputs of the network on the way from one image to another.
+    """Outputs of the network on the way from the images `begin` to the images `end`, (B, C_in, H, W): (B, steps + 1).
 
     Args:
-        output: the network.
-        begin, end: (B, C_in, H, W).
         order: indices of the patches in the order of replacement, (B, P).
         patch: side of a patch, in pixels.
         steps: number of steps; all replace nearly the same number of patches.
         known_ends: the outputs for `begin` and `end`, (B,) each, if they are already known.
-
-    Returns:
-        (B, steps + 1): the first column for `begin`, the last for `end`.
     """
     rank = order.argsort(dim=1)  # position of each patch in the order
     counts = patch_counts(order.shape[1], steps)[1:-1]

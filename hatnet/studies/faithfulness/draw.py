@@ -9,9 +9,9 @@ from matplotlib.lines import Line2D
 
 from hatnet.studies.common.drawing import STYLE
 from hatnet.studies.common.statistics import t_quantile
-from hatnet.studies.faithfulness.baselines import BASELINES
 from hatnet.studies.faithfulness.curves import patch_counts
 from hatnet.studies.faithfulness.methods import METHODS
+from hatnet.studies.faithfulness.patches import BASELINES
 from hatnet.studies.faithfulness.record import Record, Score
 from hatnet.studies.faithfulness.statistics import interval
 from hatnet.studies.faithfulness.tables import title
@@ -45,18 +45,22 @@ def draw_curves(record: Record) -> Figure:
             left.set_ylabel("mean probability of the class")
         for axes in panels[-1]:
             axes.set_xlabel("replaced patches in %")
-        _curve_legend(figure, record)
+        handles = [
+            Line2D([], [], color=colour, marker=marker, linestyle=_line(method), markersize=5, label=title(method))
+            for method, (colour, marker) in LOOKS.items()
+            if method in record.trained(baselines[0])
+        ]
+        figure.legend(handles=handles, loc="outside right center", fontsize=8)
     return figure
 
 
 def _curves(axes: Axes, record: Record, baseline: str, measure: str) -> None:
     """Draw the mean curve of each method over images, some with their 95 % interval as in the tables."""
-    t = t_quantile(record.settings.images - 1)
+    t, trained = t_quantile(record.settings.images - 1), record.trained(baseline)
     for method, (colour, marker) in LOOKS.items():
-        score = record.score(baseline, method)
-        if score is None:
+        if method not in trained:
             continue
-        means, errors = zip(*getattr(score, f"{measure}_curve"), strict=True)
+        means, errors = zip(*getattr(trained[method], f"{measure}_curve"), strict=True)
         percent = [100 * count / record.patches for count in patch_counts(record.patches, len(means) - 1)]
         if method in WITH_BANDS:
             low, high = ([mean + s * t * error for mean, error in zip(means, errors, strict=True)] for s in (-1, 1))
@@ -64,16 +68,6 @@ def _curves(axes: Axes, record: Record, baseline: str, measure: str) -> None:
         axes.plot(percent, means, color=colour, marker=marker, markersize=4, linewidth=1.2, linestyle=_line(method))
     words = "Insertion into" if measure == "insertion" else "Deletion towards"
     axes.set_title(f"{words} {BASELINES[baseline]}", fontsize=9)
-
-
-def _curve_legend(figure: Figure, record: Record) -> None:
-    handles = []
-    for method, (colour, marker) in LOOKS.items():
-        if record.score(record.settings.baselines[0], method) is not None:
-            line = Line2D([], [], color=colour, marker=marker, linestyle=_line(method), markersize=5)
-            line.set_label(title(method))
-            handles.append(line)
-    figure.legend(handles=handles, loc="outside right center", fontsize=8)
 
 
 def _line(method: str) -> Line:
@@ -102,16 +96,15 @@ def draw_scores(record: Record) -> Figure:
 
 def _scores(axes: Axes, record: Record, baseline: str, measure: str) -> None:
     """Draw one measure: one row per method, a dotted line at the mean of random maps."""
-    methods = [method for method in LOOKS if record.score(baseline, method) is not None]
-    random = record.score(baseline, "random")
-    if random is not None:
-        axes.axvline(interval(getattr(random, measure)).mean, color=LOOKS["random"][0], linestyle=":", linewidth=1)
+    trained = record.trained(baseline)
+    methods = [method for method in LOOKS if method in trained]
+    if "random" in trained:
+        mean = interval(getattr(trained["random"], measure)).mean
+        axes.axvline(mean, color=LOOKS["random"][0], linestyle=":", linewidth=1)
     for row, method in enumerate(methods):
         if method == measure == "occlusion":
             continue  # 1 by definition
-        trained = record.score(baseline, method)
-        if trained is not None:
-            _dot(axes, trained, measure, row, hollow=False)
+        _dot(axes, trained[method], measure, row, hollow=False)
         for count, score in enumerate(record.untrained(baseline, method), start=1):
             _dot(axes, score, measure, row + 0.17 * count, hollow=True)
     axes.set_yticks(range(len(methods)), [title(method) for method in methods])

@@ -13,16 +13,8 @@ def grad_cam(model: HATNet, images: Tensor, targets: Tensor, stage: int) -> Tens
     r"""Relevance of each token of a stage for a class: (B, C_in, H, W) -> (B, H', W'), never negative.
 
     The gradient of the logit, averaged over the tokens, weights the channels of the stage's output A:
-    $\text{ReLU}(\sum_k \text{mean}_{ij}(\partial z_c / \partial A_{kij})\, A_k)$.
-
-    Args:
-        model: in evaluation mode.
-        images: (B, C_in, H, W), normalised.
-        targets: the class to explain for each image, (B,).
-        stage: index of the stage.
-
-    Raises:
-        ValueError: if Captum is not installed.
+    $\text{ReLU}(\sum_k \text{mean}_{ij}(\partial z_c / \partial A_{kij})\, A_k)$. `targets` holds the class to
+    explain for each image, (B,). Raises ValueError if Captum is not installed.
     """
     require_captum()
     from captum.attr import LayerGradCam

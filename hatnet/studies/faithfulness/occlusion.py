@@ -10,11 +10,8 @@ from hatnet.studies.faithfulness.patches import patch_means, replace_patches
 def occlusion(logit: Output, images: Tensor, baselines: Tensor, patch: int) -> Tensor:
     """Drop of the logit when each patch is covered, (B, P). It is negative if covering the patch raises the logit.
 
-    Args:
-        logit: the network's logit of the class, images -> (B,).
-        images: (B, C_in, H, W).
-        baselines: images of the same shape, from which covered patches are taken.
-        patch: side of a patch, in pixels.
+    The patches of images (B, C_in, H, W) have a side of `patch` pixels. Those of `baselines`, of the same shape, cover
+    them.
     """
     patches = patch_means(images[:, 0], patch).shape[1]
     whole = logit(images)

@@ -1,8 +1,19 @@
-"""Patches: the squares of pixels that are ranked, removed and put back."""
+"""Patches, the squares of pixels that are removed and put back, and baselines, the images that replace them."""
+
+from collections.abc import Sequence
+from math import ceil
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from hatnet.studies.common.settings import require_known
+
+BASELINES = {
+    "blur": "the image itself, blurred",
+    "mean": "the mean colour of the data",
+    "black": "black",
+}
 
 
 def patch_means(maps: Tensor, patch: int) -> Tensor:
@@ -26,3 +37,33 @@ def replace_patches(images: Tensor, replacements: Tensor, selected: Tensor, patc
     """Replace the selected patches (B, P) of images (B, C_in, H, W) by those of `replacements`, of the same shape."""
     size = (images.shape[2], images.shape[3])
     return torch.where(patch_mask(selected, size, patch), replacements, images)
+
+
+def baseline_images(
+    name: str, images: Tensor, mean: Sequence[float], std: Sequence[float], blur_width: float
+) -> Tensor:
+    """Compute the baseline of each image, in the shape of `images`, (B, C_in, H, W).
+
+    Args:
+        name: one of `BASELINES`; another one raises ValueError.
+        images: normalised with `mean` and `std`, one entry per channel, of pixels in [0, 1].
+        blur_width: standard deviation of the blur, in pixels.
+    """
+    require_known("baseline", [name], BASELINES)
+    if name == "blur":
+        return blur(images, blur_width)
+    if name == "mean":
+        return torch.zeros_like(images)
+    black = -images.new_tensor(mean) / images.new_tensor(std)
+    return black[:, None, None].expand_as(images)
+
+
+def blur(images: Tensor, width: float) -> Tensor:
+    """Blur images (B, C_in, H, W) with a Gaussian of standard deviation `width` pixels; border pixels are repeated."""
+    radius = ceil(3 * width)
+    weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1).to(images) / width) ** 2)
+    weights = weights / weights.sum()
+    channels = images.shape[1]
+    padded = F.pad(images, (radius, radius, radius, radius), mode="replicate")
+    rows = F.conv2d(padded, weights.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
+    return F.conv2d(rows, weights.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)

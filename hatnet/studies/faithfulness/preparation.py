@@ -23,13 +23,7 @@ FEWEST_PATCHES = 4  # per image; fewer give no useful ranking
 
 
 def check_study(settings: Settings, source: Source, data: Split, memory_limit: int = 2 * GIB) -> None:
-    """Check that a study can run, before it starts.
-
-    Args:
-        settings: of the study.
-        source: the trained network.
-        data: the data set with the test images.
-        memory_limit: bytes that attention weights and their gradients may take.
+    """Check that a study can run, before it starts. Arguments as in `study`.
 
     Raises:
         DataError: if the network does not fit the images or the classes, or there are too few images.
@@ -52,8 +46,7 @@ def patches_per_image(settings: Settings, source: Source) -> int:
 def batch_size(settings: Settings, source: Source, memory_limit: int) -> int:
     """Number of images per batch: `LARGEST_BATCH`, halved until it fits into `memory_limit` bytes.
 
-    Raises:
-        ValueError: if one image takes more.
+    Raises ValueError if one image takes more.
     """
     side, item = _testing_recipe(source).image_size, next(source.model.parameters()).element_size()
     gradients = any(METHODS[method].needs_gradients for method in settings.methods)

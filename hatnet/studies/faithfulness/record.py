@@ -6,8 +6,8 @@ from typing import Any
 
 from hatnet.studies.common.records import RecordFormat
 from hatnet.studies.common.settings import require_known, require_whole_numbers
-from hatnet.studies.faithfulness.baselines import BASELINES
 from hatnet.studies.faithfulness.methods import METHODS
+from hatnet.studies.faithfulness.patches import BASELINES
 
 MEASURES = ("insertion", "deletion", "occlusion", "size")
 
@@ -97,6 +97,11 @@ class Record:
         """Scores of one kind of map; None if the study left it out."""
         key = (baseline, method, weights)
         return next((score for score in self.scores if (score.baseline, score.method, score.weights) == key), None)
+
+    def trained(self, baseline: str) -> dict[str, Score]:
+        """Scores of the trained network's maps by method, those of occlusion last."""
+        found = {method: self.score(baseline, method) for method in (*self.settings.methods, "occlusion")}
+        return {method: score for method, score in found.items() if score is not None}
 
     def untrained(self, baseline: str, method: str) -> list[Score]:
         """Scores of one kind of map for each untrained network; empty if the study left it out."""

@@ -43,7 +43,8 @@ class Scorer:
 
     def score(self, method: str, weights: str, draws: Sequence[Tensor]) -> Score:
         """Score maps (B, P) by every measure. Several draws of a random map are averaged for each image."""
-        inserted, deleted = self._insertion(draws), self._deletion(draws)
+        baseline, image = (self.baselines, self.baseline_probability), (self.images, self.image_probability)
+        inserted, deleted = self._mean_curves(draws, baseline, image), self._mean_curves(draws, image, baseline)
         drops = self.logit_drops
         patches = drops.shape[1]
         return Score(
@@ -71,37 +72,30 @@ class Scorer:
 
     def baseline_answer(self, classes: Sequence[str]) -> BaselineAnswer:
         """Summarise the network's predictions for the baselines alone."""
-        counts = self._logits(self.baselines).argmax(dim=1).bincount(minlength=len(classes))
+        counts = logits(self.model, self.baselines, self.batch).argmax(dim=1).bincount(minlength=len(classes))
         probability, part = rounded([float(self.baseline_probability.mean()), int(counts.max()) / len(self.images)])
         return BaselineAnswer(self.name, probability, classes[int(counts.argmax())], part)
 
     def logit(self, images: Tensor) -> Tensor:
         """Logit of the target: (B, C_in, H, W) -> (B,)."""
-        return self._logits(images).gather(1, self.targets[:, None])[:, 0]
+        return logits(self.model, images, self.batch).gather(1, self.targets[:, None])[:, 0]
 
     def probability(self, images: Tensor) -> Tensor:
         """Probability of the target: (B, C_in, H, W) -> (B,)."""
-        return self._logits(images).softmax(dim=1).gather(1, self.targets[:, None])[:, 0]
+        return logits(self.model, images, self.batch).softmax(dim=1).gather(1, self.targets[:, None])[:, 0]
 
-    def _logits(self, images: Tensor) -> Tensor:
-        with torch.inference_mode():
-            return torch.cat([self.model(batch) for batch in images.split(self.batch)])
-
-    def _insertion(self, draws: Sequence[Tensor]) -> Tensor:
-        """Mean insertion curves over the draws, (B, steps + 1)."""
-        ends = (self.baseline_probability, self.image_probability)
-        return self._mean_curves(draws, self.baselines, self.images, ends)
-
-    def _deletion(self, draws: Sequence[Tensor]) -> Tensor:
-        """Mean deletion curves over the draws, (B, steps + 1)."""
-        ends = (self.image_probability, self.baseline_probability)
-        return self._mean_curves(draws, self.images, self.baselines, ends)
-
-    def _mean_curves(self, draws: Sequence[Tensor], begin: Tensor, end: Tensor, ends: tuple[Tensor, Tensor]) -> Tensor:
-        patch, steps = self.settings.patch, self.settings.steps
+    def _mean_curves(self, draws: Sequence[Tensor], begin: tuple[Tensor, Tensor], end: tuple[Tensor, Tensor]) -> Tensor:
+        """Mean curves over the draws, (B, steps + 1), from one kind of images with their probabilities to the other."""
+        patch, steps, ends = self.settings.patch, self.settings.steps, (begin[1], end[1])
         orders = (descending_order(draw, self.generator) for draw in draws)
-        curves = [curve(self.probability, begin, end, order, patch, steps, ends) for order in orders]
+        curves = [curve(self.probability, begin[0], end[0], order, patch, steps, ends) for order in orders]
         return torch.stack(curves).mean(dim=0)
+
+
+def logits(network: HATNet, images: Tensor, batch: int) -> Tensor:
+    """Logits of all classes, computed in batches: (B, C_in, H, W) -> (B, classes)."""
+    with torch.inference_mode():
+        return torch.cat([network(part) for part in images.split(batch)])
 
 
 def curve_points(curves: Tensor) -> list[list[float]]:

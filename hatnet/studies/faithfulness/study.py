@@ -15,9 +15,9 @@ from hatnet.maps.memory import GIB
 from hatnet.network import HATNet
 from hatnet.studies.common.machine import machine_details
 from hatnet.studies.common.records import timestamp
-from hatnet.studies.faithfulness.baselines import baseline_images
 from hatnet.studies.faithfulness.correlation import rank_correlations
 from hatnet.studies.faithfulness.methods import METHODS
+from hatnet.studies.faithfulness.patches import baseline_images
 from hatnet.studies.faithfulness.preparation import (
     batch_size,
     check_study,
@@ -27,7 +27,7 @@ from hatnet.studies.faithfulness.preparation import (
     untrained_networks,
 )
 from hatnet.studies.faithfulness.record import Record, Settings, Similarity, rounded
-from hatnet.studies.faithfulness.scorer import Scorer
+from hatnet.studies.faithfulness.scorer import Scorer, logits
 from hatnet.training.checkpoint_evaluation import normalised_as
 from hatnet.weights.source import Source
 
@@ -35,13 +35,9 @@ Step = Callable[[str], None]  # called with the name of a finished step
 
 
 def study(
-    settings: Settings,
-    source: Source,
-    data: Split,
-    step: Step = lambda _: None,
-    memory_limit: int = 2 * GIB,
+    settings: Settings, source: Source, data: Split, step: Step = lambda _: None, memory_limit: int = 2 * GIB
 ) -> Record:
-    """Draw the maps of test images and score each with the trained network.
+    """Draw the maps of test images and score each with the trained network. Raises as `check_study` does.
 
     Args:
         settings: methods, baselines, number of images and so on.
@@ -49,16 +45,13 @@ def study(
         data: the data set with the test images.
         step: called after each step with its name, `count_steps(settings)` times in all.
         memory_limit: bytes that attention weights and their gradients may take.
-
-    Raises:
-        ValueError: if `check_study` finds a reason why the study cannot run.
     """
     start = time.process_time()
     check_study(settings, source, data, memory_limit)
     data, batch = normalised_as(data, source.about), batch_size(settings, source, memory_limit)
     with evaluation_mode(source.model), torch.inference_mode(False), torch.enable_grad():
         images, labels = prepare_images(settings, source, data)
-        probabilities = _predict(source.model, images, batch)
+        probabilities = logits(source.model, images, batch).softmax(dim=1)
         answers = probabilities.argmax(dim=1)  # the classes to explain
         record = _empty_record(settings, source, probabilities, labels)
         networks = untrained_networks(source, settings)
@@ -98,18 +91,17 @@ def _score_method(method: str, scorer: Scorer, untrained: Sequence[HATNet], reco
     record.likenesses.append(Similarity(method, rounded(np.mean(similarities, axis=0))))
 
 
-def _predict(model: HATNet, images: Tensor, batch: int) -> Tensor:
-    """Probabilities of all classes, (B, classes)."""
-    with torch.inference_mode():
-        return torch.cat([model(part).softmax(dim=1) for part in images.split(batch)])
-
-
 def _empty_record(settings: Settings, source: Source, probabilities: Tensor, labels: Tensor) -> Record:
     """A record without scores yet."""
     recipe = original_recipe(source)
     return Record(
         date=timestamp(),
-        machine=_machine(),
+        machine=machine_details()
+        | {
+            "threads": torch.get_num_threads(),
+            "numpy": np.__version__,
+            "captum": version("captum") if find_spec("captum") else "none",
+        },
         seconds=0.0,
         settings=settings,
         weights={name: source.about[name] for name in ("data", "epoch", "test_accuracy") if name in source.about},
@@ -118,11 +110,3 @@ def _empty_record(settings: Settings, source: Source, probabilities: Tensor, lab
         probability=round(float(probabilities.amax(dim=1).mean()), 4),
         initial_weights="unknown" if recipe is None else recipe.initial_weights,
     )
-
-
-def _machine() -> dict[str, str | int]:
-    return machine_details() | {
-        "threads": torch.get_num_threads(),
-        "numpy": np.__version__,
-        "captum": version("captum") if find_spec("captum") else "none",
-    }

@@ -1,8 +1,9 @@
 """Tables and sentences that summarise a record, for the terminal and for a page."""
 
+from hatnet.studies.common import table
 from hatnet.studies.common.table import Grid
-from hatnet.studies.faithfulness.baselines import BASELINES
 from hatnet.studies.faithfulness.methods import METHODS
+from hatnet.studies.faithfulness.patches import BASELINES
 from hatnet.studies.faithfulness.record import MEASURES, Record, Score
 from hatnet.studies.faithfulness.statistics import Interval, improvement, interval, mean_score, verdicts
 
@@ -29,13 +30,12 @@ def title(method: str) -> str:
 
 def scores(record: Record, baseline: str) -> Grid:
     """Table of every kind of map by every measure, with half of the 95 % interval and the verdicts on the controls."""
-    controls = [score for name in CONTROLS if (score := record.score(baseline, name)) is not None]
-    rows = []
-    for method in (*record.settings.methods, "occlusion"):
-        score = record.score(baseline, method)
-        if score is None:
-            continue
-        cells = [_interval(getattr(score, measure), measure in ("occlusion", "size")) for measure in MEASURES]
+    trained, rows = record.trained(baseline), []
+    controls = [trained[name] for name in CONTROLS if name in trained]
+    for method, score in trained.items():
+        cells = [
+            _plus_minus(interval(getattr(score, measure)), measure in ("occlusion", "size")) for measure in MEASURES
+        ]
         if method == "occlusion":
             cells[MEASURES.index("occlusion")] = "1"
         against = ["-" if control is score else _signs(score, control) for control in controls]
@@ -48,15 +48,14 @@ def scores(record: Record, baseline: str) -> Grid:
 def randomisation(record: Record) -> Grid:
     """Table of the maps of untrained networks: their similarity to the trained one's, and what training adds."""
     baseline, rows = record.settings.baselines[0], []
-    random = record.score(baseline, "random")
-    for method in record.settings.methods:
-        trained, untrained = record.score(baseline, method), record.untrained(baseline, method)
-        similarity = record.similarity(method)
-        if trained is None or not untrained or similarity is None:
+    trained = record.trained(baseline)
+    for method, score in trained.items():
+        untrained, similarity = record.untrained(baseline, method), record.similarity(method)
+        if similarity is None:
             continue
-        gains = [_gain(trained, untrained, measure) for measure in ("insertion", "deletion")]
-        against = " ".join("-" if random is None else _signs(score, random) for score in untrained)
-        rows.append((title(method), _interval(similarity, signed=True), *gains, against))
+        gains = [_gain(score, untrained, measure) for measure in ("insertion", "deletion")]
+        against = " ".join(_signs(each, trained["random"]) if "random" in trained else "-" for each in untrained)
+        rows.append((title(method), _plus_minus(interval(similarity), signed=True), *gains, against))
     columns = ("map", "similarity\n", "insertion\ngain", "deletion\ngain", "against\nrandom")
     words = f"Maps of {record.settings.untrained} untrained networks"
     return Grid(f"{words}; baseline: {BASELINES[baseline]}", columns, tuple(rows))
@@ -107,34 +106,28 @@ def facts(record: Record) -> str:
 
 def page(record: Record) -> str:
     """Markdown for the page: the tables, the findings and the facts."""
-    blocks = (
-        *(scores(record, baseline).markdown() for baseline in record.settings.baselines),
-        randomisation(record).markdown(),
-        "\n".join(f"- {sentence}" for sentence in findings(record)) + "\n",
-        f"<small>{facts(record)}</small>\n",
-    )
-    return "\n".join(blocks)
+    return table.page(all_tables(record), findings(record), facts(record))
+
+
+def all_tables(record: Record) -> list[Grid]:
+    """The scores for each baseline, and the maps of untrained networks."""
+    return [*(scores(record, baseline) for baseline in record.settings.baselines), randomisation(record)]
 
 
 def _against_random(record: Record, baseline: str) -> str:
     """A sentence that groups the methods by their verdicts against random maps; empty without random maps."""
-    random = record.score(baseline, "random")
-    if random is None:
+    trained = record.trained(baseline)
+    if "random" not in trained:
         return ""
     groups: dict[str, list[str]] = {words: [] for words in CURVES.values()}
-    for method in record.settings.methods:
-        score = record.score(baseline, method)
-        if score is not None and score is not random:
-            found = verdicts(score, random)
+    for method, score in trained.items():
+        if method not in ("random", "occlusion"):
+            found = verdicts(score, trained["random"])
             groups[CURVES[found["insertion"], found["deletion"]]].append(title(method))
     listed = "; ".join(f"{words}: {', '.join(names)}" for words, names in groups.items() if names)
     return (
         f"Maps against random maps, by insertion and deletion, baseline {baseline}. {listed[:1].upper()}{listed[1:]}."
     )
-
-
-def _interval(values: list[float], signed: bool) -> str:
-    return _plus_minus(interval(values), signed)
 
 
 def _plus_minus(found: Interval, signed: bool) -> str:

@@ -1,29 +1,27 @@
-"""The page docs/ablation.md: its tables, figures and sentences follow from the kept records."""
+"""The page docs/ablation.md: its sentences follow from the kept records."""
 
 from pathlib import Path
 
 import pytest
 
-from builder.measurements import make_ablation
 from hatnet.studies.ablation import ARMS, MATCHED, Settings, read
 from hatnet.studies.ablation.arms import BASE
 from hatnet.studies.ablation.record import DATA, mismatches
 from hatnet.studies.ablation.statistics import differences
 from hatnet.studies.ablation.tables import relative_time
-from tests.pictures import assert_same_picture
 
-DOCS = Path(__file__).parents[3] / "docs"
+RECORDS = Path(__file__).parents[3] / "docs" / "measurements"
 OWN_COST = [name for name in ARMS if name not in MATCHED]
 
 
 @pytest.fixture(scope="module")
 def equal_cost():
-    return read(DOCS / "measurements" / "ablation-subset-cpu.json")
+    return read(RECORDS / "ablation-subset-cpu.json")
 
 
 @pytest.fixture(scope="module")
 def own_cost():
-    return read(DOCS / "measurements" / "ablation-own-cost-cpu.json")
+    return read(RECORDS / "ablation-own-cost-cpu.json")
 
 
 def step_time(record, arm):
@@ -37,16 +35,6 @@ def test_kept_record_is_complete_and_has_the_present_networks(equal_cost):
     assert {(run.arm, run.seed) for run in equal_cost.runs} == {(arm, seed) for arm in MATCHED for seed in range(3)}
     assert all(len(run.accuracy) == equal_cost.settings.epochs for run in equal_cost.runs)
     assert all(set(times.seconds) == set(MATCHED) for times in equal_cost.times)
-
-
-def test_tables_and_figures_are_those_of_the_kept_records(tmp_path):
-    """`python -m builder.measurements` writes them."""
-    for path in make_ablation(DOCS, tmp_path):
-        kept = DOCS / "measurements" / path.name
-        if path.suffix == ".svg":
-            assert_same_picture(path, kept)
-        else:
-            assert path.read_bytes() == kept.read_bytes(), path.name
 
 
 def test_kinds_of_attention_hardly_differ_at_equal_cost(equal_cost):

@@ -52,25 +52,20 @@ def test_bad_input_is_an_error_before_any_work(arguments, words, tmp_path, monke
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("taken", ["study", "study.json"])
-def test_folders_are_not_overwritten(taken, tmp_path, monkeypatch):
-    (tmp_path / taken).mkdir()
+@pytest.mark.parametrize(
+    ("obstacle", "words"),
+    [
+        (lambda folder, _: (folder / "study").mkdir(), "study is a folder; give --out"),
+        (lambda folder, _: (folder / "study.json").mkdir(), "study.json is a folder; give --out"),
+        (lambda _, patch: patch.setattr("hatnet.cli.study.find_spec", lambda _: None), "the figures need matplotlib"),
+        (lambda _, patch: patch.setattr("os.access", lambda *_: False), "to the folder"),
+    ],
+    ids=["folder of that name", "folder of a file's name", "no matplotlib", "read-only folder"],
+)
+def test_obstacle_to_the_files_is_an_error_before_the_data_is_opened(obstacle, words, tmp_path, monkeypatch):
+    obstacle(tmp_path, monkeypatch)
     monkeypatch.setattr("hatnet.cli.faithfulness.open_data", lambda *_: pytest.fail("the data was opened"))
-    with pytest.raises(ValueError, match=f"{taken} is a folder; give --out"):
-        faithfulness(out=tmp_path / "study")
-
-
-def test_missing_matplotlib_is_an_error_before_the_data_is_opened(tmp_path, monkeypatch):
-    monkeypatch.setattr("hatnet.cli.faithfulness.open_data", lambda *_: pytest.fail("the data was opened"))
-    monkeypatch.setattr("hatnet.cli.study.find_spec", lambda _: None)
-    with pytest.raises(ValueError, match="the figures need matplotlib"):
-        faithfulness(out=tmp_path / "study")
-
-
-def test_read_only_folder_is_an_error_before_the_data_is_opened(tmp_path, monkeypatch):
-    monkeypatch.setattr("hatnet.cli.faithfulness.open_data", lambda *_: pytest.fail("the data was opened"))
-    monkeypatch.setattr("os.access", lambda *_: False)
-    with pytest.raises(ValueError, match="to the folder"):
+    with pytest.raises(ValueError, match=words):
         faithfulness(out=tmp_path / "study")
 
 

@@ -19,13 +19,6 @@ def test_record_is_read_as_it_was_written(record, tmp_path):
     assert read(tmp_path / "record.json") == record
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"kind": "hatnet faithfulness", "version": 1}'])
-def test_other_files_are_not_read_as_records(tmp_path, content):
-    (tmp_path / "record.json").write_text(content)
-    with pytest.raises(ValueError, match="record of hatnet faithfulness"):
-        read(tmp_path / "record.json")
-
-
 def test_interval_and_improvement_equal_values_by_hand(record):
     """Lower is better for deletion. Three values have 2 degrees of freedom, for which t is 4.303."""
     assert interval([1.0, 2.0, 3.0]).margin == pytest.approx(4.303 / sqrt(3), abs=1e-3)

@@ -8,6 +8,7 @@ import torch
 import hatnet
 from hatnet.data import DataError
 from hatnet.data.transforms import for_testing
+from hatnet.maps.memory import numbers_by_part
 from hatnet.studies.faithfulness import Settings, study, tables
 from hatnet.studies.faithfulness.preparation import (
     LARGEST_BATCH,
@@ -28,8 +29,7 @@ def test_scores_lie_in_their_ranges_and_each_image_has_one(record):
     assert len(record.scores) == 1 + 4 + 2 * 2
     assert [score.weights for score in record.untrained("mean", "rollout")] == ["untrained 1", "untrained 2"]
     for score in record.scores:
-        for measure, low in (("insertion", 0), ("deletion", 0), ("occlusion", -1), ("size", -1)):
-            values = getattr(score, measure)
+        for values, low in ((score.insertion, 0), (score.deletion, 0), (score.occlusion, -1), (score.size, -1)):
             assert len(values) == 10
             assert all(low <= value <= 1 for value in values)
         assert score.insertion_curve[0] == score.deletion_curve[-1]
@@ -110,22 +110,15 @@ def test_short_memory_gives_smaller_batches_and_the_same_scores(photos):
     settings = Settings(
         images=4, methods=("class-map", "gradient"), baselines=("mean",), patch=16, steps=2, untrained=1
     )
-    one = next(limit for limit in (2**power for power in range(40)) if fits(settings, source, limit))
+    one = 4 * numbers_by_part(source.model.config, 64, 64, 1, gradients=True).total()  # bytes of one image
     assert batch_size(settings, source, one) == 1
-    assert batch_size(settings, source, 8 * one) in (6, 12)  # LARGEST_BATCH is halved to 25, 12, 6
+    assert batch_size(settings, source, 8 * one) == 6  # LARGEST_BATCH is halved to 25, 12, 6
     assert batch_size(settings, source, 2**31) == LARGEST_BATCH
     alone, together = (study(settings, source, data, memory_limit=limit) for limit in (one, 2**31))
     for a, b in zip(alone.scores, together.scores, strict=True):
         assert a.insertion == pytest.approx(b.insertion, abs=1e-3)
     assert alone.patches == patches_per_image(settings, source) == 16
     assert alone.initial_weights == "authors"
-
-
-def fits(settings, source, limit):
-    try:
-        return batch_size(settings, source, limit) > 0
-    except ValueError:
-        return False
 
 
 def test_tiny_on_photos_fits_the_default_memory_limit():

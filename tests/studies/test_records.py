@@ -1,0 +1,44 @@
+"""Records of all studies: which files are read, and the tables and figures on the site that follow from them."""
+
+from pathlib import Path
+
+import pytest
+
+from hatnet.studies import ablation, faithfulness, scaling
+from tests.pictures import assert_same_picture
+
+DOCS = Path(__file__).parents[2] / "docs"
+STUDIES = {"hatnet ablation": ablation, "hatnet faithfulness": faithfulness, "hatnet scaling": scaling}
+OTHER_FILES = ["", "{", "[]", "{}", '{"kind": "something else"}', '{"kind": "KIND", "version": 1}']
+
+
+@pytest.mark.parametrize("kind", STUDIES)
+@pytest.mark.parametrize("content", OTHER_FILES)
+def test_other_files_are_not_read_as_records(kind, content, tmp_path):
+    path = tmp_path / "record.json"
+    with pytest.raises(FileNotFoundError, match="no record at"):
+        STUDIES[kind].read(path)
+    path.write_text(content.replace("KIND", kind))
+    with pytest.raises(ValueError, match=rf"is not a (complete )?record of {kind}"):
+        STUDIES[kind].read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("make_ablation", 6), ("make_faithfulness", 3), ("make_scaling", 4), ("make_window_sizes", 3)],
+)
+def test_tables_and_figures_are_those_of_the_kept_records(name, count, tmp_path):
+    """`python -m builder.measurements` writes them, and the pages include them."""
+    pytest.importorskip("matplotlib")
+    from builder import measurements
+
+    written = getattr(measurements, name)(DOCS, tmp_path)
+    assert len(written) == count
+    pages = "".join(page.read_text(encoding="utf-8") for page in DOCS.glob("*.md"))
+    for path in written:
+        kept = DOCS / "measurements" / path.name
+        if path.suffix == ".svg":
+            assert_same_picture(path, kept)
+        else:
+            assert path.read_bytes() == kept.read_bytes(), path.name
+        assert f"measurements/{path.name}" in pages
