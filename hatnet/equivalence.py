@@ -7,7 +7,8 @@ import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -97,6 +98,18 @@ def worst(agreements: Iterable[Agreement]) -> Agreement:
 def first_difference(agreements: Iterable[Agreement], tolerance: float) -> Agreement | None:
     """The first agreement, in the order given, whose error is above `tolerance` or NaN; None if there is none."""
     return next((agreement for agreement in agreements if not agreement.error <= tolerance), None)
+
+
+def by_block(agreements: Iterable[Agreement]) -> list[tuple[Place, list[Agreement]]]:
+    """The agreements of each block, and those outside blocks one by one, in the order given.
+
+    The output of a stage is left out: it is the output of its last block.
+    """
+
+    def block(agreement: Agreement) -> Place:
+        return agreement.place if agreement.place.block is None else replace(agreement.place, name="")
+
+    return [(place, list(members)) for place, members in groupby(agreements, key=block) if place.name != "output"]
 
 
 OnIntermediate = Callable[[str], None]  # called with the name of each intermediate as soon as it is computed

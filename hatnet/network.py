@@ -134,7 +134,7 @@ class Backbone(nn.Module):
             )
         )
 
-    def forward_features(self, image: Tensor, trace: Trace = NO_TRACE) -> list[Tensor]:
+    def forward_features(self, image: Tensor, trace: Trace | None = None) -> list[Tensor]:
         """The outputs of all stages.
 
         Args:
@@ -150,6 +150,7 @@ class Backbone(nn.Module):
             TypeError: if the image has another dtype.
             ValueError: if it has another rank or number of channels, or is too small.
         """
+        trace = NO_TRACE if trace is None else trace
         self._check(image)
         x = self.stem(image.permute(0, 2, 3, 1))  # (B, H / 4, W / 4, C)
         trace["stem"] = x
@@ -204,11 +205,12 @@ class HATNet(Backbone):
         self.classifier = nn.Linear(config.channels[-1], config.num_classes)
         self.apply(initialise)
 
-    def forward(self, image: Tensor, trace: Trace = NO_TRACE) -> Tensor:
+    def forward(self, image: Tensor, trace: Trace | None = None) -> Tensor:
         """Classify a batch of images (B, C_in, H, W): logits, (B, classes).
 
         Arguments and errors as in `forward_features`.
         """
+        trace = NO_TRACE if trace is None else trace
         x = self.forward_features(image, trace)[-1].mean(dim=(2, 3))  # (B, C)
         logits = self.classifier(self.drop(x))  # (B, classes)
         trace["logits"] = logits
