@@ -9,7 +9,7 @@ import reference
 from hatnet.attention import MHSA
 from hatnet.hierarchical_attention import HMHSA, from_windows, to_windows, window_mask
 from tests.cases import MUST_HIT, for_maps, stack
-from tests.comparing import assert_same
+from tests.comparing import assert_same, assert_traces
 
 
 def layer_of(case, **changes):
@@ -71,11 +71,8 @@ def test_merging(case):
     """Eq. 10, D3: average pooling, then norm."""
     layer, params = layer_of(case)
     x = case.maps()
-    assert_same(
-        layer.merge(torch.from_numpy(x), case.pool_size),
-        stack(lambda image: reference.merge(image, params, case.pool_size), x),
-        case,
-    )
+    want = stack(lambda image: reference.merge(image, params, case.pool_size), x)
+    assert_same(layer.merge(torch.from_numpy(x), case.pool_size), want, case)
 
 
 @for_maps
@@ -93,18 +90,8 @@ def test_global_attention(case):
 def test_h_mhsa_equals_the_reference_image_by_image(case):
     """Eq. 6-14, with every intermediate."""
     layer, params = layer_of(case)
-    x, trace, wants = case.maps(), {}, []
-    got = layer(torch.from_numpy(x), trace)
-
-    def slow(image):
-        wants.append({})
-        return reference.h_mhsa(image, params, case.heads, case.grid_size, case.pool_size, wants[-1])
-
-    want = stack(slow, x)
-    assert set(trace) == set(wants[0])
-    for name in ("local_weights", "local", "merged", "global_weights", "global"):  # in the order of computation
-        assert_same(trace[name], np.stack([want[name] for want in wants]), (name, case))
-    assert_same(got, want, case)
+    sizes = case.heads, case.grid_size, case.pool_size
+    assert_traces(case, layer, lambda x, trace: reference.h_mhsa(x, params, *sizes, trace))
 
 
 @for_maps
@@ -151,17 +138,10 @@ def test_permuting_windows_permutes_the_local_output(case):
 def test_a_window_as_large_as_the_map_gives_plain_attention(case):
     """Eq. 6-8 with G1 >= H, W equal Eq. 1-2."""
     layer, _ = layer_of(case, grid_size=max(case.height, case.width))
-    x = case.maps()
+    x = torch.from_numpy(case.maps())
     plain = MHSA(case.channels, case.heads).double()
-    with torch.no_grad():
-        plain.qkv.weight.copy_(layer.local_attention.qkv.weight)
-        plain.qkv.bias.copy_(layer.local_attention.qkv.bias)
-        plain.projection.weight.copy_(torch.eye(case.channels))
-        plain.projection.bias.zero_()
-        plain.norm = torch.nn.Identity()
-    assert_same(
-        layer.local_attention(torch.from_numpy(x), layer.grid_size), plain(torch.from_numpy(x)).detach().numpy(), case
-    )
+    plain.qkv, plain.norm, plain.projection = layer.local_attention.qkv, torch.nn.Identity(), torch.nn.Identity()
+    assert_same(layer.local_attention(x, layer.grid_size), plain(x).detach().numpy(), case)
 
 
 @for_maps
@@ -222,9 +202,7 @@ def test_a_token_affects_its_own_window_only(case):
 def test_gradients_of_inputs_and_parameters_are_central_differences(height, width):
     """Eq. 6-14, with whole windows and with masked ones."""
     torch.manual_seed(0)
-    case = MUST_HIT[0]
-    layer = HMHSA(4, 2, grid_size=2, pool_size=2)
-    layer, _ = case.filled(layer)
+    layer, _ = MUST_HIT[0].filled(HMHSA(4, 2, grid_size=2, pool_size=2))
     x = torch.randn(2, height, width, 4, dtype=torch.float64, requires_grad=True)
     names, parameters = zip(*layer.named_parameters(), strict=True)
 
