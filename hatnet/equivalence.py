@@ -182,15 +182,10 @@ def compare_traces(got: Mapping[str, Tensor], wants: list[dict[str, NDArray[np.f
 
 
 def compare(model: HATNet, images: Tensor, on_intermediate: OnIntermediate | None = None) -> list[Agreement]:
-    """Run both implementations on the same images and compare every intermediate.
+    """Run both on the same images (B, C, H, W) and compare every intermediate, in the order of computation.
 
-    Args:
-        model: in any dtype, on any device. The reference uses its parameters in float64.
-        images: (B, C, H, W), finite floats.
-        on_intermediate: called with the name of each intermediate, first those of PyTorch.
-
-    Returns:
-        One entry per intermediate, in the order of computation.
+    The model may have any dtype and device; the reference uses its parameters in float64. `on_intermediate` is called
+    with the name of each intermediate, first those of PyTorch.
     """
     images = images.to(next(model.parameters()).dtype)  # so that both get the same rounded pixels
     got = run_model(model, images, on_intermediate)

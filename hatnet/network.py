@@ -4,6 +4,7 @@ Tags such as D7 are explained in docs/paper-vs-code.md.
 """
 
 import dataclasses
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -139,12 +140,11 @@ class Backbone(nn.Module):
 
         Args:
             image: (B, C_in, H, W), in the dtype of the parameters unless autocast is on. H and W are at least
-                `config.min_image_size`, 32 for the published variants; any such size is accepted.
-            trace: a dictionary that receives every named intermediate, maps as (B, H, W, C).
+                `config.min_image_size`, 32 for the published variants.
+            trace: a dictionary that receives every named intermediate, maps as (B, H, W, C); None keeps nothing.
 
         Returns:
-            One map (B, C, H / s, W / s) per stage, rounded up, with strides s = 4, 8, 16, 32 for the published variants
-            (`config.stages[i].stride`).
+            One map (B, C, H / s, W / s) per stage, rounded up; s is `config.stages[i].stride`, published 4, 8, 16, 32.
 
         Raises:
             TypeError: if the image has another dtype.
@@ -168,8 +168,7 @@ class Backbone(nn.Module):
         """
         self.config = dataclasses.replace(self.config, drop_path_rate=rate)
         blocks = [module for module in self.modules() if isinstance(module, Block)]
-        rates = [rate for rates in self.config.drop_path_rates() for rate in rates]
-        for block, block_rate in zip(blocks, rates, strict=True):
+        for block, block_rate in zip(blocks, chain.from_iterable(self.config.drop_path_rates()), strict=True):
             block.drop_path.rate = block_rate
 
     def _check(self, image: Tensor) -> None:

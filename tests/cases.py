@@ -5,6 +5,7 @@ can, so that no term cancels and no swap of axes goes unnoticed.
 """
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import torch
@@ -39,7 +40,6 @@ class MapCase:
 
     @property
     def channels(self) -> int:
-        """C."""
         return self.heads * self.head_dim
 
     def maps(self) -> NDArray[np.float64]:
@@ -87,13 +87,7 @@ MUST_HIT = (
 
 def also(cases):
     """Run a `@given` test on each of `cases`, too."""
-
-    def decorate(test):
-        for case in reversed(cases):
-            test = example(case=case)(test)
-        return test
-
-    return decorate
+    return lambda test: reduce(lambda test, case: example(case=case)(test), reversed(cases), test)
 
 
 def for_maps(test):

@@ -39,7 +39,7 @@ def demo(out: Path = Path("hatnet-demo.html"), seed: int = 0) -> None:
     limit, photo = TOLERANCES[torch.float64], load_photo()
     console.print(f"HAT-Net Tiny in float64 on a photo of {photo.shape[1]} x {photo.shape[2]} pixels; seconds on a CPU")
     model = random_model("tiny", torch.float64, seed)
-    agreements, _, seconds = run_both(model, normalise(photo))
+    agreements, seconds = run_both(model, normalise(photo))
     print_agreement(agreements, torch.float64, limit)
     write_report(
         out, model=model, photo=photo, normalise=normalise, agreements=agreements, tolerance=limit,

@@ -57,20 +57,14 @@ def verify(
     pixels = to_image(read_picture(image, config.in_channels, size, square=True), source.mean, source.std)
     config.layout(size, size)  # raises if the image is too small
     console.print(f"HAT-Net {config.name.capitalize()} on {size} x {size} pixels, PyTorch in {dtype} on {target}")
-    agreements, _, _ = run_both(source.model.to(target, precision), pixels.numpy())
+    agreements, _ = run_both(source.model.to(target, precision), pixels.numpy())
     print_agreement(agreements, precision, TOLERANCES[precision])
     if first_difference(agreements, TOLERANCES[precision]):
         sys.exit(1)
 
 
-def run_both(
-    model: HATNet, pixels: NDArray[np.float64]
-) -> tuple[list[Agreement], dict[str, NDArray[np.float64]], dict[str, float]]:
-    """Run both implementations on one image (C, H, W), with progress bars.
-
-    Returns:
-        The agreement of all intermediates, the reference's trace, and the seconds that each implementation took.
-    """
+def run_both(model: HATNet, pixels: NDArray[np.float64]) -> tuple[list[Agreement], dict[str, float]]:
+    """Run both on one image (C, H, W), with progress bars: the agreement of all intermediates, and the seconds."""
     torch.set_num_threads(1)  # on a busy machine waiting threads cost seconds, on an idle one they save tenths
     images = torch.from_numpy(pixels)[None].to(next(model.parameters()).dtype)  # both get the same rounded pixels
     start = time.perf_counter()
@@ -80,7 +74,7 @@ def run_both(
     with progress("NumPy reference", total=len(got)) as step:
         want = run_reference(model, images[0].double().numpy(), step)
     seconds = {"PyTorch": middle - start, "NumPy reference": time.perf_counter() - middle}
-    return list(compare_traces(got, [want])), want, seconds
+    return list(compare_traces(got, [want])), seconds
 
 
 def print_agreement(agreements: list[Agreement], dtype: torch.dtype, tolerance: float) -> None:

@@ -77,23 +77,15 @@ def _random(variant: str, seed: int) -> Source:
         raise ValueError(f"seed={seed} must not be negative")
     model = HATNet(get_config(variant))
     randomise(model, seed)
-    return Source(
-        model.eval(),
-        f"Random weights (seed {seed}): the maps show how hierarchical attention works, "
-        "not what a trained network looks at.",
-    )
+    words = f"Random weights (seed {seed}): these maps show how hierarchical attention works, not learnt attention."
+    return Source(model.eval(), words)
 
 
 def _from_file(checkpoint: Path) -> Source:
     if not is_ours(checkpoint):
         return Source(load_official(checkpoint).float(), f"Weights of the authors' file {checkpoint.name}.")
     known = about(checkpoint)
-    return Source(load(checkpoint).float(), f"Weights of {checkpoint.name}, {_training(known)}.", known)
-
-
-def _training(known: dict[str, Any]) -> str:
-    """A description of the training."""
-    if "data" not in known:
-        return "without a record of their training"
-    accuracy = f": right on {known['test_accuracy']:.1%} of its test images" if "test_accuracy" in known else ""
-    return f"trained on {known['data']}{accuracy}"
+    training = f"trained on {known['data']}" if "data" in known else "without a record of their training"
+    if "data" in known and "test_accuracy" in known:
+        training += f": right on {known['test_accuracy']:.1%} of its test images"
+    return Source(load(checkpoint).float(), f"Weights of {checkpoint.name}, {training}.", known)

@@ -31,16 +31,16 @@ def test_the_model_checks_shapes_and_dtypes(image, error, message):
         MODEL.forward_features(image)
 
 
-@pytest.mark.parametrize("variant", ["tiny", "small", "medium", "large"])
-def test_published_variants_accept_images_from_32_pixels(variant):
-    assert get_config(variant).min_image_size == 32
-    with pytest.raises(ValueError, match="31 x 40 pixels is too small.*at least 32"):
-        get_config(variant).layout(31, 40)
-
-
 def test_the_model_does_not_check_values():
     """That would cost time in every forward pass; values are checked where data is read."""
     assert MODEL(torch.full((1, 3, 32, 32), torch.nan)).isnan().all()
+
+
+@pytest.mark.parametrize("variant", ["tiny", "small", "medium", "large"])
+def test_published_variants_accept_images_from_32_pixels(variant):
+    with pytest.raises(ValueError, match="31 x 40 pixels is too small.*at least 32"):
+        get_config(variant).layout(31, 40)
+    assert get_config(variant).layout(32, 32)
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,6 @@ def test_heads_must_divide_channels():
             layer()
     with pytest.raises(ValueError, match="grid_size=0 and pool_size=2 must be at least 1"):
         HMHSA(6, 3, 0, 2)
-    with pytest.raises(ValueError, match="head_dim=48 does not divide the 64 channels of a stage"):
-        create_model("small", head_dim=48)
 
 
 @pytest.mark.parametrize(
@@ -95,16 +93,12 @@ def test_heads_must_divide_channels():
         ("tiny", {"num_classes": 2.5}, ValueError, "num_classes=2.5 must be a whole number"),
         ("tiny", {"grid_sizes": (8, 8)}, ValueError, r"grid_sizes=\(8, 8\) must have 3 entries for 4 stages"),
         ("tiny", {"grid_sizes": 8}, ValueError, "grid_sizes=8 must have 3 entries"),
-        (
-            "tiny",
-            {"pool_sizes": (8, 0, 2)},
-            ValueError,
-            r"pool_sizes=\(8, 0, 2\) must be whole numbers of at least 1",
-        ),
+        ("tiny", {"pool_sizes": (8, 0, 2)}, ValueError, r"pool_sizes=\(8, 0, 2\) must be whole numbers of at least"),
         ("tiny", {"kernel_sizes": (3, 4, 3, 3)}, ValueError, "must be odd"),
         ("tiny", {"channels": ()}, ValueError, "channels is empty"),
         ("tiny", {"drop_path_rate": 1.0}, ValueError, r"drop_path_rate=1.0 must be a probability in \[0, 1\)"),
         ("tiny", {"drop_rate": "much"}, ValueError, "drop_rate='much' must be a probability"),
+        ("small", {"head_dim": 48}, ValueError, "head_dim=48 does not divide the 64 channels of a stage"),
     ],
 )
 def test_unknown_names_and_impossible_values_are_refused(name, overrides, error, message):

@@ -1,6 +1,7 @@
 """Files and state dicts written before the halves of H-MHSA became modules still load."""
 
 import zlib
+from functools import partial
 
 import numpy as np
 import pytest
@@ -41,11 +42,8 @@ def model():
 
 
 def test_every_name_has_one_former_name(model):
-    names = list(model.state_dict())
-    former = [former_name(name) for name in names]
-    assert len(set(former)) == len(names)
-    assert [current_name(name) for name in former] == names
-    assert all(current_name(name) == name for name in names)
+    for name in model.state_dict():
+        assert current_name(former_name(name)) == current_name(name) == name
 
 
 def test_files_of_save_load(model, tmp_path):
@@ -67,34 +65,24 @@ def test_the_weights_that_ship_load():
         assert torch.equal(loaded[current_name(name)], tensor), name
 
 
-def test_state_dicts_load(model):
-    other = create_model("micro")
-    state_dict = formerly(model.state_dict())
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: create_model("micro"),
+        lambda: HMHSA(6, 2, grid_size=3, pool_size=2),
+        lambda: torch.nn.ModuleDict({"backbone": create_model("micro")}),
+        *(partial(build, match_cost(ARMS[arm])) for arm in ("h-mhsa", "local", "global")),
+    ],
+    ids=["network", "layer", "part of another network", "h-mhsa", "local", "global"],
+)
+def test_state_dicts_load(make):
+    model, other = make(), make()
+    state_dict = {former_name(name): tensor for name, tensor in model.state_dict().items()}
+    assert set(state_dict) != set(model.state_dict())
     before = list(state_dict)
     other.load_state_dict(state_dict)
     assert_equal(other.state_dict(), model.state_dict())
     assert list(state_dict) == before  # the caller's dictionary is left alone
-
-
-def test_state_dicts_of_the_layer_alone_load():
-    layer, other = (HMHSA(6, 2, grid_size=3, pool_size=2) for _ in range(2))
-    other.load_state_dict(formerly(layer.state_dict()))
-    assert_equal(other.state_dict(), layer.state_dict())
-
-
-def test_state_dicts_as_part_of_another_network_load(model):
-    detector, other = (torch.nn.ModuleDict({"backbone": net}) for net in (model, create_model("micro")))
-    other.load_state_dict(formerly(detector.state_dict()))
-    assert_equal(other.state_dict(), detector.state_dict())
-
-
-@pytest.mark.parametrize("arm", ["h-mhsa", "local", "global"])
-def test_networks_of_the_ablation_load(arm):
-    model, other = build(match_cost(ARMS[arm])), build(match_cost(ARMS[arm]))
-    state_dict = {former_name(name): tensor for name, tensor in model.state_dict().items()}
-    assert set(state_dict) != set(model.state_dict())
-    other.load_state_dict(state_dict)
-    assert_equal(other.state_dict(), model.state_dict())
 
 
 def test_training_states_load(model, tmp_path):
