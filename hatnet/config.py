@@ -200,7 +200,6 @@ def get_config(name: str, **overrides: object) -> HATNetConfig:
     Raises:
         ValueError: if the variant is unknown, or the values do not describe a network.
         TypeError: if an override is not a field of `HATNetConfig`.
-        Both name the nearest known name.
 
     >>> get_config("tiny", num_classes=10).num_classes
     10

@@ -53,11 +53,7 @@ def window_mask(x: Tensor, window: tuple[int, int]) -> Tensor | None:
 
 
 class LocalAttention(nn.Module):
-    """The near half of H-MHSA: attention inside each window, Eq. 6-8.
-
-    Raises:
-        ValueError: if `heads` does not divide `channels`.
-    """
+    """The near half of H-MHSA: attention inside each window, Eq. 6-8. `heads` must divide `channels`."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -95,11 +91,7 @@ class Merge(nn.Module):
 
 
 class GlobalAttention(nn.Module):
-    """The far half of H-MHSA: every token attends to all merged tokens, Eq. 11-13.
-
-    Raises:
-        ValueError: if `heads` does not divide `channels`.
-    """
+    """The far half of H-MHSA: every token attends to all merged tokens, Eq. 11-13. `heads` must divide `channels`."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()

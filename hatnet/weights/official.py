@@ -47,15 +47,12 @@ UNUSED = "blocks.{s}.{b}.attn.proj_norm"  # in the files, but unused by the auth
 
 
 def load_official(checkpoint: str | os.PathLike[str] | Mapping[str, object], **overrides: object) -> HATNet:
-    """Load one of the authors' checkpoints. The variant follows from the shapes.
+    """Load one of the authors' checkpoints, in evaluation mode, in its floating dtype, on the CPU.
 
     Args:
-        checkpoint: a file (`HAT-Net_Tiny.pth`, or the same as safetensors) or a state dict. The tensors may be nested
-            below keys such as `model`, and their names may begin with `module.`.
+        checkpoint: a file (`HAT-Net_Tiny.pth`, or the same as safetensors) or a state dict, whose shapes decide the
+            variant. The tensors may be nested below keys such as `model`, and their names may begin with `module.`.
         overrides: fields of `HATNetConfig` that add no parameters, such as `grid_sizes` and `pool_sizes`.
-
-    Returns:
-        The model in evaluation mode, in the floating dtype of the checkpoint, on the CPU.
 
     Raises:
         FileNotFoundError: if there is no such file.

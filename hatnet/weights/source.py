@@ -45,18 +45,15 @@ class Source:
 def find_source(
     checkpoint: Path | None = None, pretrained: str | None = None, variant: str | None = None, seed: int = 0
 ) -> Source:
-    """The network that a command's options describe.
+    """The network of a checkpoint, or with `pretrained` weights that ship with the package, or with random weights.
 
-    Args:
-        checkpoint: a file of ours (.safetensors), the folder of a training run, or a file of the authors (.pth).
-        pretrained: the name of weights that ship with the package.
-        variant: by default that of the weights, or tiny.
-        seed: of the random weights, used if neither of the first two is given.
+    A checkpoint is a file of ours (.safetensors), the folder of a training run, or a file of the authors (.pth).
+    `variant` is by default that of the weights, or tiny. Only random weights use the `seed`.
 
     Raises:
         FileNotFoundError: if there is no such checkpoint.
-        CheckpointError: (a ValueError) if the checkpoint cannot be read.
-        ValueError: if the variant is unknown or not that of the weights, or if two kinds of weights are given.
+        ValueError: if the checkpoint cannot be read, if the variant is unknown or not that of the weights, or if two
+            kinds of weights are given.
     """
     if checkpoint is not None and pretrained is not None:
         raise ValueError("--checkpoint and --pretrained both choose the weights; give only one of them")
