@@ -1,6 +1,6 @@
 """The comparison that all equivalence tests use; tests/core/test_comparing.py tests it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -29,6 +29,13 @@ def assert_same(got: Tensor, want: NDArray[np.float64], case: object, dtype: tor
             f"relative difference {error:.2e}, limit for {dtype} {TOLERANCES[dtype]:.0e}\n"
             f"at {index}: got {values[worst]!r}, want {want[worst]!r}\n{case}"
         )
+
+
+def assert_equal(got: Mapping[str, Tensor], want: Mapping[str, Tensor]) -> None:
+    """Assert that two state dicts have the same names and the same bits."""
+    assert set(got) == set(want)
+    for name, tensor in want.items():
+        assert torch.equal(got[name], tensor), name
 
 
 def assert_layer(case: MapCase, layer: nn.Module, function: Callable[..., NDArray[np.float64]]) -> None:

@@ -64,7 +64,7 @@ def test_the_reference_computes_float32_images_in_float64():
     image = np.random.default_rng(0).standard_normal((3, 32, 32)).astype(np.float32)
     logits = reference.hat_net(image, PARAMS, MODEL.config)
     assert logits.dtype == np.float64
-    assert np.array_equal(logits, reference.hat_net(image.astype(np.float64), PARAMS, MODEL.config))
+    assert np.array_equal(logits, reference.hat_net(image.astype(np.float64), PARAMS, MODEL.config, None))
 
 
 def test_missing_parameters_are_named():

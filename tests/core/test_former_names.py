@@ -16,6 +16,7 @@ from hatnet.studies.ablation import ARMS, build, match_cost
 from hatnet.training.recipes import get_recipe
 from hatnet.training.state import State, load_state, optimiser_tensors, restore_optimiser, save_state
 from hatnet.weights.pretrained import pretrained_file
+from tests.comparing import assert_equal
 
 
 def formerly(tensors):
@@ -23,12 +24,6 @@ def formerly(tensors):
     renamed = {former_name(name): tensor for name, tensor in tensors.items()}
     assert set(renamed) != set(tensors)
     return renamed
-
-
-def assert_equal(got, want):
-    assert list(got) == list(want)
-    for name, tensor in want.items():
-        assert torch.equal(got[name], tensor), name
 
 
 @pytest.fixture
@@ -60,9 +55,7 @@ def test_the_weights_that_ship_load():
     tensors = load_file(pretrained_file("micro", "fashion-mnist"))
     assert any(".local_qkv." in name for name in tensors)
     loaded = create_model("micro", pretrained="fashion-mnist").state_dict()
-    assert {current_name(name) for name in tensors} == set(loaded)
-    for name, tensor in tensors.items():
-        assert torch.equal(loaded[current_name(name)], tensor), name
+    assert_equal({current_name(name): tensor for name, tensor in tensors.items()}, loaded)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """H-MHSA, Eq. 6-14: PyTorch, batched and fused, equals the reference image by image."""
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 import torch
@@ -95,19 +97,11 @@ def test_h_mhsa_equals_the_reference_image_by_image(case):
 
 
 @for_maps
-def test_a_trace_changes_nothing(case):
-    """The traced output is the untraced one, bit for bit."""
+def test_weights_in_a_trace_sum_to_one_over_the_tokens_on_the_map(case):
+    """Eq. 2, 7, 12: padding neither gives nor receives weight. A trace changes no bit of the output."""
     layer, _ = layer_of(case)
-    x = torch.from_numpy(case.maps())
-    assert torch.equal(layer(x, {}), layer(x))
-
-
-@for_maps
-def test_weights_sum_to_one_over_the_tokens_on_the_map(case):
-    """Eq. 2, 7, 12: padding neither gives nor receives weight."""
-    layer, _ = layer_of(case)
-    trace = {}
-    layer(torch.from_numpy(case.maps()), trace)
+    x, trace = torch.from_numpy(case.maps()), {}
+    assert torch.equal(layer(x, trace), layer(x))
     g, h = window_of(case)
     ones = torch.ones(1, case.height, case.width, 1, dtype=torch.float64)
     present = to_windows(ones, (g, h))[:, :, 0].unflatten(0, trace["local_weights"].shape[1:3])  # (rows, columns, g h)
@@ -179,9 +173,8 @@ def test_masked_and_unmasked_paths_agree(case):
     x = torch.from_numpy(case.maps())[:, : max(case.height // g, 1) * g, : max(case.width // h, 1) * h]
     assert window_mask(x, (g, h)) is None
     want = layer(x).detach().numpy()
-    with pytest.MonkeyPatch.context() as patch:
-        windows = len(to_windows(x, (g, h)))
-        patch.setattr(module, "window_mask", lambda *_: torch.ones(windows, 1, 1, g * h, dtype=torch.bool))
+    mask = torch.ones(len(to_windows(x, (g, h))), 1, 1, g * h, dtype=torch.bool)
+    with patch.object(module, "window_mask", lambda *_: mask):
         assert_same(layer(x), want, case)
 
 
@@ -217,6 +210,4 @@ def test_g1_and_g2_can_be_changed_at_any_time():
     case = MUST_HIT[0]
     layer, params = layer_of(case)
     layer.grid_size, layer.pool_size = 3, 5
-    x = case.maps()
-    want = stack(lambda image: reference.h_mhsa(image, params, case.heads, 3, 5), x)
-    assert_same(layer(torch.from_numpy(x)), want, case)
+    assert_traces(case, layer, lambda x, trace: reference.h_mhsa(x, params, case.heads, 3, 5, trace))

@@ -15,8 +15,8 @@ PICTURE = '<dc:title>Matplotlib v3.11.2, </dc:title><path id="ma6f4f05706" d="M 
         (("3.11.2", "3.12.0"), None),  # another version may draw otherwise
         (("1.5", "1.6"), "at other places"),
         (("83.50", "83.75"), "at other places"),
-        (("M 1.5", "L 1.5"), "draws other things"),
-        (('<path id="ma6f4f05706" d="M 1.5 2.25"/>', ""), "draws other things"),
+        (("M 1.5", "L 1.5"), "draws other shapes"),
+        (('<path id="ma6f4f05706" d="M 1.5 2.25"/>', ""), "draws other shapes"),
     ],
 )
 def test_pictures_differ_where_a_reader_would_notice(change, message, tmp_path):
