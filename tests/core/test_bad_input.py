@@ -73,7 +73,7 @@ def test_missing_parameters_are_named():
         reference.hat_net(np.zeros((3, 32, 32)), params, MODEL.config)
 
 
-def test_heads_must_divide_channels():
+def test_layers_check_their_sizes():
     with pytest.raises(ValueError, match="4 heads do not divide 6 channels"):
         reference.multi_head_attention(np.ones((2, 6)), np.ones((2, 6)), np.ones((2, 6)), heads=4)
     for layer in (lambda: MHSA(6, 4), lambda: HMHSA(6, 4, 2, 2), lambda: MHSA(6, 0)):
@@ -81,6 +81,8 @@ def test_heads_must_divide_channels():
             layer()
     with pytest.raises(ValueError, match="grid_size=0 and pool_size=2 must be at least 1"):
         HMHSA(6, 3, 0, 2)
+    with pytest.raises(ValueError, match="drop_path_rate=-0.1 must be a probability"):
+        create_model("micro").set_drop_path_rate(-0.1)
 
 
 @pytest.mark.parametrize(
@@ -104,8 +106,3 @@ def test_heads_must_divide_channels():
 def test_unknown_names_and_impossible_values_are_refused(name, overrides, error, message):
     with pytest.raises(error, match=message):
         create_model(name, **overrides)
-
-
-def test_drop_path_rates_are_checked_when_set_later():
-    with pytest.raises(ValueError, match="drop_path_rate=-0.1 must be a probability"):
-        create_model("micro").set_drop_path_rate(-0.1)

@@ -31,21 +31,21 @@ def test_a_block_adds_attention_and_mlp_to_their_inputs(hierarchical, case):
     assert_traces(case, layer, lambda x, trace: reference.block(x, params, stage, trace))
 
 
+def dropping(**rates):
+    """A block with dropout, and maps for it."""
+    torch.manual_seed(0)
+    layer, _ = MUST_HIT[0].filled(Block(stage_of(MUST_HIT[0], hierarchical=True), **rates))
+    return layer, torch.from_numpy(MUST_HIT[0].maps())
+
+
 def test_drop_path_drops_the_branches_but_never_the_residual():
     """Eq. 4, D9."""
-    case = MUST_HIT[0]
-    torch.manual_seed(0)
-    layer, _ = case.filled(Block(stage_of(case, hierarchical=True)))
-    layer.drop_path.rate = 1 - 1e-12
-    x = torch.from_numpy(case.maps())
+    layer, x = dropping(drop_path_rate=1 - 1e-12)
     assert torch.equal(layer.train()(x), x)
     assert not torch.equal(layer.eval()(x), x)
 
 
 def test_channel_dropout_of_attention_and_mlp_is_off_in_evaluation():
-    case = MUST_HIT[0]
-    torch.manual_seed(0)
-    layer, _ = case.filled(Block(stage_of(case, hierarchical=True), drop_rate=0.5))
-    x = torch.from_numpy(case.maps())
+    layer, x = dropping(drop_rate=0.5)
     assert torch.equal(layer(x), layer(x))
     assert not torch.equal(layer.train()(x), layer(x))
