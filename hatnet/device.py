@@ -11,7 +11,7 @@ OUT_OF_MEMORY = (CPU_ALLOCATOR, "CUDA error: out of memory", "CUBLAS_STATUS_ALLO
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether memory is full. Other errors, such as an illegal access, mention memory too."""
+    """Return whether memory is full. Other errors, such as an illegal access, mention memory too."""
     return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in OUT_OF_MEMORY)
 
 

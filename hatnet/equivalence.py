@@ -77,7 +77,7 @@ def relative_error(got: ArrayLike, want: ArrayLike) -> float:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well the two implementations agree on one intermediate."""
+    """The distance between the two implementations for one intermediate."""
 
     name: str  # in the trace, for instance stages.0.blocks.1.attention.local_weights
     shape: tuple[int, ...]  # for one image

@@ -40,7 +40,7 @@ def from_windows(x: Tensor, window: tuple[int, int], size: tuple[int, int]) -> T
 
 
 def window_mask(x: Tensor, window: tuple[int, int]) -> Tensor | None:
-    """Which keys of each window are on the map, (B windows, 1, 1, g h); None if all are.
+    """A mask of the keys of each window that are on the map, (B windows, 1, 1, g h); None if all are.
 
     `to_windows` cuts a map of ones, and pads it with zeros.
     """

@@ -56,7 +56,7 @@ def full_name(trace: Trace, name: str) -> str:
 
 
 def records(trace: Trace) -> bool:
-    """Whether a trace keeps anything, to skip intermediates that are costly to compute."""
+    """Return whether a trace keeps anything, to skip intermediates that are costly to compute."""
     return not isinstance(trace, Scope) or trace.trace is not None
 
 

@@ -5,7 +5,6 @@ can, so that no term cancels and no swap of axes goes unnoticed.
 """
 
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
 import torch
@@ -87,7 +86,13 @@ MUST_HIT = (
 
 def also(cases):
     """Run a `@given` test on each of `cases`, too."""
-    return lambda test: reduce(lambda test, case: example(case=case)(test), reversed(cases), test)
+
+    def decorate(test):
+        for case in reversed(cases):
+            test = example(case=case)(test)
+        return test
+
+    return decorate
 
 
 def for_maps(test):

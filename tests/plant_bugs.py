@@ -71,7 +71,7 @@ def run_test(test: str, bug: Bug | None = None) -> subprocess.CompletedProcess[s
 
 
 def verdict(bug: Bug) -> tuple[bool, str]:
-    """Whether the named test failed because a claim failed, and the line that says so."""
+    """Return whether the named test failed because of a claim, and the first line of its error."""
     result = run_test(bug.test, bug)
     reasons = re.findall(r"^E +(.*\S)", result.stdout, re.MULTILINE)
     found = result.returncode == 1 and any("AssertionError" in reason or "assert " in reason for reason in reasons)

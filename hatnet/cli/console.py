@@ -1,4 +1,4 @@
-"""What the commands print: progress bars and tables, with rich (extra `cli`)."""
+"""Output of the commands: progress bars and tables, with rich (extra `cli`)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def progress_bar(*middle: ProgressColumn, label: int = 24, width: int = 40, aver
 
 @contextmanager
 def progress(description: str, total: int | None = None) -> Iterator[Callable[[str], None]]:
-    """A bar that advances by one with each call of the function it yields; `total` is None where it is unknown."""
+    """A bar that advances by one with each call of the function it yields; `total` is None if it is unknown."""
     with progress_bar(MofNCompleteColumn()) as bars:
         task = bars.add_task(description, total=total)
         yield lambda _: bars.advance(task)

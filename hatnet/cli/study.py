@@ -42,7 +42,7 @@ def require_figure(path: Path | None, example: str) -> None:
 
 
 def require_matplotlib() -> None:
-    """Raise a ValueError where figures cannot be drawn."""
+    """Raise a ValueError if figures cannot be drawn."""
     if find_spec("matplotlib") is None:
         raise ValueError("the figures need matplotlib: python -m pip install 'hatnet[studies]'")
 

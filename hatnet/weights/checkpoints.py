@@ -88,7 +88,7 @@ def weights_file(path: Path) -> Path:
 
 
 def is_ours(path: str | os.PathLike[str]) -> bool:
-    """Whether `save` wrote a file. Errors as in `load`."""
+    """Return whether `save` wrote a file. Errors as in `load`."""
     path = Path(path)
     return path.suffix == ".safetensors" and _read_safetensors(path, tensors=False)[1].get("format") == "hatnet"
 

@@ -1,4 +1,4 @@
-"""Which packages the core needs, and which file may import the reference."""
+"""The packages that the core needs, and the only file that may import the reference."""
 
 import re
 import subprocess
@@ -9,7 +9,7 @@ import hatnet
 
 
 def python(code):
-    """What `code` prints in a fresh Python."""
+    """Run `code` in a fresh Python and return what it prints."""
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
