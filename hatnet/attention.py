@@ -43,7 +43,7 @@ def multi_head_attention(
     Args:
         Q: (B, N, C).
         K, V: (B, M, C).
-        heads: number of heads, dividing C.
+        heads: number of heads; it divides C.
         mask: true for keys that exist, boolean, broadcasting to (B, heads, N, M); None if all do. A mask of floats is
             added to the scores.
         name: the name of the weights in a trace, for kernels that keep them.
@@ -98,12 +98,9 @@ def attention_kernel(kernel: Kernel) -> Iterator[None]:
 
 
 def attention_weights(Q: Tensor, K: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
-    r"""The weights $\operatorname{Softmax}(Q K^T / \sqrt{d})$ of Eq. 2, for traces and unfused kernels.
+    r"""The weights $\operatorname{Softmax}(Q K^T / \sqrt{d})$ of Eq. 2, (B, heads, N, M); each row sums to one.
 
-    Arguments as in `multi_head_attention`; `mask` is boolean.
-
-    Returns:
-        (B, heads, N, M), rows sum to one.
+    For traces and unfused kernels. Arguments as in `multi_head_attention`; `mask` is boolean.
     """
     q, k = split_heads(Q, heads), split_heads(K, heads)  # (B, heads, N, d), (B, heads, M, d)
     scores = q @ k.transpose(-2, -1) / sqrt(q.shape[-1])  # (B, heads, N, M)
@@ -115,10 +112,7 @@ def attention_weights(Q: Tensor, K: Tensor, heads: int, mask: Tensor | None = No
 class MHSA(nn.Module):
     """Multi-head self-attention over all tokens of a map, for the last stage: Eq. 1-3.
 
-    The block adds the `+ X` of Eq. 3.
-
-    Raises:
-        ValueError: if `heads` does not divide `channels`.
+    The block adds the `+ X` of Eq. 3. Raises a ValueError unless `heads` divides `channels`.
     """
 
     def __init__(self, channels: int, heads: int, drop_rate: float = 0.0) -> None:

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
+from itertools import islice
 from math import prod
 
 
@@ -67,9 +68,8 @@ class HATNetConfig:
                 object.__setattr__(self, field.name, tuple(value))
         self._check_lengths()
         self._check_whole_numbers()
-        for kernel_size in self.kernel_sizes:
-            if kernel_size % 2 == 0:
-                raise ValueError(f"kernel_sizes={self.kernel_sizes} must be odd, so that a map keeps its size")
+        if any(kernel_size % 2 == 0 for kernel_size in self.kernel_sizes):
+            raise ValueError(f"kernel_sizes={self.kernel_sizes} must be odd, so that a map keeps its size")
         for channels in self.channels:
             if channels % self.head_dim:
                 raise ValueError(
@@ -85,46 +85,29 @@ class HATNetConfig:
         stages = len(self.channels)
         if not stages:
             raise ValueError("channels is empty: a HAT-Net has at least one stage")
-        for name, length in {
-            "stem_strides": 2,
-            "depths": stages,
-            "kernel_sizes": stages,
-            "expansions": stages,
-            "grid_sizes": stages - 1,
-            "pool_sizes": stages - 1,
-        }.items():
-            value = getattr(self, name)
+        lengths = {"stem_strides": 2, "grid_sizes": stages - 1, "pool_sizes": stages - 1}
+        for name in ("stem_strides", "depths", "kernel_sizes", "expansions", "grid_sizes", "pool_sizes"):
+            value, length = getattr(self, name), lengths.get(name, stages)
             if not isinstance(value, tuple) or len(value) != length:
                 raise ValueError(f"{name}={value!r} must have {length} entries for {stages} stages")
 
     def _check_whole_numbers(self) -> None:
-        for name in (
-            "in_channels", "num_classes", "stem_channels", "stem_strides", "channels", "depths",
-            "kernel_sizes", "expansions", "head_dim", "grid_sizes", "pool_sizes",
-        ):  # fmt: skip
-            value = getattr(self, name)
-            for entry in value if isinstance(value, tuple) else (value,):
-                if not isinstance(entry, int) or isinstance(entry, bool) or entry < 1:
-                    kind = "whole numbers" if isinstance(value, tuple) else "a whole number"
-                    raise ValueError(f"{name}={value!r} must be {kind} of at least 1")
+        for field in fields(self):
+            if field.type in (str, float):
+                continue
+            value = getattr(self, field.name)
+            entries, kind = (value, "whole numbers") if isinstance(value, tuple) else ((value,), "a whole number")
+            if any(not isinstance(entry, int) or isinstance(entry, bool) or entry < 1 for entry in entries):
+                raise ValueError(f"{field.name}={value!r} must be {kind} of at least 1")
 
     @property
     def stages(self) -> tuple[Stage, ...]:
         """The stages in order, the last one without windows."""
-        first = prod(self.stem_strides)
+        grid_sizes, pool_sizes = (*self.grid_sizes, None), (*self.pool_sizes, None)
+        rows = zip(self.channels, self.depths, self.kernel_sizes, self.expansions, grid_sizes, pool_sizes, strict=True)
         return tuple(
-            Stage(C, L, C // self.head_dim, K, E, G1, G2, stride=first * 2**index)
-            for index, (C, L, K, E, G1, G2) in enumerate(
-                zip(
-                    self.channels,
-                    self.depths,
-                    self.kernel_sizes,
-                    self.expansions,
-                    (*self.grid_sizes, None),
-                    (*self.pool_sizes, None),
-                    strict=True,
-                )
-            )
+            Stage(C, L, C // self.head_dim, K, E, G1, G2, stride=prod(self.stem_strides) * 2**index)
+            for index, (C, L, K, E, G1, G2) in enumerate(rows)
         )
 
     @property
@@ -168,9 +151,8 @@ class HATNetConfig:
     def drop_path_rates(self) -> tuple[tuple[float, ...], ...]:
         """The stochastic depth of every block, stage by stage: from 0 in the first, linearly to `drop_path_rate`."""
         last = max(sum(self.depths) - 1, 1)
-        rates = [self.drop_path_rate * index / last for index in range(sum(self.depths))]
-        starts = [sum(self.depths[:stage]) for stage in range(len(self.depths))]
-        return tuple(tuple(rates[start : start + depth]) for start, depth in zip(starts, self.depths, strict=True))
+        rates = (self.drop_path_rate * index / last for index in range(sum(self.depths)))
+        return tuple(tuple(islice(rates, depth)) for depth in self.depths)
 
 
 def ceil_div(length: int, step: int) -> int:
@@ -199,7 +181,6 @@ VARIANTS: dict[str, HATNetConfig] = {
         HATNetConfig(
             "micro",
             num_classes=10,
-            stem_channels=16,
             stem_strides=(1, 2),
             channels=(32, 64, 128),
             depths=(2, 2, 2),
@@ -219,7 +200,6 @@ def get_config(name: str, **overrides: object) -> HATNetConfig:
     Raises:
         ValueError: if the variant is unknown, or the values do not describe a network.
         TypeError: if an override is not a field of `HATNetConfig`.
-        Both name the nearest known name.
 
     >>> get_config("tiny", num_classes=10).num_classes
     10

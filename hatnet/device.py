@@ -11,7 +11,7 @@ OUT_OF_MEMORY = (CPU_ALLOCATOR, "CUDA error: out of memory", "CUBLAS_STATUS_ALLO
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether memory is full. Other errors, such as an illegal access, mention memory too."""
+    """Return whether memory is full. Other errors, such as an illegal access, mention memory too."""
     return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in OUT_OF_MEMORY)
 
 
@@ -25,16 +25,11 @@ def out_of_memory_cause(error: RuntimeError) -> str:
 
 
 def use_threads(threads: int | None) -> None:
-    """Let PyTorch compute with `threads` threads on a CPU; None leaves the setting as it is.
-
-    Raises:
-        ValueError: if `threads` is less than 1.
-    """
-    if threads is None:
-        return
-    if threads < 1:
-        raise ValueError(f"threads={threads} must be at least 1")
-    torch.set_num_threads(threads)
+    """Let PyTorch compute with `threads` threads on a CPU, at least one; None leaves the setting as it is."""
+    if threads is not None:
+        if threads < 1:
+            raise ValueError(f"threads={threads} must be at least 1")
+        torch.set_num_threads(threads)
 
 
 def usable_device(name: str) -> torch.device:

@@ -7,7 +7,8 @@ import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -76,7 +77,7 @@ def relative_error(got: ArrayLike, want: ArrayLike) -> float:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well the two implementations agree on one intermediate."""
+    """The distance between the two implementations for one intermediate."""
 
     name: str  # in the trace, for instance stages.0.blocks.1.attention.local_weights
     shape: tuple[int, ...]  # for one image
@@ -97,6 +98,18 @@ def worst(agreements: Iterable[Agreement]) -> Agreement:
 def first_difference(agreements: Iterable[Agreement], tolerance: float) -> Agreement | None:
     """The first agreement, in the order given, whose error is above `tolerance` or NaN; None if there is none."""
     return next((agreement for agreement in agreements if not agreement.error <= tolerance), None)
+
+
+def by_block(agreements: Iterable[Agreement]) -> list[tuple[Place, list[Agreement]]]:
+    """The agreements of each block, and those outside blocks one by one, in the order given.
+
+    The output of a stage is left out: it is the output of its last block.
+    """
+
+    def block(agreement: Agreement) -> Place:
+        return agreement.place if agreement.place.block is None else replace(agreement.place, name="")
+
+    return [(place, list(members)) for place, members in groupby(agreements, key=block) if place.name != "output"]
 
 
 OnIntermediate = Callable[[str], None]  # called with the name of each intermediate as soon as it is computed
@@ -169,15 +182,10 @@ def compare_traces(got: Mapping[str, Tensor], wants: list[dict[str, NDArray[np.f
 
 
 def compare(model: HATNet, images: Tensor, on_intermediate: OnIntermediate | None = None) -> list[Agreement]:
-    """Run both implementations on the same images and compare every intermediate.
+    """Run both on the same images (B, C, H, W) and compare every intermediate, in the order of computation.
 
-    Args:
-        model: in any dtype, on any device. The reference uses its parameters in float64.
-        images: (B, C, H, W), finite floats.
-        on_intermediate: called with the name of each intermediate, first those of PyTorch.
-
-    Returns:
-        One entry per intermediate, in the order of computation.
+    The model may have any dtype and device; the reference uses its parameters in float64. `on_intermediate` is called
+    with the name of each intermediate, first those of PyTorch.
     """
     images = images.to(next(model.parameters()).dtype)  # so that both get the same rounded pixels
     got = run_model(model, images, on_intermediate)

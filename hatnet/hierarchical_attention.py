@@ -40,7 +40,7 @@ def from_windows(x: Tensor, window: tuple[int, int], size: tuple[int, int]) -> T
 
 
 def window_mask(x: Tensor, window: tuple[int, int]) -> Tensor | None:
-    """Which keys of each window are on the map, (B windows, 1, 1, g h); None if all are.
+    """A mask of the keys of each window that are on the map, (B windows, 1, 1, g h); None if all are.
 
     `to_windows` cuts a map of ones, and pads it with zeros.
     """
@@ -53,11 +53,7 @@ def window_mask(x: Tensor, window: tuple[int, int]) -> Tensor | None:
 
 
 class LocalAttention(nn.Module):
-    """The near half of H-MHSA: attention inside each window, Eq. 6-8.
-
-    Raises:
-        ValueError: if `heads` does not divide `channels`.
-    """
+    """The near half of H-MHSA: attention inside each window, Eq. 6-8. `heads` must divide `channels`."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -95,11 +91,7 @@ class Merge(nn.Module):
 
 
 class GlobalAttention(nn.Module):
-    """The far half of H-MHSA: every token attends to all merged tokens, Eq. 11-13.
-
-    Raises:
-        ValueError: if `heads` does not divide `channels`.
-    """
+    """The far half of H-MHSA: every token attends to all merged tokens, Eq. 11-13. `heads` must divide `channels`."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()

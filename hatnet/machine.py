@@ -5,6 +5,7 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from shutil import which
 
 import torch
 
@@ -59,13 +60,10 @@ def software() -> dict[str, str]:
 
 def git_commit(checkout: Path) -> str | None:
     """The commit that is checked out in a folder; None if the folder is no checkout, or git is not installed."""
-    if not (checkout / ".git").exists():  # git would look for one in the folders above
+    if not (checkout / ".git").exists() or which("git") is None:  # git would search the folders above, too
         return None
-    try:
-        command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
-        found = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
-        return None
+    command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
     return found.stdout.strip() if found.returncode == 0 else None
 
 

@@ -4,6 +4,7 @@ Tags such as D7 are explained in docs/paper-vs-code.md.
 """
 
 import dataclasses
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -134,22 +135,22 @@ class Backbone(nn.Module):
             )
         )
 
-    def forward_features(self, image: Tensor, trace: Trace = NO_TRACE) -> list[Tensor]:
+    def forward_features(self, image: Tensor, trace: Trace | None = None) -> list[Tensor]:
         """The outputs of all stages.
 
         Args:
             image: (B, C_in, H, W), in the dtype of the parameters unless autocast is on. H and W are at least
-                `config.min_image_size`, 32 for the published variants; any such size is accepted.
-            trace: a dictionary that receives every named intermediate, maps as (B, H, W, C).
+                `config.min_image_size`, 32 for the published variants.
+            trace: a dictionary that receives every named intermediate, maps as (B, H, W, C); None keeps nothing.
 
         Returns:
-            One map (B, C, H / s, W / s) per stage, rounded up, with strides s = 4, 8, 16, 32 for the published variants
-            (`config.stages[i].stride`).
+            One map (B, C, H / s, W / s) per stage, rounded up; s is `config.stages[i].stride`, published 4, 8, 16, 32.
 
         Raises:
             TypeError: if the image has another dtype.
             ValueError: if it has another rank or number of channels, or is too small.
         """
+        trace = NO_TRACE if trace is None else trace
         self._check(image)
         x = self.stem(image.permute(0, 2, 3, 1))  # (B, H / 4, W / 4, C)
         trace["stem"] = x
@@ -167,8 +168,7 @@ class Backbone(nn.Module):
         """
         self.config = dataclasses.replace(self.config, drop_path_rate=rate)
         blocks = [module for module in self.modules() if isinstance(module, Block)]
-        rates = [rate for rates in self.config.drop_path_rates() for rate in rates]
-        for block, block_rate in zip(blocks, rates, strict=True):
+        for block, block_rate in zip(blocks, chain.from_iterable(self.config.drop_path_rates()), strict=True):
             block.drop_path.rate = block_rate
 
     def _check(self, image: Tensor) -> None:
@@ -204,11 +204,12 @@ class HATNet(Backbone):
         self.classifier = nn.Linear(config.channels[-1], config.num_classes)
         self.apply(initialise)
 
-    def forward(self, image: Tensor, trace: Trace = NO_TRACE) -> Tensor:
+    def forward(self, image: Tensor, trace: Trace | None = None) -> Tensor:
         """Classify a batch of images (B, C_in, H, W): logits, (B, classes).
 
         Arguments and errors as in `forward_features`.
         """
+        trace = NO_TRACE if trace is None else trace
         x = self.forward_features(image, trace)[-1].mean(dim=(2, 3))  # (B, C)
         logits = self.classifier(self.drop(x))  # (B, classes)
         trace["logits"] = logits

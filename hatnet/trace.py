@@ -26,7 +26,7 @@ class Scope:
 
     def __setitem__(self, name: str, value: Tensor, /) -> None:
         if self.trace is not None:
-            self.trace[_join(self.path, name)] = value
+            self.trace[full_name(self, name)] = value
 
 
 NO_TRACE = Scope(None, "")
@@ -42,7 +42,7 @@ def scope(trace: Trace, path: str) -> Scope:
     {'stages.0.blocks.1.output': tensor([0., 0.])}
     """
     if isinstance(trace, Scope):
-        return Scope(trace.trace, _join(trace.path, path))
+        return Scope(trace.trace, full_name(trace, path))
     return Scope(trace, path)
 
 
@@ -52,16 +52,12 @@ def full_name(trace: Trace, name: str) -> str:
     >>> full_name(scope(NO_TRACE, "stages.0"), "output")
     'stages.0.output'
     """
-    return _join(trace.path, name) if isinstance(trace, Scope) else name
+    return f"{trace.path}.{name}" if isinstance(trace, Scope) and trace.path else name
 
 
 def records(trace: Trace) -> bool:
-    """Whether a trace keeps anything, to skip intermediates that are costly to compute."""
+    """Return whether a trace keeps anything, to skip intermediates that are costly to compute."""
     return not isinstance(trace, Scope) or trace.trace is not None
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
 
 
 @dataclass(frozen=True)
@@ -90,6 +86,6 @@ class Place:
 
     def __str__(self) -> str:
         """The full name."""
-        stage = [] if self.stage is None else ["stages", str(self.stage)]
-        block = [] if self.block is None else ["blocks", str(self.block)]
-        return ".".join([*stage, *block, *([self.name] if self.name else [])])
+        stage = "" if self.stage is None else f"stages.{self.stage}."
+        block = "" if self.block is None else f"blocks.{self.block}."
+        return f"{stage}{block}{self.name}".removesuffix(".")

@@ -50,7 +50,7 @@ def local_attention(x: Array, params: Params, heads: int, G1: int, trace: Trace 
     A1 = np.empty_like(x)
     g, h = min(G1, H), min(G1, W)  # a full window
     rows, columns = ceil_div(H, G1), ceil_div(W, G1)
-    all_weights = np.zeros((rows, columns, heads, g, h, g, h))
+    all_weights = None if trace is NO_TRACE else np.zeros((rows, columns, heads, g, h, g, h))
     for row, column, window in windows(H, W, G1):
         tokens = x[window]  # (<= G1, <= G1, C)  Eq. 6
         m, n, _ = tokens.shape
@@ -58,8 +58,10 @@ def local_attention(x: Array, params: Params, heads: int, G1: int, trace: Trace 
         Q1, K1, V1 = np.split(linear(X1, **within(params, "local_attention.qkv")), 3, axis=-1)  # (mn, C) each  Eq. 7
         attended, weights = multi_head_attention(Q1, K1, V1, heads)  # (mn, C)  Eq. 2
         A1[window] = attended.reshape(m, n, C)  # Eq. 8
-        all_weights[row, column, :, :m, :n, :m, :n] = weights.reshape(heads, m, n, m, n)
-    trace["local_weights"] = all_weights.reshape(rows, columns, heads, g * h, g * h)
+        if all_weights is not None:
+            all_weights[row, column, :, :m, :n, :m, :n] = weights.reshape(heads, m, n, m, n)
+    if all_weights is not None:
+        trace["local_weights"] = all_weights.reshape(rows, columns, heads, g * h, g * h)
     return A1
 
 

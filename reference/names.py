@@ -34,26 +34,32 @@ def within(params: Params, path: str) -> dict[str, Array]:
     return found
 
 
-class Scope:
-    """The part of a trace below `path`; with no trace, it keeps nothing."""
+class NoTrace:
+    """Keeps nothing, so that a forward pass can write its intermediates unconditionally."""
 
-    def __init__(self, trace: Trace | None, path: str) -> None:
+    def __setitem__(self, name: str, value: Array, /) -> None:
+        pass
+
+
+class Scope:
+    """The part of a trace below `path`."""
+
+    def __init__(self, trace: Trace, path: str) -> None:
         self.trace, self.path = trace, path
 
     def __setitem__(self, name: str, value: Array, /) -> None:
-        if self.trace is not None:
-            self.trace[f"{self.path}.{name}"] = value
+        self.trace[f"{self.path}.{name}"] = value
 
 
-NO_TRACE = Scope(None, "")
+NO_TRACE = NoTrace()
 
 
 def scope(trace: Trace, path: str) -> Trace:
-    """The part of `trace` below `path`.
+    """The part of `trace` below `path`; `NO_TRACE` has no parts.
 
     >>> trace = {}
     >>> scope(scope(trace, "stages.0"), "blocks.1")["output"] = np.ones(2)
     >>> trace
     {'stages.0.blocks.1.output': array([1., 1.])}
     """
-    return Scope(trace, path)
+    return trace if trace is NO_TRACE else Scope(trace, path)

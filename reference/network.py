@@ -148,7 +148,7 @@ def classifier(x: Array, params: Params) -> Array:
     return linear(x.mean(axis=(0, 1)), **params)
 
 
-def hat_net(image: Array, params: Params, config: Config, trace: Trace = NO_TRACE) -> Array:
+def hat_net(image: Array, params: Params, config: Config, trace: Trace | None = None) -> Array:
     """The network of Figure 1, for one image.
 
     Args:
@@ -169,6 +169,7 @@ def hat_net(image: Array, params: Params, config: Config, trace: Trace = NO_TRAC
     >>> hat_net(np.zeros((3, 28, 36)), to_numpy(model), model.config).shape
     (10,)
     """
+    trace = NO_TRACE if trace is None else trace
     x = check_image(image, config).transpose(1, 2, 0)  # (H, W, C_in)
     x = stem(x, within(params, "stem"), config.stem_strides)  # (H / 4, W / 4, C)
     trace["stem"] = x

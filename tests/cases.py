@@ -39,7 +39,6 @@ class MapCase:
 
     @property
     def channels(self) -> int:
-        """C."""
         return self.heads * self.head_dim
 
     def maps(self) -> NDArray[np.float64]:

@@ -1,11 +1,14 @@
 """The comparison that all equivalence tests use; tests/core/test_comparing.py tests it."""
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from hatnet.equivalence import TOLERANCES, Agreement, first_difference, relative_error
+from tests.cases import MapCase, stack
 
 
 def assert_same(got: Tensor, want: NDArray[np.float64], case: object, dtype: torch.dtype = torch.float64) -> None:
@@ -26,6 +29,32 @@ def assert_same(got: Tensor, want: NDArray[np.float64], case: object, dtype: tor
             f"relative difference {error:.2e}, limit for {dtype} {TOLERANCES[dtype]:.0e}\n"
             f"at {index}: got {values[worst]!r}, want {want[worst]!r}\n{case}"
         )
+
+
+def assert_equal(got: Mapping[str, Tensor], want: Mapping[str, Tensor]) -> None:
+    """Assert that two state dicts have the same names and the same bits."""
+    assert set(got) == set(want)
+    for name, tensor in want.items():
+        assert torch.equal(got[name], tensor), name
+
+
+def assert_layer(case: MapCase, layer: nn.Module, function: Callable[..., NDArray[np.float64]]) -> None:
+    """Assert that a layer with random parameters equals a function of the reference, which receives a map and them."""
+    layer, params = case.filled(layer)
+    maps = case.maps()
+    assert_same(layer(torch.from_numpy(maps)), stack(lambda image: function(image, params), maps), case)
+
+
+def assert_traces(case: MapCase, layer: nn.Module, function: Callable[..., NDArray[np.float64]]) -> None:
+    """Assert that a layer and a function of the reference, `function(map, trace)`, agree on traces and results."""
+    maps, trace = case.maps(), {}
+    wants: list[dict[str, NDArray[np.float64]]] = [{} for _ in maps]
+    result = layer(torch.from_numpy(maps), trace)
+    want = np.stack([function(image, trace) for image, trace in zip(maps, wants, strict=True)])
+    assert set(trace) == set(wants[0])
+    for name in wants[0]:
+        assert_same(trace[name], np.stack([want[name] for want in wants]), (name, case))
+    assert_same(result, want, case)
 
 
 def assert_agree(agreements: list[Agreement], case: object, dtype: torch.dtype = torch.float64) -> None:

@@ -6,27 +6,25 @@ all intermediates of the five variants at two image sizes and three seeds.
 
 import sys
 from collections import defaultdict
+from itertools import product
 
 import numpy as np
 import torch
 
-from hatnet import create_model
+from hatnet import VARIANTS, create_model
 from hatnet.equivalence import TOLERANCES, compare, randomise
 
 
 def main(device: str = "cpu") -> None:
     """Print the table."""
     errors = defaultdict(list)
-    for variant in ("micro", "tiny", "small", "medium", "large"):
-        for size in ((64, 64), (75, 106)):
-            for seed in range(3):
-                for dtype in TOLERANCES:
-                    model = create_model(variant)
-                    randomise(model, seed)
-                    image = torch.from_numpy(np.random.default_rng(seed).standard_normal((1, 3, *size)))
-                    for row in compare(model.to(device, dtype), image):
-                        errors[dtype].append((row.error, variant, size, seed, row.name))
-        print(variant, "done", file=sys.stderr)
+    for variant, size, seed, dtype in product(VARIANTS, ((64, 64), (75, 106)), range(3), TOLERANCES):
+        model = create_model(variant)
+        randomise(model, seed)
+        image = torch.from_numpy(np.random.default_rng(seed).standard_normal((1, 3, *size)))
+        for row in compare(model.to(device, dtype), image):
+            errors[dtype].append((row.error, variant, size, seed, row.name))
+        print(variant, size, seed, dtype, file=sys.stderr)
     for dtype, rows in errors.items():
         median = np.median([row[0] for row in rows])
         print(

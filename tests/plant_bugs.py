@@ -46,7 +46,7 @@ def read_bugs(folder: Path = PATCHES) -> list[Bug]:
         header = HEADER.match(path.read_text(encoding="utf-8"))
         if header is None:
             raise ValueError(f"{path} must begin with the lines `Bug: NAME` and `Test: FILE::TEST`, and an empty line")
-        bugs.append(Bug(header["name"], header["test"], path))
+        bugs.append(Bug(*header.groups(), path))
     return bugs
 
 
@@ -71,25 +71,15 @@ def run_test(test: str, bug: Bug | None = None) -> subprocess.CompletedProcess[s
 
 
 def verdict(bug: Bug) -> tuple[bool, str]:
-    """Whether the named test failed because a claim failed, and the line that says so."""
+    """Return whether the named test failed because of a claim, and the first line of its error."""
     result = run_test(bug.test, bug)
     reasons = re.findall(r"^E +(.*\S)", result.stdout, re.MULTILINE)
     found = result.returncode == 1 and any("AssertionError" in reason or "assert " in reason for reason in reasons)
     return found, next(iter(reasons), result.stdout[-300:] + result.stderr[-300:])
 
 
-def red_without_bugs(tests: list[str], pool: ThreadPoolExecutor) -> int:
-    """How many of the named tests fail on the unchanged repository; each is printed."""
-    count = 0
-    for test, control in zip(tests, pool.map(run_test, tests), strict=True):
-        if control.returncode:
-            print(f"[RED]      without a bug: {test}\n{control.stdout[-2000:]}{control.stderr[-2000:]}")
-            count += 1
-    return count
-
-
 def main(words: str = "") -> int:
-    """Plant the bugs whose name contains `words`; return how many were not found."""
+    """Plant the bugs whose name contains `words`; return how many were not found, or whose test fails without them."""
     if find_spec("pytest") is None:
         print("planting bugs needs pytest: python -m pip install -c constraints.txt -e '.[dev]'")
         return 1
@@ -98,9 +88,13 @@ def main(words: str = "") -> int:
     if not chosen:
         print(f"no bug's name contains {words!r}; the names are: {', '.join(bug.name for bug in bugs)}")
         return 1
-    rows = []
+    rows, failures = [], 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        failures = red_without_bugs(sorted({bug.test for bug in chosen}), pool)
+        tests = sorted({bug.test for bug in chosen})
+        for test, control in zip(tests, pool.map(run_test, tests), strict=True):
+            if control.returncode:
+                print(f"[RED]      without a bug: {test}\n{control.stdout[-2000:]}{control.stderr[-2000:]}")
+                failures += 1
         for bug, (found, reason) in zip(chosen, pool.map(verdict, chosen), strict=True):
             print(f"{'[FOUND]   ' if found else '[SURVIVED]'} {bug.name}\n           {bug.test}\n           {reason}")
             rows.append({"patch": bug.patch.name, "found": found})

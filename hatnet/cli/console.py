@@ -1,4 +1,4 @@
-"""What the commands print: progress bars and tables, with rich (extra `cli`)."""
+"""Output of the commands: progress bars and tables, with rich (extra `cli`)."""
 
 from __future__ import annotations
 
@@ -28,12 +28,9 @@ console = Console(highlight=False)
 
 
 def require_used(command: Callable[..., None], given: Mapping[str, Any], used: Collection[str]) -> None:
-    """Raise a ValueError for options that a command with `--record` would ignore.
+    """Raise a ValueError for options of `command` that it would ignore with `--record`: all but those in `used`.
 
-    Args:
-        command: the function; its signature holds the defaults.
-        given: its arguments; the fields of a dataclass count as options.
-        used: the options that `--record` does use.
+    `given` are its arguments. The fields of a dataclass among them count as options.
     """
     defaults = {name: parameter.default for name, parameter in signature(command).parameters.items()}
     values = dict(given)
@@ -50,13 +47,9 @@ def require_used(command: Callable[..., None], given: Mapping[str, Any], used: C
 
 
 def progress_bar(*middle: ProgressColumn, label: int = 24, width: int = 40, averaged_over: float = 30.0) -> Progress:
-    """A progress bar that ends with the elapsed and the remaining time.
+    """A progress bar: a label and a bar of the given widths in characters, columns, elapsed and remaining time.
 
-    Args:
-        middle: columns between the bar and the times, such as a count or a percentage.
-        label: width of the task's description before the bar, in characters; 0 leaves it out.
-        width: of the bar, in characters.
-        averaged_over: seconds over which the speed is averaged to estimate the remaining time.
+    The remaining time is estimated from the speed in the last `averaged_over` seconds. A label of width 0 is omitted.
     """
     before = (TextColumn(f"{{task.description:{label}}}"),) if label else ()
     columns = (*before, BarColumn(width), *middle, TimeElapsedColumn(), TimeRemainingColumn())
@@ -65,7 +58,7 @@ def progress_bar(*middle: ProgressColumn, label: int = 24, width: int = 40, aver
 
 @contextmanager
 def progress(description: str, total: int | None = None) -> Iterator[Callable[[str], None]]:
-    """A bar that advances by one with each call of the function it yields; `total` is None where it is unknown."""
+    """A bar that advances by one with each call of the function it yields; `total` is None if it is unknown."""
     with progress_bar(MofNCompleteColumn()) as bars:
         task = bars.add_task(description, total=total)
         yield lambda _: bars.advance(task)

@@ -42,7 +42,7 @@ def demo(out: Path = Path("hatnet-demo.html"), seed: int = 0) -> None:
     model = create_model("tiny")
     randomise(model, seed)
     model = model.double().eval()
-    agreements, _, seconds = run_both(model, normalise(photo))
+    agreements, seconds = run_both(model, normalise(photo))
     print_agreement(agreements, torch.float64, limit)
     write_report(
         out, model=model, photo=photo, normalise=normalise, agreements=agreements, tolerance=limit,

@@ -1,4 +1,4 @@
-"""How a command ends when something is wrong: a message that says what to do, and an exit status."""
+"""Errors of a command: a message that helps to correct them, and an exit status."""
 
 import sys
 from collections.abc import Iterator

@@ -16,15 +16,9 @@ if TYPE_CHECKING:
 
 
 def require_writable(option: str, path: Path | None, example: str) -> None:
-    """Check that a file can be written to `path`, before the work starts that fills it.
+    """Raise a ValueError unless a file can be written to `path`, which was given as `option`, such as `--out`.
 
-    Args:
-        option: the option that gave the path, such as `--out`, for the message.
-        path: the path of the file; None if the option is not given.
-        example: a file name to suggest.
-
-    Raises:
-        ValueError: if its folder does not exist or cannot be written to, or if the path is a folder itself.
+    The message suggests the file name `example`. A path of None, an option that is not given, is accepted.
     """
     if path is None:
         return
@@ -33,17 +27,12 @@ def require_writable(option: str, path: Path | None, example: str) -> None:
     if path.is_dir():
         raise ValueError(f"{path} is a folder; give {option} a name in it, such as {path / example}")
     if not os.access(path.parent, os.W_OK):
-        raise ValueError(
-            f"nothing may be written to the folder {path.parent.resolve()}; give {option} a path in another one"
-        )
+        folder = path.parent.resolve()
+        raise ValueError(f"nothing may be written to the folder {folder}; give {option} a path in another one")
 
 
 def require_figure(path: Path | None, example: str) -> None:
-    """Check that `--figure` names an SVG that can be drawn and written.
-
-    Raises:
-        ValueError: for another file format, for a path that cannot be written to, and where matplotlib is missing.
-    """
+    """Raise a ValueError unless `--figure` names an SVG that can be drawn and written, or is not given."""
     if path is None:
         return
     require_writable("--figure", path, example)
@@ -53,7 +42,7 @@ def require_figure(path: Path | None, example: str) -> None:
 
 
 def require_matplotlib() -> None:
-    """Raise a ValueError where figures cannot be drawn."""
+    """Raise a ValueError if figures cannot be drawn."""
     if find_spec("matplotlib") is None:
         raise ValueError("the figures need matplotlib: python -m pip install 'hatnet[studies]'")
 

@@ -14,9 +14,17 @@ from rich.table import Table
 from hatnet.cli.console import cell, console, progress
 from hatnet.data.photo import read_picture, to_image
 from hatnet.device import usable_device
-from hatnet.equivalence import TOLERANCES, Agreement, compare_traces, first_difference, run_model, run_reference, worst
+from hatnet.equivalence import (
+    TOLERANCES,
+    Agreement,
+    by_block,
+    compare_traces,
+    first_difference,
+    run_model,
+    run_reference,
+    worst,
+)
 from hatnet.network import HATNet
-from hatnet.trace import Place
 from hatnet.weights.source import find_source
 
 
@@ -49,20 +57,14 @@ def verify(
     pixels = to_image(read_picture(image, config.in_channels, size, square=True), source.mean, source.std)
     config.layout(size, size)  # raises if the image is too small
     console.print(f"HAT-Net {config.name.capitalize()} on {size} x {size} pixels, PyTorch in {dtype} on {target}")
-    agreements, _, _ = run_both(source.model.to(target, precision), pixels.numpy())
+    agreements, _ = run_both(source.model.to(target, precision), pixels.numpy())
     print_agreement(agreements, precision, TOLERANCES[precision])
     if first_difference(agreements, TOLERANCES[precision]):
         sys.exit(1)
 
 
-def run_both(
-    model: HATNet, pixels: NDArray[np.float64]
-) -> tuple[list[Agreement], dict[str, NDArray[np.float64]], dict[str, float]]:
-    """Run both implementations on one image (C, H, W), with progress bars.
-
-    Returns:
-        The agreement of all intermediates, the reference's trace, and the seconds that each implementation took.
-    """
+def run_both(model: HATNet, pixels: NDArray[np.float64]) -> tuple[list[Agreement], dict[str, float]]:
+    """Run both on one image (C, H, W), with progress bars: the agreement of all intermediates, and the seconds."""
     torch.set_num_threads(1)  # on a busy machine waiting threads cost seconds, on an idle one they save tenths
     images = torch.from_numpy(pixels)[None].to(next(model.parameters()).dtype)  # both get the same rounded pixels
     start = time.perf_counter()
@@ -72,7 +74,7 @@ def run_both(
     with progress("NumPy reference", total=len(got)) as step:
         want = run_reference(model, images[0].double().numpy(), step)
     seconds = {"PyTorch": middle - start, "NumPy reference": time.perf_counter() - middle}
-    return list(compare_traces(got, [want])), want, seconds
+    return list(compare_traces(got, [want])), seconds
 
 
 def print_agreement(agreements: list[Agreement], dtype: torch.dtype, tolerance: float) -> None:
@@ -80,25 +82,13 @@ def print_agreement(agreements: list[Agreement], dtype: torch.dtype, tolerance: 
     table = Table(title="Agreement of PyTorch with the NumPy reference", box=box.SIMPLE_HEAD)
     for column in ("stage", "block", "shape", "worst intermediate", "difference"):
         table.add_column(column, justify="left" if column == "worst intermediate" else "right", no_wrap=True)
-    for row, members in _rows(agreements).items():
-        if row.block is None and row.name == "output":
-            continue  # the output of a stage is that of its last block
+    for place, members in by_block(agreements):
         most = worst(members)
         error = f"{most.error:.1e}" if most.error <= tolerance else f"[bold red]{most.error:.1e} ![/]"
-        table.add_row(cell(row.stage), cell(row.block), cell(members[-1].shape), most.place.name, error)
+        table.add_row(cell(place.stage), cell(place.block), cell(members[-1].shape), most.place.name, error)
     console.print(table)
     console.print(_verdict(agreements, str(dtype).removeprefix("torch."), tolerance))
     console.print("Differences are relative: max |PyTorch - NumPy| / max |NumPy|.")
-
-
-def _rows(agreements: list[Agreement]) -> dict[Place, list[Agreement]]:
-    """The agreements of each block, and each one outside blocks."""
-    rows: dict[Place, list[Agreement]] = {}
-    for agreement in agreements:
-        place = agreement.place
-        row = place if place.block is None else Place(place.stage, place.block, "")
-        rows.setdefault(row, []).append(agreement)
-    return rows
 
 
 def _verdict(agreements: list[Agreement], dtype: str, tolerance: float) -> str:

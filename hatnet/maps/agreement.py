@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from itertools import groupby
 
-from hatnet.equivalence import Agreement, first_difference, worst
+from hatnet.equivalence import Agreement, by_block, first_difference, worst
 from hatnet.trace import Place
 
 WORDS = {
@@ -47,7 +46,8 @@ def agreement_tables(agreements: Sequence[Agreement], tolerance: float) -> str:
     """One row per block with its worst intermediate, and below it, folded, all intermediates."""
     blocks = [
         [_or_dash(place.stage), _or_dash(place.block), most, _words(most), times(most.shape)]
-        for place, most in worst_by_block(agreements)
+        for place, members in by_block(agreements)
+        for most in [worst(members)]
     ]
     every = [[f"<code>{escape(each.name)}</code>", each, _words(each), times(each.shape)] for each in agreements]
     short = ("Stage", "Block", "Difference", "Worst intermediate", "Shape")
@@ -58,15 +58,6 @@ def agreement_tables(agreements: Sequence[Agreement], tolerance: float) -> str:
         + html_table("All intermediates", long, _rows(every, tolerance))
         + "</details>"
     )
-
-
-def worst_by_block(agreements: Iterable[Agreement]) -> list[tuple[Place, Agreement]]:
-    """The intermediate with the largest difference in each block; outside blocks, each intermediate on its own.
-
-    The output of a stage is left out: it is the output of its last block.
-    """
-    groups = groupby(agreements, key=_block)
-    return [(place, worst(members)) for place, members in groups if place.name != "output"]
 
 
 def exceeds(agreement: Agreement, tolerance: float) -> bool:
@@ -120,12 +111,6 @@ def _cell(value: object, tolerance: float) -> str:
     if exceeds(value, tolerance):
         return f'<td class="bad">{scientific(value.error)}, over the limit</td>'
     return f"<td>{scientific(value.error)}</td>"
-
-
-def _block(agreement: Agreement) -> Place:
-    """The block of an intermediate; outside blocks, its own place."""
-    place = Place.parse(agreement.name)
-    return place if place.block is None else Place(place.stage, place.block, "")
 
 
 def _or_dash(number: int | None) -> str:

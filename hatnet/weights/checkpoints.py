@@ -30,11 +30,8 @@ class CheckpointError(ValueError):
 def save(model: HATNet, path: str | os.PathLike[str], about: Mapping[str, object] | None = None) -> None:
     """Write the weights and the configuration of a model to one safetensors file, completely or not at all.
 
-    Args:
-        model: the model.
-        path: the file.
-        about: facts to keep with the weights, such as the training data and the normalisation of images; anything that
-            JSON can hold. The function `about` reads them.
+    `about` are facts to keep with the weights, such as the training data and the normalisation of images; anything that
+    JSON can hold. The function `about` reads them.
 
     Raises:
         CheckpointError: (a ValueError) if the model no longer matches its configuration, for instance because its
@@ -57,13 +54,9 @@ def write(model: HATNet, path: str | os.PathLike[str], about: Mapping[str, objec
 
 
 def about(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The facts that `save` stored with the weights; empty if it was given none.
+    """The facts that `save` stored with the weights; empty if it was given none. Errors as in `load`.
 
     Training stores `data`, `classes`, `mean`, `std` (of pixels in [0, 1]), `image_size` and `recipe`.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        CheckpointError: if it is damaged.
     """
     found: dict[str, Any] = json.loads(_read_safetensors(Path(path), tensors=False)[1].get("about", "{}"))
     return found
@@ -95,12 +88,7 @@ def weights_file(path: Path) -> Path:
 
 
 def is_ours(path: str | os.PathLike[str]) -> bool:
-    """Whether `save` wrote a file.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        CheckpointError: if it is truncated.
-    """
+    """Return whether `save` wrote a file. Errors as in `load`."""
     path = Path(path)
     return path.suffix == ".safetensors" and _read_safetensors(path, tensors=False)[1].get("format") == "hatnet"
 

@@ -5,7 +5,7 @@ D5 is explained in docs/paper-vs-code.md.
 
 import os
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 
 import numpy as np
@@ -47,15 +47,12 @@ UNUSED = "blocks.{s}.{b}.attn.proj_norm"  # in the files, but unused by the auth
 
 
 def load_official(checkpoint: str | os.PathLike[str] | Mapping[str, object], **overrides: object) -> HATNet:
-    """Load one of the authors' checkpoints. The variant follows from the shapes.
+    """Load one of the authors' checkpoints, in evaluation mode, in its floating dtype, on the CPU.
 
     Args:
-        checkpoint: a file (`HAT-Net_Tiny.pth`, or the same as safetensors) or a state dict. The tensors may be nested
-            below keys such as `model`, and their names may begin with `module.`.
+        checkpoint: a file (`HAT-Net_Tiny.pth`, or the same as safetensors) or a state dict, whose shapes decide the
+            variant. The tensors may be nested below keys such as `model`, and their names may begin with `module.`.
         overrides: fields of `HATNetConfig` that add no parameters, such as `grid_sizes` and `pool_sizes`.
-
-    Returns:
-        The model in evaluation mode, in the floating dtype of the checkpoint, on the CPU.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -81,17 +78,14 @@ def authors_names(config: HATNetConfig) -> dict[str, str]:
     >>> authors_names(VARIANTS["tiny"])["stages.1.downsample.conv.weight"]
     'ds2.conv.weight'
     """
-    patterns = {}
-    for s, stage in enumerate(config.stages):
-        for b in range(stage.depth):
-            for ours, theirs in AUTHORS_NAMES:
-                places = {"s": s, "d": s + 1, "b": b}
-                patterns[ours.format(**places)] = theirs.format(**places)
-    names = {}
-    for name in shapes(config):
-        layer, _, kind = name.rpartition(".")
-        names[name] = f"{patterns[layer]}.{kind}"
-    return names
+    patterns = {
+        ours.format(s=s, b=b): theirs.format(s=s, d=s + 1, b=b)
+        for s, stage in enumerate(config.stages)
+        for b in range(stage.depth)
+        for ours, theirs in AUTHORS_NAMES
+    }
+    split = {name: name.rpartition(".") for name in shapes(config)}
+    return {name: f"{patterns[layer]}.{kind}" for name, (layer, _, kind) in split.items()}
 
 
 @cache
@@ -143,8 +137,10 @@ def _find_network(content: Mapping[str, object], source: str) -> dict[str, Tenso
                 "a file of hatnet.save, or load_state_dict"
             )
         some = ", ".join(sorted(seen)[:5]) or "none"
-        raise CheckpointError(f"{source} is not a checkpoint of HAT-Net: none of its {len(seen)} tensors has a known "
-                              f"name; the first are {some}")  # fmt: skip
+        raise CheckpointError(
+            f"{source} is not a checkpoint of HAT-Net: none of its {len(seen)} tensors has a known name; "
+            f"the first are {some}"
+        )
     for path in found if len(found) == 1 else ("", "model/", "state_dict/"):
         if path in found:
             return found[path]
@@ -173,8 +169,4 @@ def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
 
 def _common_dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:
     """The dtype of all tensors; the widest if they differ."""
-    dtypes = {tensor.dtype for tensor in tensors.values()}
-    common = next(iter(dtypes))
-    for dtype in dtypes:
-        common = torch.promote_types(common, dtype)
-    return common
+    return reduce(torch.promote_types, {tensor.dtype for tensor in tensors.values()})

@@ -7,7 +7,7 @@ from typing import Any
 
 from hatnet.config import nearest
 from hatnet.network import HATNet
-from hatnet.weights.checkpoints import load, require_match, shapes
+from hatnet.weights.checkpoints import assemble, load, require_match, shapes
 
 ASSETS = Path(__file__).parents[1] / "assets"
 PRETRAINED = {("micro", "fashion-mnist"): ASSETS / "micro-fashion-mnist.safetensors"}
@@ -30,21 +30,15 @@ def pretrained_file(variant: str, data: str) -> Path:
 
 
 def load_pretrained(variant: str, data: str, changes: Mapping[str, Any]) -> HATNet:
-    """The trained network in evaluation mode; `create_model(variant, pretrained=data)` calls this.
+    """A variant trained on `data`, in evaluation mode, with `changes` to fields that add no parameters.
 
-    Args:
-        variant: the variant of HAT-Net.
-        data: the data that it was trained on.
-        changes: new values for fields of the configuration that add no parameters.
+    `create_model(variant, pretrained=data)` calls this.
 
     Raises:
-        ValueError: if no such weights ship with the package.
-        CheckpointError: if a change does not fit the weights.
+        ValueError: if no such weights ship with the package, or a change does not fit them (a CheckpointError).
     """
     trained = load(pretrained_file(variant, data))
     config = replace(trained.config, **changes)
     tensors = trained.state_dict()
     require_match(tensors, shapes(config), {}, f"the weights of {variant} trained on {data}")
-    model = HATNet(config)
-    model.load_state_dict(tensors)
-    return model.eval()
+    return assemble(config, tensors)

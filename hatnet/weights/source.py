@@ -45,18 +45,15 @@ class Source:
 def find_source(
     checkpoint: Path | None = None, pretrained: str | None = None, variant: str | None = None, seed: int = 0
 ) -> Source:
-    """The network that a command's options describe.
+    """The network of a checkpoint, or with `pretrained` weights that ship with the package, or with random weights.
 
-    Args:
-        checkpoint: a file of ours (.safetensors), the folder of a training run, or a file of the authors (.pth).
-        pretrained: the name of weights that ship with the package.
-        variant: by default that of the weights, or tiny.
-        seed: of the random weights, used if neither of the first two is given.
+    A checkpoint is a file of ours (.safetensors), the folder of a training run, or a file of the authors (.pth).
+    `variant` is by default that of the weights, or tiny. Only random weights use the `seed`.
 
     Raises:
         FileNotFoundError: if there is no such checkpoint.
-        CheckpointError: (a ValueError) if the checkpoint cannot be read.
-        ValueError: if the variant is unknown or not that of the weights, or if two kinds of weights are given.
+        ValueError: if the checkpoint cannot be read, if the variant is unknown or not that of the weights, or if two
+            kinds of weights are given.
     """
     if checkpoint is not None and pretrained is not None:
         raise ValueError("--checkpoint and --pretrained both choose the weights; give only one of them")
@@ -77,23 +74,15 @@ def _random(variant: str, seed: int) -> Source:
         raise ValueError(f"seed={seed} must not be negative")
     model = HATNet(get_config(variant))
     randomise(model, seed)
-    return Source(
-        model.eval(),
-        f"Random weights (seed {seed}): the maps show how hierarchical attention works, "
-        "not what a trained network looks at.",
-    )
+    words = f"Random weights (seed {seed}): these maps show how hierarchical attention works, not learnt attention."
+    return Source(model.eval(), words)
 
 
 def _from_file(checkpoint: Path) -> Source:
     if not is_ours(checkpoint):
         return Source(load_official(checkpoint).float(), f"Weights of the authors' file {checkpoint.name}.")
     known = about(checkpoint)
-    return Source(load(checkpoint).float(), f"Weights of {checkpoint.name}, {_training(known)}.", known)
-
-
-def _training(known: dict[str, Any]) -> str:
-    """A description of the training."""
-    if "data" not in known:
-        return "without a record of their training"
-    accuracy = f": right on {known['test_accuracy']:.1%} of its test images" if "test_accuracy" in known else ""
-    return f"trained on {known['data']}{accuracy}"
+    training = f"trained on {known['data']}" if "data" in known else "without a record of their training"
+    if "data" in known and "test_accuracy" in known:
+        training += f": right on {known['test_accuracy']:.1%} of its test images"
+    return Source(load(checkpoint).float(), f"Weights of {checkpoint.name}, {training}.", known)

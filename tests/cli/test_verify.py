@@ -1,23 +1,27 @@
-"""The command `hatnet verify`."""
+"""The commands `hatnet verify` and `hatnet demo` compare PyTorch with the reference; `hatnet docs` shows the result."""
 
+import socket
+import time
+from pathlib import Path
+
+import pytest
 import torch
 
 import hatnet
+import hatnet.layers
 from hatnet.equivalence import randomise
 from tests.core.authors import state_dict
 
 
-def test_verify_agrees_in_every_precision(hatnet_command):
-    for dtype in ("float64", "float32", "bfloat16"):
-        status, out, _ = hatnet_command("verify", "--variant", "micro", "--size", 45, "--dtype", dtype)
-        assert status == 0, out
-        assert "They agree" in out
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+def test_verify_agrees_in_every_precision(hatnet_command, dtype):
+    status, out, _ = hatnet_command("verify", "--variant", "micro", "--size", 45, "--dtype", dtype)
+    assert status == 0, out
+    assert "They agree" in out
 
 
 def test_verify_ends_with_status_1_and_names_the_first_difference(hatnet_command, monkeypatch):
     """The control: a bug in the model is found."""
-    import hatnet.layers
-
     monkeypatch.setattr(hatnet.layers.F, "avg_pool2d", lambda x, k, **_: torch.nn.functional.max_pool2d(x, k))
     status, out, _ = hatnet_command("verify", "--variant", "micro", "--size", 32)
     assert status == 1
@@ -27,13 +31,38 @@ def test_verify_ends_with_status_1_and_names_the_first_difference(hatnet_command
 def test_verify_takes_checkpoints_of_ours_and_of_the_authors(hatnet_command, tmp_path):
     model = hatnet.create_model("micro", num_classes=3)
     randomise(model)
-    hatnet.save(model, tmp_path / "ours.safetensors")
-    status, out, _ = hatnet_command("verify", "--checkpoint", tmp_path / "ours.safetensors", "--size", 32)
-    assert (status, "HAT-Net Micro" in out) == (0, True)
-    status, _, err = hatnet_command("verify", "--checkpoint", tmp_path / "ours.safetensors", "--variant", "tiny")
-    assert (status, "holds 'micro', not 'tiny'" in err) == (2, True)
-    torch.save({"model": state_dict("tiny")}, tmp_path / "HAT-Net_Tiny.pth")
-    status, out, _ = hatnet_command("verify", "--checkpoint", tmp_path / "HAT-Net_Tiny.pth", "--size", 64)
-    assert (status, "HAT-Net Tiny" in out) == (0, True)
-    status, out, _ = hatnet_command("verify", "--pretrained", "fashion-mnist")
-    assert (status, "HAT-Net Micro on 28 x 28 pixels" in out) == (0, True)  # grey, of the size of its training
+    ours, authors = tmp_path / "ours.safetensors", tmp_path / "HAT-Net_Tiny.pth"
+    hatnet.save(model, ours)
+    torch.save({"model": state_dict("tiny")}, authors)
+    for arguments, status, message in (
+        (("--checkpoint", ours, "--size", 32), 0, "HAT-Net Micro"),
+        (("--checkpoint", ours, "--variant", "tiny"), 2, "holds 'micro', not 'tiny'"),
+        (("--checkpoint", authors, "--size", 64), 0, "HAT-Net Tiny"),
+        (("--pretrained", "fashion-mnist"), 0, "HAT-Net Micro on 28 x 28 pixels"),  # of the size of its training
+    ):
+        ended, out, err = hatnet_command("verify", *arguments)
+        assert (ended, message in out + err) == (status, True)
+
+
+def test_demo_compares_both_on_a_photo_and_prints_the_reports_path_last(hatnet_command, tmp_path):
+    report = tmp_path / "report.html"
+    start = time.monotonic()
+    status, out, _ = hatnet_command("demo", "--out", report)
+    assert status == 0
+    assert "They agree: all 88 intermediates" in out
+    assert float(out.split("intermediates to ")[1].split()[0]) < 1e-12
+    assert Path(out.strip().splitlines()[-1]) == report
+    assert "<html" in report.read_text(encoding="utf-8")
+    assert time.monotonic() - start < 300  # a hang, not a speed limit
+
+
+def test_a_port_that_is_taken_costs_no_build(hatnet_command):
+    pytest.importorskip("mkdocs", reason="no extra docs")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        status, _, err = hatnet_command("docs", "--port", port)
+    assert status == 2
+    assert f"cannot listen on port {port}" in err
+    assert "--port" in err

@@ -17,8 +17,8 @@ from hatnet.attention import (
     split_heads,
 )
 from hatnet.hierarchical_attention import HMHSA
-from tests.cases import NETWORK_MUST_HIT, for_maps, stack
-from tests.comparing import assert_same
+from tests.cases import NETWORK_MUST_HIT, for_maps
+from tests.comparing import assert_layer, assert_same
 
 
 def queries_keys_values(case):
@@ -31,37 +31,24 @@ def queries_keys_values(case):
 
 @for_maps
 def test_each_row_of_softmax_sums_to_one(case):
-    """Eq. 2: one row per query."""
-    scores = 100 * case.maps()[0, 0]
-    weights = reference.softmax(scores)
+    """Eq. 2: one row per query. Shifting its scores does not matter."""
+    scores = case.maps()[0, 0]
+    weights = reference.softmax(100 * scores)
     assert (weights >= 0).all()
     assert np.abs(weights.sum(axis=-1) - 1).max() < 1e-14
-
-
-@for_maps
-def test_shifting_a_row_of_scores_does_not_change_its_softmax(case):
-    """Eq. 2."""
-    scores = case.maps()[0, 0]
     shifted = scores + np.arange(len(scores))[:, None]
     assert np.abs(reference.softmax(shifted) - reference.softmax(scores)).max() < 1e-13
 
 
 @for_maps
-def test_fused_attention_equals_the_formula_head_by_head(case):
-    """Eq. 2: Softmax(Q K^T / sqrt(d)) V in each head."""
+def test_attention_and_its_weights_equal_the_formula_head_by_head(case):
+    """Eq. 2: Softmax(Q K^T / sqrt(d)) V. The weights are those of traces."""
     Q, K, V = queries_keys_values(case)
-    got = multi_head_attention(*map(torch.from_numpy, (Q, K, V)), case.heads)
-    want = [reference.multi_head_attention(*image, case.heads)[0] for image in zip(Q, K, V, strict=True)]
-    assert_same(got, np.stack(want), case)
-
-
-@for_maps
-def test_weights_in_a_trace_equal_the_references(case):
-    """Eq. 2."""
-    Q, K, V = queries_keys_values(case)
-    got = attention_weights(torch.from_numpy(Q), torch.from_numpy(K), case.heads)
-    want = [reference.multi_head_attention(*image, case.heads)[1] for image in zip(Q, K, V, strict=True)]
-    assert_same(got, np.stack(want), case)
+    images = [reference.multi_head_attention(*image, case.heads) for image in zip(Q, K, V, strict=True)]
+    attended, weights = (np.stack(wants) for wants in zip(*images, strict=True))
+    Q, K, V = map(torch.from_numpy, (Q, K, V))
+    assert_same(multi_head_attention(Q, K, V, case.heads), attended, case)
+    assert_same(attention_weights(Q, K, case.heads), weights, case)
 
 
 @for_maps
@@ -98,9 +85,8 @@ def test_joining_heads_undoes_splitting_them(case):
 @for_maps
 def test_plain_attention_equals_the_reference(case):
     """Eq. 1-3, in the last stage."""
-    layer, params = case.filled(MHSA(case.channels, case.heads))
-    x = case.maps()
-    assert_same(layer(torch.from_numpy(x)), stack(lambda image: reference.mhsa(image, params, case.heads), x), case)
+    layer = MHSA(case.channels, case.heads)
+    assert_layer(case, layer, lambda image, params: reference.mhsa(image, params, case.heads))
 
 
 @for_maps

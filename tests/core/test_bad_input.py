@@ -31,16 +31,16 @@ def test_the_model_checks_shapes_and_dtypes(image, error, message):
         MODEL.forward_features(image)
 
 
-@pytest.mark.parametrize("variant", ["tiny", "small", "medium", "large"])
-def test_published_variants_accept_images_from_32_pixels(variant):
-    assert get_config(variant).min_image_size == 32
-    with pytest.raises(ValueError, match="31 x 40 pixels is too small.*at least 32"):
-        get_config(variant).layout(31, 40)
-
-
 def test_the_model_does_not_check_values():
     """That would cost time in every forward pass; values are checked where data is read."""
     assert MODEL(torch.full((1, 3, 32, 32), torch.nan)).isnan().all()
+
+
+@pytest.mark.parametrize("variant", ["tiny", "small", "medium", "large"])
+def test_published_variants_accept_images_from_32_pixels(variant):
+    with pytest.raises(ValueError, match="31 x 40 pixels is too small.*at least 32"):
+        get_config(variant).layout(31, 40)
+    assert get_config(variant).layout(32, 32)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_the_reference_computes_float32_images_in_float64():
     image = np.random.default_rng(0).standard_normal((3, 32, 32)).astype(np.float32)
     logits = reference.hat_net(image, PARAMS, MODEL.config)
     assert logits.dtype == np.float64
-    assert np.array_equal(logits, reference.hat_net(image.astype(np.float64), PARAMS, MODEL.config))
+    assert np.array_equal(logits, reference.hat_net(image.astype(np.float64), PARAMS, MODEL.config, None))
 
 
 def test_missing_parameters_are_named():
@@ -73,7 +73,7 @@ def test_missing_parameters_are_named():
         reference.hat_net(np.zeros((3, 32, 32)), params, MODEL.config)
 
 
-def test_heads_must_divide_channels():
+def test_layers_check_their_sizes():
     with pytest.raises(ValueError, match="4 heads do not divide 6 channels"):
         reference.multi_head_attention(np.ones((2, 6)), np.ones((2, 6)), np.ones((2, 6)), heads=4)
     for layer in (lambda: MHSA(6, 4), lambda: HMHSA(6, 4, 2, 2), lambda: MHSA(6, 0)):
@@ -81,8 +81,8 @@ def test_heads_must_divide_channels():
             layer()
     with pytest.raises(ValueError, match="grid_size=0 and pool_size=2 must be at least 1"):
         HMHSA(6, 3, 0, 2)
-    with pytest.raises(ValueError, match="head_dim=48 does not divide the 64 channels of a stage"):
-        create_model("small", head_dim=48)
+    with pytest.raises(ValueError, match="drop_path_rate=-0.1 must be a probability"):
+        create_model("micro").set_drop_path_rate(-0.1)
 
 
 @pytest.mark.parametrize(
@@ -95,23 +95,14 @@ def test_heads_must_divide_channels():
         ("tiny", {"num_classes": 2.5}, ValueError, "num_classes=2.5 must be a whole number"),
         ("tiny", {"grid_sizes": (8, 8)}, ValueError, r"grid_sizes=\(8, 8\) must have 3 entries for 4 stages"),
         ("tiny", {"grid_sizes": 8}, ValueError, "grid_sizes=8 must have 3 entries"),
-        (
-            "tiny",
-            {"pool_sizes": (8, 0, 2)},
-            ValueError,
-            r"pool_sizes=\(8, 0, 2\) must be whole numbers of at least 1",
-        ),
+        ("tiny", {"pool_sizes": (8, 0, 2)}, ValueError, r"pool_sizes=\(8, 0, 2\) must be whole numbers of at least"),
         ("tiny", {"kernel_sizes": (3, 4, 3, 3)}, ValueError, "must be odd"),
         ("tiny", {"channels": ()}, ValueError, "channels is empty"),
         ("tiny", {"drop_path_rate": 1.0}, ValueError, r"drop_path_rate=1.0 must be a probability in \[0, 1\)"),
         ("tiny", {"drop_rate": "much"}, ValueError, "drop_rate='much' must be a probability"),
+        ("small", {"head_dim": 48}, ValueError, "head_dim=48 does not divide the 64 channels of a stage"),
     ],
 )
 def test_unknown_names_and_impossible_values_are_refused(name, overrides, error, message):
     with pytest.raises(error, match=message):
         create_model(name, **overrides)
-
-
-def test_drop_path_rates_are_checked_when_set_later():
-    with pytest.raises(ValueError, match="drop_path_rate=-0.1 must be a probability"):
-        create_model("micro").set_drop_path_rate(-0.1)

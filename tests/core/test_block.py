@@ -1,14 +1,13 @@
 """MLP and block: PyTorch, batched, equals the reference image by image."""
 
-import numpy as np
 import pytest
 import torch
 
 import reference
 from hatnet.config import Stage
 from hatnet.network import MLP, Block
-from tests.cases import MUST_HIT, for_maps, stack
-from tests.comparing import assert_same
+from tests.cases import MUST_HIT, for_maps
+from tests.comparing import assert_layer, assert_traces
 
 
 def stage_of(case, hierarchical):
@@ -20,9 +19,7 @@ def stage_of(case, hierarchical):
 @for_maps
 def test_mlp(case):
     """Eq. 4, D7: norm, expand, SiLU, depthwise, SiLU, contract, norm."""
-    layer, params = case.filled(MLP(case.channels, case.expansion * case.channels, case.kernel_size))
-    x = case.maps()
-    assert_same(layer(torch.from_numpy(x)), stack(lambda image: reference.mlp(image, params), x), case)
+    assert_layer(case, MLP(case.channels, case.expansion * case.channels, case.kernel_size), reference.mlp)
 
 
 @pytest.mark.parametrize("hierarchical", [True, False], ids=["hierarchical", "plain"])
@@ -31,33 +28,24 @@ def test_a_block_adds_attention_and_mlp_to_their_inputs(hierarchical, case):
     """Eq. 14 (Eq. 3 in the last stage), then Eq. 4."""
     stage = stage_of(case, hierarchical)
     layer, params = case.filled(Block(stage))
-    x, trace, wants = case.maps(), {}, []
-    got = layer(torch.from_numpy(x), trace)
+    assert_traces(case, layer, lambda x, trace: reference.block(x, params, stage, trace))
 
-    def slow(image):
-        wants.append({})
-        return reference.block(image, params, stage, wants[-1])
 
-    want = stack(slow, x)
-    assert_same(trace["attended"], np.stack([want["attended"] for want in wants]), case)
-    assert_same(got, want, case)
+def dropping(**rates):
+    """A block with dropout, and maps for it."""
+    torch.manual_seed(0)
+    layer, _ = MUST_HIT[0].filled(Block(stage_of(MUST_HIT[0], hierarchical=True), **rates))
+    return layer, torch.from_numpy(MUST_HIT[0].maps())
 
 
 def test_drop_path_drops_the_branches_but_never_the_residual():
     """Eq. 4, D9."""
-    case = MUST_HIT[0]
-    torch.manual_seed(0)
-    layer, _ = case.filled(Block(stage_of(case, hierarchical=True)))
-    layer.drop_path.rate = 1 - 1e-12
-    x = torch.from_numpy(case.maps())
+    layer, x = dropping(drop_path_rate=1 - 1e-12)
     assert torch.equal(layer.train()(x), x)
     assert not torch.equal(layer.eval()(x), x)
 
 
 def test_channel_dropout_of_attention_and_mlp_is_off_in_evaluation():
-    case = MUST_HIT[0]
-    torch.manual_seed(0)
-    layer, _ = case.filled(Block(stage_of(case, hierarchical=True), drop_rate=0.5))
-    x = torch.from_numpy(case.maps())
+    layer, x = dropping(drop_rate=0.5)
     assert torch.equal(layer(x), layer(x))
     assert not torch.equal(layer.train()(x), layer(x))

@@ -6,20 +6,36 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import hatnet
 from hatnet import CheckpointError, create_model, load, load_official, save
 from hatnet.equivalence import randomise
 from hatnet.files import write_whole
 from hatnet.weights.checkpoints import is_ours
-from tests.comparing import assert_same
+from tests.comparing import assert_equal, assert_same
 from tests.core.authors import SHAPES, parameter, state_dict
+
+DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
+WRITERS = {".pth": torch.save, ".safetensors": save_file}
 
 
 @pytest.fixture(scope="module")
 def tiny():
     """The authors' Tiny in float32."""
     return {name: tensor.float() for name, tensor in state_dict("tiny").items()}
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A path for a file of weights."""
+    return tmp_path / "model.safetensors"
+
+
+def metadata(path):
+    """The metadata in the header of a safetensors file, read by hand."""
+    content = path.read_bytes()
+    return json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
 
 
 @pytest.mark.parametrize("variant", SHAPES)
@@ -48,17 +64,15 @@ def test_nested_keys_and_prefixes_are_understood(tiny, wrap):
     assert torch.equal(model.stages[0].blocks[1].mlp.expand.weight, tiny["blocks.0.1.conv.conv1.1.weight"][:, :, 0, 0])
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("suffix", WRITERS)
 def test_files_load_by_path(tiny, tmp_path, suffix):
-    from safetensors.torch import save_file
-
     path = tmp_path / f"HAT-Net_Tiny{suffix}"
-    (torch.save if suffix == ".pth" else save_file)(tiny, path)
-    assert torch.equal(load_official(path).stem.conv1.weight, tiny["patch_embed.0.weight"])
-    assert torch.equal(load_official(str(path)).stem.conv1.weight, tiny["patch_embed.0.weight"])
+    WRITERS[suffix](tiny, path)
+    for name in (path, str(path)):
+        assert torch.equal(load_official(name).stem.conv1.weight, tiny["patch_embed.0.weight"])
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_the_floating_dtype_of_the_file_is_kept(tiny, dtype):
     model = load_official({name: tensor.to(dtype) for name, tensor in tiny.items()})
     assert {parameter.dtype for parameter in model.parameters()} == {dtype}
@@ -80,35 +94,39 @@ def test_loading_copies_the_callers_tensors(tiny):
 
 
 def test_everything_missing_unexpected_or_misshapen_is_listed(tiny):
-    broken = dict(tiny)
+    broken = tiny | {
+        "head.extra": torch.zeros(3),
+        "ds2.norm.weight": torch.zeros(5),
+        "ds2.norm.bias": torch.zeros(96, dtype=torch.int64),
+    }
     del broken["ds3.conv.bias"], broken["blocks.2.5.attn.q.weight"]
-    broken["head.extra"] = torch.zeros(3)
-    broken["ds2.norm.weight"] = torch.zeros(5)
     with pytest.raises(CheckpointError) as error:
         load_official({"model": broken})
-    message = str(error.value)
-    assert "HAT-Net Tiny" in message
-    assert "missing (2): " in message
-    assert "ds3.conv.bias" in message
-    assert "blocks.2.5.attn.q.weight" in message
-    assert "unexpected (1): head.extra" in message
-    assert "of another shape (1): ds2.norm.weight (5,) for (96,)" in message
+    for part in (
+        "HAT-Net Tiny",
+        "missing (2): ",
+        "ds3.conv.bias",
+        "blocks.2.5.attn.q.weight",
+        "unexpected (1): head.extra",
+        "of another shape (1): ds2.norm.weight (5,) for (96,)",
+        "not floating (1): ds2.norm.bias",
+    ):
+        assert part in str(error.value)
 
 
-def test_another_networks_checkpoint_is_refused():
-    with pytest.raises(CheckpointError, match="not a checkpoint of HAT-Net: none of its 2 tensors"):
-        load_official({"layer1.0.conv1.weight": torch.zeros(3), "fc.weight": torch.zeros(3)})
-    with pytest.raises(CheckpointError, match="none of its 0 tensors"):
-        load_official({"epoch": 3})
-
-
-def test_our_names_and_the_authors_are_not_confused(tmp_path):
-    model = create_model("micro")
-    with pytest.raises(CheckpointError, match="this package's own names, not the authors'; use hatnet.load"):
-        load_official(model.state_dict())
-    torch.save(model.state_dict(), tmp_path / "model.pth")
-    with pytest.raises(CheckpointError, match="not a safetensors file; for the authors' .pth files use load_official"):
-        load(tmp_path / "model.pth")
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"layer1.0.conv1.weight": torch.zeros(3), "fc.weight": torch.zeros(3)}, "not a checkpoint.* none of its 2"),
+        ({"epoch": 3}, "none of its 0 tensors"),
+        (create_model("micro").state_dict(), "this package's own names, not the authors'; use hatnet.load"),
+        ({network: {"classifier.1.bias": torch.zeros(3)} for network in "ab"}, "several networks"),
+    ],
+    ids=["another network", "nothing", "ours", "several"],
+)
+def test_anything_but_one_network_of_the_authors_is_refused(content, message):
+    with pytest.raises(CheckpointError, match=message):
+        load_official(content)
 
 
 @pytest.mark.parametrize("content", [b"", b"# A text", b"\x80not a pickle"], ids=["empty", "text", "almost"])
@@ -117,16 +135,6 @@ def test_a_file_that_is_no_checkpoint_is_refused_without_advice_to_trust_it(tmp_
     with pytest.raises(CheckpointError) as error:
         load_official(tmp_path / "file.pth")
     assert "weights_only" not in str(error.value)
-
-
-def test_a_file_with_several_networks_is_refused(tiny):
-    with pytest.raises(CheckpointError, match="several networks"):
-        load_official({"teacher": tiny, "student": tiny})
-
-
-def test_integers_are_refused(tiny):
-    with pytest.raises(CheckpointError, match=r"not floating \(1\): ds2.norm.bias"):
-        load_official(tiny | {"ds2.norm.bias": torch.zeros(96, dtype=torch.int64)})
 
 
 class Payload:
@@ -148,85 +156,67 @@ def test_untrusted_pickles_are_never_executed(tiny, tmp_path):
     assert (tmp_path / "executed").exists()
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("suffix", WRITERS)
 @pytest.mark.parametrize("part", [0, 10, 0.5, 0.999])
 def test_truncated_files_are_refused(tiny, tmp_path, suffix, part):
-    from safetensors.torch import save_file
-
-    whole, cut = tmp_path / f"whole{suffix}", tmp_path / f"cut{suffix}"
-    (torch.save if suffix == ".pth" else save_file)(tiny, whole)
-    content = whole.read_bytes()
-    cut.write_bytes(content[: part if isinstance(part, int) else int(part * len(content))])
+    path = tmp_path / f"file{suffix}"
+    WRITERS[suffix](tiny, path)
+    content = path.read_bytes()
+    path.write_bytes(content[: part if isinstance(part, int) else int(part * len(content))])
     with pytest.raises(CheckpointError, match="truncated"):
-        load_official(cut)
+        load_official(path)
 
 
-@pytest.mark.parametrize("function", [load, load_official, is_ours])
 @pytest.mark.parametrize("name", ["none.safetensors", "none.pth"])
-def test_the_error_names_a_missing_file(tmp_path, function, name):
-    if function is is_ours and name == "none.pth":
-        assert not is_ours(tmp_path / name)
-        return
-    with pytest.raises(FileNotFoundError, match=name):
-        function(tmp_path / name)
+def test_the_error_names_a_missing_file(tmp_path, name):
+    for function in (load, load_official):
+        with pytest.raises(FileNotFoundError, match=name):
+            function(tmp_path / name)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
-def test_our_files_keep_weights_configuration_and_dtype(tmp_path, dtype):
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_our_files_keep_weights_configuration_and_dtype(path, dtype):
     model = create_model("micro", num_classes=3, in_channels=1, grid_sizes=(7, 7), drop_path_rate=0.2)
     randomise(model)
     model = model.to(dtype)
-    save(model, tmp_path / "model.safetensors")
-    back = load(tmp_path / "model.safetensors")
-    assert is_ours(tmp_path / "model.safetensors")
+    save(model, path)
+    back = load(path)
+    assert is_ours(path)
     assert back.config == model.config
     assert not back.training
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(back.state_dict()[name], tensor)
+    assert_equal(back.state_dict(), model.state_dict())
     image = torch.randn(1, 1, 28, 28)
     want = model.double().eval()(image.double()).detach().numpy()
     assert_same(back.double()(image.double()), want, "round trip")
 
 
-def test_our_files_hold_nothing_but_numbers_and_json(tmp_path):
-    save(create_model("micro"), tmp_path / "model.safetensors")
-    content = (tmp_path / "model.safetensors").read_bytes()
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    assert json.loads(header["__metadata__"]["config"])["name"] == "micro"
+def test_our_files_hold_numbers_and_json_and_others_are_refused(path):
+    save(create_model("micro"), path)
+    written, tensors, config = path.read_bytes(), load_file(path), metadata(path)
+    assert json.loads(config["config"])["name"] == "micro"
 
+    def refuse(message):
+        with pytest.raises(CheckpointError, match=message):
+            load(path)
 
-def test_other_files_and_damaged_files_are_refused(tmp_path):
-    from safetensors.torch import load_file, save_file
-
-    model = create_model("micro")
-    path, other = tmp_path / "model.safetensors", tmp_path / "other.safetensors"
-    save(model, path)
-    save_file({"a": torch.zeros(3)}, other)
-    with pytest.raises(CheckpointError, match="not written by hatnet.save"):
-        load(other)
-    other.write_bytes(path.read_bytes()[:-5])
-    with pytest.raises(CheckpointError, match="truncated"):
-        load(other)
-    tensors = load_file(path)
+    save_file({"a": torch.zeros(3)}, path)
+    refuse("not written by hatnet.save")
+    torch.save(tensors, path.with_suffix(".pth"))
+    with pytest.raises(CheckpointError, match="not a safetensors file; for the authors' .pth files use load_official"):
+        load(path.with_suffix(".pth"))
+    path.write_bytes(written[:-5])
+    refuse("truncated")
+    save_file(tensors, path, metadata=config | {"config": json.dumps({"name": "micro", "channels": [32, 64]})})
+    refuse("configuration this version does not understand: .*depths")
     del tensors["classifier.bias"]
-    config = json.dumps({"name": "micro"} | {"channels": [32, 64]})
-    save_file(tensors, other, metadata={"format": "hatnet", "config": config})
-    with pytest.raises(CheckpointError, match="configuration this version does not understand: .*depths"):
-        load(other)
-    good = path.read_bytes()
-    header = json.loads(good[8 : 8 + int.from_bytes(good[:8], "little")])
-    save_file(tensors, other, metadata=header["__metadata__"])
-    with pytest.raises(CheckpointError, match=r"missing \(1\): classifier.bias"):
-        load(other)
+    save_file(tensors, path, metadata=config)
+    refuse(r"missing \(1\): classifier.bias")
 
 
-def test_a_model_that_could_not_be_loaded_again_is_not_saved(tmp_path):
-    path = tmp_path / "model.safetensors"
+def test_a_model_that_could_not_be_loaded_again_is_not_saved(path):
     model = create_model("micro")
     model.classifier = torch.nn.Linear(128, 5)
-    with pytest.raises(
-        CheckpointError, match=r"its own configuration, does not fit(.|\n)*classifier.weight \(5, 128\)"
-    ):
+    with pytest.raises(CheckpointError, match=r"own configuration, does not fit(.|\n)*classifier.weight \(5, 128\)"):
         save(model, path)
     model = create_model("micro")
     model.stages[1].blocks[0].attention.pool_size = 3
@@ -236,12 +226,10 @@ def test_a_model_that_could_not_be_loaded_again_is_not_saved(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside torch.compile
-def test_a_compiled_model_is_saved_under_its_own_names(tmp_path):
+def test_a_compiled_model_is_saved_under_its_own_names(path):
     model = create_model("micro")
-    save(torch.compile(model), tmp_path / "model.safetensors")
-    again = load(tmp_path / "model.safetensors").state_dict()
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(again[name], tensor), name
+    save(torch.compile(model), path)
+    assert_equal(load(path).state_dict(), model.state_dict())
 
 
 def test_writing_to_a_link_writes_its_target(tmp_path):
@@ -255,18 +243,16 @@ def test_writing_to_a_link_writes_its_target(tmp_path):
         write_whole(tmp_path / "away" / "x", b"")
 
 
-def test_saving_is_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "model.safetensors"
-    write_whole(path, b"old")
-
+def test_saving_is_whole_or_not_at_all(path, monkeypatch):
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
+    write_whole(path, b"old")
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="No space left"):
         save(create_model("micro"), path)
     assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_parameters_by_name_are_reproducible():

@@ -1,11 +1,11 @@
-"""Precision, threads and full memory."""
+"""Precision and full memory."""
 
 from contextlib import suppress
 
 import pytest
 import torch
 
-from hatnet.device import full_precision, out_of_memory, out_of_memory_cause, use_threads
+from hatnet.device import full_precision, out_of_memory, out_of_memory_cause
 
 
 def test_full_precision_ends_with_its_block_and_keeps_cudnn():
@@ -21,11 +21,6 @@ def test_full_precision_ends_with_its_block_and_keeps_cudnn():
         assert (conv.fp32_precision, matmul.fp32_precision) == ("tf32", "tf32")
     finally:
         conv.fp32_precision, matmul.fp32_precision = before
-
-
-def test_fewer_than_one_thread_is_refused():
-    with pytest.raises(ValueError, match="threads=0 must be at least 1"):
-        use_threads(0)
 
 
 def test_a_full_cpu_is_recognised_by_pytorchs_own_error():

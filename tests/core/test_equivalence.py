@@ -14,15 +14,13 @@ from tests.comparing import assert_agree
 CASE = NETWORK_MUST_HIT[0]
 
 
-def test_relative_error_refuses_other_shapes_instead_of_broadcasting():
-    with pytest.raises(ValueError, match="shapes differ"):
-        relative_error(np.ones((4, 1)), np.ones((4, 5)))
-
-
-def test_relative_error_of_nan_is_nan_and_of_nothing_zero():
+def test_relative_error_of_nan_nothing_zero_and_other_shapes():
+    """It refuses other shapes instead of broadcasting."""
     assert np.isnan(relative_error([1.0, np.nan], [1.0, 1.0]))
     assert relative_error([], []) == 0
     assert relative_error([0.5], [0.0]) == 0.5
+    with pytest.raises(ValueError, match="shapes differ"):
+        relative_error(np.ones((4, 1)), np.ones((4, 5)))
 
 
 def test_changing_one_parameter_of_one_side_is_found(monkeypatch):

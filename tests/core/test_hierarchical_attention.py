@@ -1,5 +1,7 @@
 """H-MHSA, Eq. 6-14: PyTorch, batched and fused, equals the reference image by image."""
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import reference
 from hatnet.attention import MHSA
 from hatnet.hierarchical_attention import HMHSA, from_windows, to_windows, window_mask
 from tests.cases import MUST_HIT, for_maps, stack
-from tests.comparing import assert_same
+from tests.comparing import assert_same, assert_traces
 
 
 def layer_of(case, **changes):
@@ -71,11 +73,8 @@ def test_merging(case):
     """Eq. 10, D3: average pooling, then norm."""
     layer, params = layer_of(case)
     x = case.maps()
-    assert_same(
-        layer.merge(torch.from_numpy(x), case.pool_size),
-        stack(lambda image: reference.merge(image, params, case.pool_size), x),
-        case,
-    )
+    want = stack(lambda image: reference.merge(image, params, case.pool_size), x)
+    assert_same(layer.merge(torch.from_numpy(x), case.pool_size), want, case)
 
 
 @for_maps
@@ -93,34 +92,16 @@ def test_global_attention(case):
 def test_h_mhsa_equals_the_reference_image_by_image(case):
     """Eq. 6-14, with every intermediate."""
     layer, params = layer_of(case)
-    x, trace, wants = case.maps(), {}, []
-    got = layer(torch.from_numpy(x), trace)
-
-    def slow(image):
-        wants.append({})
-        return reference.h_mhsa(image, params, case.heads, case.grid_size, case.pool_size, wants[-1])
-
-    want = stack(slow, x)
-    assert set(trace) == set(wants[0])
-    for name in ("local_weights", "local", "merged", "global_weights", "global"):  # in the order of computation
-        assert_same(trace[name], np.stack([want[name] for want in wants]), (name, case))
-    assert_same(got, want, case)
+    sizes = case.heads, case.grid_size, case.pool_size
+    assert_traces(case, layer, lambda x, trace: reference.h_mhsa(x, params, *sizes, trace))
 
 
 @for_maps
-def test_a_trace_changes_nothing(case):
-    """The traced output is the untraced one, bit for bit."""
+def test_weights_in_a_trace_sum_to_one_over_the_tokens_on_the_map(case):
+    """Eq. 2, 7, 12: padding neither gives nor receives weight. A trace changes no bit of the output."""
     layer, _ = layer_of(case)
-    x = torch.from_numpy(case.maps())
-    assert torch.equal(layer(x, {}), layer(x))
-
-
-@for_maps
-def test_weights_sum_to_one_over_the_tokens_on_the_map(case):
-    """Eq. 2, 7, 12: padding neither gives nor receives weight."""
-    layer, _ = layer_of(case)
-    trace = {}
-    layer(torch.from_numpy(case.maps()), trace)
+    x, trace = torch.from_numpy(case.maps()), {}
+    assert torch.equal(layer(x, trace), layer(x))
     g, h = window_of(case)
     ones = torch.ones(1, case.height, case.width, 1, dtype=torch.float64)
     present = to_windows(ones, (g, h))[:, :, 0].unflatten(0, trace["local_weights"].shape[1:3])  # (rows, columns, g h)
@@ -151,17 +132,10 @@ def test_permuting_windows_permutes_the_local_output(case):
 def test_a_window_as_large_as_the_map_gives_plain_attention(case):
     """Eq. 6-8 with G1 >= H, W equal Eq. 1-2."""
     layer, _ = layer_of(case, grid_size=max(case.height, case.width))
-    x = case.maps()
+    x = torch.from_numpy(case.maps())
     plain = MHSA(case.channels, case.heads).double()
-    with torch.no_grad():
-        plain.qkv.weight.copy_(layer.local_attention.qkv.weight)
-        plain.qkv.bias.copy_(layer.local_attention.qkv.bias)
-        plain.projection.weight.copy_(torch.eye(case.channels))
-        plain.projection.bias.zero_()
-        plain.norm = torch.nn.Identity()
-    assert_same(
-        layer.local_attention(torch.from_numpy(x), layer.grid_size), plain(torch.from_numpy(x)).detach().numpy(), case
-    )
+    plain.qkv, plain.norm, plain.projection = layer.local_attention.qkv, torch.nn.Identity(), torch.nn.Identity()
+    assert_same(layer.local_attention(x, layer.grid_size), plain(x).detach().numpy(), case)
 
 
 @for_maps
@@ -199,9 +173,8 @@ def test_masked_and_unmasked_paths_agree(case):
     x = torch.from_numpy(case.maps())[:, : max(case.height // g, 1) * g, : max(case.width // h, 1) * h]
     assert window_mask(x, (g, h)) is None
     want = layer(x).detach().numpy()
-    with pytest.MonkeyPatch.context() as patch:
-        windows = len(to_windows(x, (g, h)))
-        patch.setattr(module, "window_mask", lambda *_: torch.ones(windows, 1, 1, g * h, dtype=torch.bool))
+    mask = torch.ones(len(to_windows(x, (g, h))), 1, 1, g * h, dtype=torch.bool)
+    with patch.object(module, "window_mask", lambda *_: mask):
         assert_same(layer(x), want, case)
 
 
@@ -222,9 +195,7 @@ def test_a_token_affects_its_own_window_only(case):
 def test_gradients_of_inputs_and_parameters_are_central_differences(height, width):
     """Eq. 6-14, with whole windows and with masked ones."""
     torch.manual_seed(0)
-    case = MUST_HIT[0]
-    layer = HMHSA(4, 2, grid_size=2, pool_size=2)
-    layer, _ = case.filled(layer)
+    layer, _ = MUST_HIT[0].filled(HMHSA(4, 2, grid_size=2, pool_size=2))
     x = torch.randn(2, height, width, 4, dtype=torch.float64, requires_grad=True)
     names, parameters = zip(*layer.named_parameters(), strict=True)
 
@@ -239,6 +210,4 @@ def test_g1_and_g2_can_be_changed_at_any_time():
     case = MUST_HIT[0]
     layer, params = layer_of(case)
     layer.grid_size, layer.pool_size = 3, 5
-    x = case.maps()
-    want = stack(lambda image: reference.h_mhsa(image, params, case.heads, 3, 5), x)
-    assert_same(layer(torch.from_numpy(x)), want, case)
+    assert_traces(case, layer, lambda x, trace: reference.h_mhsa(x, params, case.heads, 3, 5, trace))

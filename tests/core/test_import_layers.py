@@ -18,10 +18,11 @@ ROOT = Path(__file__).parents[2]
 
 def lint_imports(checkout):
     """Check the contracts in a process of its own, which imports the packages of `checkout`."""
-    command = [sys.executable, "-c", "import sys; from importlinter.cli import lint_imports as lint; "
-               "sys.exit(lint(no_cache=True, no_logo=True))"]  # fmt: skip
+    code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True, no_logo=True))"
     environment = os.environ | {"PYTHONPATH": str(checkout)}
-    return subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=checkout, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def test_every_module_imports_from_lower_layers_only():

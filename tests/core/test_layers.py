@@ -9,23 +9,19 @@ from hatnet.config import ceil_div
 from hatnet.layers import ChannelDropout, Conv2d, DropPath, GroupNorm, average_pool
 from hatnet.network import Downsample, Stem
 from tests.cases import for_maps, stack
-from tests.comparing import assert_same
+from tests.comparing import assert_layer, assert_same
 
 
 @for_maps
 def test_a_projection_multiplies_every_token_by_the_matrix(case):
     """Eq. 1: X W + b."""
-    layer, params = case.filled(torch.nn.Linear(case.channels, 7))
-    x = case.maps()
-    assert_same(layer(torch.from_numpy(x)), stack(lambda image: reference.linear(image, **params), x), case)
+    assert_layer(case, torch.nn.Linear(case.channels, 7), lambda x, params: reference.linear(x, **params))
 
 
 @for_maps
 def test_group_norm_takes_its_statistics_over_the_whole_image(case):
     """D1: one mean and one variance per image, and an eps of 1e-6, which matters at scale 1e-3."""
-    layer, params = case.filled(GroupNorm(case.channels))
-    x = case.maps()
-    assert_same(layer(torch.from_numpy(x)), stack(lambda image: reference.group_norm(image, **params), x), case)
+    assert_layer(case, GroupNorm(case.channels), lambda x, params: reference.group_norm(x, **params))
 
 
 @for_maps
@@ -38,22 +34,15 @@ def test_group_norm_is_pytorchs_with_one_group(case):
 
 
 @for_maps
-def test_strided_convolution(case):
-    """Figure 1: stem and downsampling halve the map, rounding up."""
-    layer, params = case.filled(Conv2d(case.channels, 5, case.kernel_size, stride=2))
-    x = case.maps()
-    got = layer(torch.from_numpy(x))
-    assert got.shape[1:3] == (ceil_div(case.height, 2), ceil_div(case.width, 2))
-    assert_same(got, stack(lambda image: reference.conv2d(image, **params, stride=2), x), case)
-
-
-@for_maps
-def test_depthwise_convolution(case):
-    """D7: in the MLP each channel has its own kernel."""
-    C = case.channels
-    layer, params = case.filled(Conv2d(C, C, case.kernel_size, groups=C, bias=False))
-    x = case.maps()
-    assert_same(layer(torch.from_numpy(x)), stack(lambda image: reference.depthwise_conv2d(image, **params), x), case)
+def test_convolutions(case):
+    """Figure 1: stem and downsampling halve the map, rounding up. D7: each channel of the MLP has its own kernel."""
+    C, K = case.channels, case.kernel_size
+    strided = Conv2d(C, 5, K, stride=2)
+    assert_layer(case, strided, lambda x, params: reference.conv2d(x, **params, stride=2))
+    maps = strided(torch.from_numpy(case.maps()))
+    assert maps.shape[1:3] == (ceil_div(case.height, 2), ceil_div(case.width, 2))
+    depthwise = Conv2d(C, C, K, groups=C, bias=False)
+    assert_layer(case, depthwise, lambda x, params: reference.depthwise_conv2d(x, **params))
 
 
 @for_maps
@@ -81,26 +70,20 @@ def test_pooling_keeps_a_constant_map(case):
 @for_maps
 def test_stem(case):
     """Figure 1: the convolution block."""
-    layer, params = case.filled(Stem(case.channels, 4, 6, (2, 2)))
-    x = case.maps()
-    assert_same(layer(torch.from_numpy(x)), stack(lambda image: reference.stem(image, params), x), case)
+    assert_layer(case, Stem(case.channels, 4, 6, (2, 2)), reference.stem)
 
 
 @for_maps
 def test_downsampling(case):
     """Figure 1: convolution, then norm."""
-    layer, params = case.filled(Downsample(case.channels, 6))
-    x = case.maps()
-    assert_same(layer(torch.from_numpy(x)), stack(lambda image: reference.downsample(image, params), x), case)
+    assert_layer(case, Downsample(case.channels, 6), reference.downsample)
 
 
 def test_drop_path_drops_branches_per_image_and_keeps_the_mean():
     torch.manual_seed(0)
-    drop = DropPath(0.25).train()
-    x = torch.ones(4000, 2, 3, 4)
-    y = drop(x)
-    per_image = y.flatten(1)
-    assert ((per_image == 0).all(1) | (per_image == 1 / 0.75).all(1)).all()
+    drop, x = DropPath(0.25).train(), torch.ones(4000, 2, 3, 4)
+    y = drop(x).flatten(1)
+    assert ((y == 0).all(1) | (y == 1 / 0.75).all(1)).all()
     assert abs(y.mean() - 1) < 0.03  # 4 standard deviations: 4 sqrt(0.25 / 0.75 / 4000) = 0.037
     assert (drop.eval()(x) == x).all()
 
@@ -109,19 +92,16 @@ def test_drop_path_can_be_set_later_from_zero_and_back():
     """D9."""
     torch.manual_seed(0)
     drop, x = DropPath(0.0).train(), torch.ones(64, 1, 1, 1)
-    assert (drop(x) == x).all()
-    drop.rate = 0.5
-    assert not (drop(x) == x).all()
-    drop.rate = 0.0
-    assert (drop(x) == x).all()
+    for rate in (0.0, 0.5, 0.0):
+        drop.rate = rate
+        assert torch.equal(drop(x), x) == (rate == 0)
 
 
 def test_channel_dropout_drops_whole_channels_of_an_image():
     torch.manual_seed(0)
-    y = ChannelDropout(0.5).train()(torch.ones(50, 4, 5, 6))
-    per_channel = y.permute(0, 3, 1, 2).flatten(2)
-    assert ((per_channel == 0).all(2) | (per_channel == 2).all(2)).all()
-    assert 0.3 < (per_channel == 0).double().mean() < 0.7
+    channels = ChannelDropout(0.5).train()(torch.ones(50, 4, 5, 6)).permute(0, 3, 1, 2).flatten(2)
+    assert ((channels == 0).all(2) | (channels == 2).all(2)).all()
+    assert 0.3 < (channels == 0).double().mean() < 0.7
 
 
 def test_the_reference_never_overflows():

@@ -13,21 +13,17 @@ from tests.core.authors import FIGURES, SHAPES, images, state_dict
 RELATIVE = 1e-10
 
 
-@pytest.mark.parametrize(
-    ("variant", "parameters", "unused"),
-    [
-        ("tiny", 12_655_912, 5_760),
-        ("small", 25_747_784, 9_216),
-        ("medium", 42_942_472, 16_512),
-        ("large", 63_132_488, 23_552),
-    ],
-)
-def test_parameters_are_the_published_ones_without_proj_norm(variant, parameters, unused):
+PARAMETERS = {"tiny": 12_655_912, "small": 25_747_784, "medium": 42_942_472, "large": 63_132_488}
+UNUSED = {"tiny": 5_760, "small": 9_216, "medium": 16_512, "large": 23_552}
+
+
+@pytest.mark.parametrize("variant", PARAMETERS)
+def test_parameters_are_the_published_ones_without_proj_norm(variant):
     """Table 1, D5."""
     ours = sum(parameter.numel() for parameter in create_model(variant).parameters())
-    assert ours == parameters - unused
+    assert ours == PARAMETERS[variant] - UNUSED[variant]
     assert sum(row.parameters for row in summarise(VARIANTS[variant])) == ours
-    assert published_parameters(VARIANTS[variant]) == parameters
+    assert published_parameters(VARIANTS[variant]) == PARAMETERS[variant]
 
 
 @pytest.mark.parametrize("variant", SHAPES)

@@ -15,9 +15,8 @@ import torch
 from hatnet import create_model
 from hatnet.complexity.summary import summarise
 from hatnet.data.photo import normalise
-from hatnet.equivalence import compare
+from hatnet.equivalence import by_block, compare, worst
 from hatnet.maps import attention_maps
-from hatnet.maps.agreement import worst_by_block
 from hatnet.maps.explorer import Start, explorer_script, write_explorer
 from hatnet.maps.report import PAPER, write_report
 from tests.maps.small import PLAIN_NETWORK, embedded, photo_of, random_model, seen
@@ -157,17 +156,18 @@ def test_a_difference_is_red_and_has_a_place(tmp_path, error, index):
 def test_the_short_table_has_the_worst_intermediate_of_every_block():
     """NaN is the worst; outside blocks each intermediate has its own row."""
     agreements = with_error(float("nan"), 6)
-    config, rows = inputs("micro")["model"].config, worst_by_block(agreements)
+    config = inputs("micro")["model"].config
+    rows = [(place, worst(members)) for place, members in by_block(agreements)]
     places = [(place.stage, place.block) for place, _ in rows]
     blocks = [(s, b) for s, depth in enumerate(config.depths) for b in range(depth)]
     assert [place for place in places if place[1] is not None] == blocks
     outside = [str(place) for place, _ in rows if place.block is None]
     assert outside == ["stem", "stages.1.downsampled", "stages.2.downsampled", "logits"]
-    assert agreements[6] in [worst for _, worst in rows]
-    for place, worst in rows:
+    assert agreements[6] in [most for _, most in rows]
+    for place, most in rows:
         members = [each for each in agreements if each.name.startswith(f"{place}")]
-        assert worst in members
-        assert all(each.error <= worst.error or np.isnan(worst.error) for each in members)
+        assert most in members
+        assert all(each.error <= most.error or np.isnan(most.error) for each in members)
 
 
 def test_text_is_escaped(tmp_path):
