@@ -12,7 +12,7 @@ from hatnet.training.loop import NonFiniteLossError
     [
         (("summary", "tny"), "unknown variant 'tny', did you mean 'tiny'"),
         (("summary", "tiny", "--image-size", "224", "31"), "224 x 31 pixels is too small"),
-        (("summary", "tiny", "--image-size", "-5", "224", "--json"), "-5 x 224 pixels is too small"),
+        (("summary", "tiny", "--image-size", "-5", "224", "--json"), "height=-5 must be a whole number of at least 1"),
         (("verify", "--variant", "huge"), "unknown variant 'huge'"),
         (("verify", "--size", 20), "20 x 20 pixels is too small"),
         (("verify", "--image", "none.jpg"), "no image file at none.jpg"),
