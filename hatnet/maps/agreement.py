@@ -104,5 +104,4 @@ def _or_dash(number: int | None) -> str:
 
 
 def _unbroken(number: str) -> str:
-    """A number that stays on one line, even if it has a minus."""
     return f'<span class="unbroken">{number}</span>'

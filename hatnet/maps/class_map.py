@@ -43,7 +43,7 @@ def relevances(model: HATNet, images: Tensor, labels: Tensor, expected: Tensor |
 def weights_and_gradients(
     model: HATNet, images: Tensor, labels: Tensor, expected: Tensor | None = None
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """All weights, and the gradient of each image's logit with respect to them, through all later blocks too."""
+    """All weights, and the full derivative of each image's logit with respect to them, also through later blocks."""
     layouts = model.config.layout(images.shape[2], images.shape[3])
     # Tensors made in inference mode take part in no gradient, but copies of them do.
     with torch.inference_mode(False), torch.enable_grad(), unfused_attention() as weights:

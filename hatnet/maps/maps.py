@@ -133,7 +133,7 @@ class AttentionMaps:
 
     @full_precision()
     def dense(self, stage: int, block: int, head: int | None = None) -> Array:
-        """The composed maps of all tokens, (HW, HW), rows sum to one; ValueError beyond the limit of the maps."""
+        """The composed maps of all tokens, (HW, HW), rows sum to one; ValueError beyond the limit given."""
         self._check(stage, block, (0, 0), head)
         H, W = self.layouts[stage].map
         needed = 4 * len(self._images) * (H * W) ** 2 * self._images.element_size()  # the matrix, and steps to it
@@ -209,7 +209,6 @@ class AttentionMaps:
         require_place(self.config, self.layouts, stage, block, head, query)
 
     def _labels(self, label: int | Iterable[int] | None) -> tuple[int, ...]:
-        """One class for each image."""
         if label is None:
             return tuple(self._logits.argmax(dim=1).tolist())
         if isinstance(label, Tensor | np.ndarray) and label.ndim == 0:

@@ -11,7 +11,7 @@ GIB = 2**30
 
 
 def numbers_by_part(config: HATNetConfig, height: int, width: int, batch: int, gradients: bool = False) -> Counter[str]:
-    """Count the attention weights of all blocks; for gradients three times that, and the maps that they need.
+    """Count the attention weights in each part; with gradients three times as many, and all maps kept for them.
 
     >>> from hatnet.config import get_config
     >>> numbers_by_part(get_config("micro"), 28, 28, batch=1)

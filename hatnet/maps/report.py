@@ -52,8 +52,8 @@ def write_report(
     If the maps of the network cannot be shown, because its weights are not finite or the photo is too large for a
     browser, the report gives the reason instead: it is needed most when something is wrong.
 
-    `agreements` come from `hatnet.equivalence.compare` (ValueError if empty); `weights` is a sentence about their
-    origin; `facts` are the machine, versions, date and so on.
+    `agreements` come from `hatnet.equivalence.compare` (ValueError if empty); `weights` is a sentence about the
+    origin of the network's weights; `facts` are the machine, versions, date and so on.
     """
     if not agreements:
         raise ValueError("there is nothing to report: no intermediate was compared")
@@ -89,7 +89,6 @@ def sizes_table(config: HATNetConfig, height: int, width: int) -> str:
 
 
 def _sizes(row: Row) -> str:
-    """The cells of one part of the network."""
     layout = row.layout
     grids = [layout.map, layout.windows, layout.merged] if layout else [None] * 3
     tokens, windows, merged = (times(grid) if grid else "" for grid in grids)

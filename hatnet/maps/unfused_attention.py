@@ -12,7 +12,8 @@ from hatnet.attention import attention_kernel, attention_weights, join_heads, sp
 def unfused_attention(frozen: bool = False) -> Iterator[dict[str, Tensor]]:
     """Inside the `with` block, compute every attention as Softmax(Q K^T / sqrt(d)) V, and keep its weights.
 
-    The weights, (..., N, M), are kept under their names in a trace. If `frozen`, gradients flow through values alone:
+    The results equal those of the fused kernel up to rounding, and the model itself does not change. The weights,
+    (..., N, M), have their names in a trace. If `frozen`, gradients flow through the values alone.
 
         with unfused_attention() as weights:
             logits = model(image.requires_grad_())

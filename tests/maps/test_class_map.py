@@ -112,7 +112,7 @@ def test_class_maps_differ_by_class_and_belong_to_their_own_image():
 @pytest.mark.parametrize("image_in_inference_mode", [False, True])
 @pytest.mark.parametrize("model_in_inference_mode", [False, True])
 @pytest.mark.parametrize("called_in", [torch.inference_mode, torch.no_grad, torch.enable_grad])
-def test_class_maps_do_not_need_gradients(called_in, model_in_inference_mode, image_in_inference_mode):
+def test_class_maps_work_without_gradients_switched_on(called_in, model_in_inference_mode, image_in_inference_mode):
     want = attention_maps(TINY.model(), TINY.images()).class_map([0, 2])
     with torch.inference_mode(model_in_inference_mode):
         model = TINY.model()

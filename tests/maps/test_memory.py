@@ -28,10 +28,7 @@ def test_images_and_matrices_that_need_too_much_memory_are_refused_with_their_si
     maps = attention_maps(model, image, limit=2 * 10**7)
     assert maps.composed(0, 0, (0, 0)).shape == (48, 48)
     for compute, message in (
-        (
-            lambda: attention_maps(model, image, 10**6),
-            "^the .* weights of 1 image of 96 x 96 .*in stage 0, .* 0.0 GiB",
-        ),
+        (lambda: attention_maps(model, image, 10**6), "weights of 1 image of 96 x 96 .* in stage 0, .* 0.0 GiB"),
         (lambda: maps.class_map(0), "weights, their gradients and the maps kept for them of 1 image of 96 x 96"),
         (lambda: maps.dense(0, 0), "the composed matrix of 48 x 48 tokens takes 0.1 GiB"),
         (lambda: attention_maps(model, image[None][:0]).class_map(), "batch=0 must be a whole number of at least 1"),

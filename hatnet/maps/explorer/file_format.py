@@ -176,7 +176,6 @@ def _by_token(weights: Array, stage: Mapping[str, Any]) -> Array:
 
 
 def _common_size(pictures: Sequence[Picture]) -> tuple[int, int]:
-    """Height and width of all pictures."""
     if not pictures:
         raise ValueError("there is nothing to explore: give at least one picture")
     first, *_ = sizes = [_image_size(picture) for picture in pictures]

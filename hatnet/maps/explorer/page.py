@@ -71,7 +71,7 @@ def write_maps(
     normalise: Normalise | None = None,
     start: Start | None = None,
 ) -> None:
-    """Run a model on images (B, C, H, W) in [0, 1] and write its maps: HTML if `path` ends in .html, else for `src`.
+    """Run a model on images (B, C, H, W) in [0, 1] and write its maps, as HTML if `path` ends in .html, else as data.
 
     `names` and the true classes `labels` have one entry for each image. Without names of `classes` no prediction is
     shown. `normalise` turns (C, H, W) in [0, 1] into the input of the model.
