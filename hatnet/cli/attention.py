@@ -148,7 +148,6 @@ def attention(
 
 
 def _check_options(maps: MapOptions, run: RunOptions) -> torch.device:
-    """Check that the options make sense together, and return the device."""
     if not (run.memory > 0 and isfinite(run.memory * GIB)):
         raise ValueError(f"memory={run.memory!r} must be a finite number of GiB above 0, such as 2")
     options = {"--query": maps.query, "--stage": maps.stage, "--block": maps.block, "--head": maps.head}
@@ -187,7 +186,6 @@ def _prepare(image: ImageOptions, maps: MapOptions, run: RunOptions, source: Sou
 
 
 def _announce(image: ImageOptions, maps: MapOptions, prepared: Prepared, random: bool) -> None:
-    """Print what is drawn, and the origin of the weights."""
     source, selection, (height, width) = prepared.source, prepared.selection, prepared.picture.shape[:2]
     tall, wide = size_of_image(image.path)
     cropped = ", the square in its middle (--no-square keeps all)" if image.square and tall != wide else ""
@@ -217,7 +215,6 @@ def _write(path: Path, maps: AttentionMaps, prepared: Prepared) -> None:
 
 
 def _files(out: Path, inputs: Sequence[Path | None]) -> list[Path]:
-    """Check that the files can be written, and return their paths."""
     if not out.parent.is_dir():
         raise ValueError(f"no folder {out.parent} to write {out.name} to; create it first")
     if out.is_dir():

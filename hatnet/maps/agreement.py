@@ -22,10 +22,7 @@ WORDS = {
 
 
 def verdict(agreements: Sequence[Agreement], tolerance: float) -> str:
-    """A paragraph: green if all intermediates agree; else red, with the place where the difference starts.
-
-    `agreements` are in the order of computation; `tolerance` is the largest relative difference allowed.
-    """
+    """A paragraph: green if all intermediates agree; else red, with the place where the difference starts."""
     count, largest, first = len(agreements), worst(agreements), first_difference(agreements, tolerance)
     most = f"{_unbroken(scientific(largest.error))}, at <code>{escape(largest.name)}</code>"
     limit = _unbroken(f"{tolerance:g}")
@@ -71,28 +68,17 @@ def _words(agreement: Agreement) -> str:
 
 
 def scientific(number: float) -> str:
-    """A difference with two digits.
-
-    >>> scientific(3.14e-15), scientific(0)
-    ('3.1e-15', '0')
-    """
+    """A difference with two digits, such as 3.1e-15."""
     return f"{number:.1e}" if number else "0"
 
 
 def times(sizes: Iterable[int]) -> str:
-    """Sizes as people write them.
-
-    >>> times((56, 56, 48))
-    '56 × 56 × 48'
-    """
+    """Sizes as people write them, such as 56 × 56 × 48."""
     return " \N{MULTIPLICATION SIGN} ".join(map(str, sizes))
 
 
 def html_table(label: str, head: Iterable[str], rows: Iterable[str], kind: str = "") -> str:
-    """A table in a box that scrolls sideways where the table is wider than the page, also by keyboard.
-
-    `label`, its accessible name, and the titles in `head` are text; `rows`, the contents of each <tr>, are HTML.
-    """
+    """A table with an accessible name, in a box that scrolls sideways; `rows`, the contents of each <tr>, are HTML."""
     columns = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)
     return (
@@ -118,5 +104,4 @@ def _or_dash(number: int | None) -> str:
 
 
 def _unbroken(number: str) -> str:
-    """A number that stays on one line, even if it has a minus."""
     return f'<span class="unbroken">{number}</span>'

@@ -103,9 +103,6 @@ class TracedWeights:
 
 
 def through_block(maps: Tensor, heads: list[Head]) -> Parts[Tensor]:
-    """Take rows r, (B, H, W, R), back through all heads of a block: the parts of r C, each the mean of the heads.
-
-    Each head is composed on its own: its windows feed the cells that the same head reads.
-    """
+    """Take rows r, (B, H, W, R), back through each head of a block: the parts of r C, averaged over heads."""
     each = [head.parts(maps) for head in heads]
     return Parts(*(sum(part) / len(each) for part in zip(*each, strict=True)))

@@ -29,16 +29,9 @@ from hatnet.trace import Place
 def relevances(model: HATNet, images: Tensor, labels: Tensor, expected: Tensor | None = None) -> dict[str, Tensor]:
     """The relevance of every weight, under its name in the trace. Heads are averaged, but their axis stays.
 
-    The relevances are (B, rows, columns, 1, g h, g h), (B, 1, HW, H'W') or (B, 1, HW, HW), not negative.
-
-    Args:
-        model: in evaluation mode.
-        images: (B, C_in, H, W).
-        labels: the class for each image, (B,).
-        expected: the logits of an earlier run that this one must repeat, (B, classes); None if there was none.
-
-    Raises:
-        ValueError: if the logits differ from `expected` by more than rounding, or if a gradient is not finite.
+    The relevances are (B, rows, columns, 1, g h, g h), (B, 1, HW, H'W') or (B, 1, HW, HW), not negative, for a model in
+    evaluation mode. Raises ValueError if the logits differ from those of an earlier run, `expected` (B, classes), by
+    more than rounding, or if a gradient is not finite.
     """
     found = {}
     for name, (weights, gradient) in weights_and_gradients(model, images, labels, expected).items():
@@ -50,11 +43,7 @@ def relevances(model: HATNet, images: Tensor, labels: Tensor, expected: Tensor |
 def weights_and_gradients(
     model: HATNet, images: Tensor, labels: Tensor, expected: Tensor | None = None
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """All weights under their names in the trace, and the gradient of each image's logit with respect to them.
-
-    It is the full derivative: a weight changes not only the output of its own block, but also all later queries and
-    keys. Arguments and errors as in `relevances`.
-    """
+    """All weights, and the full derivative of each image's logit with respect to them, also through later blocks."""
     layouts = model.config.layout(images.shape[2], images.shape[3])
     # Tensors made in inference mode take part in no gradient, but copies of them do.
     with torch.inference_mode(False), torch.enable_grad(), unfused_attention() as weights:
@@ -99,10 +88,7 @@ def class_map(maps: Tensor, relevance: TracedWeights) -> Tensor:
 
 
 def _require_same(logits: Tensor, expected: Tensor) -> None:
-    """Raise a ValueError unless two runs gave the same logits, to half of the digits of their arithmetic.
-
-    Not to all digits, because unfused attention rounds differently from a fused kernel.
-    """
+    """Compare to half of the digits, because unfused attention rounds differently from a fused kernel."""
     epsilon = max(_epsilon(logits), _epsilon(expected))
     same_shape = logits.shape == expected.shape
     difference = relative_error(logits.cpu().double(), expected.cpu().double()) if same_shape else inf

@@ -57,14 +57,9 @@ def draw(
     weights: str,
     classes: Sequence[str] = (),
 ) -> Figure:
-    """Draw the image with the query and its window, and beside it the maps.
+    """Draw an image, (H, W) or (H, W, 3) in [0, 1], with the query and its window, and beside it the maps.
 
-    Args:
-        maps: of one image, not of a batch.
-        picture: that image before normalisation, (H, W) or (H, W, 3), in [0, 1].
-        selection: the maps to draw. A ValueError reports a stage, block, head, query, class or kind that is missing.
-        weights: a sentence about the origin of the network's weights, printed below the figure.
-        classes: their names, if known.
+    `weights` is a sentence about their origin, printed below. Raises ValueError if the selection does not exist.
     """
     require_place(maps.config, maps.layouts, selection.stage, selection.block, selection.head, selection.query)
     if selection.label is not None:

@@ -21,11 +21,7 @@ class MapSelection:
     kinds: Sequence[str] = KINDS
 
     def available_kinds(self, layouts: Sequence[StageLayout]) -> list[str]:
-        """The selected kinds that the stage has, in the order of `KINDS`.
-
-        Raises:
-            ValueError: for an unknown stage or kind, or if only the local map of a stage without windows is selected.
-        """
+        """The selected kinds that the stage has, in the order of `KINDS`. Raises ValueError if there is none."""
         require("stage", self.stage, len(layouts), "the network")
         for kind in self.kinds:
             if kind not in KINDS:
@@ -50,11 +46,8 @@ def select_maps(
 ) -> MapSelection:
     """Select the maps of the token at a pixel (x, y) of an image (H, W), and check that the network has them.
 
-    A stage of None is the last with windows, a block of None the last of the stage.
-
-    Raises:
-        ValueError: if the image is too small, if the stage, block, head, pixel or kind does not exist, or if one head
-            of a rollout is selected.
+    A stage of None is the last with windows, a block of None the last of the stage. Raises ValueError for what does
+    not exist, and for one head of a rollout.
 
     >>> from hatnet.config import get_config
     >>> select_maps(get_config("micro"), (28, 28), (14, 14))

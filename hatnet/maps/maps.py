@@ -28,17 +28,11 @@ Array = NDArray[np.floating[Any]]
 def attention_maps(model: HATNet, image: Tensor, limit: int = 2 * GIB) -> AttentionMaps:
     """Run a network on an image in evaluation mode and keep its attention weights. Maps are computed on request.
 
-    Args:
-        model: any HAT-Net, on any device.
-        image: (C_in, H, W), or a batch (B, C_in, H, W), normalised as in the network's training.
-        limit: bytes that the weights may take. The same limit holds for what you ask for later: a block's dense
-            matrix; or for a class map the weights, their gradients and the maps kept for them, of all images that
-            run at once.
+    The image is (C_in, H, W), or a batch (B, C_in, H, W), normalised as in the network's training. `limit` is in bytes:
+    for the weights, and later for a block's dense matrix, or for a class map with the gradients and what they need.
 
-    Raises:
-        TypeError, ValueError: if the image is not a tensor that the network takes.
-        ValueError: if the weights would take more than `limit`, if the network's result for the image is not finite,
-            or if its G1 and G2 differ from those of its configuration.
+    Raises TypeError or ValueError for an image that the network does not take; ValueError if the weights take more
+    than `limit`, if a result is not finite, or if G1 and G2 differ from the configuration.
 
     >>> import hatnet
     >>> maps = attention_maps(hatnet.create_model("micro"), torch.zeros(3, 28, 36))
@@ -69,19 +63,14 @@ class AttentionMaps:
     have one more axis in front. Stages, blocks and heads count from 0; `head=None` is the mean of the heads. A query
     is a token, given as (row, column) in the map of its stage; `token_at` finds the token at a pixel. Every method
     raises a ValueError for a stage, block, head, query or label that does not exist. The error lists those that do.
-
-    Attributes:
-        config: of the network.
-        size: of the image, height and width in pixels.
-        layouts: the grid of tokens, windows and cells at each stage, for an image of that size.
     """
 
     def __init__(
         self, model: HATNet, images: Tensor, trace: Mapping[str, Tensor], limit: int, batched: bool = True
     ) -> None:
         self.config = model.config
-        self.size = (images.shape[2], images.shape[3])
-        self.layouts: tuple[StageLayout, ...] = model.config.layout(*self.size)
+        self.size = (images.shape[2], images.shape[3])  # height and width in pixels
+        self.layouts: tuple[StageLayout, ...] = model.config.layout(*self.size)  # the grids of each stage
         self._model, self._images, self._limit, self._batched = model, images, limit, batched
         arrays = dict(trace)
         self._logits = arrays.pop("logits")
@@ -130,7 +119,6 @@ class AttentionMaps:
         cells = far.unflatten(-1, layout.merged or layout.map)
         return self._array(spread(cells, layout.map, pool_size or 1) if over_tokens else cells)
 
-    @full_precision()
     def composed(self, stage: int, block: int, query: Token, head: int | None = None) -> Array:
         """All paths through a block to one token (Eq. 6-14), see `block_map`: (H, W), sums to one."""
         parts = self.parts(stage, block, query, head)
@@ -145,10 +133,7 @@ class AttentionMaps:
 
     @full_precision()
     def dense(self, stage: int, block: int, head: int | None = None) -> Array:
-        """The composed maps of all tokens as one matrix, (HW, HW), rows sum to one.
-
-        A ValueError reports that it would take more than the limit given to `attention_maps`.
-        """
+        """The composed maps of all tokens, (HW, HW), rows sum to one; ValueError beyond the limit given."""
         self._check(stage, block, (0, 0), head)
         H, W = self.layouts[stage].map
         needed = 4 * len(self._images) * (H * W) ** 2 * self._images.element_size()  # the matrix, and steps to it
@@ -168,11 +153,8 @@ class AttentionMaps:
     ) -> Array:
         """All paths from the stem to one token, through every block up to one: sums to one; see `rollout`.
 
-        Args:
-            stage: None for the last.
-            block: the block whose output holds the token; None for the last of its stage.
-            query: a token of that stage; None for the mean of all tokens, which is the input of the classifier.
-            pixels: whether to return a map (H, W) over the image's pixels, instead of over the tokens of stage 0.
+        None is the last stage, its last block, and the mean of all tokens, which is the input of the classifier. With
+        `pixels`, the map is (H, W) over the image's pixels, instead of over the tokens of stage 0.
         """
         stage = len(self.config.stages) - 1 if stage is None else stage
         block = self._stage(stage).depth - 1 if block is None else block
@@ -184,18 +166,12 @@ class AttentionMaps:
     def class_map(self, label: int | Iterable[int] | None = None, pixels: bool = False) -> Array:
         """The relevance of every place for a class: gradient-weighted attention, rolled out.
 
-        It is never negative; its sum has no meaning.
+        It is never negative; its sum has no meaning. `label` is one class, or one for each image; None is the class
+        that the network predicts.
 
         When you first ask for a class, the network runs once more with gradients, on as many images at once as the
-        limit given to `attention_maps` allows. Only the relevances of the latest class are kept.
-
-        Args:
-            label: the class; for a batch, also one class for each image. None for the class that the network predicts.
-            pixels: as in `rollout`.
-
-        Raises:
-            ValueError: if the gradients of a single image would take more than that limit or are not finite, or if
-                the network or the image has changed since: the map would not belong to the other maps.
+        limit given to `attention_maps` allows. Only the relevances of the latest class are kept. Raises ValueError if
+        one image exceeds the limit, if gradients are not finite, or if the network or the image has changed since.
         """
         labels = self._labels(label)
         if labels not in self._relevances:
@@ -233,7 +209,6 @@ class AttentionMaps:
         require_place(self.config, self.layouts, stage, block, head, query)
 
     def _labels(self, label: int | Iterable[int] | None) -> tuple[int, ...]:
-        """One class for each image."""
         if label is None:
             return tuple(self._logits.argmax(dim=1).tolist())
         if isinstance(label, Tensor | np.ndarray) and label.ndim == 0:

@@ -11,10 +11,7 @@ GIB = 2**30
 
 
 def numbers_by_part(config: HATNetConfig, height: int, width: int, batch: int, gradients: bool = False) -> Counter[str]:
-    """Count the attention weights of all blocks, in each part of the network.
-
-    With gradients, as for a class map, that is three times the weights (scores, weights and gradients), and every map
-    that the network keeps for the backward pass.
+    """Count the attention weights in each part; with gradients three times as many, and all maps kept for them.
 
     >>> from hatnet.config import get_config
     >>> numbers_by_part(get_config("micro"), 28, 28, batch=1)
@@ -43,10 +40,7 @@ def require_memory(
     gradients: bool = False,
     advice: str = "make the image smaller, or allow more",
 ) -> None:
-    """Raise a ValueError, which ends in `advice`, where `numbers_by_part` would take more than `limit` bytes.
-
-    `item` is the size of one number in bytes.
-    """
+    """Raise a ValueError, which ends in `advice`, if so many numbers of `item` bytes take more than `limit` bytes."""
     numbers = numbers_by_part(config, height, width, batch, gradients)
     needed = item * numbers.total()
     if needed > limit:

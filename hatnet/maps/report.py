@@ -47,20 +47,13 @@ def write_report(
     name: str = "the photo",
     start: Start | None = None,
 ) -> None:
-    """Write the report of one comparison as one HTML file, whole or not at all.
+    """Write the report of one comparison on a photo, (3, H, W) in [0, 1], as one HTML file, whole or not at all.
 
     If the maps of the network cannot be shown, because its weights are not finite or the photo is too large for a
     browser, the report gives the reason instead: it is needed most when something is wrong.
 
-    An existing file at `path` is replaced.
-
-    Args:
-        photo: the image that both implementations ran on, (3, H, W) in [0, 1], before normalisation.
-        normalise: from `photo` to the input of the network.
-        agreements: the result of `hatnet.equivalence.compare`; a ValueError reports that it is empty.
-        tolerance: the largest relative difference that counts as agreement.
-        facts: machine, versions, date and so on, in the order to show them.
-        weights: a sentence about the origin of the network's weights.
+    `agreements` come from `hatnet.equivalence.compare` (ValueError if empty); `weights` is a sentence about the
+    origin of the network's weights; `facts` are the machine, versions, date and so on.
     """
     if not agreements:
         raise ValueError("there is nothing to report: no intermediate was compared")
@@ -96,7 +89,6 @@ def sizes_table(config: HATNetConfig, height: int, width: int) -> str:
 
 
 def _sizes(row: Row) -> str:
-    """The cells of one part of the network."""
     layout = row.layout
     grids = [layout.map, layout.windows, layout.merged] if layout else [None] * 3
     tokens, windows, merged = (times(grid) if grid else "" for grid in grids)

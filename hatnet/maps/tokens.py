@@ -9,15 +9,10 @@ Token: TypeAlias = tuple[int, int]  # row and column in the map of its stage; it
 
 
 def token_at(x: int, y: int, image: tuple[int, int], stride: int) -> Token:
-    """The token whose square of `stride` x `stride` pixels contains a pixel.
+    """The token whose square of `stride` x `stride` pixels contains a pixel, x from the left and y from the top.
 
-    The squares start at the top left and divide the image among the tokens. The receptive field of a token is larger
-    than its square; rollout to pixels shows how much.
-
-    Args:
-        x, y: from the left and from the top, counted from 0.
-        image: height and width in pixels. A ValueError reports a pixel outside it.
-        stride: pixels from one token to the next.
+    The receptive field of a token is larger than its square; rollout to pixels shows how much. Raises ValueError for a
+    pixel outside the `image` (H, W).
 
     >>> token_at(x=39, y=0, image=(30, 40), stride=8)
     (0, 4)

@@ -12,17 +12,12 @@ from hatnet.attention import attention_kernel, attention_weights, join_heads, sp
 def unfused_attention(frozen: bool = False) -> Iterator[dict[str, Tensor]]:
     """Inside the `with` block, compute every attention as Softmax(Q K^T / sqrt(d)) V, and keep its weights.
 
-    The results equal those of the fused kernel up to rounding. The model itself does not change:
+    The results equal those of the fused kernel up to rounding, and the model itself does not change. The weights,
+    (..., N, M), have their names in a trace. If `frozen`, gradients flow through the values alone.
 
         with unfused_attention() as weights:
             logits = model(image.requires_grad_())
         torch.autograd.grad(logits[0, label], list(weights.values()))
-
-    Args:
-        frozen: whether to hold the weights fixed, so that gradients flow through the values alone.
-
-    Yields:
-        A dictionary that receives the weights of every attention under their name in a trace, (..., N, M).
     """
     kept: dict[str, Tensor] = {}
 

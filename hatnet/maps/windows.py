@@ -11,10 +11,7 @@ from hatnet.maps.tokens import Token
 
 
 def local_map(weights: Tensor, window: tuple[int, int], size: tuple[int, int], query: Token) -> Tensor:
-    """Row $L_i$ of one token, (B, H, W): its weights at their place on the map of `size`, zero outside its window.
-
-    The weights of one head, or the mean of heads, are (B, rows, columns, g h, g h); a full window is (g, h).
-    """
+    """Row $L_i$ of one token, (B, H, W), zero outside its window, from weights (B, rows, columns, g h, g h)."""
     (g, h), (H, W), (row, column) = window, size, query
     top, left = row // g * g, column // h * h  # corner of the window
     bottom, right = min(top + g, H), min(left + h, W)  # smaller at the border  D6
@@ -25,10 +22,7 @@ def local_map(weights: Tensor, window: tuple[int, int], size: tuple[int, int], q
 
 
 def through_windows(maps: Tensor, weights: Tensor, window: tuple[int, int]) -> Tensor:
-    r"""Take R rows r, (B, H, W, R), back from the output of the windows to their input: $r L$, in the same shape.
-
-    The weights of one head are (B, rows, columns, g h, g h); a full window is (g, h).
-    """
+    r"""Take R rows r, (B, H, W, R), back from the output of the windows to their input: $r L$, in the same shape."""
     _, H, W, _ = maps.shape
     r = to_windows(maps, window)  # (B windows, g h, R)  Eq. 6
     back = weights.flatten(0, 2).transpose(-2, -1) @ r  # (B windows, g h, R)

@@ -52,7 +52,6 @@ def as_maps(rows, size):
 
 
 def photo_of(height, width):
-    """The bundled photo, cut to this size."""
     return load_photo(size=max(height, width))[:, :height, :width]
 
 
@@ -75,7 +74,6 @@ def seen(case):
 
 
 def encoded(case="micro", **changed):
-    """The file with the pictures of `seen`."""
     model, pictures = seen(case)
     return encode(**{"pictures": pictures, "config": model.config, "provenance": "Random.", **changed})
 

@@ -25,14 +25,12 @@ BIG = ("--size", 600, "--memory", 0.5, "--out", "a.png", "--kind")
 
 @pytest.fixture
 def run(hatnet_command, monkeypatch, tmp_path):
-    """`hatnet attention`, run in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     return partial(hatnet_command, "attention")
 
 
 @pytest.fixture
 def written(run, tmp_path):
-    """Run the command with success, and return what it prints and the names of all files."""
 
     def write(*arguments):
         status, out, err = run(*arguments)
@@ -86,7 +84,6 @@ def test_the_suffix_chooses_the_files_also_in_capitals_and_after_another_full_st
 
 
 def test_a_class_map_is_described_without_query_stage_and_token(written):
-    """In the output of the command and in the figure."""
     out, _ = written(*SMALL, "--kind", "class", "--out", "why.png")
     assert "shown as 28 x 28 pixels, the square in its middle (--no-square keeps all) Random weights" in out
     maps = attention_maps(hatnet.create_model("micro").eval(), torch.rand(3, 28, 28))
@@ -98,7 +95,6 @@ def test_a_class_map_is_described_without_query_stage_and_token(written):
 
 
 def test_the_advice_about_memory_works(run, written):
-    """Only class maps, and explorers because they hold some, need gradients."""
     arguments = ("--variant", "micro", "--size", 112, "--memory", 0.02)
     for kind, out in (("class", "a.png"), ("composed", "a.html")):
         assert "only class maps and explorers need gradients" in run(*arguments, "--kind", kind, "--out", out)[2]

@@ -11,7 +11,6 @@ from tests.maps.small import TINY
 
 
 def test_maps_leave_the_model_unchanged_and_keep_only_weights():
-    """Each part of the model returns to its own mode, for instance if norms are frozen while the rest is trained."""
     model, images = TINY.model().train(), TINY.images()
     model.stages[0].eval()
     before = [module.training for module in model.modules()]
@@ -34,16 +33,15 @@ def test_maps_keep_the_precision_of_the_model_under_autocast():
     assert np.array_equal(maps.rollout(), want.rollout())
 
 
-def test_maps_have_the_dtype_of_the_model():
-    """Except bfloat16, which NumPy lacks: those maps have float32."""
-    for dtype, name in ((torch.float64, "float64"), (torch.float32, "float32"), (torch.bfloat16, "float32")):
-        maps = attention_maps(TINY.model().to(dtype), TINY.images()[0].to(dtype))
-        results = (maps.logits, maps.local(0, 0, (0, 0)), maps.rollout(pixels=True), maps.class_map(), maps.dense(1, 0))
-        assert {result.dtype.name for result in results} == {name}
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_maps_have_the_dtype_of_the_model(dtype):
+    maps = attention_maps(TINY.model().to(dtype), TINY.images()[0].to(dtype))
+    results = (maps.logits, maps.local(0, 0, (0, 0)), maps.rollout(pixels=True), maps.class_map(), maps.dense(1, 0))
+    want = "float64" if dtype == torch.float64 else "float32"  # NumPy has no bfloat16
+    assert {result.dtype.name for result in results} == {want}
 
 
 def test_changing_a_map_does_not_change_later_maps():
-    """For instance when a caller scales it for a picture."""
     maps = attention_maps(TINY.model(), TINY.images())
     asked = {
         "logits": lambda: maps.logits,
@@ -74,7 +72,6 @@ def test_a_pixel_belongs_to_the_token_whose_square_contains_it():
 
 
 def test_tokens_and_classes_may_be_numbers_of_numpy_and_pytorch():
-    """As `argmax` and `unravel_index` return them."""
     maps = attention_maps(TINY.model(), TINY.images()[0])
     query = np.array([1, 2])
     assert np.array_equal(maps.rollout(0, 1, query), maps.rollout(0, 1, (1, 2)))

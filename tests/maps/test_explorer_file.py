@@ -66,7 +66,6 @@ def test_decoding_returns_the_maps_of_the_whole_network(case):
 
 
 def test_decoding_returns_names_classes_and_provenance():
-    """Also the sentence about the weights and the start; and the bytes are the same every time."""
     provenance, start = "Trained: ≈ 91 % </script>", Start(query=(3, 4), stage=1, kind="composed")
     header, _ = decode(encoded(provenance=provenance, start=start))
     assert header["provenance"] == provenance
@@ -98,14 +97,12 @@ def test_the_number_of_stored_weights_is_that_of_hierarchical_attention(name, si
 
 
 def test_paths_count_as_in_the_composed_map():
-    """The whole numbers of the explorer's formula are the shares of `AttentionMaps.composed`."""
     for counts, shares in ((PATHS, HIERARCHICAL), (PLAIN_PATHS, PLAIN)):
         want = [share for share in shares if share]
         assert [count / sum(counts.values()) for count in counts.values()] == want
 
 
 def test_maps_of_the_whole_network_are_prepared_once(monkeypatch):
-    """For the header and for the arrays together."""
     prepare = mock.Mock(wraps=file_format._whole_maps)
     monkeypatch.setattr(file_format, "_whole_maps", prepare)
     encoded()
@@ -118,7 +115,6 @@ def test_the_script_lists_the_same_kinds_as_python():
 
 
 def test_invalid_pictures_and_starts_are_refused():
-    """The error gives the value and what is expected, or lists what exists."""
     _, (picture, _) = seen("micro")
     name = "stages.1.blocks.0.attention.global_weights"
     weights = picture.weights[name]
@@ -150,7 +146,6 @@ def test_invalid_pictures_and_starts_are_refused():
 
 @pytest.mark.parametrize("kind", ["rollout", "class"])
 def test_a_start_with_a_missing_map_is_refused(kind):
-    """Instead of a page that opens with another kind."""
     picture = dataclasses.replace(seen("micro")[1][0], rollout=None, class_maps=())
     with pytest.raises(ValueError, match=f"the {kind} map cannot be shown first, because 'cat' has none"):
         encoded(start=Start(kind=kind), pictures=[picture])
@@ -158,7 +153,6 @@ def test_a_start_with_a_missing_map_is_refused(kind):
 
 
 def test_damaged_data_are_refused():
-    """With a ValueError: half a download, an error page instead of the file, or gzip of something else."""
     data = encoded()
     corrupted = data[:1000] + bytes(100) + data[1100:]
     for damaged in (b"whatever", b"", data[:2000], corrupted, gzip.compress(b"whatever this is")):

@@ -80,20 +80,13 @@ def test_a_figure_of_something_missing_is_refused_before_any_map_is_computed(bla
             selection.available_kinds(black.layouts)
 
 
-def test_a_token_may_be_an_array(black):
-    """As `unravel_index` and `argwhere` return it."""
-    one, other = (
-        draw(black, np.zeros((28, 28)), MapSelection(1, 0, query, kinds=["composed"]), "Weights.")
-        for query in ((4, 2), np.array([4, 2]))
-    )
-    assert one.axes[1].get_title() == other.axes[1].get_title()
-    assert one.axes[1].images[1].norm.vmax == other.axes[1].images[1].norm.vmax
-
-
-def test_a_window_at_the_border_is_drawn_in_its_own_size(black):
+@pytest.mark.parametrize("query", [(4, 2), np.array([4, 2])])  # a token as a tuple, or as `argwhere` returns it
+def test_a_window_at_the_border_is_drawn_in_its_own_size(black, query):
     """D6: 7 x 7 tokens in windows of 4 x 4 leave 3 x 4 at the bottom."""
-    figure = draw(black, np.zeros((28, 28)), MapSelection(1, 0, (4, 2), kinds=["local"]), "Weights.")
-    assert figure.axes[1].get_title() == "Local: its window, 3 x 4 tokens"
+    figure = draw(black, np.zeros((28, 28)), MapSelection(1, 0, query, kinds=["local", "composed"]), "Weights.")
+    own = black.composed(1, 0, (4, 2))[4, 2]
+    titles = ["Local: its window, 3 x 4 tokens", f"Composed: this block, {own:.0%} from itself"]
+    assert [axes.get_title() for axes in figure.axes[1:3]] == titles
     assert (figure.axes[1].get_xlim(), figure.axes[1].get_ylim()) == ((0, 16), (28, 16))
 
 
@@ -109,7 +102,6 @@ def test_colours_in_an_svg_match_the_colour_bar(black, tmp_path):
 
 
 def test_the_panels_show_the_maps_of_the_api(maps, picture, tmp_path):
-    """Each panel's image holds the numbers of the API, in per cent."""
     figure = draw(maps, picture, MapSelection(1, 0, (3, 4), head=1, label=2), "Weights.")
     relevance, at = maps.class_map(2), (1, 0, (3, 4))
     wanted = [one(*at, head=1) for one in (maps.local, maps.global_, maps.composed)]

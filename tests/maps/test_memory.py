@@ -14,7 +14,6 @@ from hatnet.trace import Place
 
 @pytest.mark.parametrize(("height", "width"), [(28, 28), (36, 36), (17, 40), (64, 64)])
 def test_the_memory_of_the_weights_is_predicted_to_the_byte(height, width):
-    """Windows that reach over the border are padded, and the weights of the padding are kept too."""
     model = hatnet.create_model("micro").eval()
     maps = attention_maps(model, torch.zeros(2, 3, height, width))
     taken = sum(weights.nbytes for weights in maps.weights.values())
@@ -29,13 +28,10 @@ def test_images_and_matrices_that_need_too_much_memory_are_refused_with_their_si
     maps = attention_maps(model, image, limit=2 * 10**7)
     assert maps.composed(0, 0, (0, 0)).shape == (48, 48)
     for compute, message in (
-        (
-            lambda: attention_maps(model, image, limit=10**6),
-            r"^the attention weights of 1 image of 96 x 96 pixels take",
-        ),
-        (lambda: attention_maps(model, image, limit=10**6), "the largest part in stage 0, .* 0.0 GiB"),
+        (lambda: attention_maps(model, image, 10**6), "weights of 1 image of 96 x 96 .* in stage 0, .* 0.0 GiB"),
         (lambda: maps.class_map(0), "weights, their gradients and the maps kept for them of 1 image of 96 x 96"),
         (lambda: maps.dense(0, 0), "the composed matrix of 48 x 48 tokens takes 0.1 GiB"),
+        (lambda: attention_maps(model, image[None][:0]).class_map(), "batch=0 must be a whole number of at least 1"),
     ):
         with pytest.raises(ValueError, match=message):
             compute()

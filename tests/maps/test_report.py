@@ -33,7 +33,6 @@ VOID = {"meta", "br", "img"}
 
 @cache
 def inputs(case):
-    """The arguments that `hatnet demo` gives to the report, for a smaller network."""
     name, size, overrides = CASES[case]
     model, photo = random_model(name, **overrides), photo_of(*size)
     return {
@@ -75,7 +74,6 @@ class Page(HTMLParser):
             self.text += data
 
     def count(self, name):
-        """How many elements have this class."""
         return sum(name in (attributes.get("class") or "").split() for _, attributes in self.elements)
 
 
@@ -93,10 +91,7 @@ def with_error(error, index):
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_page_stands_alone(tmp_path, case):
-    """It loads nothing, the policy allows one script by its hash, and it is small enough to send.
-
-    The only address is a link to the paper.
-    """
+    """The only address is a link to the paper, and the policy allows one script by its hash."""
     page = report(tmp_path, case)
     assert not {"link", "iframe", "object", "base", "form"} & {tag for tag, _ in page.elements}
     assert [attributes["href"] for tag, attributes in page.elements if tag == "a"] == [PAPER]
@@ -113,7 +108,6 @@ def test_the_page_stands_alone(tmp_path, case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_explorer_of_the_page_holds_the_maps_of_the_photo(tmp_path, case):
-    """Every block of the network, with the sentence about the weights and the start."""
     page, given = report(tmp_path, case), inputs(case)
     _, header, (arrays,) = embedded(page.html)
     assert header["provenance"] == "The weights are random."
@@ -125,7 +119,6 @@ def test_the_explorer_of_the_page_holds_the_maps_of_the_photo(tmp_path, case):
 
 
 def test_the_verdict_comes_first(tmp_path):
-    """How many intermediates agree, the largest difference, where it is, and the limit."""
     agreements = inputs("micro")["agreements"]
     worst = max(agreements, key=lambda agreement: agreement.error)
     page = report(tmp_path)
@@ -143,7 +136,6 @@ def test_the_verdict_comes_first(tmp_path):
 @pytest.mark.parametrize("error", [2e-13, 3e-4, float("inf"), float("nan")])
 @pytest.mark.parametrize("index", [0, 6, -1])
 def test_a_difference_is_red_and_has_a_place(tmp_path, error, index):
-    """Too large or not a number: the verdict names the intermediate, and both tables mark it."""
     agreements = with_error(error, index)
     page = report(tmp_path, agreements=agreements)
     assert f"1 of {len(agreements)} intermediates do not agree within the limit of 1e-13" in page.text
@@ -181,7 +173,6 @@ def test_text_is_escaped(tmp_path):
 
 
 def test_every_table_has_a_name_and_scrolls_by_keyboard(tmp_path):
-    """The tables may be wider than a narrow screen."""
     page = report(tmp_path)
     boxes = [attributes for _, attributes in page.elements if attributes.pop("class", None) == "scroll"]
     names = ["Worst intermediate by block", "All intermediates", "Sizes"]
@@ -190,7 +181,6 @@ def test_every_table_has_a_name_and_scrolls_by_keyboard(tmp_path):
 
 
 def test_facts_weights_and_sizes_are_on_the_page(tmp_path):
-    """The sizes with their sum; and where the maps would be, a sentence for readers without JavaScript."""
     page, given = report(tmp_path), inputs("micro")
     assert "The maps are drawn by JavaScript, which is switched off here. They show, for each of 6 blocks" in page.text
     assert "seed0 photoa cat, CC0 weightsThe weights are random." in page.text
@@ -207,7 +197,6 @@ def explorer(folder):
 
 @pytest.mark.parametrize("write", [report, explorer])
 def test_an_old_page_survives_a_failed_write(tmp_path, write):
-    """A full disk leaves the old page, and no half page beside it."""
     path = tmp_path / "report.html"
     path.write_text("old")
     full_disk = mock.Mock(side_effect=OSError("no space left on device"))
@@ -226,7 +215,6 @@ def test_a_report_without_any_comparison_is_refused(tmp_path):
 
 
 def test_weights_that_are_nan_do_not_stop_the_report(tmp_path):
-    """It is needed most when something is wrong: it gives the reason instead of the maps."""
     model = create_model("micro").double()
     with torch.no_grad():
         next(model.stages[1].parameters()).fill_(torch.nan)

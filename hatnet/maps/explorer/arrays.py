@@ -10,10 +10,7 @@ LARGEST = 50 * 10**6  # bytes in float16; a browser takes twice that, and phones
 
 
 def stages_in_tokens(config: HATNetConfig, size: tuple[int, int]) -> list[dict[str, Any]]:
-    """All facts about each stage that the browser needs, for an image of this size.
-
-    Windows and merged tokens are None where attention is plain.
-    """
+    """All facts about each stage that the browser needs; windows and merged tokens are None if attention is plain."""
     return [
         {
             "stride": stage.stride,
@@ -29,11 +26,7 @@ def stages_in_tokens(config: HATNetConfig, size: tuple[int, int]) -> list[dict[s
 
 
 def weight_shapes(stages: list[dict[str, Any]]) -> dict[str, tuple[int, int, int]]:
-    """The name and the shape (heads, N, keys) of every array of weights, such as `stages.0.blocks.1.local`.
-
-    The keys of a local row are the g h places of the query's window. Those of a global row are the merged tokens, or
-    all tokens where attention is plain.
-    """
+    """The name and the shape (heads, N, keys) of every array of weights, such as `stages.0.blocks.1.local`."""
     shapes = {}
     for index, stage in enumerate(stages):
         heads, tokens = stage["heads"], prod(stage["map"])

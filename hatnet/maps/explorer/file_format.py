@@ -48,11 +48,8 @@ PLAIN_PATHS = {"residual": 1, "tokens": 1}
 def encode(pictures: Sequence[Picture], *, config: HATNetConfig, provenance: str, start: Start | None = None) -> bytes:
     """Pack pictures of one size and one network into a file; the same pictures give the same bytes.
 
-    `provenance` is a sentence about the origin of the weights, such as "Random weights, seed 0."
-
-    Raises:
-        ValueError: if there is no picture, if pictures differ in size or are too large for a browser, if an image is
-            not one, if weights or maps are not finite or do not fit `config`, or if `start` does not exist.
+    `provenance` is a sentence about the origin of the weights, such as "Random weights, seed 0." Raises ValueError for
+    pictures that differ in size, are too large for a browser or do not fit `config`, and for a missing `start`.
     """
     size = _common_size(pictures)
     require_openable(config, *size, len(pictures))
@@ -78,14 +75,10 @@ def encode(pictures: Sequence[Picture], *, config: HATNetConfig, provenance: str
 
 
 def decode(data: bytes) -> tuple[dict[str, Any], list[dict[str, Array]]]:
-    """Unpack the bytes of `encode`.
+    """Unpack the bytes of `encode` into the header and the arrays of each picture; ValueError for other bytes.
 
-    Returns:
-        The header, and for each picture its weights `stages.S.blocks.B.local` and `.global`, (heads, N, keys), and its
-        maps of the whole network, (H, W) of stage 0: `rollout`, and `class.0`, `class.1` in their order.
-
-    Raises:
-        ValueError: if these are not the bytes of `encode`.
+    The arrays are the weights `stages.S.blocks.B.local` and `.global`, (heads, N, keys), and the maps of the whole
+    network, (H, W) of stage 0: `rollout`, and `class.0`, `class.1` in their order.
     """
     try:
         content = gzip.decompress(data)
@@ -183,7 +176,6 @@ def _by_token(weights: Array, stage: Mapping[str, Any]) -> Array:
 
 
 def _common_size(pictures: Sequence[Picture]) -> tuple[int, int]:
-    """Height and width of all pictures."""
     if not pictures:
         raise ValueError("there is nothing to explore: give at least one picture")
     first, *_ = sizes = [_image_size(picture) for picture in pictures]

@@ -51,11 +51,7 @@ def write_explorer(
     title: str = "",
     start: Start | None = None,
 ) -> None:
-    """Write an explorer as one HTML file, whole or not at all.
-
-    The page requests nothing, and its policy makes browsers refuse any request: you can send it and open it anywhere.
-    An existing file is replaced. Arguments and errors as in `encode`.
-    """
+    """Write an explorer as one HTML file that requests nothing, whole or not at all; arguments as in `encode`."""
     pictures = [pictures] if isinstance(pictures, Picture) else pictures
     data = encode(pictures, config=config, provenance=provenance, start=start)
     title = title or f"What HAT-Net {config.name.capitalize()} looks at"
@@ -75,20 +71,12 @@ def write_maps(
     normalise: Normalise | None = None,
     start: Start | None = None,
 ) -> None:
-    """Run a model on images and write its maps: HTML if `path` ends in .html, else data for `src`.
+    """Run a model on images (B, C, H, W) in [0, 1] and write its maps, as HTML if `path` ends in .html, else as data.
 
-    Args:
-        path: `explorer.html`, or `maps.bin` for `<attention-explorer src="maps.bin">`.
-        model: used in evaluation mode.
-        images: (B, C, H, W) in [0, 1].
-        names, provenance, start: of the images, of the weights (a sentence), and the first view.
-        classes: their names; without them no prediction is shown.
-        labels: the true class of each image, a list or an array, if known.
-        normalise: from (C, H, W) in [0, 1] to the input of the model; None if that is the input.
+    `names` and the true classes `labels` have one entry for each image. Without names of `classes` no prediction is
+    shown. `normalise` turns (C, H, W) in [0, 1] into the input of the model.
 
-    Raises:
-        ValueError: as `encode` and `attention_maps` do. Before the model runs: if browsers cannot open that much, for
-            images of another shape, for too few or too many names or labels, and for a label that is not a class.
+    Raises ValueError as `encode` and `attention_maps` do; before the model runs if images, names or labels do not fit.
     """
     if np.ndim(images) != 4:
         raise ValueError(f"images must be (B, C, H, W), got {np.shape(images)}; image[None] makes a batch of one")
@@ -118,10 +106,7 @@ def explorer_element(data: bytes, fallback: str) -> str:
 
 
 def html_page(title: str, body: str) -> str:
-    """A page with the explorer's script and the common style. Browsers refuse to load anything else for it.
-
-    `title` is text, `body` is HTML.
-    """
+    """A page with the explorer's script and style, a title (text) and a body (HTML). Browsers load nothing else."""
     script = explorer_script()
     digest = b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"

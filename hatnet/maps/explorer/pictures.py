@@ -75,13 +75,8 @@ def picture_from_maps(
 ) -> Picture:
     """Everything that an explorer shows of one image. For the class maps, the network runs again with gradients.
 
-    Args:
-        maps: of this one image, not of a batch.
-        image: (H, W) or (H, W, 3), in [0, 1], before normalisation.
-        name: of the image.
-        classes: their names; without them no prediction is shown.
-        label: the true class, if known; a ValueError reports one that is missing. It gets a class map too.
-        asked: a class whose map is shown first; None for the network's answer.
+    The image is (H, W) or (H, W, 3), in [0, 1], before normalisation. The true class `label` gets a class map too, and
+    the map of `asked` is shown first. Raises ValueError if the network lacks `label`.
     """
     require_label(name, label, maps.config, classes)
     scores = np.exp(maps.logits - maps.logits.max())
