@@ -100,7 +100,6 @@ def _attention_saved(stage: Stage, layout: StageLayout) -> int:
 
 
 def _attention_live(stage: Stage, layout: StageLayout) -> int:
-    """The most elements alive in a block's attention, without its input."""
     (H, W), C, heads = layout.map, stage.channels, stage.heads
     X = H * W * C
     if stage.grid_size is None or stage.pool_size is None:

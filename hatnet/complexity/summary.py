@@ -55,9 +55,7 @@ def summarise(config: HATNetConfig, height: int = 224, width: int = 224) -> list
 
 
 def describe(config: HATNetConfig, height: int = 224, width: int = 224) -> dict[str, object]:
-    """The same as data for JSON: the parts, their totals and the paper's figures.
-
-    MACs are for one image; memory is in elements, times 4 for bytes in float32.
+    """The same as data for JSON, with totals and the paper's figures: MACs for one image, memory in elements.
 
     >>> from hatnet.config import VARIANTS
     >>> describe(VARIANTS["tiny"])["macs"]

@@ -12,10 +12,9 @@ from hatnet.config import ceil_div
 
 
 class PVTAttention(nn.Module):
-    """Attention of every token to the map merged by a convolution of kernel and stride R.
+    """Attention of every token to the map merged by a convolution of kernel and stride R; at R = 1 nothing is merged.
 
-    At R = 1 nothing is merged, as in PVT's last stage. Raises ValueError if the heads do not divide the channels, and
-    for R below 1 token.
+    Raises ValueError if the heads do not divide the channels, and for R below 1 token.
     """
 
     def __init__(self, channels: int, heads: int, reduction: int) -> None:

@@ -20,8 +20,8 @@ from hatnet.relatives.swin import SwinAttention, swin_cost
 from hatnet.relatives.twins import TwinsAttention, twins_cost
 
 # Published sizes for the stages with windows: 0, 1, 2 here, 2 to 4 in Table 1.
-CLASSIFICATION = tuple(zip(VARIANTS["small"].grid_sizes, VARIANTS["small"].pool_sizes, strict=True))  # G1, G2
-DENSE = ((8, 16), (8, 8), (8, 4))  # G1, G2 for detection and segmentation
+CLASSIFICATION_SIZES = tuple(zip(VARIANTS["small"].grid_sizes, VARIANTS["small"].pool_sizes, strict=True))  # G1, G2
+DENSE_SIZES = ((8, 16), (8, 8), (8, 4))  # G1, G2 for detection and segmentation
 WINDOW = 7  # of Swin and Twins
 REDUCTIONS = (8, 4, 2)  # R of PVT and Twins
 POOLED = 7  # side of PVT v2's pooled map
@@ -70,7 +70,7 @@ ATTENTIONS: dict[str, Attention] = {
             marker="o",
             build=MHSA,
             cost=lambda H, W, C, heads: mhsa_cost(H, W, C),
-            sizes=[{} for _ in CLASSIFICATION],
+            sizes=[{} for _ in CLASSIFICATION_SIZES],
         ),
         Attention(
             name="h-mhsa",
@@ -79,7 +79,7 @@ ATTENTIONS: dict[str, Attention] = {
             marker="s",
             build=HMHSA,
             cost=_h_mhsa_cost,
-            sizes=[{"grid_size": G1, "pool_size": G2} for G1, G2 in CLASSIFICATION],
+            sizes=[{"grid_size": G1, "pool_size": G2} for G1, G2 in CLASSIFICATION_SIZES],
             setting="{grid_size}, {pool_size}",
         ),
         Attention(
@@ -89,7 +89,7 @@ ATTENTIONS: dict[str, Attention] = {
             marker="D",
             build=HMHSA,
             cost=_h_mhsa_cost,
-            sizes=[{"grid_size": G1, "pool_size": G2} for G1, G2 in DENSE],
+            sizes=[{"grid_size": G1, "pool_size": G2} for G1, G2 in DENSE_SIZES],
             setting="{grid_size}, {pool_size}",
         ),
         Attention(
@@ -99,7 +99,7 @@ ATTENTIONS: dict[str, Attention] = {
             marker="^",
             build=SwinAttention,
             cost=lambda H, W, C, heads, window: swin_cost(H, W, C, window, heads, padded=True),
-            sizes=[{"window": WINDOW} for _ in CLASSIFICATION],
+            sizes=[{"window": WINDOW} for _ in CLASSIFICATION_SIZES],
             setting="{window}",
         ),
         Attention(
@@ -119,7 +119,7 @@ ATTENTIONS: dict[str, Attention] = {
             marker="P",
             build=PVTv2LinearAttention,
             cost=lambda H, W, C, heads, pooled: pvt_v2_linear_cost(H, W, C, pooled),
-            sizes=[{"pooled": POOLED} for _ in CLASSIFICATION],
+            sizes=[{"pooled": POOLED} for _ in CLASSIFICATION_SIZES],
             setting="{pooled}x{pooled}",
         ),
         Attention(

@@ -17,8 +17,7 @@ class SwinAttention(nn.Module):
     meet. The map is rolled; a window that then holds tokens from opposite borders is masked, so that tokens attend only
     to those of their own border. An axis with a single window has no shift, as in Swin.
 
-    Raises ValueError if the heads do not divide the channels, for windows below 1 token, and for a shift outside the
-    window.
+    Raises ValueError if the heads do not divide the channels, for windows below 1 token, or a shift outside the window.
     """
 
     def __init__(self, channels: int, heads: int, window: int, shift: int = 0) -> None:

@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from hatnet.complexity import Cost
 from hatnet.device import full_precision
 from hatnet.relatives import Attention
-from hatnet.studies.common.timing import synchronise
+from hatnet.studies.common.machine import synchronise
 from hatnet.studies.scaling.settings import Settings
 
 # Maps of (N, C) alive at the peak: the input, normalised and cut into windows; Q, K and V; the attended values, put

@@ -102,7 +102,6 @@ def _draw_quartiles(
 
 
 def _label_tokens(axes: Axes, record: Record, sizes: list[int]) -> None:
-    """A logarithmic axis of tokens with a tick at each size."""
     settings, sizes = record.settings, sorted(sizes)
     axes.set_xscale("log")
     sides = [settings.side(size) for size in sizes]

@@ -8,7 +8,7 @@ import torch
 from hatnet.device import out_of_memory
 from hatnet.studies.common.machine import format_gib, free_memory, load_average, machine_details
 from hatnet.studies.common.records import timestamp
-from hatnet.studies.common.timing import schedule
+from hatnet.studies.common.statistics import schedule
 from hatnet.studies.scaling.bench import Bench, predicted_bytes
 from hatnet.studies.scaling.record import Point, Record
 from hatnet.studies.scaling.settings import Settings
@@ -57,7 +57,6 @@ def measure(
 
 
 def _plan(settings: Settings) -> Record:
-    """The record before anything is measured."""
     points = []
     for name, attention in settings.attentions().items():
         for size in sorted(settings.sizes):
@@ -69,10 +68,7 @@ def _plan(settings: Settings) -> Record:
 
 
 def _warm_up(record: Record, bench: Bench, memory: int, on_progress: OnProgress) -> list[tuple[Point, float]]:
-    """Call each point, small sizes first, and refuse those that cannot be measured.
-
-    Returns the other points, with the expected seconds of one timing.
-    """
+    """Call each point, small sizes first; refuse some, return the others with the expected seconds of one timing."""
     timings = []
     longest = record.settings.longest
     largest: dict[str, tuple[int, float]] = {}  # MACs and seconds of each module's largest size so far
@@ -100,7 +96,6 @@ def _warm_up(record: Record, bench: Bench, memory: int, on_progress: OnProgress)
 
 
 def _refusal(point: Point, memory: int, expected: float, longest: float) -> str:
-    """The reason not to try a point; empty if there is none."""
     if point.memory > memory:
         return f"needs {format_gib(point.memory)} by prediction, {format_gib(memory)} may be used"
     if expected > longest:
@@ -118,11 +113,7 @@ def _first_seconds(bench: Bench, settings: Settings, point: Point) -> float:
 
 
 def _run_rounds(
-    record: Record,
-    bench: Bench,
-    timings: list[tuple[Point, float]],
-    on_progress: OnProgress,
-    on_record: OnRecord,
+    record: Record, bench: Bench, timings: list[tuple[Point, float]], on_progress: OnProgress, on_record: OnRecord
 ) -> None:
     attentions, settings = record.settings.attentions(), record.settings
     total, done = settings.rounds * sum(expected for _, expected in timings), 0.0
