@@ -75,10 +75,7 @@ def equation_15(H: int, W: int, C: int, G1: int, G2: int) -> int:
 
 
 def window_tokens_and_pairs(H: int, W: int, size: int, padded: bool) -> tuple[int, int]:
-    """The number of tokens in all windows, and the number of pairs of a query and a key that they form.
-
-    A projection runs over the tokens, an attention product over the pairs.
-    """
+    """The number of tokens in all windows, for projections, and of pairs of a query and a key, for attention."""
     if padded:
         g, h = min(size, H), min(size, W)
         tokens = ceil_div(H, g) * g * ceil_div(W, h) * h

@@ -31,9 +31,7 @@ class Row:
 
 
 def summarise(config: HATNetConfig, height: int = 224, width: int = 224) -> list[Row]:
-    """Layout, channels, heads, G1, G2, blocks, parameters, MACs and memory of each part, for one image size.
-
-    Raises ValueError if the image is too small for the network.
+    """Layout, sizes, parameters, MACs and memory of each part. Raises ValueError if the image is too small.
 
     >>> from hatnet.config import VARIANTS
     >>> sum(row.parameters for row in summarise(VARIANTS["tiny"]))

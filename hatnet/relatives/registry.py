@@ -56,9 +56,16 @@ class Attention:
         )
 
 
-def _h_mhsa_cost(H: int, W: int, C: int, heads: int, grid_size: int, pool_size: int) -> Cost:
-    return h_mhsa_cost(H, W, C, grid_size, pool_size, padded=True)
-
+_H_MHSA = Attention(
+    name="h-mhsa",
+    title="H-MHSA",
+    colour="#D55E00",
+    marker="s",
+    build=HMHSA,
+    cost=lambda H, W, C, heads, grid_size, pool_size: h_mhsa_cost(H, W, C, grid_size, pool_size, padded=True),
+    sizes=[{"grid_size": G1, "pool_size": G2} for G1, G2 in CLASSIFICATION_SIZES],
+    setting="{grid_size}, {pool_size}",
+)
 
 ATTENTIONS: dict[str, Attention] = {
     attention.name: attention
@@ -72,25 +79,13 @@ ATTENTIONS: dict[str, Attention] = {
             cost=lambda H, W, C, heads: mhsa_cost(H, W, C),
             sizes=[{} for _ in CLASSIFICATION_SIZES],
         ),
-        Attention(
-            name="h-mhsa",
-            title="H-MHSA",
-            colour="#D55E00",
-            marker="s",
-            build=HMHSA,
-            cost=_h_mhsa_cost,
-            sizes=[{"grid_size": G1, "pool_size": G2} for G1, G2 in CLASSIFICATION_SIZES],
-            setting="{grid_size}, {pool_size}",
-        ),
-        Attention(
+        _H_MHSA,
+        replace(
+            _H_MHSA,
             name="h-mhsa-dense",
-            title="H-MHSA",
             colour="#E69F00",
             marker="D",
-            build=HMHSA,
-            cost=_h_mhsa_cost,
             sizes=[{"grid_size": G1, "pool_size": G2} for G1, G2 in DENSE_SIZES],
-            setting="{grid_size}, {pool_size}",
         ),
         Attention(
             name="swin",

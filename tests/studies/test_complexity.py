@@ -27,7 +27,6 @@ from hatnet.complexity.window_sizes import (
     valley,
 )
 from hatnet.config import VARIANTS
-from hatnet.relatives import pvt_cost, pvt_v2_linear_cost, swin_cost, twins_cost
 from hatnet.relatives.registry import CLASSIFICATION_SIZES
 
 TINY = VARIANTS["tiny"]
@@ -148,11 +147,11 @@ def test_one_window_and_cells_of_one_token_cost_more_than_plain_attention():
         (lambda: training_memory(TINY, "224", 224), "height='224' must be a whole number"),
         (lambda: reference_memory(TINY, 224, -1), "width=-1 must be a whole number"),
         (lambda: attention_weights(mhsa_cost(7, 7, 64), C=64, heads=0), "heads=0 must be a whole number"),
-        (lambda: swin_cost(14, 14, 64, window=0), "window=0 must be a whole number of at least 1"),
-        (lambda: swin_cost(14, 14, 64, window=7, heads=0), "heads=0 must be"),
-        (lambda: pvt_cost(14, 14, 64, reduction=0), "reduction=0 must be"),
-        (lambda: pvt_v2_linear_cost(14, 14, 64, pooled=0), "pooled=0 must be"),
-        (lambda: twins_cost(14, 14, 64, window=7, reduction="2"), "reduction='2' must be"),
+        (lambda: relatives.swin_cost(14, 14, 64, window=0), "window=0 must be a whole number of at least 1"),
+        (lambda: relatives.swin_cost(14, 14, 64, window=7, heads=0), "heads=0 must be"),
+        (lambda: relatives.pvt_cost(14, 14, 64, reduction=0), "reduction=0 must be"),
+        (lambda: relatives.pvt_v2_linear_cost(14, 14, 64, pooled=0), "pooled=0 must be"),
+        (lambda: relatives.twins_cost(14, 14, 64, window=7, reduction="2"), "reduction='2' must be"),
         (lambda: relatives.SwinAttention(6, 4, window=4), "4 heads do not divide 6 channels"),
         (lambda: relatives.SwinAttention(6, 2, window=4, shift=4), "shift=4 must be at least 0 and less than"),
         (lambda: relatives.PVTAttention(6, 2, reduction=0), "reduction=0 must be a whole number of at least 1"),

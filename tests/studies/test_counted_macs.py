@@ -19,10 +19,8 @@ from tests.cases import for_maps, for_networks
 
 
 def torch_macs(module: torch.nn.Module, x: torch.Tensor) -> dict[str, tuple[float, float]]:
-    """MACs of each submodule in a forward pass, as PyTorch counts its own kernels: (projections, attention).
-
-    The counter misses fused attention, so attention runs as matrix products; nothing else here is a `bmm`.
-    """
+    """MACs of each submodule, as PyTorch counts its own kernels: (projections, attention)."""
+    # The counter misses fused attention, so attention runs as matrix products; nothing else here is a `bmm`.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         module.eval()(x)
     counts = {}

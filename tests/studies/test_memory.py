@@ -41,13 +41,12 @@ NUMPY_LIMIT = 0.02
 class LiveTensors(TorchDispatchMode):
     """Track the memory of every tensor that PyTorch makes until it is freed, except parameters."""
 
-    def __init__(self, model: torch.nn.Module, *held: torch.Tensor) -> None:
+    def __init__(self, model: torch.nn.Module, held: torch.Tensor) -> None:
         super().__init__()
         self.parameters = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
         self.seen: dict[int, weakref.ref] = {}
         self.now = self.peak = 0
-        for tensor in held:
-            self.follow(tensor)
+        self.follow(held)
 
     def follow(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()

@@ -61,7 +61,6 @@ def test_hours_follow_the_slower_of_gpus_and_workers():
 
 
 def test_rate_of_the_gpus_determines_workers_and_disk():
-    """Workers: images per second times seconds per image. A repeated image is read once."""
     found = plan(PAPER, ROUND)
     assert found.workers_wanted == ceil(found.gpu_images_per_second * 0.01)
     assert found.disk_bytes_per_second == pytest.approx(found.gpu_images_per_second * 100e3 / 3)

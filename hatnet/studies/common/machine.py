@@ -24,10 +24,7 @@ def machine_details(device: torch.device | str = "cpu") -> dict[str, str | int]:
 
 
 def free_memory(device: torch.device | str = "cpu") -> int:
-    """Bytes of free memory on a GPU, or of main memory within the limit of a container.
-
-    Half of all main memory where the system does not report what is free.
-    """
+    """Bytes of free memory on a GPU, or of main memory in a container's limit; half of all where free is unknown."""
     if torch.device(device).type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     limits = []

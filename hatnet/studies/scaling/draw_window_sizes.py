@@ -93,7 +93,6 @@ def _draw_valley(axes: Axes, stage: int, side: int, C: int) -> None:
 
 
 def _label(axis: Axis, sizes: list[int]) -> None:
-    """Ticks at these sizes and nowhere else."""
     axis.set_ticks(sizes, labels=[str(size) for size in sizes])
     axis.minorticks_off()
 

@@ -70,7 +70,7 @@ def _plan(settings: Settings) -> Record:
 def _warm_up(record: Record, bench: Bench, memory: int, on_progress: OnProgress) -> list[tuple[Point, float]]:
     """Call each point, small sizes first; refuse some, return the others with the expected seconds of one timing."""
     timings = []
-    longest = record.settings.longest
+    attentions, longest = record.settings.attentions(), record.settings.longest
     largest: dict[str, tuple[int, float]] = {}  # MACs and seconds of each module's largest size so far
     for point in sorted(record.points, key=lambda point: point.size):
         on_progress(f"warm-up: {point.module} {point.size}", 0, None)
@@ -79,7 +79,9 @@ def _warm_up(record: Record, bench: Bench, memory: int, on_progress: OnProgress)
         if point.refused:
             continue
         try:
-            seconds = _first_seconds(bench, record.settings, point)
+            seconds = bench.seconds(attentions[point.module], point.size, calls=1)
+            if seconds < 0.5 or record.settings.device != "cpu":  # the first call also allocates and chooses kernels
+                seconds = bench.seconds(attentions[point.module], point.size, calls=1)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
@@ -101,15 +103,6 @@ def _refusal(point: Point, memory: int, expected: float, longest: float) -> str:
     if expected > longest:
         return f"about {expected:.0f} s per call by the formula, more than {longest:g} s"
     return ""
-
-
-def _first_seconds(bench: Bench, settings: Settings, point: Point) -> float:
-    """Seconds of the first call, or of a second one where the first is short or on a GPU, and is mostly set-up."""
-    attention = settings.attentions()[point.module]
-    seconds = bench.seconds(attention, point.size, calls=1)
-    if seconds < 0.5 or settings.device != "cpu":  # the first call also allocates memory and chooses kernels
-        seconds = bench.seconds(attention, point.size, calls=1)
-    return seconds
 
 
 def _run_rounds(

@@ -121,10 +121,9 @@ def page(record: Record) -> str:
 
 
 def formula_crossing(record: Record, name: str) -> tuple[int, int]:
-    """The sides of two square maps on which a module has fewer MACs than plain attention, up to the largest measured.
+    """The sides of two square maps: the smallest with fewer MACs than plain attention, and from which on always fewer.
 
-    The first is the smallest map on which it has fewer; from the second on it always has. They differ where the padding
-    of windows matters.
+    They differ where the padding of windows matters. Maps up to the largest measured are considered.
     """
     attentions = record.settings.attentions()
     plain = replace(record.settings, modules=("mhsa",)).attentions()["mhsa"]  # it may not have been measured
