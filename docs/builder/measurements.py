@@ -16,7 +16,7 @@ from hatnet.studies.faithfulness.draw import draw_curves, draw_scores
 from hatnet.studies.scaling import tables as scaling_tables
 from hatnet.studies.scaling.draw import draw_record as draw_scaling
 from hatnet.studies.scaling.draw_window_sizes import draw_table6, draw_window_sizes
-from hatnet.studies.scaling.table6 import table6
+from hatnet.studies.scaling.tables import table6
 
 
 def make(docs: Path, folder: Path) -> list[Path]:

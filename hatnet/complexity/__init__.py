@@ -6,12 +6,7 @@ same products while both implementations run, and measures the memory.
 
 from hatnet.complexity.attention import equation_5, equation_15, h_mhsa_cost, mhsa_cost
 from hatnet.complexity.cost import Cost
-from hatnet.complexity.memory import (
-    attention_weights,
-    inference_memory,
-    reference_memory,
-    training_memory,
-)
+from hatnet.complexity.memory import attention_weights, inference_memory, reference_memory, training_memory
 from hatnet.complexity.network import Part, network_costs, total
 
 __all__ = [

@@ -9,6 +9,8 @@ mathematics needs and NumPy computes. True counts what PyTorch computes: it fill
 all windows form one batch.
 """
 
+from math import prod
+
 from hatnet.complexity.cost import Cost, check_sizes, linear_parameters, norm_parameters
 from hatnet.config import ceil_div
 
@@ -73,21 +75,10 @@ def equation_15(H: int, W: int, C: int, G1: int, G2: int) -> int:
 
 
 def window_tokens_and_pairs(H: int, W: int, size: int, padded: bool) -> tuple[int, int]:
-    """The number of tokens in all windows, and the number of pairs of a query and a key that they form.
-
-    A projection runs over the tokens, an attention product over the pairs.
-    """
+    """The number of tokens in all windows, for projections, and of pairs of a query and a key, for attention."""
     if padded:
         g, h = min(size, H), min(size, W)
         tokens = ceil_div(H, g) * g * ceil_div(W, h) * h
         return tokens, tokens * g * h
-    return H * W, _sum_of_squares(H, size) * _sum_of_squares(W, size)
-
-
-def _sum_of_squares(length: int, size: int) -> int:
-    """Cut a line into pieces of `size` and add their squared lengths; the pairs are the product for both axes.
-
-    >>> _sum_of_squares(14, 4) == 4**2 + 4**2 + 4**2 + 2**2
-    True
-    """
-    return length // size * size**2 + (length % size) ** 2
+    # Cut each axis into pieces of `size` and add their squared lengths: 14 into 4, 4, 4 and 2, for example.
+    return H * W, prod(length // size * size**2 + (length % size) ** 2 for length in (H, W))

@@ -44,10 +44,9 @@ def attention_weights(cost: Cost, C: int, heads: int) -> int:
 
 
 def inference_memory_by_part(config: HATNetConfig, height: int, width: int, batch: int = 1) -> dict[str, int]:
-    """The most elements alive at once while each part runs in inference.
+    """The most elements alive at once in inference while each part runs: `stem`, `stages.0` and so on.
 
-    The parts are `stem`, `stages.0`, `stages.1` and so on. The image and the outputs of all stages so far, which dense
-    tasks need, stay alive and count in every part.
+    The image and the outputs of all stages so far, which dense tasks need, stay alive and count in every part.
     """
     check_sizes(height=height, width=width, batch=batch)
     layouts = config.layout(height, width)
@@ -100,7 +99,6 @@ def _attention_saved(stage: Stage, layout: StageLayout) -> int:
 
 
 def _attention_live(stage: Stage, layout: StageLayout) -> int:
-    """The most elements alive in a block's attention, without its input."""
     (H, W), C, heads = layout.map, stage.channels, stage.heads
     X = H * W * C
     if stage.grid_size is None or stage.pool_size is None:

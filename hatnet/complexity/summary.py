@@ -31,9 +31,7 @@ class Row:
 
 
 def summarise(config: HATNetConfig, height: int = 224, width: int = 224) -> list[Row]:
-    """Layout, channels, heads, G1, G2, blocks, parameters, MACs and memory of each part, for one image size.
-
-    Raises ValueError if the image is too small for the network.
+    """Layout, sizes, parameters, MACs and memory of each part. Raises ValueError if the image is too small.
 
     >>> from hatnet.config import VARIANTS
     >>> sum(row.parameters for row in summarise(VARIANTS["tiny"]))
@@ -55,9 +53,7 @@ def summarise(config: HATNetConfig, height: int = 224, width: int = 224) -> list
 
 
 def describe(config: HATNetConfig, height: int = 224, width: int = 224) -> dict[str, object]:
-    """The same as data for JSON: the parts, their totals and the paper's figures.
-
-    MACs are for one image; memory is in elements, times 4 for bytes in float32.
+    """The same as data for JSON, with totals and the paper's figures: MACs for one image, memory in elements.
 
     >>> from hatnet.config import VARIANTS
     >>> describe(VARIANTS["tiny"])["macs"]

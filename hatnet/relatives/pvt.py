@@ -1,7 +1,4 @@
-"""PVT: attention to a merged map, by a strided convolution (Wang et al., ICCV 2021) or by averaging.
-
-PVT v2 (Wang et al., CVMJ 2022) averages the map in its "Li" models.
-"""
+"""PVT: attention to a map merged by a strided convolution (Wang et al., ICCV 2021); v2 "Li" averages (CVMJ 2022)."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,10 +9,9 @@ from hatnet.config import ceil_div
 
 
 class PVTAttention(nn.Module):
-    """Attention of every token to the map merged by a convolution of kernel and stride R.
+    """Attention of every token to the map merged by a convolution of kernel and stride R; at R = 1 nothing is merged.
 
-    At R = 1 nothing is merged, as in PVT's last stage. Raises ValueError if the heads do not divide the channels, and
-    for R below 1 token.
+    Raises ValueError if the heads do not divide the channels, and for R below 1 token.
     """
 
     def __init__(self, channels: int, heads: int, reduction: int) -> None:
@@ -50,10 +46,7 @@ class PVTAttention(nn.Module):
 
 
 class PVTv2LinearAttention(PVTAttention):
-    """Attention of every token to `pooled` x `pooled` averages of the map.
-
-    Raises ValueError if the heads do not divide the channels, and for fewer than 1 average.
-    """
+    """Attention of every token to `pooled` x `pooled` averages of the map. Raises ValueError as `PVTAttention` does."""
 
     def __init__(self, channels: int, heads: int, pooled: int = 7) -> None:
         check_sizes(pooled=pooled)
@@ -69,10 +62,7 @@ class PVTv2LinearAttention(PVTAttention):
 
 
 def pvt_cost(H: int, W: int, C: int, reduction: int) -> Cost:
-    """Cost of attention to the map merged by a convolution of kernel and stride R, `reduction`.
-
-    Average pooling in H-MHSA merges the same cells without the R^2 C^2 weights; at R = 1 nothing is merged.
-    """
+    """Cost of attention to the map merged by a convolution; averages, as in H-MHSA, have no R^2 C^2 weights."""
     check_sizes(H=H, W=W, C=C, reduction=reduction)
     merged, weights = ceil_div(H, reduction) * ceil_div(W, reduction), reduction**2 * C**2
     if reduction == 1:

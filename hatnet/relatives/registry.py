@@ -20,8 +20,8 @@ from hatnet.relatives.swin import SwinAttention, swin_cost
 from hatnet.relatives.twins import TwinsAttention, twins_cost
 
 # Published sizes for the stages with windows: 0, 1, 2 here, 2 to 4 in Table 1.
-CLASSIFICATION = tuple(zip(VARIANTS["small"].grid_sizes, VARIANTS["small"].pool_sizes, strict=True))  # G1, G2
-DENSE = ((8, 16), (8, 8), (8, 4))  # G1, G2 for detection and segmentation
+CLASSIFICATION_SIZES = tuple(zip(VARIANTS["small"].grid_sizes, VARIANTS["small"].pool_sizes, strict=True))  # G1, G2
+DENSE_SIZES = ((8, 16), (8, 8), (8, 4))  # G1, G2 for detection and segmentation
 WINDOW = 7  # of Swin and Twins
 REDUCTIONS = (8, 4, 2)  # R of PVT and Twins
 POOLED = 7  # side of PVT v2's pooled map
@@ -56,9 +56,16 @@ class Attention:
         )
 
 
-def _h_mhsa_cost(H: int, W: int, C: int, heads: int, grid_size: int, pool_size: int) -> Cost:
-    return h_mhsa_cost(H, W, C, grid_size, pool_size, padded=True)
-
+_H_MHSA = Attention(
+    name="h-mhsa",
+    title="H-MHSA",
+    colour="#D55E00",
+    marker="s",
+    build=HMHSA,
+    cost=lambda H, W, C, heads, grid_size, pool_size: h_mhsa_cost(H, W, C, grid_size, pool_size, padded=True),
+    sizes=[{"grid_size": G1, "pool_size": G2} for G1, G2 in CLASSIFICATION_SIZES],
+    setting="{grid_size}, {pool_size}",
+)
 
 ATTENTIONS: dict[str, Attention] = {
     attention.name: attention
@@ -70,27 +77,15 @@ ATTENTIONS: dict[str, Attention] = {
             marker="o",
             build=MHSA,
             cost=lambda H, W, C, heads: mhsa_cost(H, W, C),
-            sizes=[{} for _ in CLASSIFICATION],
+            sizes=[{} for _ in CLASSIFICATION_SIZES],
         ),
-        Attention(
-            name="h-mhsa",
-            title="H-MHSA",
-            colour="#D55E00",
-            marker="s",
-            build=HMHSA,
-            cost=_h_mhsa_cost,
-            sizes=[{"grid_size": G1, "pool_size": G2} for G1, G2 in CLASSIFICATION],
-            setting="{grid_size}, {pool_size}",
-        ),
-        Attention(
+        _H_MHSA,
+        replace(
+            _H_MHSA,
             name="h-mhsa-dense",
-            title="H-MHSA",
             colour="#E69F00",
             marker="D",
-            build=HMHSA,
-            cost=_h_mhsa_cost,
-            sizes=[{"grid_size": G1, "pool_size": G2} for G1, G2 in DENSE],
-            setting="{grid_size}, {pool_size}",
+            sizes=[{"grid_size": G1, "pool_size": G2} for G1, G2 in DENSE_SIZES],
         ),
         Attention(
             name="swin",
@@ -99,7 +94,7 @@ ATTENTIONS: dict[str, Attention] = {
             marker="^",
             build=SwinAttention,
             cost=lambda H, W, C, heads, window: swin_cost(H, W, C, window, heads, padded=True),
-            sizes=[{"window": WINDOW} for _ in CLASSIFICATION],
+            sizes=[{"window": WINDOW} for _ in CLASSIFICATION_SIZES],
             setting="{window}",
         ),
         Attention(
@@ -119,7 +114,7 @@ ATTENTIONS: dict[str, Attention] = {
             marker="P",
             build=PVTv2LinearAttention,
             cost=lambda H, W, C, heads, pooled: pvt_v2_linear_cost(H, W, C, pooled),
-            sizes=[{"pooled": POOLED} for _ in CLASSIFICATION],
+            sizes=[{"pooled": POOLED} for _ in CLASSIFICATION_SIZES],
             setting="{pooled}x{pooled}",
         ),
         Attention(

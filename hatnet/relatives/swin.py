@@ -15,10 +15,8 @@ class SwinAttention(nn.Module):
 
     Every second layer of Swin shifts its windows by `shift` tokens, M // 2, so that tokens on both sides of a border
     meet. The map is rolled; a window that then holds tokens from opposite borders is masked, so that tokens attend only
-    to those of their own border. An axis with a single window has no shift, as in Swin.
-
-    Raises ValueError if the heads do not divide the channels, for windows below 1 token, and for a shift outside the
-    window.
+    to those of their own border. An axis with a single window has no shift, as in Swin. Raises ValueError if the heads
+    do not divide the channels, for windows below 1 token, and for a shift outside the window.
     """
 
     def __init__(self, channels: int, heads: int, window: int, shift: int = 0) -> None:
@@ -81,10 +79,7 @@ def visible_keys(x: Tensor, window: tuple[int, int], shift: tuple[int, int]) -> 
 
 
 def swin_cost(H: int, W: int, C: int, window: int, heads: int = 1, padded: bool = False) -> Cost:
-    """Cost of attention inside windows of `window` x `window` tokens; shifting them costs nothing.
-
-    `heads` changes only the parameters: each head has one bias for every relative position.
-    """
+    """Cost of attention inside windows of `window` x `window` tokens; shifting them costs nothing."""
     check_sizes(H=H, W=W, C=C, window=window, heads=heads)
     tokens, pairs = window_tokens_and_pairs(H, W, window, padded)
     macs = {
@@ -93,5 +88,5 @@ def swin_cost(H: int, W: int, C: int, window: int, heads: int = 1, padded: bool 
         "softmax V": pairs * C,
         "Wp": H * W * C**2,
     }
-    biases = (2 * window - 1) ** 2 * heads
+    biases = (2 * window - 1) ** 2 * heads  # one per head for every relative position
     return Cost(macs, norm_parameters(C) + linear_parameters(C, 3 * C) + linear_parameters(C, C) + biases)

@@ -105,8 +105,7 @@ def plan(
 ) -> Plan:
     """Plan a training on `images` images, with `tests` images tested after every epoch.
 
-    Raises:
-        ValueError: if the GPUs cannot share a batch's slices evenly, or a batch is larger than the training set.
+    Raises ValueError if the GPUs cannot share a batch's slices evenly, or a batch is larger than the training set.
 
     >>> on_paper = plan(get_recipe("imagenet"))
     >>> on_paper.steps, on_paper.limit
@@ -148,7 +147,7 @@ def plan(
 
 
 def _bytes_per_parameter(recipe: Recipe, gpus: int) -> int:
-    """Weight, gradient, two moments and any average in float32; autocast's copy; buckets to exchange gradients."""
+    # Weight, gradient, two moments and any average in float32; autocast's copy; buckets to exchange gradients.
     return 4 * 4 + (4 if recipe.ema else 0) + 2 + (4 if gpus > 1 else 0)
 
 

@@ -41,13 +41,12 @@ NUMPY_LIMIT = 0.02
 class LiveTensors(TorchDispatchMode):
     """Track the memory of every tensor that PyTorch makes until it is freed, except parameters."""
 
-    def __init__(self, model: torch.nn.Module, *held: torch.Tensor) -> None:
+    def __init__(self, model: torch.nn.Module, held: torch.Tensor) -> None:
         super().__init__()
         self.parameters = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
         self.seen: dict[int, weakref.ref] = {}
         self.now = self.peak = 0
-        for tensor in held:
-            self.follow(tensor)
+        self.follow(held)
 
     def follow(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
@@ -64,7 +63,6 @@ class LiveTensors(TorchDispatchMode):
         self.peak = max(self.peak, self.now)
 
     def start(self, *_: object) -> None:
-        """Look for the peak from now on."""
         self.peak = self.now
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
@@ -76,14 +74,12 @@ class LiveTensors(TorchDispatchMode):
 
 
 def measured_inference(model: HATNet, images: torch.Tensor) -> float:
-    """Peak memory of a forward pass, in elements of the images' dtype."""
     with torch.no_grad(), LiveTensors(model, images) as tensors:
         model.eval()(images)
     return tensors.peak / images.itemsize
 
 
 def measured_inference_by_part(model: HATNet, images: torch.Tensor) -> dict[str, float]:
-    """Peak memory while each part runs, in elements of the images' dtype."""
     peaks = {}
     parts = {"stem": model.stem} | {f"stages.{index}": stage for index, stage in enumerate(model.stages)}
     with torch.no_grad(), LiveTensors(model, images) as tensors:
@@ -109,7 +105,6 @@ def measured_training(model: HATNet, images: torch.Tensor) -> float:
 
 
 def assert_predicted(model: HATNet, images: torch.Tensor, limit: float) -> None:
-    """In inference the peak; in training everything saved for the backward pass."""
     batch, _, height, width = images.shape
     size = (model.config, height, width, batch)
     assert measured_inference(model, images) == pytest.approx(inference_memory(*size), rel=limit)
@@ -117,21 +112,19 @@ def assert_predicted(model: HATNet, images: torch.Tensor, limit: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variant", "batch", "height", "width"),
-    [("tiny", 1, 224, 224), ("tiny", 2, 97, 150), ("small", 1, 96, 128), ("large", 1, 64, 64), ("micro", 3, 45, 61)],
-)
-def test_pytorch_needs_the_predicted_memory(variant, batch, height, width):
-    assert_predicted(create_model(variant), torch.zeros(batch, 3, height, width), LIMIT)
-
-
-def test_dropout_and_stochastic_depth_keep_almost_nothing():
-    """They keep their random numbers: one per channel, one per image."""
-    assert_predicted(create_model("micro", drop_rate=0.1, drop_path_rate=0.1), torch.zeros(2, 3, 64, 64), LIMIT)
+    ("variant", "batch", "height", "width", "dropout"),
+    [
+        ("tiny", 1, 224, 224, {}), ("tiny", 2, 97, 150, {}), ("small", 1, 96, 128, {}), ("large", 1, 64, 64, {}),
+        ("micro", 3, 45, 61, {}), ("micro", 2, 64, 64, {"drop_rate": 0.1, "drop_path_rate": 0.1}),
+    ],
+)  # fmt: skip
+def test_pytorch_needs_the_predicted_memory(variant, batch, height, width, dropout):
+    """Dropout and stochastic depth keep only their random numbers: one per channel, one per image."""
+    assert_predicted(create_model(variant, **dropout), torch.zeros(batch, 3, height, width), LIMIT)
 
 
 @for_networks
 def test_any_network_needs_the_predicted_memory(case):
-    """For any configuration and size, also where windows and cells do not divide the map."""
     tokens = prod(case.config.layout(case.height, case.width)[0].map)
     assume(tokens > 200)  # else the statistics of the norms, two per map, weigh too much
     assert_predicted(case.model().float(), case.images().float(), SMALL_LIMIT)
@@ -155,7 +148,6 @@ def test_the_prediction_is_exact_where_windows_divide():
 
 @pytest.mark.parametrize(("variant", "height", "width"), [("tiny", 224, 224), ("medium", 64, 96), ("micro", 56, 41)])
 def test_each_stage_needs_the_predicted_memory(variant, height, width):
-    """The peak of each stage, including the image and the outputs of earlier stages."""
     model = create_model(variant)
     got = measured_inference_by_part(model, torch.zeros(1, 3, height, width))
     want = inference_memory_by_part(model.config, height, width)

@@ -61,7 +61,6 @@ def test_hours_follow_the_slower_of_gpus_and_workers():
 
 
 def test_rate_of_the_gpus_determines_workers_and_disk():
-    """Workers: images per second times seconds per image. A repeated image is read once."""
     found = plan(PAPER, ROUND)
     assert found.workers_wanted == ceil(found.gpu_images_per_second * 0.01)
     assert found.disk_bytes_per_second == pytest.approx(found.gpu_images_per_second * 100e3 / 3)
@@ -70,7 +69,6 @@ def test_rate_of_the_gpus_determines_workers_and_disk():
 
 
 def test_one_gpu_exchanges_nothing_and_computes_all_slices():
-    """Gradient accumulation takes the memory of one slice and the time of all."""
     one, eight = plan(PAPER, Assumptions(gpus=1)), plan(PAPER, Assumptions(gpus=8))
     assert (one.exchanged_bytes, one.exchanging, one.slices_per_gpu) == (0, 0, 8)
     assert one.activation_bytes == eight.activation_bytes
@@ -86,21 +84,18 @@ def test_authors_memory_lies_between_two_and_four_bytes_per_element():
 
 @given(gpus=st.sampled_from([1, 2, 4, 8]), epochs=st.integers(6, 300))
 def test_steps_equal_those_of_the_training(gpus, epochs):
-    """The order of images does not depend on the number of GPUs."""
     found = plan(replace(PAPER, epochs=epochs), Assumptions(gpus=gpus))
     assert found.steps == BatchSampler(IMAGENET, 1024, 128, epochs, 0, 3).steps
     assert found.hours >= found.hours_if_fed > 0
 
 
 def test_gpus_that_cannot_share_a_batch_are_an_error():
-    """The same error as in training."""
     with pytest.raises(ValueError, match=r"3 processes .* the 8 slices .* slice_size=128 x 3"):
         plan(PAPER, Assumptions(gpus=3))
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in fields(Assumptions)])
 def test_impossible_assumption_is_an_error_with_its_name(name):
-    """No value is 0, and no fraction is above 1."""
     with pytest.raises(ValueError, match=f"^{name}=0 must be above 0"):
         Assumptions(**{name: 0})
     if name.endswith("reached"):
@@ -109,7 +104,6 @@ def test_impossible_assumption_is_an_error_with_its_name(name):
 
 
 def test_page_shows_the_tables_of_the_code():
-    """`python -m hatnet.studies.plan` prints the page's tables."""
     page = PAGE.read_text(encoding="utf-8")
     for table in (assumption_table(Assumptions()), plan_table(variants_on_paper()), plan_table(machines_on_paper())):
         assert table in page

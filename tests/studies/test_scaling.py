@@ -1,8 +1,9 @@
-"""The scaling measurement: the order of the timings, refusals, and early stops."""
+"""The scaling measurement and its command: the order of the timings, refusals, early stops, files and output."""
 
 import math
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,12 +11,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from hatnet.cli.main import main
+from hatnet.cli.scaling import scaling
 from hatnet.complexity import Cost
 from hatnet.relatives import ATTENTIONS, Attention
 from hatnet.studies.scaling import Settings, measure, read, tables, write
 from hatnet.studies.scaling.measurement import schedule
 from hatnet.studies.scaling.tables import formula_crossing
-from tests.studies.clock import POINTS, SMALL, FormulaClock
+
+SMALL = Settings(sizes=(32, 64), channels=8, heads=2, rounds=3)  # maps of 8 x 8 and 16 x 16 tokens
+POINTS = len(ATTENTIONS) * len(SMALL.sizes)
+
+
+class FormulaClock:
+    """A bench that runs nothing and times by the formula, at 1 GMAC/s; it can be stopped or made to fail."""
+
+    def __init__(self, settings=SMALL, stop_after=math.inf, error=None):
+        self.settings, self.stop_after, self.error = settings, stop_after, error
+        self.timed = []
+
+    def seconds(self, attention, size, calls):
+        if len(self.timed) >= self.stop_after:
+            raise KeyboardInterrupt
+        if self.error is not None and (attention.name, size) == ("mhsa", 64):
+            raise self.error
+        self.timed.append((attention.name, size))
+        side = self.settings.side(size)
+        return attention.cost(side, side).total_macs / 1e9
 
 
 def test_every_round_takes_each_module_at_each_size_once_in_its_own_order():
@@ -136,15 +158,11 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path):
     assert sum(len(point.seconds) for point in found.points) == POINTS + 5
 
 
-def test_the_machine_is_recorded_without_names_of_hosts_or_paths():
-    record = measure(SMALL, bench=FormulaClock())
-    assert set(record.machine) == {"system", "cpu", "cores", "python", "torch", "load at start", "load at end"}
-
-
-def test_the_number_of_threads_is_restored_after_the_measurement():
+def test_the_machine_is_recorded_without_names_and_its_threads_are_restored():
     before = torch.get_num_threads()
-    measure(replace(SMALL, threads=before + 1), bench=FormulaClock())
+    record = measure(replace(SMALL, threads=before + 1), bench=FormulaClock())
     assert torch.get_num_threads() == before
+    assert set(record.machine) == {"system", "cpu", "cores", "python", "torch", "load at start", "load at end"}
 
 
 @pytest.mark.parametrize(
@@ -172,3 +190,68 @@ def test_the_error_for_a_bad_setting_names_the_allowed_values(arguments, message
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         Settings(**arguments)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"backward": True},
+        {"attention": "explicit"},
+        {"dtype": "bfloat16", "clock": "cpu"},
+        {"stage": 1, "batch": 2},
+    ],
+    ids=str,
+)
+def test_the_command_measures_writes_and_prints_within_80_columns(tmp_path, monkeypatch, capsys, options):
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in ("first-extra", "second-extra"):  # more modules than one table has columns for
+        monkeypatch.setitem(ATTENTIONS, name, replace(ATTENTIONS["mhsa"], name=name, title="extra"))
+    path, modules = tmp_path / "record.json", tuple(ATTENTIONS)
+    scaling(Settings(modules, (32, 68), channels=8, heads=2, rounds=2, longest=60.0, **options), out=path)
+    record = read(path)
+    assert record.complete
+    assert all(len(point.seconds) == 2 and min(point.seconds) > 0 for point in record.points)
+    out = capsys.readouterr().out
+    assert "Expected time" in out
+    assert "exponent" in out
+    assert "…" not in out
+    assert max(len(line) for line in out.splitlines() if str(tmp_path) not in line) <= 80
+    assert Path(out.strip().splitlines()[-1]) == path
+
+
+def test_ctrl_c_stops_the_command_with_a_record_that_can_be_drawn(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    clock = FormulaClock(stop_after=2 * POINTS + 3)
+    monkeypatch.setattr("hatnet.studies.scaling.measurement.Bench", lambda _: clock)
+    path, figure = tmp_path / "record.json", tmp_path / "figure.svg"
+    with pytest.raises(KeyboardInterrupt):
+        scaling(SMALL, out=path)
+    assert not read(path).complete
+    assert "Stopped by Ctrl-C" in capsys.readouterr().out
+    scaling(Settings(), record=path, figure=figure)
+    assert "<svg" in figure.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--modules", "hmhsa"], "unknown module 'hmhsa', did you mean 'h-mhsa'?"),
+        (["--memory", "-1"], "memory=-1.0 must be a number of GiB above 0"),
+        (["--device", "abacus"], "device 'abacus' can't be used here"),
+        (["--out", "no/such/folder/a.json"], "no folder no/such/folder to write a.json to"),
+        (["--out", "."], ". is a folder; give --out a name in it, such as scaling.json"),
+        (["--figure", "a.png"], "name it a.svg, not a.png"),
+        (["--record", "r.json", "--stage", "2", "--memory", "1"], "so --memory, --stage can't be given with it"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_options_are_refused_before_anything_runs(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["hatnet", "scaling", *arguments])
+    monkeypatch.setattr("hatnet.cli.scaling.measure", lambda *_: pytest.fail("the measurement began"))
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err.replace("\n", " ")
+    assert not list(tmp_path.iterdir())

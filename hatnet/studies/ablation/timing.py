@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from hatnet.studies.ablation.matching import build
 from hatnet.studies.ablation.record import Settings, Times
-from hatnet.studies.common.timing import schedule, synchronise
+from hatnet.studies.common.machine import synchronise
+from hatnet.studies.common.statistics import schedule
 from hatnet.training import Monitor
 from hatnet.training.preparation import precision_of
 

@@ -1,4 +1,4 @@
-"""Machine details recorded with measurements; never the name of a host or a person."""
+"""The machine under a measurement: its details, never with the name of a host or a person; its memory and load."""
 
 import os
 import platform
@@ -24,10 +24,7 @@ def machine_details(device: torch.device | str = "cpu") -> dict[str, str | int]:
 
 
 def free_memory(device: torch.device | str = "cpu") -> int:
-    """Bytes of free memory on a GPU, or of main memory within the limit of a container.
-
-    Half of all main memory where the system does not report what is free.
-    """
+    """Bytes of free memory on a GPU, or of main memory in a container's limit; half of all where free is unknown."""
     if torch.device(device).type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     limits = []
@@ -41,6 +38,14 @@ def free_memory(device: torch.device | str = "cpu") -> int:
     if not limits and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
     return min(limits, default=4 * 2**30)
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device is done; a GPU returns from a call before it is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type != "cpu":
+        torch.accelerator.synchronize()
 
 
 def format_gib(count: int) -> str:

@@ -32,12 +32,7 @@ class RecordFormat(Generic[R]):
         write_whole(path, (text + "\n}\n").encode())
 
     def read(self, path: Path) -> R:
-        """Read a record. Lists in its settings become tuples.
-
-        Raises:
-            FileNotFoundError: if there is no such file.
-            ValueError: if the file is not a record of this kind and version, or is incomplete.
-        """
+        """Read a record. Raises FileNotFoundError, or ValueError for a file of another kind or version."""
         if not path.is_file():
             raise FileNotFoundError(f"no record at {path}")
         try:

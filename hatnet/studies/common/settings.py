@@ -7,10 +7,7 @@ from hatnet.config import nearest
 
 
 def require_whole_numbers(settings: object, **limits: tuple[int, int]) -> None:
-    """Raise a ValueError for the first field that is not a whole number from its lower to its upper limit.
-
-    A field may also be a tuple of numbers, or None where it is not given.
-    """
+    """Raise a ValueError unless each field is a whole number within its limits, a tuple of such numbers, or None."""
     for name, (low, high) in limits.items():
         value = getattr(settings, name)
         for entry in value if isinstance(value, tuple) else () if value is None else (value,):

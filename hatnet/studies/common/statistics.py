@@ -1,5 +1,6 @@
-"""Statistics that several studies share: quartiles of times, quantiles of Student's t."""
+"""Statistics that several studies share: random orders, quartiles of times, quantiles of Student's t."""
 
+import random
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,16 @@ def quartiles(values: Sequence[float]) -> Quartiles:
     if len(values) == 1:
         return Quartiles(values[0], values[0], values[0])
     return Quartiles(*statistics.quantiles(values, n=4, method="inclusive"))
+
+
+def schedule(count: int, rounds: int, seed: int) -> list[list[int]]:
+    """One random permutation of `range(count)` per round.
+
+    >>> schedule(3, rounds=2, seed=1)
+    [[0, 2, 1], [0, 1, 2]]
+    """
+    generator = random.Random(seed)
+    return [generator.sample(range(count), count) for _ in range(rounds)]
 
 
 def t_quantile(degrees_of_freedom: int) -> float:

@@ -25,14 +25,10 @@ class Grid:
         >>> [part.columns for part in Grid("", ("size", "a", "b", "c"), ()).split(width=3)]
         [('size', 'a', 'b'), ('size', 'c')]
         """
-
-        def part(line: tuple[str, ...], start: int) -> tuple[str, ...]:
-            return (line[0], *line[start : start + width - 1])
-
-        starts = range(1, len(self.columns), width - 1)
+        parts = [slice(start, start + width - 1) for start in range(1, len(self.columns), width - 1)]
         return [
-            Grid(self.title, part(self.columns, start), tuple(part(row, start) for row in self.rows))
-            for start in starts
+            Grid(self.title, (self.columns[0], *self.columns[part]), tuple((row[0], *row[part]) for row in self.rows))
+            for part in parts
         ]
 
     def rich(self) -> Table:

@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from hatnet.complexity import Cost
 from hatnet.device import full_precision
 from hatnet.relatives import Attention
-from hatnet.studies.common.timing import synchronise
+from hatnet.studies.common.machine import synchronise
 from hatnet.studies.scaling.settings import Settings
 
 # Maps of (N, C) alive at the peak: the input, normalised and cut into windows; Q, K and V; the attended values, put
@@ -23,10 +23,7 @@ SCORES = 3
 
 
 class Bench:
-    """Builds modules and inputs once, and times calls of them.
-
-    `torch.utils.benchmark` times one statement until it is done; here many modules must take turns.
-    """
+    """Builds modules and inputs once, and times calls of them in turns, as `torch.utils.benchmark` cannot."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -73,11 +70,8 @@ class Bench:
 
 
 def predicted_bytes(settings: Settings, cost: Cost, tokens: int) -> int:
-    """Peak memory of one call on a map of `tokens` tokens: an upper estimate, to refuse a call before it fails.
-
-    PyTorch's fused kernels store no scores. Without a fused kernel, or with explicit attention, the scores of all heads
-    are in memory: one for each pair of a query and a key.
-    """
+    """Peak memory of one call on a map of `tokens` tokens: an upper estimate, to refuse a call before it fails."""
+    # Fused kernels store no scores. Otherwise there is one per head and pair of a query and a key.
     fused = settings.attention == "fused" and not (settings.device.startswith("cuda") and settings.dtype == "float64")
     elements = (MAPS_BACKWARD if settings.backward else MAPS) * tokens * settings.C
     if not fused:

@@ -102,7 +102,6 @@ def _draw_quartiles(
 
 
 def _label_tokens(axes: Axes, record: Record, sizes: list[int]) -> None:
-    """A logarithmic axis of tokens with a tick at each size."""
     settings, sizes = record.settings, sorted(sizes)
     axes.set_xscale("log")
     sides = [settings.side(size) for size in sizes]
@@ -112,8 +111,7 @@ def _label_tokens(axes: Axes, record: Record, sizes: list[int]) -> None:
 
 
 def _label_times(axes: Axes) -> None:
-    """A logarithmic axis with 0.5, 1, 2, 5, 10 and so on rather than powers of ten."""
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(10, (1, 2, 5), numticks=30))
+    axes.yaxis.set_major_locator(LogLocator(10, (1, 2, 5), numticks=30))  # 0.5, 1, 2, 5, 10
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.minorticks_off()

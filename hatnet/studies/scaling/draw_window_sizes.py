@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from hatnet.complexity import h_mhsa_cost, mhsa_cost
 from hatnet.complexity.window_sizes import cell_within_window, cheapest_window_sizes, valley
 from hatnet.config import VARIANTS
-from hatnet.relatives.registry import CLASSIFICATION, DENSE
+from hatnet.relatives.registry import CLASSIFICATION_SIZES, DENSE_SIZES
 from hatnet.studies.common.drawing import STYLE
-from hatnet.studies.scaling.table6 import listed, read_rows
+from hatnet.studies.scaling.tables import listed, read_rows
 
 LOWEST, HIGHEST = 0.04, 2.5  # ends of the heat map's colours, relative to plain attention
 SIZES = (*range(1, 9), 10, 12, 14, 16, 20, 24, 28, 36, 44, 56)  # of the heat map
@@ -48,7 +48,6 @@ def draw_window_sizes() -> Figure:
 
 
 def _draw_plane(axes: Axes, stage: int, side: int, C: int, norm: TwoSlopeNorm) -> None:
-    """The heat map of one stage, on logarithmic axes."""
     sizes = [size for size in SIZES if size <= side]
     edges = [sizes[0] / sqrt(2), *(sqrt(a * b) for a, b in pairwise(sizes)), sizes[-1] * sqrt(sizes[-1] / sizes[-2])]
     plain = mhsa_cost(side, side, C).total_macs
@@ -59,8 +58,8 @@ def _draw_plane(axes: Axes, stage: int, side: int, C: int, norm: TwoSlopeNorm) -
     axes.plot(ends, ends, ":", color="#000000", linewidth=1, label="$G_1 = G_2$")
     axes.plot(ends, [floor / end for end in ends], "--", color="#000000", linewidth=1, label="$G_1 G_2 = \\sqrt{HW+C}$")
     for (G1, G2), marker, label in (
-        (CLASSIFICATION[stage], "o", "published, classification"),
-        (DENSE[stage], "D", "published, dense tasks"),
+        (CLASSIFICATION_SIZES[stage], "o", "published, classification"),
+        (DENSE_SIZES[stage], "D", "published, dense tasks"),
     ):
         axes.plot(G1, G2, marker, markersize=7, markerfacecolor="#ffffff", markeredgecolor="#000000", label=label)
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, xlabel="$G_1$, side of a window in tokens")
@@ -72,7 +71,6 @@ def _draw_plane(axes: Axes, stage: int, side: int, C: int, norm: TwoSlopeNorm) -
 
 
 def _draw_valley(axes: Axes, stage: int, side: int, C: int) -> None:
-    """The cost along G1 = G2, and its parts."""
     sizes = range(2, side // 2 + 1)
     costs = [h_mhsa_cost(side, side, C, G, G).macs for G in sizes]
     total = [sum(cost.values()) / 1e6 for cost in costs]
@@ -95,7 +93,6 @@ def _draw_valley(axes: Axes, stage: int, side: int, C: int) -> None:
 
 
 def _label(axis: Axis, sizes: list[int]) -> None:
-    """Ticks at these sizes and nowhere else."""
     axis.set_ticks(sizes, labels=[str(size) for size in sizes])
     axis.minorticks_off()
 

@@ -8,7 +8,7 @@ import torch
 from hatnet.device import out_of_memory
 from hatnet.studies.common.machine import format_gib, free_memory, load_average, machine_details
 from hatnet.studies.common.records import timestamp
-from hatnet.studies.common.timing import schedule
+from hatnet.studies.common.statistics import schedule
 from hatnet.studies.scaling.bench import Bench, predicted_bytes
 from hatnet.studies.scaling.record import Point, Record
 from hatnet.studies.scaling.settings import Settings
@@ -57,7 +57,6 @@ def measure(
 
 
 def _plan(settings: Settings) -> Record:
-    """The record before anything is measured."""
     points = []
     for name, attention in settings.attentions().items():
         for size in sorted(settings.sizes):
@@ -69,12 +68,9 @@ def _plan(settings: Settings) -> Record:
 
 
 def _warm_up(record: Record, bench: Bench, memory: int, on_progress: OnProgress) -> list[tuple[Point, float]]:
-    """Call each point, small sizes first, and refuse those that cannot be measured.
-
-    Returns the other points, with the expected seconds of one timing.
-    """
+    """Call each point, small sizes first; refuse some, return the others with the expected seconds of one timing."""
     timings = []
-    longest = record.settings.longest
+    attentions, longest = record.settings.attentions(), record.settings.longest
     largest: dict[str, tuple[int, float]] = {}  # MACs and seconds of each module's largest size so far
     for point in sorted(record.points, key=lambda point: point.size):
         on_progress(f"warm-up: {point.module} {point.size}", 0, None)
@@ -83,7 +79,9 @@ def _warm_up(record: Record, bench: Bench, memory: int, on_progress: OnProgress)
         if point.refused:
             continue
         try:
-            seconds = _first_seconds(bench, record.settings, point)
+            seconds = bench.seconds(attentions[point.module], point.size, calls=1)
+            if seconds < 0.5 or record.settings.device != "cpu":  # the first call also allocates and chooses kernels
+                seconds = bench.seconds(attentions[point.module], point.size, calls=1)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
@@ -100,7 +98,6 @@ def _warm_up(record: Record, bench: Bench, memory: int, on_progress: OnProgress)
 
 
 def _refusal(point: Point, memory: int, expected: float, longest: float) -> str:
-    """The reason not to try a point; empty if there is none."""
     if point.memory > memory:
         return f"needs {format_gib(point.memory)} by prediction, {format_gib(memory)} may be used"
     if expected > longest:
@@ -108,21 +105,8 @@ def _refusal(point: Point, memory: int, expected: float, longest: float) -> str:
     return ""
 
 
-def _first_seconds(bench: Bench, settings: Settings, point: Point) -> float:
-    """Seconds of the first call, or of a second one where the first is short or on a GPU, and is mostly set-up."""
-    attention = settings.attentions()[point.module]
-    seconds = bench.seconds(attention, point.size, calls=1)
-    if seconds < 0.5 or settings.device != "cpu":  # the first call also allocates memory and chooses kernels
-        seconds = bench.seconds(attention, point.size, calls=1)
-    return seconds
-
-
 def _run_rounds(
-    record: Record,
-    bench: Bench,
-    timings: list[tuple[Point, float]],
-    on_progress: OnProgress,
-    on_record: OnRecord,
+    record: Record, bench: Bench, timings: list[tuple[Point, float]], on_progress: OnProgress, on_record: OnRecord
 ) -> None:
     attentions, settings = record.settings.attentions(), record.settings
     total, done = settings.rounds * sum(expected for _, expected in timings), 0.0

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from hatnet.checks import require_choice
 from hatnet.config import VARIANTS, ceil_div
 from hatnet.relatives import ATTENTIONS, Attention
-from hatnet.relatives.registry import CLASSIFICATION
+from hatnet.relatives.registry import CLASSIFICATION_SIZES
 from hatnet.studies.common.settings import require_known, require_whole_numbers
 
 DType = Literal["float64", "float32", "bfloat16", "float16"]
@@ -38,8 +38,8 @@ class Settings:
     def __post_init__(self) -> None:
         require_known("module", self.modules, ATTENTIONS)
         require_whole_numbers(
-            self, sizes=(SMALLEST, LARGEST), stage=(0, len(CLASSIFICATION) - 1), channels=(1, 4096), heads=(1, 4096),
-            batch=(1, 4096), rounds=(1, 1000), threads=(1, 1024), seed=(0, 2**32 - 1),
+            self, sizes=(SMALLEST, LARGEST), stage=(0, len(CLASSIFICATION_SIZES) - 1), channels=(1, 4096),
+            heads=(1, 4096), batch=(1, 4096), rounds=(1, 1000), threads=(1, 1024), seed=(0, 2**32 - 1),
         )  # fmt: skip
         if not self.sizes or len(set(self.sizes)) < len(self.sizes):
             raise ValueError(f"sizes={self.sizes} must hold at least one size, and none twice")

@@ -1,8 +1,13 @@
-"""A record as tables and sentences, for the terminal and for a page."""
+"""A record as tables and sentences, for the terminal and for a page; and Table 6 of the paper beside the formula."""
 
+import json
 from dataclasses import replace
 from math import isnan
+from pathlib import Path
+from typing import Any
 
+from hatnet.complexity import network_costs, total
+from hatnet.config import get_config
 from hatnet.relatives import Attention
 from hatnet.studies.common.table import Grid, fold
 from hatnet.studies.scaling.fit import Comparison, crossings
@@ -116,10 +121,9 @@ def page(record: Record) -> str:
 
 
 def formula_crossing(record: Record, name: str) -> tuple[int, int]:
-    """The sides of two square maps on which a module has fewer MACs than plain attention, up to the largest measured.
+    """The sides of two square maps: the smallest with fewer MACs than plain attention, and from which on always fewer.
 
-    The first is the smallest map on which it has fewer; from the second on it always has. They differ where the padding
-    of windows matters.
+    They differ where the padding of windows matters. Maps up to the largest measured are considered.
     """
     attentions = record.settings.attentions()
     plain = replace(record.settings, modules=("mhsa",)).attentions()["mhsa"]  # it may not have been measured
@@ -129,6 +133,43 @@ def formula_crossing(record: Record, name: str) -> tuple[int, int]:
         if attentions[name].cost(side, side).total_macs >= plain.cost(side, side).total_macs
     ]
     return next(side for side in range(1, len(costlier) + 2) if side not in costlier), max(costlier, default=0) + 1
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The paper's rows, from a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))["rows"]
+
+
+def table6(path: Path) -> Grid:
+    """The table: cost by the paper and by the formula, accuracy on COCO."""
+    rows = read_rows(path)
+    default = next(row for row in rows if row.get("default"))
+    default_macs = dense_macs(default["G1"], default["G2"])
+    cells = tuple(
+        (
+            listed(row["G1"]) + (" (default)" if row is default else ""),
+            listed(row["G2"]),
+            f"{row['flops']}",
+            f"{row['flops'] - default['flops']:+d}",
+            f"{(dense_macs(row['G1'], row['G2']) - default_macs) / 1e9:+.1f}",
+            f"{row['box']}",
+            f"{row['mask']}",
+        )
+        for row in rows
+    )
+    columns = ("G1", "G2", "FLOPs, G\n(paper)", "to default\n(paper)", "to default\n(formula)", "box AP", "mask AP")
+    return Grid("Table 6 of the paper: HAT-Net Small in Mask R-CNN at 800 x 1280", columns, cells)
+
+
+def dense_macs(G1: list[int], G2: list[int]) -> int:
+    """MACs of HAT-Net Small at 800 x 1280 with these sizes, by the formula, without the detector's head."""
+    config = get_config("small", grid_sizes=tuple(G1), pool_sizes=tuple(G2))
+    return total(network_costs(config, 800, 1280)).total_macs
+
+
+def listed(values: list[int]) -> str:
+    """Sizes as printed: "8, 8, 8"."""
+    return ", ".join(map(str, values))
 
 
 def _where_they_cross(record: Record, name: str, found: list[Comparison]) -> str:
