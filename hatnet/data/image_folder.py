@@ -39,7 +39,6 @@ class ImageFolder:
         return read_image(self.paths[index])
 
     def label(self, index: int) -> Tensor:
-        """Its label."""
         return self.labels[index]
 
     def content(self) -> bytes:
@@ -47,7 +46,6 @@ class ImageFolder:
         return b"\n".join(os.fsencode(Path(*path.parts[-2:])) for path in self.paths)
 
     def without(self, broken: Collection[Path]) -> ImageFolder:
-        """The same images without some files."""
         places = zip(self._places(), self.paths, strict=True)
         return self.without_places(place for place, path in places if path in broken)
 
@@ -76,8 +74,7 @@ def leave_out(data: Split, places: Mapping[str, Sequence[int]]) -> Split:
 def open_folder(root: Path) -> Split:
     """Open `root/train` and `root/val` (or `root/test`), each with one folder of images per class.
 
-    Raises:
-        DataError: if a folder is missing, the two parts differ in their classes, or a class has no images.
+    Raises DataError if a folder is missing, the two parts differ in their classes, or a class has no images.
     """
     train = root / "train"
     test = root / "val" if (root / "val").is_dir() else root / "test"

@@ -48,11 +48,9 @@ class ImageTensor:
         return self.pixels[index]
 
     def label(self, index: int) -> Tensor:
-        """Its label."""
         return self.labels[index]
 
     def content(self) -> bytes:
-        """All pixels."""
         return self.pixels.numpy().tobytes()
 
     def part(self, indices: Tensor) -> ImageTensor:

@@ -39,11 +39,7 @@ def read_picture(path: Path | None, channels: int, size: int, square: bool) -> N
     """Read an image, as it is shown, and resize its shorter side to `size` pixels (bicubic).
 
     Returns (H, W, 3), or (H, W) for one channel, in [0, 1]; of the bundled photo if `path` is None. `square` cuts out
-    the square in the middle, as for testing networks.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read as an image, `size` is not positive, or the network needs other channels.
+    the square in the middle, as for testing networks. Raises as `open_image` does, and ValueError for other `channels`.
 
     >>> read_picture(None, channels=1, size=30, square=False).shape
     (30, 45)

@@ -77,10 +77,7 @@ def require_fit(recipe: ImagePreparation, data: Split) -> None:
 
 
 def require_side(images: Images, name: str, side: int, advice: str) -> None:
-    """Raise a DataError, ending with `advice`, if an image of the data set `name` is not `side` x `side` pixels.
-
-    Only the headers of files are read. Files that cannot be read are passed over.
-    """
+    """Raise a DataError, ending with `advice`, if an image of the data set `name` is not `side` x `side` pixels."""
     for what, height, width in _sizes(images, name):
         if (height, width) != (side, side):
             raise DataError(f"{what} {height} x {width} pixels, image_size={side}: {advice}")
@@ -102,7 +99,7 @@ def mixing(recipe: ImagePreparation, classes: int) -> Mixing | None:
 
 
 def _sizes(images: Images, name: str) -> Iterator[tuple[str, int, int]]:
-    """The start of a sentence about an image, its height, its width."""
+    """The start of a sentence about an image, its height, its width. Only headers of readable files are read."""
     if isinstance(images, ImageTensor):
         yield (f"the images of {name} have", *images.pixels.shape[-2:])
     if isinstance(images, ImageFolder):

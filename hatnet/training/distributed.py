@@ -61,12 +61,8 @@ class Processes:
 def join(device: str) -> Iterator[Processes]:
     """Join the processes that `torchrun` started; without `torchrun`, there is only this one.
 
-    Args:
-        device: `cpu`, `cuda` (each process on a machine takes its own GPU) or one GPU such as `cuda:1`.
-
-    Raises:
-        ValueError: if the device cannot be used, a machine has fewer GPUs than processes, or something other than
-            `torchrun` started several processes.
+    `device` is `cpu`, `cuda` (each process on a machine takes its own GPU) or one GPU such as `cuda:1`. Raises
+    ValueError if it cannot be used, a machine has fewer GPUs than processes, or `torchrun` did not start them.
     """
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise ValueError(f"device={device!r} must be cpu, cuda or one GPU such as cuda:1")

@@ -43,13 +43,8 @@ def load_trained(model: HATNet, path: Path, classes: Sequence[str] = ()) -> bool
     """Load trained weights, ours or the authors', into a model. A classifier for other classes stays random.
 
     `classes` are the names of the classes that the model will learn. If the file names its own, they are compared.
-
-    Returns:
-        Whether the classifier was loaded too.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        CheckpointError: if it is damaged or holds another network; the message lists the differences.
+    Returns whether the classifier was loaded too. Raises FileNotFoundError, or a CheckpointError that lists the
+    differences if the file holds another network.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no weights to start from at {path}: train them first, or give --weights another file")
@@ -83,9 +78,6 @@ def first_recipe(known: Mapping[str, Any]) -> Recipe:
 
 
 def before_training(known: Mapping[str, Any], config: HATNetConfig) -> HATNet:
-    """The same network before training, in evaluation mode: its seed gives the weights again.
-
-    `known` describes the trained weights. Raises as `first_recipe` does.
-    """
+    """The same network before training, in evaluation mode. Arguments and errors are those of `first_recipe`."""
     with torch.random.fork_rng():
         return random_network(first_recipe(known), config).eval()

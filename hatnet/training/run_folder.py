@@ -40,12 +40,9 @@ class RunFolder:
         return self.metrics.exists() and len(read_metrics(self.metrics)) > 1
 
     def begin(self, step: int, facts: Facts) -> None:
-        """Write the facts. If the run is resumed after `step` steps, add a line to those of its first start.
-
-        Files that a kill left half-written are removed.
-        """
+        """Write the facts. If the run is resumed after `step` steps, add a line to those of its first start."""
         self.path.mkdir(parents=True, exist_ok=True)
-        remove_partial_files(self.path)
+        remove_partial_files(self.path)  # which a kill left
         if step and self.facts.is_file():
             again = {"after step": step} | {key: facts[key] for key in ("date", "hardware", "versions")}
             first = json.loads(self.facts.read_text())

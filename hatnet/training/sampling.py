@@ -50,22 +50,18 @@ class BatchSampler:
 
     @classmethod
     def of(cls, recipe: Recipe, images: int) -> BatchSampler:
-        """The batches of a recipe for a number of training images."""
         return cls(images, recipe.batch_size, recipe.slice_size, recipe.epochs, recipe.seed, recipe.repeats)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps per epoch."""
         return self.images // self.batch_size
 
     @property
     def steps(self) -> int:
-        """Steps of the whole training."""
         return self.epochs * self.steps_per_epoch
 
     @property
     def slices(self) -> int:
-        """Slices per batch."""
         return self.batch_size // self.slice_size
 
     def epoch(self, number: int) -> list[int]:

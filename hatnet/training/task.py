@@ -40,7 +40,6 @@ class Metric:
 
     @property
     def column(self) -> str:
-        """Its column in metrics.csv."""
         return f"test_{self.name}"
 
     def text(self, value: float) -> str:
