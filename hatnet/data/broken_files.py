@@ -40,7 +40,15 @@ def broken_files(images: ImageFolder, cache: Path, workers: int = 8, step: Step 
 
 def result_file(images: ImageFolder, cache: Path) -> Path:
     """The JSON file in which `broken_files` keeps its result for these files."""
-    return cache / f"broken-files-{_fingerprint(images.paths)}.json"
+    digest = blake2b(digest_size=8)
+    for path in images.paths:
+        try:
+            status = path.stat()
+            size, time = status.st_size, status.st_mtime_ns
+        except OSError:  # a dangling link is a broken file like others
+            size, time = -1, 0
+        digest.update(f"{os.path.realpath(path)} {size} {time}\n".encode())
+    return cache / f"broken-files-{digest.hexdigest()}.json"
 
 
 def _unreadable(paths: Sequence[Path], indices: Sequence[int], workers: int, step: Step = lambda _: None) -> list[int]:
@@ -61,15 +69,3 @@ def _is_readable(path: Path) -> bool:
     except DataError:
         return False
     return True
-
-
-def _fingerprint(paths: Sequence[Path]) -> str:
-    digest = blake2b(digest_size=8)
-    for path in paths:
-        try:
-            status = path.stat()
-            size, time = status.st_size, status.st_mtime_ns
-        except OSError:  # a dangling link is a broken file like others
-            size, time = -1, 0
-        digest.update(f"{os.path.realpath(path)} {size} {time}\n".encode())
-    return digest.hexdigest()

@@ -21,10 +21,7 @@ IMAGENET_MEAN, IMAGENET_STD = tuple(MEAN.tolist()), tuple(STD.tolist())
 
 
 class ImageFolder:
-    """Image files with labels, (files,) int64. A file is read when its image is requested.
-
-    `left_out` holds the positions of files that were left out, counted among all files of the folder.
-    """
+    """Image files, read on request, with labels, (files,) int64. `left_out`: positions among all of the folder."""
 
     def __init__(self, paths: Iterable[Path], labels: Tensor, left_out: Iterable[int] = ()) -> None:
         self.paths = list(paths)

@@ -81,7 +81,6 @@ def to_image(picture: NDArray[np.float64], mean: Sequence[float], std: Sequence[
 
 
 def _size_resized(height: int, width: int, size: int) -> tuple[int, int]:
-    """Height and width with a shorter side of `size` pixels."""
     scale = size / min(height, width)
     return max(size, round(height * scale)), max(size, round(width * scale))
 

@@ -1,7 +1,6 @@
 """Data sets by name: one function each, from files to a `Split`.
 
-torchvision reads the files, except for CIFAR: torchvision unpickles it, which could execute code, so the
-binary version is read here.
+torchvision reads them, except for CIFAR, which it unpickles. That could execute code, so here the binary is read.
 """
 
 from collections.abc import Callable

@@ -59,12 +59,11 @@ def for_testing(recipe: ImagePreparation, data: Split) -> Transform:
     """Take small images as they are. Resize others and cut out the centre, as the paper does."""
     from torchvision.transforms import InterpolationMode, v2
 
-    size = recipe.image_size
-    steps: list[torch.nn.Module] = []
+    size, steps = recipe.image_size, _normalisation(data)
     if recipe.crop_padding is None:
-        steps.append(v2.Resize(int(256 / 224 * size), interpolation=InterpolationMode.BICUBIC, antialias=True))
-        steps.append(v2.CenterCrop(size))
-    return v2.Compose([*steps, *_normalisation(data)])
+        resize = v2.Resize(int(256 / 224 * size), interpolation=InterpolationMode.BICUBIC, antialias=True)
+        steps = [resize, v2.CenterCrop(size), *steps]
+    return v2.Compose(steps)
 
 
 def require_fit(recipe: ImagePreparation, data: Split) -> None:
@@ -84,10 +83,7 @@ def require_side(images: Images, name: str, side: int, advice: str) -> None:
 
 
 def mixing(recipe: ImagePreparation, classes: int) -> Mixing | None:
-    """Mixup, CutMix, or one of the two for each slice; None for neither.
-
-    An image is mixed with its neighbour in the slice, and labels become distributions over the classes.
-    """
+    """Mix an image with its neighbour in the slice by mixup, CutMix, or one of the two per slice; None for neither."""
     from torchvision.transforms import v2
 
     mixes: list[v2.Transform] = []

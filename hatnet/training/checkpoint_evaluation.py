@@ -88,10 +88,7 @@ def evaluate_checkpoint(
 
 
 def recipe_for_testing(config: HATNetConfig, known: Mapping[str, Any], weights: str) -> Recipe:
-    """The recipe by which test images are prepared: that of the training, or the paper's for photos.
-
-    `known` is the result of `checkpoints.about`. Raises DataError if it has no recipe, and the network is not for photos.
-    """
+    """The recipe that prepares test images: the training's, or the paper's for photos. Raises DataError for others."""
     if "recipe" in known:
         return from_json(known["recipe"])
     if config.name == "micro" or config.in_channels != 3:
@@ -103,7 +100,7 @@ def recipe_for_testing(config: HATNetConfig, known: Mapping[str, Any], weights: 
 
 
 def require_suited(config: HATNetConfig, known: Mapping[str, Any], data: Split, weights: str) -> None:
-    """Raise a DataError that names what differs, unless the data has the network's channels and its classes in order."""
+    """Raise a DataError that names what differs, unless the data has the network's channels and classes, in order."""
     if config.num_classes != len(data.classes):
         raise DataError(f"{weights} has {config.num_classes} classes, {data.name} has {len(data.classes)}")
     if config.in_channels != data.channels:

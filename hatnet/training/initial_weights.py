@@ -30,9 +30,8 @@ def random_network(recipe: Recipe, config: HATNetConfig, build: Build = HATNet) 
 def fan_in(model: HATNet) -> None:
     r"""Redraw every matrix and kernel, truncated normal with standard deviation $1/\sqrt{\text{fan-in}}$.
 
-    The authors' 0.02 is close to that for the widths of the published variants (0.02 is $1/\sqrt{2500}$, they have 48
-    to 2560 inputs), but far below it for the few channels of a small network, which then starts slowly. The classifier
-    keeps its small weights, so that the first predictions are nearly uniform.
+    The authors' 0.02 is $1/\sqrt{2500}$, close to that for the 48 to 2560 inputs of published variants, but far too
+    little for a small network, which then starts slowly. The classifier keeps it, for nearly uniform predictions.
     """
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv2d) and module is not model.classifier:

@@ -1,8 +1,7 @@
 """The training loop.
 
-Fabric and Accelerate would hide the parts that this package is about: exact resume, the schedule and the
-weight average. So the loop is written out. It keeps nothing that `State` does not hold, and every random
-draw is seeded by its purpose. So a run that was killed resumes bit for bit.
+It is written out, since Fabric and Accelerate would hide exact resume, the schedule and the weight average. It keeps
+nothing that `State` does not hold, and every draw is seeded by its purpose, so a killed run resumes bit for bit.
 """
 
 import time

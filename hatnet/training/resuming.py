@@ -85,10 +85,7 @@ def restore_optimiser(
 
 
 def find_state(folder: RunFolder, recipe: Recipe, resume: bool) -> State | None:
-    """The state to resume from; None to start.
-
-    Raises ValueError for a run that is not to be resumed, or cannot be, and CheckpointError for another recipe's.
-    """
+    """The state to resume from; None to start. Raises ValueError for a run that cannot be, or is not to be, resumed."""
     if not resume and (folder.state.exists() or folder.facts.exists()):
         raise ValueError(f"{folder.path} holds a run already: give --resume to go on, or --out another folder")
     if not folder.state.exists():

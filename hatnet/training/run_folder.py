@@ -113,7 +113,7 @@ def run_facts(
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "recipe": to_json(recipe),
-        **_started_from(start),
+        **({"started_from": start} if start else {}),
         "data": {"name": data.name, "training images": len(data.train), "test images": len(data.test)},
         "network": config.__dict__,
         "precision": str(precision).removeprefix("torch."),
@@ -137,9 +137,5 @@ def about_weights(recipe: Recipe, data: Split, epoch: int, result: Row, start: F
         "epoch": epoch,
         **result,
         "recipe": to_json(recipe),
-        **_started_from(start),
+        **({"started_from": start} if start else {}),
     }
-
-
-def _started_from(start: Facts) -> Facts:
-    return {"started_from": start} if start else {}

@@ -1,8 +1,7 @@
 """Which images make up each step, and which process computes them.
 
-The batch of a step is cut into slices of equal size. A process computes one slice at a time, and random
-draws are seeded per slice. So one process that takes slices in turn (gradient accumulation) and several
-processes that share them get the same result, up to rounding.
+The batch of a step is cut into slices of equal size, which are computed one at a time, with random draws seeded per
+slice. So one process (with gradient accumulation) and several get the same result, up to rounding.
 """
 
 from __future__ import annotations
@@ -30,9 +29,8 @@ class BatchSampler:
 
     With `repeats` above 1, an epoch shows some of the images `repeats` times each, augmented differently, in one batch
     (repeated augmentation, arXiv:1901.09335). Except in very small batches, copies of an image are never neighbours,
-    since mixup and CutMix mix neighbours.
-
-    Raises ValueError if slices do not divide the batch, or there are fewer images than a batch has.
+    since mixup and CutMix mix neighbours. Raises ValueError if slices do not divide the batch, or the images do not
+    fill one.
     """
 
     images: int

@@ -56,7 +56,6 @@ def test_a_training_without_an_average_resumes_bit_for_bit(tmp_path):
 
 
 def test_a_training_resumes_though_files_have_become_unreadable(hatnet, monkeypatch, tmp_path, capfd):
-    """Files left out at the start stay out; files that have become unreadable since are passed over."""
     data = folder_data(tmp_path / "data", images=9)
     paths = data.train.paths
     paths[3].write_text("not an image")
@@ -159,14 +158,13 @@ def test_a_killed_training_resumes_bit_for_bit(curves, whole, tmp_path):
 
 @pytest.mark.long
 def test_sigterm_to_all_processes_stops_training_in_order(tmp_path):
-    """SIGTERM to the process group, workers included, as a scheduler sends it."""
     command = [sys.executable, "-m", "hatnet", "train", "fashion-quick", "--workers", "1", "--out", str(tmp_path)]
     with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, start_new_session=True) as child:
         while not (tmp_path / "run.json").exists():
             assert child.poll() is None
             time.sleep(0.1)
         time.sleep(2)
-        os.killpg(child.pid, signal.SIGTERM)
+        os.killpg(child.pid, signal.SIGTERM)  # as a scheduler sends it
         printed, _ = child.communicate(timeout=60)
     assert child.returncode == 130, printed
     assert "nothing is lost" in printed

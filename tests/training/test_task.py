@@ -88,7 +88,9 @@ def test_a_metric_is_added_in_one_place(curves, tmp_path, capsys):
     result.write(tmp_path)
     assert json.loads((tmp_path / "evaluation.json").read_text())["worst_class"] == 0.75
     print_evaluation(result)
-    assert "At worst 75.0 % of a class in 6 images" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "At worst 75.0 % of a class in 6 images are classified right.\n" in printed
+    assert "\nloss: 0.5000\n" in printed, "a metric without a sentence"
 
 
 def test_rows_of_an_older_version_may_lack_a_metric(whole, tmp_path):
