@@ -64,10 +64,7 @@ def description(path: Path) -> dict[str, Any]:
 
 
 def first_recipe(known: Mapping[str, Any]) -> Recipe:
-    """The recipe that began with random weights. Later trainings may have started from its result.
-
-    Raises ValueError if `known`, the result of `hatnet.weights.checkpoints.about`, does not describe it.
-    """
+    """The first recipe, which began with random weights; raises ValueError if `checkpoints.about` does not give it."""
     while "started_from" in known:
         known = known["started_from"]
     if "recipe" not in known:
