@@ -67,7 +67,7 @@ def progress(description: str, total: int | None = None) -> Iterator[Callable[[s
 
 
 def print_evaluation(result: CheckpointEvaluation) -> None:
-    """One row per class, worst first, with the class that it is most often mistaken for; then the metrics in words."""
+    """One row per class, worst first, with the class that it is most often mistaken for; then every metric."""
     evaluation, classes = result.evaluation, result.classes
     table = Table(title="Accuracy by class, worst first", box=box.SIMPLE_HEAD)
     for column in ("class", "images", "right", "most often taken for"):
@@ -81,9 +81,9 @@ def print_evaluation(result: CheckpointEvaluation) -> None:
         table.add_row(classes[index], str(int(confusion[index].sum())), right, other)
     console.print(table)
     for metric in result.task.metrics:
-        if metric.sentence:
-            value = f"[bold]{metric.text(metric.value(evaluation))}[/]"
-            console.print(metric.sentence.format(value=value, images=f"{evaluation.images:,} images") + ".")
+        value = f"[bold]{metric.text(metric.value(evaluation))}[/]"
+        sentence = metric.sentence + "." if metric.sentence else f"{metric.name}: {{value}}"
+        console.print(sentence.format(value=value, images=f"{evaluation.images:,} images"))
 
 
 def cell(value: int | tuple[int, ...] | None) -> str:

@@ -20,10 +20,7 @@ def broken_files(images: ImageFolder, cache: Path, workers: int = 8, step: Step 
 
     The result is kept in the folder `cache`, in the file `result_file`, as long as the files keep their names, sizes
     and times, however their folder is spelled. Files recorded as broken are tried again, since their disk may have been
-    away. `workers` threads decode. `step` is called after each file, for a progress bar.
-
-    Raises:
-        OSError: if `cache` cannot be written, before any image is read.
+    away. Raises OSError if `cache` cannot be written, before any image is read.
     """
     record = result_file(images, cache)
     known = json.loads(record.read_text())["broken"] if record.is_file() else None
@@ -43,11 +40,18 @@ def broken_files(images: ImageFolder, cache: Path, workers: int = 8, step: Step 
 
 def result_file(images: ImageFolder, cache: Path) -> Path:
     """The JSON file in which `broken_files` keeps its result for these files."""
-    return cache / f"broken-files-{_fingerprint(images.paths)}.json"
+    digest = blake2b(digest_size=8)
+    for path in images.paths:
+        try:
+            status = path.stat()
+            size, time = status.st_size, status.st_mtime_ns
+        except OSError:  # a dangling link is a broken file like others
+            size, time = -1, 0
+        digest.update(f"{os.path.realpath(path)} {size} {time}\n".encode())
+    return cache / f"broken-files-{digest.hexdigest()}.json"
 
 
 def _unreadable(paths: Sequence[Path], indices: Sequence[int], workers: int, step: Step = lambda _: None) -> list[int]:
-    """The indices whose files cannot be decoded."""
     broken = []
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, len(indices), 1000):  # a million waiting files would take gigabytes
@@ -65,15 +69,3 @@ def _is_readable(path: Path) -> bool:
     except DataError:
         return False
     return True
-
-
-def _fingerprint(paths: Sequence[Path]) -> str:
-    digest = blake2b(digest_size=8)
-    for path in paths:
-        try:
-            status = path.stat()
-            size, time = status.st_size, status.st_mtime_ns
-        except OSError:  # a dangling link is a broken file like others
-            size, time = -1, 0
-        digest.update(f"{os.path.realpath(path)} {size} {time}\n".encode())
-    return digest.hexdigest()

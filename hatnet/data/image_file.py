@@ -20,9 +20,7 @@ ORIENTATION = 0x0112  # the tag in EXIF
 def open_image(path: Path, mode: Literal["RGB", "L"]) -> Image.Image:
     """Read an image file, turned upright, with 8 bits per channel: in colour (RGB) or in grey (L).
 
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read as an image, or if it is not known which of its numbers is white.
+    Raises FileNotFoundError, or ValueError if it is no image or it is not known which of its numbers is white.
     """
     with _opened(path) as file:
         turn = _turn(file)  # before the pixels are read: reading turns a TIFF upright
@@ -60,10 +58,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 
 def _turn(file: Image.Image) -> Image.Transpose | None:
-    """The turn that makes an image upright, by its EXIF; None if there is nothing to do.
-
-    `ImageOps.exif_transpose` would also write the EXIF anew, which fails if any part of it is damaged.
-    """
+    """The turn that makes an image upright. `ImageOps.exif_transpose` fails if any part of the EXIF is damaged."""
     from PIL.Image import Transpose
 
     if file.format == "TIFF":

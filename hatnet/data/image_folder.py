@@ -21,10 +21,7 @@ IMAGENET_MEAN, IMAGENET_STD = tuple(MEAN.tolist()), tuple(STD.tolist())
 
 
 class ImageFolder:
-    """Image files with labels, (files,) int64. A file is read when its image is requested.
-
-    `left_out` holds the positions of files that were left out, counted among all files of the folder.
-    """
+    """Image files, read on request, with labels, (files,) int64. `left_out`: positions among all of the folder."""
 
     def __init__(self, paths: Iterable[Path], labels: Tensor, left_out: Iterable[int] = ()) -> None:
         self.paths = list(paths)
@@ -39,7 +36,6 @@ class ImageFolder:
         return read_image(self.paths[index])
 
     def label(self, index: int) -> Tensor:
-        """Its label."""
         return self.labels[index]
 
     def content(self) -> bytes:
@@ -47,7 +43,6 @@ class ImageFolder:
         return b"\n".join(os.fsencode(Path(*path.parts[-2:])) for path in self.paths)
 
     def without(self, broken: Collection[Path]) -> ImageFolder:
-        """The same images without some files."""
         places = zip(self._places(), self.paths, strict=True)
         return self.without_places(place for place, path in places if path in broken)
 
@@ -76,8 +71,7 @@ def leave_out(data: Split, places: Mapping[str, Sequence[int]]) -> Split:
 def open_folder(root: Path) -> Split:
     """Open `root/train` and `root/val` (or `root/test`), each with one folder of images per class.
 
-    Raises:
-        DataError: if a folder is missing, the two parts differ in their classes, or a class has no images.
+    Raises DataError if a folder is missing, the two parts differ in their classes, or a class has no images.
     """
     train = root / "train"
     test = root / "val" if (root / "val").is_dir() else root / "test"

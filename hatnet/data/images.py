@@ -48,11 +48,9 @@ class ImageTensor:
         return self.pixels[index]
 
     def label(self, index: int) -> Tensor:
-        """Its label."""
         return self.labels[index]
 
     def content(self) -> bytes:
-        """All pixels."""
         return self.pixels.numpy().tobytes()
 
     def part(self, indices: Tensor) -> ImageTensor:
@@ -62,10 +60,7 @@ class ImageTensor:
 
 @dataclass(frozen=True)
 class Split:
-    """A data set in two parts, training and test.
-
-    Raises DataError if a part is empty or has a label without a class.
-    """
+    """A data set in two parts. Raises DataError if a part is empty or has a label without a class."""
 
     name: str
     train: Images
@@ -92,10 +87,7 @@ class Split:
 
 
 def fingerprint(data: Split) -> dict[str, int | str]:
-    """Identify the images, their classes and their order. A resumed training must find the same ones.
-
-    For images in files the names count, not the pixels: hashing pixels would mean reading a million files.
-    """
+    """Identify images, classes and their order, which a resumed training must find again. Files count by name."""
     labels, images = blake2b("\n".join(data.classes).encode(), digest_size=8), blake2b(digest_size=8)
     for part in (data.train, data.test):
         labels.update(part.labels.numpy().tobytes())

@@ -39,11 +39,7 @@ def read_picture(path: Path | None, channels: int, size: int, square: bool) -> N
     """Read an image, as it is shown, and resize its shorter side to `size` pixels (bicubic).
 
     Returns (H, W, 3), or (H, W) for one channel, in [0, 1]; of the bundled photo if `path` is None. `square` cuts out
-    the square in the middle, as for testing networks.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read as an image, `size` is not positive, or the network needs other channels.
+    the square in the middle, as for testing networks. Raises as `open_image` does, and ValueError for other `channels`.
 
     >>> read_picture(None, channels=1, size=30, square=False).shape
     (30, 45)
@@ -85,7 +81,6 @@ def to_image(picture: NDArray[np.float64], mean: Sequence[float], std: Sequence[
 
 
 def _size_resized(height: int, width: int, size: int) -> tuple[int, int]:
-    """Height and width with a shorter side of `size` pixels."""
     scale = size / min(height, width)
     return max(size, round(height * scale)), max(size, round(width * scale))
 

@@ -1,7 +1,6 @@
 """Data sets by name: one function each, from files to a `Split`.
 
-torchvision reads the files, except for CIFAR: torchvision unpickles it, which could execute code, so the
-binary version is read here.
+torchvision reads them, except for CIFAR, which it unpickles. That could execute code, so here the binary is read.
 """
 
 from collections.abc import Callable
@@ -23,16 +22,10 @@ UNREADABLE = (RuntimeError, OSError, ValueError, TypeError, AssertionError, EOFE
 
 
 def open_data(name: str, folder: Path = Path("data"), download: bool = False) -> Split:
-    """Open a data set.
+    """Open one of `SOURCES` in `folder`, or for `folder:PATH` a folder of images, as `open_folder` does.
 
-    Args:
-        name: one of `SOURCES`, or `folder:PATH` for a folder with `train` and `val` (or `test`), each with one folder
-            of images per class, as for ImageNet.
-        folder: where data sets are kept.
-        download: fetch missing files and compare their checksums.
-
-    Raises:
-        DataError: (a ValueError) for an unknown name, or data that is missing, damaged or inconsistent.
+    `download` fetches missing files and compares their checksums. Raises DataError (a ValueError) for an unknown name,
+    or data that is missing, damaged or inconsistent.
     """
     kind, _, path = name.partition(":")
     if kind == "folder":
@@ -146,7 +139,6 @@ SOURCES = {
 
 
 def _cifar_files(folder: Path, archive: str, md5: str, inside: str, download: bool) -> Path:
-    """The folder of the binary version, fetched and unpacked first if `download` is set."""
     files = folder / inside
     if download and not files.is_dir():
         from torchvision.datasets.utils import download_and_extract_archive

@@ -59,12 +59,11 @@ def for_testing(recipe: ImagePreparation, data: Split) -> Transform:
     """Take small images as they are. Resize others and cut out the centre, as the paper does."""
     from torchvision.transforms import InterpolationMode, v2
 
-    size = recipe.image_size
-    steps: list[torch.nn.Module] = []
+    size, steps = recipe.image_size, _normalisation(data)
     if recipe.crop_padding is None:
-        steps.append(v2.Resize(int(256 / 224 * size), interpolation=InterpolationMode.BICUBIC, antialias=True))
-        steps.append(v2.CenterCrop(size))
-    return v2.Compose([*steps, *_normalisation(data)])
+        resize = v2.Resize(int(256 / 224 * size), interpolation=InterpolationMode.BICUBIC, antialias=True)
+        steps = [resize, v2.CenterCrop(size), *steps]
+    return v2.Compose(steps)
 
 
 def require_fit(recipe: ImagePreparation, data: Split) -> None:
@@ -77,20 +76,14 @@ def require_fit(recipe: ImagePreparation, data: Split) -> None:
 
 
 def require_side(images: Images, name: str, side: int, advice: str) -> None:
-    """Raise a DataError, ending with `advice`, if an image of the data set `name` is not `side` x `side` pixels.
-
-    Only the headers of files are read. Files that cannot be read are passed over.
-    """
+    """Raise a DataError, ending with `advice`, if an image of the data set `name` is not `side` x `side` pixels."""
     for what, height, width in _sizes(images, name):
         if (height, width) != (side, side):
             raise DataError(f"{what} {height} x {width} pixels, image_size={side}: {advice}")
 
 
 def mixing(recipe: ImagePreparation, classes: int) -> Mixing | None:
-    """Mixup, CutMix, or one of the two for each slice; None for neither.
-
-    An image is mixed with its neighbour in the slice, and labels become distributions over the classes.
-    """
+    """Mix an image with its neighbour in the slice by mixup, CutMix, or one of the two per slice; None for neither."""
     from torchvision.transforms import v2
 
     mixes: list[v2.Transform] = []
@@ -102,7 +95,7 @@ def mixing(recipe: ImagePreparation, classes: int) -> Mixing | None:
 
 
 def _sizes(images: Images, name: str) -> Iterator[tuple[str, int, int]]:
-    """The start of a sentence about an image, its height, its width."""
+    """The start of a sentence about an image, its height, its width. Only headers of readable files are read."""
     if isinstance(images, ImageTensor):
         yield (f"the images of {name} have", *images.pixels.shape[-2:])
     if isinstance(images, ImageFolder):

@@ -62,28 +62,18 @@ def evaluate_checkpoint(
     workers: int = 0,
     bar: ProgressBar = no_progress_bar,
 ) -> CheckpointEvaluation:
-    """Test weights on every test image once. Files that cannot be read are named and left out.
+    """Test weights, ours or the authors', on every test image once. Files that cannot be read are named and left out.
 
-    Args:
-        weights: a file of ours, or the authors'.
-        processes: this process among those that share the images.
-        data: name of a data set; None for the one of the training.
-        data_dir: folder for data sets, and for lists of broken files.
-        batch_size: images at once.
-        workers: processes that prepare images.
+    `data` is by default that of the training. Lists of broken files are kept in `data_dir`, with the data sets.
 
-    Raises:
-        FileNotFoundError, CheckpointError: if the weights cannot be read.
-        DataError: if the data is missing or damaged, or its classes or sizes do not fit the weights.
-        ValueError: if `batch_size` is not positive.
+    Raises FileNotFoundError or CheckpointError if the weights cannot be read, and DataError if the data is missing or
+    damaged, or its classes or sizes do not fit the weights.
     """
     require_whole("batch_size", batch_size, 1)
     name, ours = str(weights), is_ours(weights)
     model, known = (load(weights), about(weights)) if ours else (load_official(weights), {})
     if data is None and "data" not in known:
-        raise DataError(
-            f"{weights} doesn't say what it was trained on: give --data, such as --data folder:data/imagenet"
-        )
+        raise DataError(f"{name} doesn't say what it was trained on: give --data, such as --data folder:data/imagenet")
     split = open_shared_data(data or known["data"], data_dir, download, processes)
     require_suited(model.config, known, split, name)
     split = without_broken_files(split, data_dir, processes, parts=("test",), bar=bar)
@@ -98,11 +88,7 @@ def evaluate_checkpoint(
 
 
 def recipe_for_testing(config: HATNetConfig, known: Mapping[str, Any], weights: str) -> Recipe:
-    """The recipe by which test images are prepared: that of the training, or the paper's for photos.
-
-    `known` is the result of `hatnet.weights.checkpoints.about`; `weights` names the file in the message. Raises
-    DataError if no recipe is known and the network is not for photos.
-    """
+    """The recipe that prepares test images: the training's, or the paper's for photos. Raises DataError for others."""
     if "recipe" in known:
         return from_json(known["recipe"])
     if config.name == "micro" or config.in_channels != 3:
@@ -114,10 +100,7 @@ def recipe_for_testing(config: HATNetConfig, known: Mapping[str, Any], weights: 
 
 
 def require_suited(config: HATNetConfig, known: Mapping[str, Any], data: Split, weights: str) -> None:
-    """Raise a DataError that names what differs, unless the data has the network's channels and its classes in order.
-
-    `known` is the result of `hatnet.weights.checkpoints.about`; `weights` names the network in the message.
-    """
+    """Raise a DataError that names what differs, unless the data has the network's channels and classes, in order."""
     if config.num_classes != len(data.classes):
         raise DataError(f"{weights} has {config.num_classes} classes, {data.name} has {len(data.classes)}")
     if config.in_channels != data.channels:

@@ -25,7 +25,6 @@ class Evaluation:
 
     @property
     def images(self) -> int:
-        """Number of images."""
         return int(self.confusion.sum())
 
     @property
@@ -43,10 +42,7 @@ class Evaluation:
 def evaluate(model: HATNet, batches: Iterable[tuple[Tensor, Tensor]], processes: Processes) -> Evaluation:
     """Classify every image in this process's `batches`, and sum over all processes.
 
-    `model` is in evaluation mode; a batch is images (B, C_in, H, W) and labels (B,).
-
-    Raises:
-        DataError: if no process has an image.
+    `model` is in evaluation mode; a batch is images (B, C_in, H, W) and labels (B,). Raises DataError without images.
     """
     classes = model.config.num_classes
     confusion = torch.zeros(classes, classes, dtype=torch.int64, device=processes.device)

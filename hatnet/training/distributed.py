@@ -59,14 +59,9 @@ class Processes:
 
 @contextmanager
 def join(device: str) -> Iterator[Processes]:
-    """Join the processes that `torchrun` started; without `torchrun`, there is only this one.
+    """Join the processes that `torchrun` started, or be the only one. With `cuda`, each takes its own GPU.
 
-    Args:
-        device: `cpu`, `cuda` (each process on a machine takes its own GPU) or one GPU such as `cuda:1`.
-
-    Raises:
-        ValueError: if the device cannot be used, a machine has fewer GPUs than processes, or something other than
-            `torchrun` started several processes.
+    Raises ValueError if the device cannot be used, or there are several processes but no `torchrun` or too few GPUs.
     """
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise ValueError(f"device={device!r} must be cpu, cuda or one GPU such as cuda:1")
@@ -87,7 +82,6 @@ def join(device: str) -> Iterator[Processes]:
 
 
 def _place_of_this(device: str, size: int) -> tuple[int, torch.device]:
-    """Rank and device of this process among several."""
     missing = [name for name in ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE") if name not in os.environ]
     if missing:
         names = ", ".join(missing)

@@ -18,10 +18,7 @@ NAMED, COUNTED = 30, 12  # the most classes whose names fit, and whose counts fi
 
 
 def draw_curves(history: Sequence[Row], metrics: Sequence[Metric], path: Path) -> None:
-    """One panel per metric, on test images. The loss is drawn with that of training, the others with their last value.
-
-    `history` has one row per epoch.
-    """
+    """One panel per metric, on test images. The loss is drawn with that of training, others with their last value."""
     figure = Figure(figsize=(4 * len(metrics), 3.2), layout="constrained", facecolor="white")
     panels = figure.subplots(1, len(metrics), squeeze=False)[0]
     epochs = [row["epoch"] for row in history]

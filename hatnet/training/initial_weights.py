@@ -30,9 +30,8 @@ def random_network(recipe: Recipe, config: HATNetConfig, build: Build = HATNet) 
 def fan_in(model: HATNet) -> None:
     r"""Redraw every matrix and kernel, truncated normal with standard deviation $1/\sqrt{\text{fan-in}}$.
 
-    The authors' 0.02 is close to that for the widths of the published variants (0.02 is $1/\sqrt{2500}$, they have 48
-    to 2560 inputs), but far below it for the few channels of a small network, which then starts slowly. The classifier
-    keeps its small weights, so that the first predictions are nearly uniform.
+    The authors' 0.02 is $1/\sqrt{2500}$, close to that for the 48 to 2560 inputs of published variants, but far too
+    little for a small network, which then starts slowly. The classifier keeps it, for nearly uniform predictions.
     """
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv2d) and module is not model.classifier:
@@ -43,13 +42,8 @@ def load_trained(model: HATNet, path: Path, classes: Sequence[str] = ()) -> bool
     """Load trained weights, ours or the authors', into a model. A classifier for other classes stays random.
 
     `classes` are the names of the classes that the model will learn. If the file names its own, they are compared.
-
-    Returns:
-        Whether the classifier was loaded too.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        CheckpointError: if it is damaged or holds another network; the message lists the differences.
+    Returns whether the classifier was loaded too. Raises FileNotFoundError, or a CheckpointError that lists the
+    differences if the file holds another network.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no weights to start from at {path}: train them first, or give --weights another file")
@@ -70,10 +64,7 @@ def description(path: Path) -> dict[str, Any]:
 
 
 def first_recipe(known: Mapping[str, Any]) -> Recipe:
-    """The recipe that began with random weights. Later trainings may have started from its result.
-
-    Raises ValueError if `known`, the result of `hatnet.weights.checkpoints.about`, does not describe it.
-    """
+    """The first recipe, which began with random weights; raises ValueError if `checkpoints.about` does not give it."""
     while "started_from" in known:
         known = known["started_from"]
     if "recipe" not in known:
@@ -83,9 +74,6 @@ def first_recipe(known: Mapping[str, Any]) -> Recipe:
 
 
 def before_training(known: Mapping[str, Any], config: HATNetConfig) -> HATNet:
-    """The same network before training, in evaluation mode: its seed gives the weights again.
-
-    `known` describes the trained weights. Raises as `first_recipe` does.
-    """
+    """The same network before training, in evaluation mode. Arguments and errors are those of `first_recipe`."""
     with torch.random.fork_rng():
         return random_network(first_recipe(known), config).eval()

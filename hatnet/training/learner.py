@@ -49,10 +49,7 @@ class WeightAverage:
 
 
 class Learner:
-    """A network, moved to the device of `processes`, and everything that changes its weights.
-
-    Matrix products are computed in `precision`.
-    """
+    """A network, on the device of `processes`, and what changes its weights. `precision` is of matrix products."""
 
     def __init__(
         self, model: HATNet, recipe: Recipe, task: Task, data: Split, sampler: BatchSampler, processes: Processes,
@@ -113,7 +110,6 @@ class Learner:
         return self.processes.sum(loss)
 
     def learning_rate(self, step: int) -> float:
-        """Learning rate at `step`."""
         recipe, warmup = self.recipe, round(self.recipe.warmup_epochs * self.sampler.steps_per_epoch)
         return learning_rate(step, self.sampler.steps, warmup, recipe.lr, recipe.first_lr, recipe.last_lr)
 

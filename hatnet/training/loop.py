@@ -1,8 +1,7 @@
 """The training loop.
 
-Fabric and Accelerate would hide the parts that this package is about: exact resume, the schedule and the
-weight average. So the loop is written out. It keeps nothing that `State` does not hold, and every random
-draw is seeded by its purpose. So a run that was killed resumes bit for bit.
+It is written out, since Fabric and Accelerate would hide exact resume, the schedule and the weight average. It keeps
+nothing that `State` does not hold, and every draw is seeded by its purpose, so a killed run resumes bit for bit.
 """
 
 import time
@@ -38,9 +37,6 @@ class Training:
     """A run: data, learner, and the folder that records it.
 
     Args:
-        folder: of the run.
-        processes: this process among those that train together.
-        task: what the network is trained for.
         build: makes the network of a configuration, where it is not the task's own: an ablation changes it.
         resume: continue from the state in `folder`, if there is one.
         clean: leaves out files that cannot be read; called when nothing else is wrong, and not on a resume.
@@ -92,28 +88,20 @@ class Training:
 
     @property
     def model(self) -> HATNet:
-        """The network being trained."""
         return self.learner.model
 
     @property
     def step(self) -> int:
-        """Steps done."""
         return self.learner.step
 
     @property
     def steps(self) -> int:
-        """Steps of the whole training."""
         return self.sampler.steps
 
     def run(self, monitor: Monitor | None = None) -> list[Row]:
-        """Train to the end, or until the monitor stops it.
+        """Train to the end, or until the monitor stops it. Returns one row per epoch, as in `metrics.csv`.
 
-        Returns:
-            One row per epoch, as in `metrics.csv`.
-
-        Raises:
-            NonFiniteLossError: if the loss is not finite.
-            OSError: if the folder cannot be written; the last good state is kept.
+        On a NonFiniteLossError, or an OSError because the folder cannot be written, the last good state is kept.
         """
         monitor = monitor or Monitor()
         self._begin()
@@ -188,7 +176,6 @@ class Training:
         )
 
     def save(self) -> None:
-        """Save everything that resuming needs."""
         self._require_finite(weights=True)
         running = {"loss_sum": float(self.loss_sum), "seconds": self.seconds}
         state = State(

@@ -40,10 +40,7 @@ class Start:
 def prepare(
     recipe: Recipe, data: Split, folder: RunFolder, processes: Processes, build: Build, resume: bool, clean: Clean
 ) -> Start:
-    """Check everything, in order of cost: what needs no image, then all files, then their sizes.
-
-    Arguments and errors are those of `Training`.
-    """
+    """Check all that `Training` was given, in order of cost: what needs no image, then all files, then their sizes."""
     state = find_state(folder, recipe, resume)
     if state is not None:
         data = leave_out(data, state.left_out)  # files that have gone bad since are left to the loop

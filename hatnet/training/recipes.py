@@ -9,12 +9,7 @@ from hatnet.config import HATNetConfig, get_config, nearest
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train a network, and on which data.
-
-    The learning rate is for the whole batch. Nothing scales it.
-
-    Raises ValueError, naming the field, for settings that cannot be trained.
-    """
+    """How to train a network, and on which data. Raises ValueError, naming the field, for impossible settings."""
 
     data: str  # a name in `hatnet.data.SOURCES`, or folder:PATH
     variant: str  # of HAT-Net
@@ -24,7 +19,7 @@ class Recipe:
 
     batch_size: int = 128  # images per step, over all processes
     slice_size: int = 128  # images that one process computes at once; divides batch_size
-    lr: float = 1e-3  # peak learning rate
+    lr: float = 1e-3  # peak learning rate, for the whole batch: nothing scales it
     first_lr: float = 1e-6
     last_lr: float = 1e-5
     warmup_epochs: float = 1.0

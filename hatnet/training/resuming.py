@@ -19,10 +19,7 @@ from hatnet.weights.checkpoints import CheckpointError
 
 @dataclass
 class State:
-    """Tensors by name, and the numbers that go with them. The names of the fields are the keys in the file.
-
-    There is no generator state, since every draw is seeded by its purpose (`hatnet.training.seeds`).
-    """
+    """Tensors by name, and the numbers that go with them; no state of a generator. Fields are the keys in the file."""
 
     step: int  # steps done
     tensors: dict[str, Tensor]  # model.NAME, average.NAME where there is one, optimiser.KEY.NAME
@@ -72,10 +69,7 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer, names: Mapping[nn.Parame
 def restore_optimiser(
     optimiser: torch.optim.Optimizer, names: Mapping[nn.Parameter, str], tensors: dict[str, Tensor]
 ) -> None:
-    """The inverse of `optimiser_tensors`. PyTorch moves each tensor to its device.
-
-    Tensors shaped like a parameter get its memory layout too, since fused AdamW ignores strides.
-    """
+    """The inverse of `optimiser_tensors`. PyTorch moves each tensor to its device."""
     entries: dict[str, dict[str, Tensor]] = {}
     for path, tensor in tensors.items():
         if path.startswith("optimiser."):
@@ -83,7 +77,7 @@ def restore_optimiser(
             entries.setdefault(name, {})[key] = tensor
     for parameter, name in names.items():
         for key, tensor in entries.get(name, {}).items():
-            if tensor.shape == parameter.shape:
+            if tensor.shape == parameter.shape:  # gets its memory layout too, since fused AdamW ignores strides
                 entries[name][key] = torch.empty_like(parameter, requires_grad=False).copy_(tensor)
     ordered = [names[parameter] for group in optimiser.param_groups for parameter in group["params"]]
     state = {place: entries[name] for place, name in enumerate(ordered) if name in entries}  # empty before step 1
@@ -91,12 +85,7 @@ def restore_optimiser(
 
 
 def find_state(folder: RunFolder, recipe: Recipe, resume: bool) -> State | None:
-    """The state to resume from; None to start.
-
-    Raises:
-        ValueError: if the folder holds a run that is not to be resumed, or cannot be.
-        CheckpointError: (a ValueError) if the state is damaged or belongs to another recipe.
-    """
+    """The state to resume from; None to start. Raises ValueError for a run that cannot be, or is not to be, resumed."""
     if not resume and (folder.state.exists() or folder.facts.exists()):
         raise ValueError(f"{folder.path} holds a run already: give --resume to go on, or --out another folder")
     if not folder.state.exists():

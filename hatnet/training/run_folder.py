@@ -40,12 +40,9 @@ class RunFolder:
         return self.metrics.exists() and len(read_metrics(self.metrics)) > 1
 
     def begin(self, step: int, facts: Facts) -> None:
-        """Write the facts. If the run is resumed after `step` steps, add a line to those of its first start.
-
-        Files that a kill left half-written are removed.
-        """
+        """Write the facts. If the run is resumed after `step` steps, add a line to those of its first start."""
         self.path.mkdir(parents=True, exist_ok=True)
-        remove_partial_files(self.path)
+        remove_partial_files(self.path)  # which a kill left
         if step and self.facts.is_file():
             again = {"after step": step} | {key: facts[key] for key in ("date", "hardware", "versions")}
             first = json.loads(self.facts.read_text())
@@ -116,7 +113,7 @@ def run_facts(
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "recipe": to_json(recipe),
-        **_started_from(start),
+        **({"started_from": start} if start else {}),
         "data": {"name": data.name, "training images": len(data.train), "test images": len(data.test)},
         "network": config.__dict__,
         "precision": str(precision).removeprefix("torch."),
@@ -140,9 +137,5 @@ def about_weights(recipe: Recipe, data: Split, epoch: int, result: Row, start: F
         "epoch": epoch,
         **result,
         "recipe": to_json(recipe),
-        **_started_from(start),
+        **({"started_from": start} if start else {}),
     }
-
-
-def _started_from(start: Facts) -> Facts:
-    return {"started_from": start} if start else {}

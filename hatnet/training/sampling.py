@@ -1,8 +1,7 @@
 """Which images make up each step, and which process computes them.
 
-The batch of a step is cut into slices of equal size. A process computes one slice at a time, and random
-draws are seeded per slice. So one process that takes slices in turn (gradient accumulation) and several
-processes that share them get the same result, up to rounding.
+The batch of a step is cut into slices of equal size, which are computed one at a time, with random draws seeded per
+slice. So one process (with gradient accumulation) and several get the same result, up to rounding.
 """
 
 from __future__ import annotations
@@ -30,9 +29,8 @@ class BatchSampler:
 
     With `repeats` above 1, an epoch shows some of the images `repeats` times each, augmented differently, in one batch
     (repeated augmentation, arXiv:1901.09335). Except in very small batches, copies of an image are never neighbours,
-    since mixup and CutMix mix neighbours.
-
-    Raises ValueError if slices do not divide the batch, or there are fewer images than a batch has.
+    since mixup and CutMix mix neighbours. Raises ValueError if slices do not divide the batch, or the images do not
+    fill one.
     """
 
     images: int
@@ -50,22 +48,18 @@ class BatchSampler:
 
     @classmethod
     def of(cls, recipe: Recipe, images: int) -> BatchSampler:
-        """The batches of a recipe for a number of training images."""
         return cls(images, recipe.batch_size, recipe.slice_size, recipe.epochs, recipe.seed, recipe.repeats)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps per epoch."""
         return self.images // self.batch_size
 
     @property
     def steps(self) -> int:
-        """Steps of the whole training."""
         return self.epochs * self.steps_per_epoch
 
     @property
     def slices(self) -> int:
-        """Slices per batch."""
         return self.batch_size // self.slice_size
 
     def epoch(self, number: int) -> list[int]:

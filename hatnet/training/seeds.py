@@ -1,8 +1,4 @@
-"""Every random draw of a training has its own seed, derived from its purpose.
-
-So no generator state has to be saved, and a draw depends neither on the process that makes it nor on
-earlier draws.
-"""
+"""Every random draw has a seed derived from its purpose, whatever process draws it: no generator state to save."""
 
 from hashlib import blake2b
 

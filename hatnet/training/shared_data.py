@@ -40,10 +40,7 @@ def without_broken_files(
 ) -> Split:
     """Leave out the files that cannot be read. The first process finds and prints them, and all processes call this.
 
-    The results of the search are kept in the folder `cache`. Images in memory are returned unchanged.
-
-    Raises:
-        DataError: if no image of a part can be read.
+    The results are kept in the folder `cache`. Images in memory stay. Raises DataError if no image of a part is left.
     """
     kept = {"training": data.train, "test": data.test}
     for part in parts:

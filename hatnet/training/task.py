@@ -1,8 +1,7 @@
 """A task: the part of training that depends on the kind of label.
 
-The loop uses a task only through the protocol in this file. `hatnet/training/classification.py` implements
-it. Another task, such as a class for every pixel, is another such file, and a metric is one entry in its
-task's `metrics`.
+The loop uses it only through the protocol in this file, which `hatnet/training/classification.py` implements. Another
+task, such as a class for every pixel, is another such file. A metric is one entry in its task's `metrics`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,10 +22,7 @@ Row = dict[str, float]  # one epoch: one row of metrics.csv
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that measures a trained network on test images.
-
-    metrics.csv (in the column `test_NAME`), the curves, the console and evaluation.json take it from here.
-    """
+    """A number that measures a trained network on test images, in metrics.csv, curves, console and evaluation.json."""
 
     name: str
     value: Callable[[Any], float]  # from what the task's `evaluate` returns
@@ -40,7 +36,6 @@ class Metric:
 
     @property
     def column(self) -> str:
-        """Its column in metrics.csv."""
         return f"test_{self.name}"
 
     def text(self, value: float) -> str:

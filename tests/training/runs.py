@@ -31,7 +31,6 @@ ONE_EPOCH = replace(SMALL, epochs=1, warmup_epochs=0)
 
 
 def small_data(train: int = 8, test: int = 3) -> Split:
-    """A few images of each class of the embedded data."""
     data = open_data("fashion-subset")
     parts = [images.part(balanced(images.labels, count)) for images, count in ((data.train, train), (data.test, test))]
     return replace(data, train=parts[0], test=parts[1])
@@ -43,7 +42,6 @@ def thin(config: HATNetConfig) -> HATNet:
 
 
 def start(folder, recipe=SMALL, data=None, processes=ALONE, *, build=thin, **options) -> Training:
-    """Prepare a small training without running it."""
     return Training(recipe, data or small_data(), folder, processes, build=build, **options)
 
 
@@ -62,11 +60,7 @@ def stop_after(step: int) -> Monitor:
 
 
 def outcome(folder: Path) -> tuple[dict[str, str], list[dict[str, str]]]:
-    """Everything that must not depend on interruptions: the bits of the weights, and all metrics except times.
-
-    Whole files are not compared, since safetensors orders their headers at random. Digests replace the bits, since
-    pytest takes minutes to show a difference of megabytes.
-    """
+    """What interruptions must not change: digests of the weights (file headers are in random order), and metrics."""
     measured = ("seconds", "images_per_second", "memory_mb")
     with (folder / "metrics.csv").open(newline="") as file:
         rows = [{key: value for key, value in row.items() if key not in measured} for row in csv.DictReader(file)]
@@ -79,15 +73,12 @@ def outcome(folder: Path) -> tuple[dict[str, str], list[dict[str, str]]]:
 
 
 def kill_at_random(folder: Path, generator: np.random.Generator, longest: float) -> int:
-    """Start the training again and again, and kill it after a random time, until it finishes.
-
-    The times grow, so that it finishes on a slow machine too. Returns the number of kills.
-    """
+    """Start the training and kill it after a random time, again and again until it finishes; return the kills."""
     fork, kills = multiprocessing.get_context("fork"), 0
     while True:
         child = fork.Process(target=run, args=(folder,), kwargs={"resume": True, "save_every": 0.0})
         child.start()
-        child.join(generator.uniform(0, longest * 1.1**kills))
+        child.join(generator.uniform(0, longest * 1.1**kills))  # longer each time, for slow machines
         if not child.is_alive():
             assert child.exitcode == 0, f"the training ended with status {child.exitcode}"
             return kills
@@ -97,7 +88,6 @@ def kill_at_random(folder: Path, generator: np.random.Generator, longest: float)
 
 
 def main(times: int) -> None:
-    """Kill trainings at least `times` times, and compare each result with that of an uninterrupted one."""
     torch.set_num_threads(1)
     generator = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as temporary:

@@ -20,6 +20,8 @@ from hatnet.training.shared_data import open_shared_data, without_broken_files
 from tests.training.image_files import folder_data, write_folder
 from tests.training.runs import ALONE
 
+LOOKED_AGAIN = Mock(side_effect=AssertionError("looked again"))
+
 
 def test_folders_of_images_are_read_with_their_class_names(tmp_path):
     data = folder_data(tmp_path)
@@ -70,10 +72,6 @@ def test_a_fingerprint_depends_on_file_names_not_on_their_folder(tmp_path):
     assert fingerprint(one) != fingerprint(renamed)
 
 
-def looked_again(_):
-    pytest.fail("looked again")
-
-
 def test_broken_files_are_found_and_the_result_is_kept(tmp_path):
     images = folder_data(tmp_path / "images").train
     cut, text = images.paths[1], images.paths[4]
@@ -82,12 +80,11 @@ def test_broken_files_are_found_and_the_result_is_kept(tmp_path):
     seen = []
     assert broken_files(images, tmp_path / "kept", step=seen.append) == [cut, text]
     assert len(seen) == 6
-    assert broken_files(images, tmp_path / "kept", step=looked_again) == [cut, text]
+    assert broken_files(images, tmp_path / "kept", step=LOOKED_AGAIN) == [cut, text]
     assert images.without({cut, text}).labels.tolist() == [0, 0, 1, 1]
 
 
 def test_files_are_readable_again_when_their_disk_is_back(tmp_path, monkeypatch):
-    """Files recorded as broken are tried again, and only those."""
     images = folder_data(tmp_path / "photos").train
     images.paths[2].write_text("not an image")
     with monkeypatch.context() as away:
@@ -97,7 +94,7 @@ def test_files_are_readable_again_when_their_disk_is_back(tmp_path, monkeypatch)
     read = Mock(return_value=np.zeros((2, 2, 3)))
     monkeypatch.setattr("hatnet.data.image_folder.open_image", read)
     assert broken_files(images, tmp_path / "kept") == []
-    read.assert_called_once_with(images.paths[2], "RGB")
+    read.assert_called_once_with(images.paths[2], "RGB")  # only the file recorded as broken
 
 
 def test_the_result_holds_however_the_folder_is_spelled(tmp_path, monkeypatch):
@@ -106,7 +103,7 @@ def test_the_result_holds_however_the_folder_is_spelled(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     relative = open_data("folder:photos").train
     assert broken_files(relative, tmp_path / "kept") == [relative.paths[1]]
-    broken = broken_files(absolute, tmp_path / "kept", step=looked_again)
+    broken = broken_files(absolute, tmp_path / "kept", step=LOOKED_AGAIN)
     assert broken == [absolute.paths[1]]
     assert len(absolute.without(set(broken))) == 5
 
@@ -134,7 +131,7 @@ def test_a_photo_with_damaged_exif_data_is_still_turned_upright(damaged, tmp_pat
 def test_an_unwritable_cache_is_an_error_before_files_are_read(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
-        broken_files(folder_data(tmp_path / "data").train, tmp_path / "file", step=looked_again)
+        broken_files(folder_data(tmp_path / "data").train, tmp_path / "file", step=LOOKED_AGAIN)
 
 
 def test_a_dangling_link_is_a_broken_file(tmp_path):

@@ -26,21 +26,14 @@ from tests.training.image_files import folder_data
 from tests.training.runs import SMALL, kill_at_random, outcome, run, small_data, start, stop_after, thin
 
 OLD_RUN = Path(__file__).parent / "run_of_version_0.1"
+INVERTED = replace(small_data(), train=ImageTensor(255 - small_data().train.pixels, small_data().train.labels))
 
 
-def test_two_trainings_with_one_seed_are_equal_bit_for_bit(whole, tmp_path):
-    run(tmp_path)
-    assert outcome(tmp_path) == outcome(whole)
-
-
-def test_worker_processes_change_no_bit(whole, tmp_path):
-    run(tmp_path, workers=1)
-    assert outcome(tmp_path) == outcome(whole)
-
-
-def test_another_seed_gives_another_result(whole, tmp_path):
-    run(tmp_path, replace(SMALL, seed=4))
-    assert outcome(tmp_path)[0] != outcome(whole)[0]
+@pytest.mark.parametrize(("seed", "workers", "equal"), [(3, 0, True), (3, 1, True), (4, 0, False)])
+def test_the_seed_decides_every_bit_whatever_the_workers(seed, workers, equal, whole, tmp_path):
+    run(tmp_path, replace(SMALL, seed=seed), workers=workers)
+    assert (outcome(tmp_path)[0] == outcome(whole)[0]) == equal
+    assert (outcome(tmp_path) == outcome(whole)) == equal
 
 
 @pytest.mark.parametrize("after", [1, 4, 10])
@@ -63,7 +56,6 @@ def test_a_training_without_an_average_resumes_bit_for_bit(tmp_path):
 
 
 def test_a_training_resumes_though_files_have_become_unreadable(hatnet, monkeypatch, tmp_path, capfd):
-    """Files left out at the start stay out; files that have become unreadable since are passed over."""
     data = folder_data(tmp_path / "data", images=9)
     paths = data.train.paths
     paths[3].write_text("not an image")
@@ -118,20 +110,13 @@ def test_a_run_is_not_overwritten(whole):
             {"build": lambda config: thin(replace(config, grid_sizes=(3, 2)))},
             r"of another network.*\ngrid_sizes: \[3, 2\] here, \[8, 4\] there",
         ),
+        ({"data": small_data(train=7)}, r"of another data set(.|\n)*training images: 70 here, 80 there"),
+        ({"data": INVERTED}, r"of another data set(.|\n)*pixels or files: \w+ here, \w+ there"),
     ],
 )
-def test_a_state_of_another_recipe_or_network_is_refused_with_the_differences(options, message, whole):
+def test_a_state_of_another_recipe_network_or_data_set_is_refused_with_the_differences(options, message, whole):
     with pytest.raises(CheckpointError, match=message):
         start(whole, resume=True, **options)
-
-
-def test_a_state_of_other_data_is_refused_with_the_differences(whole):
-    with pytest.raises(CheckpointError, match=r"of another data set(.|\n)*training images: 70 here, 80 there"):
-        start(whole, data=small_data(train=7), resume=True)
-    data = small_data()
-    inverted = replace(data, train=ImageTensor(255 - data.train.pixels, data.train.labels))
-    with pytest.raises(CheckpointError, match=r"of another data set(.|\n)*pixels or files: \w+ here, \w+ there"):
-        start(whole, data=inverted, resume=True)
 
 
 def test_a_finished_run_without_its_state_is_not_restarted(whole, tmp_path):
@@ -173,14 +158,13 @@ def test_a_killed_training_resumes_bit_for_bit(curves, whole, tmp_path):
 
 @pytest.mark.long
 def test_sigterm_to_all_processes_stops_training_in_order(tmp_path):
-    """SIGTERM to the process group, workers included, as a scheduler sends it."""
     command = [sys.executable, "-m", "hatnet", "train", "fashion-quick", "--workers", "1", "--out", str(tmp_path)]
     with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, start_new_session=True) as child:
         while not (tmp_path / "run.json").exists():
             assert child.poll() is None
             time.sleep(0.1)
         time.sleep(2)
-        os.killpg(child.pid, signal.SIGTERM)
+        os.killpg(child.pid, signal.SIGTERM)  # as a scheduler sends it
         printed, _ = child.communicate(timeout=60)
     assert child.returncode == 130, printed
     assert "nothing is lost" in printed

@@ -79,7 +79,8 @@ def test_a_metric_is_added_in_one_place(curves, tmp_path, capsys):
     task = replace(CLASSIFICATION, metrics=(*CLASSIFICATION.metrics, WORST), selection=WORST)
     run(tmp_path, ONE_EPOCH, task=task)
     (row,) = read_metrics(tmp_path / "metrics.csv")
-    assert list(row)[3:7] == ["train_loss", "test_loss", "test_accuracy", "test_worst_class"]
+    shipped = [metric.column for metric in CLASSIFICATION.metrics]
+    assert list(row)[3 : len(shipped) + 5] == ["train_loss", *shipped, "test_worst_class"]
     assert words_of(task, row).endswith(f"test worst_class {100 * row['test_worst_class']:.1f} %")
     assert "Worst class" in (tmp_path / "curves.svg").read_text()
     assert about(tmp_path / "best.safetensors")["test_worst_class"] == row["test_worst_class"]
@@ -87,7 +88,9 @@ def test_a_metric_is_added_in_one_place(curves, tmp_path, capsys):
     result.write(tmp_path)
     assert json.loads((tmp_path / "evaluation.json").read_text())["worst_class"] == 0.75
     print_evaluation(result)
-    assert "At worst 75.0 % of a class in 6 images" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "At worst 75.0 % of a class in 6 images are classified right.\n" in printed
+    assert "\nloss: 0.5000\n" in printed, "a metric without a sentence"
 
 
 def test_rows_of_an_older_version_may_lack_a_metric(whole, tmp_path):
