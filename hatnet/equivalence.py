@@ -43,8 +43,7 @@ def to_numpy(model: nn.Module) -> dict[str, NDArray[np.float64]]:
 def randomise(model: nn.Module, seed: int = 0) -> None:
     """Fill a model with parameters that hide no mistake: fan-in scaled weights, random norms and biases.
 
-    With fresh weights (small, biases 0, norms 1 and 0) branches are so small that many bugs change less than float32
-    rounds. Each parameter depends on its name and the seed alone.
+    With fresh weights many bugs change less than float32 rounds. Each parameter depends on its name and the seed alone.
     """
     with torch.no_grad():
         for name, parameter in model.named_parameters():
