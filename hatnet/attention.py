@@ -37,19 +37,10 @@ def multi_head_attention(
 ) -> Tensor:
     r"""Attention in every head: $A = \operatorname{Softmax}(Q K^T / \sqrt{d})\, V$ (Eq. 2).
 
-    Every attention of HAT-Net and of its relatives is computed here, by `fused_attention` or by another kernel within
-    `attention_kernel`.
-
-    Args:
-        Q: (B, N, C).
-        K, V: (B, M, C).
-        heads: number of heads; it divides C.
-        mask: true for keys that exist, boolean, broadcasting to (B, heads, N, M); None if all do. A mask of floats is
-            added to the scores.
-        name: the name of the weights in a trace, for kernels that keep them.
-
-    Returns:
-        A, (B, N, C).
+    Q (B, N, C), K and V (B, M, C) -> A (B, N, C); `heads` divides C. `mask` is true for keys that exist and broadcasts
+    to (B, heads, N, M); a mask of floats is added to the scores. `name` is that of the weights in a trace, for kernels
+    that keep them. Every attention of HAT-Net and of its relatives is computed here, by `fused_attention` or by another
+    kernel within `attention_kernel`.
     """
     return _kernel.get()(Q, K, V, heads, mask, name)
 

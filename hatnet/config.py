@@ -41,8 +41,7 @@ class StageLayout:
 class HATNetConfig:
     """The architecture of one HAT-Net. Tuples have one entry per stage unless noted.
 
-    Raises ValueError if the fields do not describe a network, for instance if the head dimension does not divide the
-    channels of a stage.
+    Raises ValueError if the fields do not describe a network.
     """
 
     name: str = "custom"
@@ -119,10 +118,7 @@ class HATNetConfig:
         """The sizes of maps, windows and cells at each stage, for an image of `height` x `width` pixels.
 
         Every stride-2 convolution rounds up. Windows and pooling cells start at the top left; those cut by the border
-        are smaller.
-
-        Raises:
-            ValueError: if the image is smaller than `min_image_size`.
+        are smaller. Raises ValueError if the image is smaller than `min_image_size`.
 
         >>> last = HATNetConfig(grid_sizes=(8, 8, 8), pool_sizes=(16, 8, 4)).layout(800, 1333)[0]
         >>> last.map, last.windows, last.last_window, last.merged, last.last_cell
@@ -156,11 +152,7 @@ class HATNetConfig:
 
 
 def ceil_div(length: int, step: int) -> int:
-    """`length` / `step`, rounded up.
-
-    >>> ceil_div(7, 2)
-    4
-    """
+    """`length` / `step`, rounded up."""
     return -(-length // step)
 
 
@@ -197,9 +189,7 @@ VARIANTS: dict[str, HATNetConfig] = {
 def get_config(name: str, **overrides: object) -> HATNetConfig:
     """The configuration of a variant, with some fields of `HATNetConfig` replaced.
 
-    Raises:
-        ValueError: if the variant is unknown, or the values do not describe a network.
-        TypeError: if an override is not a field of `HATNetConfig`.
+    Raises ValueError for an unknown variant or impossible values, TypeError for an unknown field.
 
     >>> get_config("tiny", num_classes=10).num_classes
     10

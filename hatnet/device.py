@@ -16,11 +16,7 @@ def out_of_memory(error: RuntimeError) -> bool:
 
 
 def out_of_memory_cause(error: RuntimeError) -> str:
-    """PyTorch's explanation, without the line of its source code that raised the error.
-
-    >>> out_of_memory_cause(RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate 9 bytes"))
-    "can't allocate 9 bytes"
-    """  # noqa: E501 one message
+    """PyTorch's explanation, without the line of its source code that raised the error."""
     return str(error).partition("\n")[0].rpartition(CPU_ALLOCATOR)[2]
 
 
@@ -33,14 +29,7 @@ def use_threads(threads: int | None) -> None:
 
 
 def usable_device(name: str) -> torch.device:
-    """The device of that name, such as `cpu` or `cuda:1`, once it has held a tensor.
-
-    Raises:
-        ValueError: if this machine has no such device.
-
-    >>> usable_device("cpu")
-    device(type='cpu')
-    """
+    """The device of that name, such as `cpu` or `cuda:1`; ValueError if it cannot hold a tensor."""
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

@@ -43,8 +43,7 @@ def to_numpy(model: nn.Module) -> dict[str, NDArray[np.float64]]:
 def randomise(model: nn.Module, seed: int = 0) -> None:
     """Fill a model with parameters that hide no mistake: fan-in scaled weights, random norms and biases.
 
-    With fresh weights (small, biases 0, norms 1 and 0) branches are so small that many bugs change less than float32
-    rounds. Each parameter depends on its name and the seed alone.
+    With fresh weights many bugs change less than float32 rounds. Each parameter depends on its name and the seed alone.
     """
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -58,10 +57,7 @@ def randomise(model: nn.Module, seed: int = 0) -> None:
 
 
 def relative_error(got: ArrayLike, want: ArrayLike) -> float:
-    """max |got - want| / max |want|, the measure of every comparison; NaN if either holds NaN.
-
-    Raises:
-        ValueError: if the shapes differ.
+    """max |got - want| / max |want|, the measure of every comparison; NaN if either holds NaN. Shapes must be equal.
 
     >>> relative_error([1.0, 2.5], [1.0, 2.0])
     0.25
@@ -162,11 +158,7 @@ class _ReportingTrace(dict):  # type: ignore[type-arg]
 
 
 def compare_traces(got: Mapping[str, Tensor], wants: list[dict[str, NDArray[np.float64]]]) -> Iterator[Agreement]:
-    """Compare the trace of a batch with the reference's traces of its images, in the order of computation.
-
-    Raises:
-        ValueError: if the two sides differ in the names or shapes of intermediates.
-    """
+    """Compare the trace of a batch with the reference's traces of its images; ValueError if names or shapes differ."""
     if list(got) != list(wants[0]):
         raise ValueError(f"the traces have other names: {sorted(set(got) ^ set(wants[0]))}")
     for name, batch in got.items():

@@ -10,10 +10,7 @@ PARTIAL = ".part."  # in the name of a file that is still being written
 def write_whole(path: Path, content: bytes) -> None:
     """Write `content` to a temporary file beside `path`, then rename it, so that no reader ever finds half a file.
 
-    If `path` is a symbolic link, its target is replaced.
-
-    Raises:
-        OSError: if the file cannot be written; an older file at `path` is then unchanged.
+    If `path` is a symbolic link, its target is replaced. After an OSError an older file at `path` is unchanged.
     """
     path = path.resolve()
     if not path.parent.is_dir():

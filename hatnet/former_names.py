@@ -25,11 +25,7 @@ def current_name(name: str) -> str:
 
 
 def former_name(name: str) -> str:
-    """The inverse of `current_name`.
-
-    >>> former_name("stages.0.blocks.1.attention.merge.norm.weight")
-    'stages.0.blocks.1.attention.merge_norm.weight'
-    """
+    """The inverse of `current_name`."""
     for former, current in CURRENT.items():
         name = f".{name}".replace(f".{current}.", f".{former}.").removeprefix(".")
     return name

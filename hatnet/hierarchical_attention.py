@@ -40,10 +40,7 @@ def from_windows(x: Tensor, window: tuple[int, int], size: tuple[int, int]) -> T
 
 
 def window_mask(x: Tensor, window: tuple[int, int]) -> Tensor | None:
-    """A mask of the keys of each window that are on the map, (B windows, 1, 1, g h); None if all are.
-
-    `to_windows` cuts a map of ones, and pads it with zeros.
-    """
+    """A mask of the keys of each window that are on the map, (B windows, 1, 1, g h); None if all are."""
     B, H, W, _ = x.shape
     g, h = window
     if H % g == 0 and W % h == 0:
@@ -116,9 +113,7 @@ class HMHSA(nn.Module):
 
     `grid_size` (G1) and `pool_size` (G2) hold no parameters and may be changed at any time. Inside a `HATNet`, give
     them to `create_model` instead, which keeps its configuration in step; `load_state_dict` takes the same weights.
-
-    Raises:
-        ValueError: if `heads` does not divide `channels`, or G1 or G2 is below 1.
+    Raises ValueError if `heads` does not divide `channels`, or G1 or G2 is below 1.
     """
 
     def __init__(self, channels: int, heads: int, grid_size: int, pool_size: int, drop_rate: float = 0.0) -> None:

@@ -32,10 +32,7 @@ class GroupNorm(nn.Module):
 
 
 class Conv2d(nn.Conv2d):
-    """`nn.Conv2d` for maps (B, H, W, C), with an odd K and padding that keeps their size at stride 1.
-
-    The two permutations are views.
-    """
+    """`nn.Conv2d` for maps (B, H, W, C), with an odd K and padding that keeps their size at stride 1."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1, bias: bool = True
@@ -43,7 +40,7 @@ class Conv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)  # both are views
 
 
 class ChannelDropout(nn.Module):
@@ -81,8 +78,5 @@ class DropPath(nn.Module):
 
 
 def average_pool(x: Tensor, pool_size: int) -> Tensor:
-    """Average each cell of G2 x G2 tokens: (B, H, W, C) -> (B, ceil(H / G2), ceil(W / G2), C).
-
-    Cells start at the top left. A cell cut by the border is the average of the tokens it has.
-    """
+    """Average the tokens that each cell of G2 x G2 has: (B, H, W, C) -> (B, H / G2, W / G2, C), rounded up."""
     return F.avg_pool2d(x.permute(0, 3, 1, 2), pool_size, ceil_mode=True).permute(0, 2, 3, 1)  # D6

@@ -17,9 +17,7 @@ def create_model(name: str, pretrained: str | None = None, **overrides: object) 
         overrides: fields of `HATNetConfig`, such as `num_classes`, `in_channels`, `grid_sizes` (G1), `pool_sizes` (G2)
             or `drop_path_rate`.
 
-    Raises:
-        ValueError: if the variant or the weights are unknown, or the values do not describe a network.
-        TypeError: if an override is not a field of `HATNetConfig`.
+    Raises ValueError for unknown or impossible values, TypeError if an override is not a field of `HATNetConfig`.
 
     >>> import torch
     >>> model = create_model("micro", in_channels=1)

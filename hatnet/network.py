@@ -136,19 +136,11 @@ class Backbone(nn.Module):
         )
 
     def forward_features(self, image: Tensor, trace: Trace | None = None) -> list[Tensor]:
-        """The outputs of all stages.
+        """The outputs of all stages: maps (B, C, H / s, W / s), rounded up, with strides s = 4, 8, 16, 32 in Table 1.
 
-        Args:
-            image: (B, C_in, H, W), in the dtype of the parameters unless autocast is on. H and W are at least
-                `config.min_image_size`, 32 for the published variants.
-            trace: a dictionary that receives every named intermediate, maps as (B, H, W, C); None keeps nothing.
-
-        Returns:
-            One map (B, C, H / s, W / s) per stage, rounded up; s is `config.stages[i].stride`, published 4, 8, 16, 32.
-
-        Raises:
-            TypeError: if the image has another dtype.
-            ValueError: if it has another rank or number of channels, or is too small.
+        `image` is (B, C_in, H, W), at least `config.min_image_size` high and wide, in the dtype of the parameters
+        unless autocast is on; raises TypeError for another dtype, ValueError for another shape. `trace` is a dictionary
+        that receives every named intermediate, maps as (B, H, W, C).
         """
         trace = NO_TRACE if trace is None else trace
         self._check(image)
@@ -161,11 +153,7 @@ class Backbone(nn.Module):
         return features
 
     def set_drop_path_rate(self, rate: float) -> None:
-        """Set the stochastic depth of all blocks: 0 in the first, rising linearly to `rate` in the last.
-
-        Raises:
-            ValueError: if `rate` is not in [0, 1).
-        """
+        """Set the stochastic depth of all blocks: 0 in the first, rising linearly to `rate`, in [0, 1), in the last."""
         self.config = dataclasses.replace(self.config, drop_path_rate=rate)
         blocks = [module for module in self.modules() if isinstance(module, Block)]
         for block, block_rate in zip(blocks, chain.from_iterable(self.config.drop_path_rates()), strict=True):
@@ -193,10 +181,7 @@ class Backbone(nn.Module):
 
 
 class HATNet(Backbone):
-    """The classification network of Figure 1: stem, stages, global average pooling, classifier.
-
-    Build one with `create_model`; its architecture is in `config`.
-    """
+    """The network of Figure 1: stem, stages, global average pooling, classifier. `create_model` builds one."""
 
     def __init__(self, config: HATNetConfig) -> None:
         super().__init__(config)
@@ -205,10 +190,7 @@ class HATNet(Backbone):
         self.apply(initialise)
 
     def forward(self, image: Tensor, trace: Trace | None = None) -> Tensor:
-        """Classify a batch of images (B, C_in, H, W): logits, (B, classes).
-
-        Arguments and errors as in `forward_features`.
-        """
+        """Images (B, C_in, H, W) -> logits (B, classes). Arguments and errors as in `forward_features`."""
         trace = NO_TRACE if trace is None else trace
         x = self.forward_features(image, trace)[-1].mean(dim=(2, 3))  # (B, C)
         logits = self.classifier(self.drop(x))  # (B, classes)

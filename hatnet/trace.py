@@ -85,7 +85,6 @@ class Place:
         return Place(int(rest[0]), None, ".".join(rest[1:]))
 
     def __str__(self) -> str:
-        """The full name."""
         stage = "" if self.stage is None else f"stages.{self.stage}."
         block = "" if self.block is None else f"blocks.{self.block}."
         return f"{stage}{block}{self.name}".removesuffix(".")

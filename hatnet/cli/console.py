@@ -28,13 +28,10 @@ console = Console(highlight=False)
 
 
 def require_used(command: Callable[..., None], given: Mapping[str, Any], used: Collection[str]) -> None:
-    """Raise a ValueError for options of `command` that it would ignore with `--record`: all but those in `used`.
-
-    `given` are its arguments. The fields of a dataclass among them count as options.
-    """
+    """Raise a ValueError for arguments `given` to `command` that it ignores with `--record`: all but those `used`."""
     defaults = {name: parameter.default for name, parameter in signature(command).parameters.items()}
     values = dict(given)
-    for settings in [value for value in given.values() if is_dataclass(value)]:
+    for settings in [value for value in given.values() if is_dataclass(value)]:  # their fields are options, too
         defaults |= {field.name: field.default for field in fields(settings)}
         values |= vars(settings)
     ignored = [
@@ -47,10 +44,7 @@ def require_used(command: Callable[..., None], given: Mapping[str, Any], used: C
 
 
 def progress_bar(*middle: ProgressColumn, label: int = 24, width: int = 40, averaged_over: float = 30.0) -> Progress:
-    """A progress bar: a label and a bar of the given widths in characters, columns, elapsed and remaining time.
-
-    The remaining time is estimated from the speed in the last `averaged_over` seconds. A label of width 0 is omitted.
-    """
+    """A label and a bar of these widths in characters, columns, and times by the speed of the last seconds."""
     before = (TextColumn(f"{{task.description:{label}}}"),) if label else ()
     columns = (*before, BarColumn(width), *middle, TimeElapsedColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, speed_estimate_period=averaged_over)

@@ -14,9 +14,6 @@ def docs(folder: Path = Path("site"), serve: bool = True, port: int = 8000, agai
         serve: serve the site until interrupted.
         port: port of the server.
         again: run every tutorial, even if nothing changed.
-
-    Raises:
-        ValueError: if the package was installed without a checkout, the build fails, or the port is taken.
     """
     if not (ROOT / "mkdocs.yml").is_file():
         raise ValueError(f"the site is built in a checkout; {ROOT} has no mkdocs.yml, so install with `pip install -e`")

@@ -26,16 +26,8 @@ except ModuleNotFoundError as error:  # tyro and rich are not in the core instal
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "demo": demo,
-    "verify": verify,
-    "summary": summary,
-    "train": train,
-    "evaluate": evaluate,
-    "attention": attention,
-    "faithfulness": faithfulness,
-    "ablation": ablation,
-    "scaling": scaling,
-    "docs": docs,
+    command.__name__: command
+    for command in (demo, verify, summary, train, evaluate, attention, faithfulness, ablation, scaling, docs)
 }
 
 

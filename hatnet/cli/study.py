@@ -16,10 +16,7 @@ if TYPE_CHECKING:
 
 
 def require_writable(option: str, path: Path | None, example: str) -> None:
-    """Raise a ValueError unless a file can be written to `path`, which was given as `option`, such as `--out`.
-
-    The message suggests the file name `example`. A path of None, an option that is not given, is accepted.
-    """
+    """Raise a ValueError, suggesting the name `example`, if the `path` that was given as `option` cannot be written."""
     if path is None:
         return
     if not path.parent.is_dir():

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from hatnet.cli.console import cell, console
 from hatnet.complexity.summary import PAPER, Row, describe, macs, peak, published_parameters, summarise
-from hatnet.config import HATNetConfig, get_config
+from hatnet.config import get_config
 
 
 def summary(
@@ -22,15 +22,10 @@ def summary(
         image_size: height and width in pixels.
         json: print JSON and nothing else.
     """
-    config = get_config(variant)
+    config, (height, width) = get_config(variant), image_size
     if json:
-        print(dumps(describe(config, *image_size), indent=2))
-    else:
-        print_summary(config, *image_size)
-
-
-def print_summary(config: HATNetConfig, height: int, width: int) -> None:
-    """Print the architecture, the cost of one image, and the published figures."""
+        print(dumps(describe(config, height, width), indent=2))
+        return
     rows = summarise(config, height, width)
     console.print(_architecture(rows, f"HAT-Net {config.name.capitalize()} at {height} x {width} pixels"))
     console.print(_costs(rows, "Cost of one image: MACs in millions, MB in float32"))

@@ -31,12 +31,8 @@ def save(model: HATNet, path: str | os.PathLike[str], about: Mapping[str, object
     """Write the weights and the configuration of a model to one safetensors file, completely or not at all.
 
     `about` are facts to keep with the weights, such as the training data and the normalisation of images; anything that
-    JSON can hold. The function `about` reads them.
-
-    Raises:
-        CheckpointError: (a ValueError) if the model no longer matches its configuration, for instance because its
-            classifier was replaced, so that `load` could not rebuild it.
-        OSError: if the file cannot be written; an older file at `path` is then unchanged.
+    JSON can hold. The function `about` reads them. Raises CheckpointError (a ValueError) if `load` could not rebuild
+    the model, for instance because its classifier was replaced. After an OSError an older file is unchanged.
     """
     require_as_configured(model)
     write(model, path, about)
@@ -65,10 +61,8 @@ def about(path: str | os.PathLike[str]) -> dict[str, Any]:
 def load(path: str | os.PathLike[str]) -> HATNet:
     """Load a file that `save` wrote: the model in evaluation mode, in the file's dtype, on the CPU.
 
-    Raises:
-        FileNotFoundError: if there is no such file.
-        CheckpointError: (a ValueError) if the file is truncated or of another kind, or if parameters are missing or
-            unexpected; the message lists them.
+    Raises FileNotFoundError, or CheckpointError (a ValueError) if the file is truncated or of another kind, or if
+    parameters are missing or unexpected; the message lists them.
     """
     path = Path(path)
     tensors, metadata = _read_safetensors(path)
@@ -94,12 +88,7 @@ def is_ours(path: str | os.PathLike[str]) -> bool:
 
 
 def read_file(path: Path) -> Mapping[str, object]:
-    """The content of a checkpoint file, of PyTorch or safetensors, read without executing code.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        CheckpointError: if the file is truncated, of another kind, or holds more than tensors.
-    """
+    """The content of a checkpoint, of PyTorch or safetensors; CheckpointError if it holds more than tensors."""
     if path.suffix == ".safetensors":
         return _read_safetensors(path)[0]
     if not path.is_file():
@@ -184,10 +173,7 @@ def require_match(
     optional: Mapping[str, tuple[int, ...]],
     source: str,
 ) -> None:
-    """Raise a CheckpointError that lists every difference between `tensors` and the `expected` names and shapes.
-
-    Names in `optional` may be present; `source` names the tensors in the message.
-    """
+    """Raise a CheckpointError that lists all differences of `tensors` from `expected`; `optional` ones may be there."""
     allowed = {**optional, **expected}
     problems = {
         "missing": [name for name in expected if name not in tensors],

@@ -49,16 +49,11 @@ UNUSED = "blocks.{s}.{b}.attn.proj_norm"  # in the files, but unused by the auth
 def load_official(checkpoint: str | os.PathLike[str] | Mapping[str, object], **overrides: object) -> HATNet:
     """Load one of the authors' checkpoints, in evaluation mode, in its floating dtype, on the CPU.
 
-    Args:
-        checkpoint: a file (`HAT-Net_Tiny.pth`, or the same as safetensors) or a state dict, whose shapes decide the
-            variant. The tensors may be nested below keys such as `model`, and their names may begin with `module.`.
-        overrides: fields of `HATNetConfig` that add no parameters, such as `grid_sizes` and `pool_sizes`.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        CheckpointError: (a ValueError) if the file is truncated, would execute code, or holds another network; the
-            message lists every parameter that is missing, unexpected or of another shape.
-        TypeError: if an override is not a field of `HATNetConfig`.
+    `checkpoint` is a file (`HAT-Net_Tiny.pth`, or the same as safetensors) or a state dict, whose shapes decide the
+    variant. The tensors may be nested below keys such as `model`, and their names may begin with `module.`. Overrides
+    are fields of `HATNetConfig` that add no parameters, such as `grid_sizes`. Raises FileNotFoundError, or
+    CheckpointError (a ValueError) if the file is truncated, would execute code, or holds another network; the message
+    lists every parameter that is missing, unexpected or of another shape.
     """
     source = "the state dict" if isinstance(checkpoint, Mapping) else str(checkpoint)
     content = checkpoint if isinstance(checkpoint, Mapping) else read_file(Path(checkpoint))
@@ -66,7 +61,8 @@ def load_official(checkpoint: str | os.PathLike[str] | Mapping[str, object], **o
     config = get_config(_recognise(tensors), **{**_sizes(tensors), **overrides})
     description = f"{source}, which looks like HAT-Net {config.name.capitalize()},"
     require_match(tensors, authors_shapes(config), unused_shapes(config), description)
-    dtype, names = _common_dtype(tensors), authors_names(config)
+    dtype = reduce(torch.promote_types, {tensor.dtype for tensor in tensors.values()})  # the widest if they differ
+    names = authors_names(config)
     return assemble(
         config, {name: tensors[names[name]].to(dtype, copy=True).view(shape) for name, shape in shapes(config).items()}
     )
@@ -99,11 +95,7 @@ def authors_shapes(config: HATNetConfig) -> dict[str, tuple[int, ...]]:
 
 
 def unused_shapes(config: HATNetConfig) -> dict[str, tuple[int, ...]]:
-    """The shapes of `proj_norm`, which the authors' files hold but their network does not use (D5).
-
-    >>> sum(channels for (channels,) in unused_shapes(VARIANTS["tiny"]).values())
-    5760
-    """
+    """The shapes of `proj_norm`, which the authors' files hold but their network does not use (D5)."""
     return {
         f"{UNUSED.format(s=s, b=b)}.{kind}": (stage.channels,)
         for s, stage in enumerate(config.stages)
@@ -165,8 +157,3 @@ def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
         if name in tensors and tensors[name].ndim > axis and tensors[name].shape[axis]:
             sizes[field] = tensors[name].shape[axis]
     return sizes
-
-
-def _common_dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:
-    """The dtype of all tensors; the widest if they differ."""
-    return reduce(torch.promote_types, {tensor.dtype for tensor in tensors.values()})

@@ -14,14 +14,7 @@ PRETRAINED = {("micro", "fashion-mnist"): ASSETS / "micro-fashion-mnist.safetens
 
 
 def pretrained_file(variant: str, data: str) -> Path:
-    """The file of a variant's weights; `hatnet.weights.checkpoints.about` reads how they were trained.
-
-    Raises:
-        ValueError: if no such weights ship with the package.
-
-    >>> pretrained_file("micro", "fashion-mnist").name
-    'micro-fashion-mnist.safetensors'
-    """
+    """The file of a variant's weights, such as `micro` trained on `fashion-mnist`; ValueError if none ship."""
     known = [known_data for known_variant, known_data in PRETRAINED if known_variant == variant]
     if data not in known:
         weights = ", ".join(f"{variant} on {data}" for variant, data in PRETRAINED)
@@ -32,10 +25,7 @@ def pretrained_file(variant: str, data: str) -> Path:
 def load_pretrained(variant: str, data: str, changes: Mapping[str, Any]) -> HATNet:
     """A variant trained on `data`, in evaluation mode, with `changes` to fields that add no parameters.
 
-    `create_model(variant, pretrained=data)` calls this.
-
-    Raises:
-        ValueError: if no such weights ship with the package, or a change does not fit them (a CheckpointError).
+    Raises ValueError if no such weights ship with the package, or a change does not fit them (a CheckpointError).
     """
     trained = load(pretrained_file(variant, data))
     config = replace(trained.config, **changes)

@@ -48,12 +48,8 @@ def find_source(
     """The network of a checkpoint, or with `pretrained` weights that ship with the package, or with random weights.
 
     A checkpoint is a file of ours (.safetensors), the folder of a training run, or a file of the authors (.pth).
-    `variant` is by default that of the weights, or tiny. Only random weights use the `seed`.
-
-    Raises:
-        FileNotFoundError: if there is no such checkpoint.
-        ValueError: if the checkpoint cannot be read, if the variant is unknown or not that of the weights, or if two
-            kinds of weights are given.
+    `variant` is by default that of the weights, or tiny. Only random weights use the `seed`. Raises FileNotFoundError,
+    or ValueError if the checkpoint cannot be read, the variant is not that of the weights, or both kinds are given.
     """
     if checkpoint is not None and pretrained is not None:
         raise ValueError("--checkpoint and --pretrained both choose the weights; give only one of them")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import hatnet
@@ -13,8 +14,8 @@ from hatnet import CheckpointError, create_model, load, load_official, save
 from hatnet.equivalence import randomise
 from hatnet.files import write_whole
 from hatnet.weights.checkpoints import is_ours
-from tests.comparing import assert_equal, assert_same
-from tests.core.authors import SHAPES, parameter, state_dict
+from tests.comparing import assert_equal
+from tests.core.authors import SHAPES, state_dict
 
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 WRITERS = {".pth": torch.save, ".safetensors": save_file}
@@ -28,14 +29,7 @@ def tiny():
 
 @pytest.fixture
 def path(tmp_path):
-    """A path for a file of weights."""
     return tmp_path / "model.safetensors"
-
-
-def metadata(path):
-    """The metadata in the header of a safetensors file, read by hand."""
-    content = path.read_bytes()
-    return json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
 
 
 @pytest.mark.parametrize("variant", SHAPES)
@@ -185,14 +179,13 @@ def test_our_files_keep_weights_configuration_and_dtype(path, dtype):
     assert back.config == model.config
     assert not back.training
     assert_equal(back.state_dict(), model.state_dict())
-    image = torch.randn(1, 1, 28, 28)
-    want = model.double().eval()(image.double()).detach().numpy()
-    assert_same(back.double()(image.double()), want, "round trip")
 
 
 def test_our_files_hold_numbers_and_json_and_others_are_refused(path):
     save(create_model("micro"), path)
-    written, tensors, config = path.read_bytes(), load_file(path), metadata(path)
+    written, tensors = path.read_bytes(), load_file(path)
+    with safe_open(path, framework="pt") as file:
+        config = file.metadata()
     assert json.loads(config["config"])["name"] == "micro"
 
     def refuse(message):
@@ -253,9 +246,3 @@ def test_saving_is_whole_or_not_at_all(path, monkeypatch):
         save(create_model("micro"), path)
     assert path.read_bytes() == b"old"
     assert list(path.parent.iterdir()) == [path]
-
-
-def test_parameters_by_name_are_reproducible():
-    """So that the figures in data/ stay valid."""
-    assert parameter("patch_embed.0.bias", [16])[0].item() == pytest.approx(0.0, abs=0.5)
-    assert torch.equal(parameter("a.weight", [3, 4]), parameter("a.weight", [3, 4]))

@@ -28,7 +28,6 @@ def formerly(tensors):
 
 @pytest.fixture
 def model():
-    """A micro with random weights."""
     model = create_model("micro")
     randomise(model)
     return model

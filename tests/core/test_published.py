@@ -12,7 +12,6 @@ from tests.core.authors import FIGURES, SHAPES, images, state_dict
 
 RELATIVE = 1e-10
 
-
 PARAMETERS = {"tiny": 12_655_912, "small": 25_747_784, "medium": 42_942_472, "large": 63_132_488}
 UNUSED = {"tiny": 5_760, "small": 9_216, "medium": 16_512, "large": 23_552}
 
@@ -66,17 +65,12 @@ def published(request):
     return model, image, features, logits, case
 
 
-def test_logits_equal_the_authors(published):
-    """Eq. 1-4, 6-14 in the authors' code."""
-    _, _, _, logits, case = published
+def test_logits_and_stage_outputs_equal_the_authors(published):
+    """Eq. 1-4, 6-14, Figure 1, in the authors' code."""
+    _, _, features, logits, case = published
     assert logits[:, :8].tolist() == [pytest.approx(row, rel=RELATIVE) for row in case["logits_head"]]
     assert logits.mean().item() == pytest.approx(case["logits_mean"], rel=RELATIVE)
     assert logits.norm().item() == pytest.approx(case["logits_norm"], rel=RELATIVE)
-
-
-def test_stage_outputs_equal_the_authors(published):
-    """Figure 1."""
-    _, _, features, _, case = published
     assert [list(feature.shape) for feature in features] == case["feature_shapes"]
     assert [feature.norm().item() for feature in features] == pytest.approx(case["feature_norms"], rel=RELATIVE)
 

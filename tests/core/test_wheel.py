@@ -18,22 +18,16 @@ ASSETS = {
 }
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    """The files of a wheel built from this checkout, without its metadata."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
+@pytest.mark.long
+def test_a_wheel_contains_the_packages_with_their_assets_and_nothing_else(tmp_path):
+    """Beside Python: the assets, and the scripts and styles of the pages that commands write. No measurements."""
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if "distribution found for hatchling" in done.stderr:
         pytest.skip("building a wheel downloads hatchling, and there is no network")
     assert done.returncode == 0, done.stderr
-    (wheel,) = folder.glob("hatnet-*.whl")
-    return {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-
-
-@pytest.mark.long
-def test_a_wheel_contains_the_packages_with_their_assets_and_nothing_else(files):
-    """Beside Python: the assets, and the scripts and styles of the pages that commands write. No measurements."""
+    (wheel,) = tmp_path.glob("hatnet-*.whl")
+    files = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     packages = (ROOT / "hatnet", ROOT / "reference")
     source = {path.relative_to(ROOT).as_posix() for package in packages for path in package.rglob("*.py")}
     assert {name for name in files if name.endswith(".py")} == source
