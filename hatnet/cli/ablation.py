@@ -84,7 +84,6 @@ def ablation(
 
 
 def _require_folder(folder: Path) -> None:
-    """Create the folder of the results; raise ValueError if files cannot be written to it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -107,10 +106,7 @@ def _run(work: Ablation, data: Split, workers: int) -> bool:
 
 @contextmanager
 def _progress(runs: int, steps: int) -> Iterator[tuple[Monitor, OnRun]]:
-    """A progress bar over all runs of `steps` steps, and a line per finished run.
-
-    The first Ctrl-C (or SIGTERM) stops the work cleanly.
-    """
+    """A progress bar over all runs, and a line per finished run. The first Ctrl-C or SIGTERM stops the work cleanly."""
     with progress_bar(TaskProgressColumn(), label=22, width=20, averaged_over=600) as bars:
         task = bars.add_task("", total=runs * steps)
         finished = -1  # runs before the present one
