@@ -73,7 +73,11 @@ def ablation(
     require_whole("workers", workers, 0)
     work = Ablation(settings, arms, seeds, out or Path("runs") / f"ablation-{data}", chosen_device)
     opened = open_data(data, data_dir, download)
-    _require_folder(work.folder)
+    try:
+        work.folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=work.folder).close()
+    except OSError as error:
+        raise ValueError(f"cannot write to the folder {work.folder}: {error}; give another --out") from error
     done = _run(work, opened, workers)
     if work.record.runs:
         write_whole(work.folder / "ablation.txt", tables.page(work.record).encode())
@@ -81,15 +85,6 @@ def ablation(
     if not done:
         console.print("Stopped; nothing is lost. The same command resumes.")
         raise KeyboardInterrupt
-
-
-def _require_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ValueError(f"cannot write to the folder {folder}: {error}; give another --out") from error
 
 
 def _run(work: Ablation, data: Split, workers: int) -> bool:

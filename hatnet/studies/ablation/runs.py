@@ -47,10 +47,9 @@ class Ablation:
         return [run for seed in range(self.seeds) for arm in self.arms if (run := (arm, seed)) not in finished]
 
     def run(self, train: Train, monitor: Monitor, on_run: OnRun = lambda *_: None) -> bool:
-        """Train what is missing, then time all arms if one was not timed yet.
+        """Train what is missing, then time all arms if one was not timed yet. Returns True if everything is done.
 
-        The record is written after each run. Setting `monitor.stop` ends this soon after; a run that is stopped keeps
-        its state, and the next call resumes it. Returns True if everything is done.
+        The record is written after each run. `monitor.stop` ends this soon; the next call resumes a stopped run.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         known = {network.arm for network in self.record.networks}

@@ -130,8 +130,7 @@ def random_map(inputs: MapInputs) -> Tensor:
 
 
 def _grad_cam_pixels(inputs: MapInputs, stage: int) -> Tensor:
-    maps = grad_cam(inputs.model, inputs.images, inputs.targets, stage)  # (B, H', W')
-    return to_pixels(inputs, maps.flatten(1), stage)
+    return to_pixels(inputs, grad_cam(inputs.model, inputs.images, inputs.targets, stage).flatten(1), stage)
 
 
 def to_pixels(inputs: MapInputs, maps: Tensor, stage: int) -> Tensor:

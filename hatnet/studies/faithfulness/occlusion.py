@@ -13,10 +13,9 @@ from hatnet.studies.faithfulness.patches import patch_means, replace_patches
 
 
 def occlusion(logit: Output, images: Tensor, baselines: Tensor, patch: int) -> Tensor:
-    """Drop of the logit when each patch is covered, (B, P). It is negative if covering the patch raises the logit.
+    """Drop of the logit when a patch of `patch` pixels a side is covered by the baseline: (B, C_in, H, W) -> (B, P).
 
-    The patches of images (B, C_in, H, W) have a side of `patch` pixels. Those of `baselines`, of the same shape, cover
-    them.
+    It is negative if covering the patch raises the logit.
     """
     patches = patch_means(images[:, 0], patch).shape[1]
     whole = logit(images)

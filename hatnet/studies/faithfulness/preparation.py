@@ -28,7 +28,12 @@ def check_study(settings: Settings, source: Source, data: Split, memory_limit: i
     the settings leave too few patches, one image takes too much memory, or Captum is missing.
     """
     require_suited(source.model.config, source.about, data, "the network")
-    _require_patches(settings, source)
+    side, patches = _testing_recipe(source).image_size, patches_per_image(settings, source)
+    if patches < FEWEST_PATCHES:
+        raise ValueError(
+            f"patch={settings.patch} cuts images of {side} x {side} pixels into {patches} patches, at least "
+            f"{FEWEST_PATCHES} are needed; give a smaller patch, such as {max(side // 7, 1)}"
+        )
     _require_images(settings, data)
     if any(method.startswith("grad-cam") for method in settings.methods):
         require_captum()
@@ -89,15 +94,6 @@ def untrained_networks(source: Source, settings: Settings) -> list[HATNet]:
 
 def _testing_recipe(source: Source) -> Recipe:
     return recipe_for_testing(source.model.config, source.about, "the network")
-
-
-def _require_patches(settings: Settings, source: Source) -> None:
-    side, patches = _testing_recipe(source).image_size, patches_per_image(settings, source)
-    if patches < FEWEST_PATCHES:
-        raise ValueError(
-            f"patch={settings.patch} cuts images of {side} x {side} pixels into {patches} patches, at least "
-            f"{FEWEST_PATCHES} are needed; give a smaller patch, such as {max(side // 7, 1)}"
-        )
 
 
 def _require_images(settings: Settings, data: Split) -> None:

@@ -42,11 +42,8 @@ def test_difference_and_margin_equal_values_by_hand():
     assert difference.verdict == "unclear"
 
 
-offsets = st.integers(-50, 50)
-
-
 @settings(max_examples=30)
-@given(st.lists(offsets, min_size=3, max_size=3), st.lists(offsets, min_size=4, max_size=4))
+@given(*(st.lists(st.integers(-50, 50), min_size=count, max_size=count) for count in (3, 4)))
 def test_effects_of_arms_and_seeds_leave_no_residual(by_arm, by_seed):
     assert residual_deviation([[a + s for s in by_seed] for a in by_arm]) == pytest.approx(0, abs=1e-12)
 
