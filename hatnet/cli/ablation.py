@@ -73,7 +73,11 @@ def ablation(
     require_whole("workers", workers, 0)
     work = Ablation(settings, arms, seeds, out or Path("runs") / f"ablation-{data}", chosen_device)
     opened = open_data(data, data_dir, download)
-    _require_folder(work.folder)
+    try:
+        work.folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=work.folder).close()
+    except OSError as error:
+        raise ValueError(f"cannot write to the folder {work.folder}: {error}; give another --out") from error
     done = _run(work, opened, workers)
     if work.record.runs:
         write_whole(work.folder / "ablation.txt", tables.page(work.record).encode())
@@ -81,16 +85,6 @@ def ablation(
     if not done:
         console.print("Stopped; nothing is lost. The same command resumes.")
         raise KeyboardInterrupt
-
-
-def _require_folder(folder: Path) -> None:
-    """Create the folder of the results; raise ValueError if files cannot be written to it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ValueError(f"cannot write to the folder {folder}: {error}; give another --out") from error
 
 
 def _run(work: Ablation, data: Split, workers: int) -> bool:
@@ -107,10 +101,7 @@ def _run(work: Ablation, data: Split, workers: int) -> bool:
 
 @contextmanager
 def _progress(runs: int, steps: int) -> Iterator[tuple[Monitor, OnRun]]:
-    """A progress bar over all runs of `steps` steps, and a line per finished run.
-
-    The first Ctrl-C (or SIGTERM) stops the work cleanly.
-    """
+    """A progress bar over all runs, and a line per finished run. The first Ctrl-C or SIGTERM stops the work cleanly."""
     with progress_bar(TaskProgressColumn(), label=22, width=20, averaged_over=600) as bars:
         task = bars.add_task("", total=runs * steps)
         finished = -1  # runs before the present one

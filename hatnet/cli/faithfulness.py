@@ -8,14 +8,14 @@ import tyro
 
 from hatnet.cli.console import console, progress, require_used
 from hatnet.cli.study import require_matplotlib, require_writable, show
-from hatnet.data import Split, open_data
+from hatnet.data import open_data
 from hatnet.device import use_threads
 from hatnet.files import write_whole
 from hatnet.studies.faithfulness import tables
 from hatnet.studies.faithfulness.preparation import check_study, patches_per_image
 from hatnet.studies.faithfulness.record import Record, Settings, read, write
 from hatnet.studies.faithfulness.study import count_steps, study
-from hatnet.weights.source import Source, find_source
+from hatnet.weights.source import find_source
 
 RECORD, REPORT = ".json", (".txt", "-curves.svg", "-scores.svg")  # endings of the record, and of the files made from it
 DEFAULTS = Settings()
@@ -63,19 +63,15 @@ def faithfulness(
     out = out or Path("faithfulness")
     _require_files(out, (RECORD, *REPORT), checkpoint)
     source = find_source(checkpoint, None if checkpoint else "fashion-mnist")
-    _run(settings, source, open_data(settings.data, data_dir, download), int(memory * 2**30), out)
-
-
-def _run(settings: Settings, source: Source, data: Split, limit: int, out: Path) -> None:
-    """Run the study, write all files and print the results."""
+    data, limit = open_data(settings.data, data_dir, download), int(memory * 2**30)
     check_study(settings, source, data, limit)
     patches = patches_per_image(settings, source)
     console.print(f"{source.words} {settings.images} test images of {settings.data}, {patches} patches per image.")
     with progress("faithfulness", total=count_steps(settings)) as step:
-        record = study(settings, source, data, step, limit)
-    write(record, _path(out, RECORD))  # first, so that a closed terminal loses nothing
+        found = study(settings, source, data, step, limit)
+    write(found, _path(out, RECORD))  # first, so that a closed terminal loses nothing
     print(_path(out, RECORD).resolve())
-    _report(record, out)
+    _report(found, out)
 
 
 def _show_record(path: Path, out: Path | None, page: bool) -> None:

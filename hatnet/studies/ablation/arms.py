@@ -88,13 +88,8 @@ def _global_cost(H: int, W: int, C: int, G2: int) -> Cost:
     return Cost({term: both.macs[term] for term in terms}, both.parameters - local_parameters)
 
 
-def _look(name: str) -> tuple[str, str]:
-    """Colour and marker of a registered attention."""
-    return ATTENTIONS[name].colour, ATTENTIONS[name].marker
-
-
 H_MHSA = Arm(
-    "h-mhsa", "H-MHSA", *_look("h-mhsa"),
+    "h-mhsa", "H-MHSA", ATTENTIONS["h-mhsa"].colour, ATTENTIONS["h-mhsa"].marker,
     build=HMHSA,
     attention_cost=lambda H, W, C, _, G1, G2: h_mhsa_cost(H, W, C, G1, G2),
 )  # fmt: skip
@@ -126,12 +121,12 @@ ARMS: dict[str, Arm] = {
             attention_cost=lambda H, W, C, heads, _, G2: _global_cost(H, W, C, G2),
         ),
         Arm(
-            "mhsa", "plain MHSA", *_look("mhsa"),
+            "mhsa", "plain MHSA", ATTENTIONS["mhsa"].colour, ATTENTIONS["mhsa"].marker,
             build=lambda C, heads, *_: MHSA(C, heads),
             attention_cost=lambda H, W, C, *_: mhsa_cost(H, W, C),
         ),
         Arm(
-            "pvt", "spatial reduction", *_look("pvt"),
+            "pvt", "spatial reduction", ATTENTIONS["pvt"].colour, ATTENTIONS["pvt"].marker,
             build=lambda C, heads, _, G2: SpatialReduction(C, heads, G2),
             attention_cost=lambda H, W, C, heads, _, G2: ATTENTIONS["pvt"].cost(H, W, C, heads, reduction=G2),
         ),

@@ -28,7 +28,6 @@ class LocalOnly(nn.Module):
         accept_former_names(self)
 
     def forward(self, x: Tensor, trace: Trace = NO_TRACE) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C)."""
         return self.projection(self.local_attention(self.norm(x), self.grid_size, trace))
 
 
@@ -45,7 +44,6 @@ class GlobalOnly(nn.Module):
         accept_former_names(self)
 
     def forward(self, x: Tensor, trace: Trace = NO_TRACE) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C)."""
         X = self.norm(x)
         return self.projection(self.global_attention(X, self.merge(X, self.pool_size), trace))
 
@@ -60,7 +58,6 @@ class SpatialReduction(PVTAttention):
             self.reduce_norm = GroupNorm(channels)  # type: ignore[assignment]
 
     def forward(self, x: Tensor, trace: Trace = NO_TRACE) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C)."""
         return super().forward(x)
 
 
@@ -68,5 +65,4 @@ class NoAttention(nn.Module):
     """No attention: only the convolutions of the network mix tokens."""
 
     def forward(self, x: Tensor, trace: Trace = NO_TRACE) -> Tensor:
-        """Zeros like x, (B, H, W, C)."""
         return torch.zeros_like(x)

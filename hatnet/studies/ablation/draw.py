@@ -38,8 +38,13 @@ def draw_record(record: Record) -> Figure:
 def _draw_arms(axes: Axes, record: Record) -> None:
     """One row per arm: a mark for each seed, a line at the mean."""
     arms = record.arms
-    if BASE in arms:
-        _draw_base(axes, record)
+    if BASE in arms:  # a line at its mean, and a band for differences that are not significant
+        mean = fmean(compared_accuracies(record, BASE))
+        margin = next((difference.margin for difference in differences(record).values()), 0.0)
+        if margin > 0:
+            ends = mean - margin, mean + margin
+            axes.axvspan(*ends, color="#000000", alpha=0.08, linewidth=0, label="not significant, 95 %")
+        axes.axvline(mean, color=ARMS[BASE].colour, linestyle="--", linewidth=1, label="mean of H-MHSA")
     for row, arm in enumerate(arms):
         accuracies, colour = compared_accuracies(record, arm), ARMS[arm].colour
         axes.plot(
@@ -57,17 +62,6 @@ def _draw_arms(axes: Axes, record: Record) -> None:
     axes.set_title("Marks: seeds. Lines: means", fontsize=9)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=7, loc="best", framealpha=0.9)
-
-
-def _draw_base(axes: Axes, record: Record) -> None:
-    """A line at the mean of H-MHSA, and a band for differences that are not significant."""
-    mean = fmean(compared_accuracies(record, BASE))
-    margin = next((difference.margin for difference in differences(record).values()), 0.0)
-    if margin > 0:
-        axes.axvspan(
-            mean - margin, mean + margin, color="#000000", alpha=0.08, linewidth=0, label="not significant, 95 %"
-        )
-    axes.axvline(mean, color=ARMS[BASE].colour, linestyle="--", linewidth=1, label="mean of H-MHSA")
 
 
 def _draw_macs(axes: Axes, record: Record) -> None:

@@ -39,10 +39,7 @@ class MatchedArm:
 
 
 def match_cost(arm: Arm, image_size: int = 28, classes: int = 10, channels: int = 1) -> MatchedArm:
-    """Choose the widths of an arm. An arm with its own cost has the widths of the H-MHSA network.
-
-    Raises:
-        ValueError: if no widths match both parameters and MACs.
+    """Choose the widths of an arm, those of H-MHSA if it has its own cost. Raises ValueError if no widths match.
 
     >>> match_cost(ARMS["local"]).widths
     (149, 285, 264)

@@ -47,12 +47,14 @@ class Ablation:
         return [run for seed in range(self.seeds) for arm in self.arms if (run := (arm, seed)) not in finished]
 
     def run(self, train: Train, monitor: Monitor, on_run: OnRun = lambda *_: None) -> bool:
-        """Train what is missing, then time all arms if one was not timed yet.
+        """Train what is missing, then time all arms if one was not timed yet. Returns True if everything is done.
 
-        The record is written after each run. Setting `monitor.stop` ends this soon after; a run that is stopped keeps
-        its state, and the next call resumes it. Returns True if everything is done.
+        The record is written after each run. `monitor.stop` ends this soon; the next call resumes a stopped run.
         """
-        self._begin()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        known = {network.arm for network in self.record.networks}
+        self.record.networks += [Network.of(self.settings.matched(arm)) for arm in self.arms if arm not in known]
+        write(self.record, self.path)
         for arm, seed in self.missing:
             if monitor.stop:
                 return False
@@ -63,13 +65,6 @@ class Ablation:
                 return False
             self._finish(arm, seed, rows, folder)
         return not monitor.stop and self._time(monitor, on_run)
-
-    def _begin(self) -> None:
-        """Create the folder, and a record with the networks of all arms."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        known = {network.arm for network in self.record.networks}
-        self.record.networks += [Network.of(self.settings.matched(arm)) for arm in self.arms if arm not in known]
-        write(self.record, self.path)
 
     def _finish(self, arm: str, seed: int, rows: list[dict[str, float]], folder: Path) -> None:
         """Add a run to the record. Its weights are deleted, because no variant describes their network."""

@@ -46,8 +46,9 @@ def differences(record: Record) -> dict[str, Difference]:
     if BASE not in record.arms or not seeds:
         return {}
     table = [[100 * record.accuracies(arm)[seed] for seed in seeds] for arm in record.arms]
-    margin = _margin(table)
-    base = table[record.arms.index(BASE)]
+    degrees_of_freedom = (len(table) - 1) * (len(seeds) - 1)
+    t = t_quantile(degrees_of_freedom) if degrees_of_freedom else nan
+    margin, base = t * residual_deviation(table) * sqrt(2 / len(seeds)), table[record.arms.index(BASE)]
     return {
         arm: Difference(arm, tuple(a - b for a, b in zip(row, base, strict=True)), margin)
         for arm, row in zip(record.arms, table, strict=True)
@@ -78,17 +79,5 @@ def residual_deviation(table: Sequence[Sequence[float]]) -> float:
     """
     values = np.array(table)
     residuals = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
-    degrees_of_freedom = _degrees_of_freedom(table)
+    degrees_of_freedom = (len(table) - 1) * (len(table[0]) - 1)
     return sqrt((residuals**2).sum() / degrees_of_freedom) if degrees_of_freedom else nan
-
-
-def _margin(table: Sequence[Sequence[float]]) -> float:
-    """Half-width of the 95 % interval of the mean difference between two rows; nan for a single row or column."""
-    degrees_of_freedom = _degrees_of_freedom(table)
-    if degrees_of_freedom == 0:
-        return nan
-    return t_quantile(degrees_of_freedom) * residual_deviation(table) * sqrt(2 / len(table[0]))
-
-
-def _degrees_of_freedom(table: Sequence[Sequence[float]]) -> int:
-    return (len(table) - 1) * (len(table[0]) - 1)

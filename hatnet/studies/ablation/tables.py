@@ -108,11 +108,7 @@ def page(record: Record) -> str:
 
 
 def count_seeds(seeds: int) -> str:
-    """Format a number of seeds.
-
-    >>> count_seeds(1), count_seeds(3)
-    ('1 seed', '3 seeds')
-    """
+    """Format a number of seeds: 1 seed, 3 seeds."""
     return f"{seeds} seed" + "s" * (seeds != 1)
 
 

@@ -1,8 +1,7 @@
 """Faithfulness of maps: insertion and deletion curves, and agreement with occlusion, over many images.
 
-`patches` and `curves` replace parts of an image in the order of a map. `occlusion` and `correlation`
-compare a map with the effect of covering each patch. `methods` lists the maps, and `study` compares them. The command
-is `hatnet faithfulness`.
+`patches` and `curves` replace parts of an image in the order of a map. `occlusion` compares a map with the effect of
+covering each patch. `methods` lists the maps, and `study` compares them. The command is `hatnet faithfulness`.
 """
 
 from hatnet.studies.faithfulness.curves import area, curve, descending_order

@@ -48,11 +48,8 @@ def curve(
 ) -> Tensor:
     """Outputs of the network on the way from the images `begin` to the images `end`, (B, C_in, H, W): (B, steps + 1).
 
-    Args:
-        order: indices of the patches in the order of replacement, (B, P).
-        patch: side of a patch, in pixels.
-        steps: number of steps; all replace nearly the same number of patches.
-        known_ends: the outputs for `begin` and `end`, (B,) each, if they are already known.
+    `order` (B, P) holds the patches in the order of replacement; each has a side of `patch` pixels. All steps replace
+    nearly the same number. `known_ends` are the outputs for `begin` and `end`, (B,) each, if they are already known.
     """
     rank = order.argsort(dim=1)  # position of each patch in the order
     counts = patch_counts(order.shape[1], steps)[1:-1]

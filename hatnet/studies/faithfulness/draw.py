@@ -18,8 +18,9 @@ from hatnet.studies.faithfulness.tables import title
 
 Line = Literal["-", "-.", "--"]
 
-LOOKS = {name: method.look for name, method in METHODS.items()} | {"occlusion": ("#404040", "*")}
 LINES: dict[str, Line] = {"attention": "-", "gradient": "-.", "control": "--"}
+LOOKS = {name: (*method.look, LINES[method.kind]) for name, method in METHODS.items()}  # colour, marker, line
+LOOKS["occlusion"] = ("#404040", "*", LINES["control"])
 MEASURES = {
     "insertion": "area of insertion\nhigh is good",
     "deletion": "area of deletion\nlow is good",
@@ -46,8 +47,8 @@ def draw_curves(record: Record) -> Figure:
         for axes in panels[-1]:
             axes.set_xlabel("replaced patches in %")
         handles = [
-            Line2D([], [], color=colour, marker=marker, linestyle=_line(method), markersize=5, label=title(method))
-            for method, (colour, marker) in LOOKS.items()
+            Line2D([], [], color=colour, marker=marker, linestyle=line, markersize=5, label=title(method))
+            for method, (colour, marker, line) in LOOKS.items()
             if method in record.trained(baselines[0])
         ]
         figure.legend(handles=handles, loc="outside right center", fontsize=8)
@@ -57,7 +58,7 @@ def draw_curves(record: Record) -> Figure:
 def _curves(axes: Axes, record: Record, baseline: str, measure: str) -> None:
     """Draw the mean curve of each method over images, some with their 95 % interval as in the tables."""
     t, trained = t_quantile(record.settings.images - 1), record.trained(baseline)
-    for method, (colour, marker) in LOOKS.items():
+    for method, (colour, marker, line) in LOOKS.items():
         if method not in trained:
             continue
         means, errors = zip(*getattr(trained[method], f"{measure}_curve"), strict=True)
@@ -65,13 +66,9 @@ def _curves(axes: Axes, record: Record, baseline: str, measure: str) -> None:
         if method in WITH_BANDS:
             low, high = ([mean + s * t * error for mean, error in zip(means, errors, strict=True)] for s in (-1, 1))
             axes.fill_between(percent, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.plot(percent, means, color=colour, marker=marker, markersize=4, linewidth=1.2, linestyle=_line(method))
+        axes.plot(percent, means, color=colour, marker=marker, markersize=4, linewidth=1.2, linestyle=line)
     words = "Insertion into" if measure == "insertion" else "Deletion towards"
     axes.set_title(f"{words} {BASELINES[baseline]}", fontsize=9)
-
-
-def _line(method: str) -> Line:
-    return LINES[METHODS[method].kind if method in METHODS else "control"]
 
 
 def draw_scores(record: Record) -> Figure:
@@ -90,7 +87,12 @@ def draw_scores(record: Record) -> Figure:
             row[0].set_title(f"Baseline: {BASELINES[baseline]}", fontsize=9, loc="left")
         for axes, words in zip(panels[-1], MEASURES.values(), strict=True):
             axes.set_xlabel(words)
-        _score_legend(figure)
+        handles = [
+            Line2D([], [], color="#404040", marker="o", label="map of the trained network"),
+            Line2D([], [], color="#404040", marker="o", markerfacecolor="white", label="of untrained networks"),
+            Line2D([], [], color="#000000", linestyle=":", label="mean of random maps"),
+        ]
+        figure.legend(handles=handles, loc="outside upper right", ncols=3, fontsize=8)
     return figure
 
 
@@ -113,19 +115,9 @@ def _scores(axes: Axes, record: Record, baseline: str, measure: str) -> None:
 
 
 def _dot(axes: Axes, score: Score, measure: str, row: float, hollow: bool) -> None:
-    colour, marker = LOOKS[score.method]
+    colour, marker, _ = LOOKS[score.method]
     found = interval(getattr(score, measure))
     axes.errorbar(
         [found.mean], [row], xerr=[found.margin], fmt=marker, color=colour, markersize=3.5 if hollow else 5.5,
         markerfacecolor="white" if hollow else colour, elinewidth=1, alpha=0.8 if hollow else 1,
     )  # fmt: skip
-
-
-def _score_legend(figure: Figure) -> None:
-    grey, black = "#404040", "#000000"
-    handles = [
-        Line2D([], [], color=grey, marker="o", label="map of the trained network"),
-        Line2D([], [], color=grey, marker="o", markerfacecolor="white", label="of untrained networks"),
-        Line2D([], [], color=black, linestyle=":", label="mean of random maps"),
-    ]
-    figure.legend(handles=handles, loc="outside upper right", ncols=3, fontsize=8)

@@ -1,18 +1,19 @@
 """The maps under test: (B, H, W) over the pixels of each image, high where a pixel counts as important."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hatnet.maps import AttentionMaps, attention_maps
 from hatnet.maps.memory import GIB
 from hatnet.maps.rollout import through_convolution, through_stem
 from hatnet.network import HATNet
-from hatnet.studies.faithfulness.grad_cam import grad_cam
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,42 @@ def gradient_input(inputs: MapInputs) -> Tensor:
     return (inputs.gradient * (inputs.images - inputs.baselines)).sum(dim=1)
 
 
+def grad_cam(model: HATNet, images: Tensor, targets: Tensor, stage: int) -> Tensor:
+    r"""Grad-CAM (Selvaraju et al., arXiv:1610.02391): relevance of each token of a stage for a class.
+
+    The gradient of the logit, averaged over the tokens, weights the channels of the stage's output A:
+    $\text{ReLU}(\sum_k \text{mean}_{ij}(\partial z_c / \partial A_{kij})\, A_k)$. `targets` holds the class to
+    explain for each image, (B,). The result is never negative: (B, C_in, H, W) -> (B, H', W'). Raises ValueError if
+    Captum is not installed.
+    """
+    require_captum()
+    from captum.attr import LayerGradCam
+
+    with channels_first_output(model.stages[stage]) as output:
+        relevance: Tensor = LayerGradCam(model, output).attribute(images, target=targets, relu_attributions=True)
+    return relevance[:, 0].detach()
+
+
+@contextmanager
+def channels_first_output(stage: nn.Module) -> Iterator[nn.Module]:
+    """Pass a stage's output through a module as (B, C, H, W), the layout that Captum expects, and yield the module."""
+    output = nn.Identity()
+    hook = stage.register_forward_hook(lambda _, __, y: output(y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+    try:
+        yield output
+    finally:
+        hook.remove()
+
+
+def require_captum() -> None:
+    """Raise ValueError if Captum, which computes Grad-CAM, is not installed."""
+    if find_spec("captum") is None:
+        raise ValueError(
+            "Grad-CAM needs Captum: python -m pip install 'hatnet[studies]'; or leave grad-cam and grad-cam-early "
+            "out of --methods"
+        )
+
+
 def grad_cam_last(inputs: MapInputs) -> Tensor:
     """Grad-CAM of the last stage, the usual choice, taken back to pixels as in rollout."""
     return _grad_cam_pixels(inputs, len(inputs.model.config.stages) - 1)
@@ -93,8 +130,7 @@ def random_map(inputs: MapInputs) -> Tensor:
 
 
 def _grad_cam_pixels(inputs: MapInputs, stage: int) -> Tensor:
-    maps = grad_cam(inputs.model, inputs.images, inputs.targets, stage)  # (B, H', W')
-    return to_pixels(inputs, maps.flatten(1), stage)
+    return to_pixels(inputs, grad_cam(inputs.model, inputs.images, inputs.targets, stage).flatten(1), stage)
 
 
 def to_pixels(inputs: MapInputs, maps: Tensor, stage: int) -> Tensor:

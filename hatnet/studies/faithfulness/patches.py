@@ -9,11 +9,7 @@ from torch.nn import functional as F
 
 from hatnet.studies.common.settings import require_known
 
-BASELINES = {
-    "blur": "the image itself, blurred",
-    "mean": "the mean colour of the data",
-    "black": "black",
-}
+BASELINES = {"blur": "the image itself, blurred", "mean": "the mean colour of the data", "black": "black"}
 
 
 def patch_means(maps: Tensor, patch: int) -> Tensor:
@@ -25,29 +21,21 @@ def patch_means(maps: Tensor, patch: int) -> Tensor:
     return F.avg_pool2d(maps[:, None], patch, ceil_mode=True, count_include_pad=False).flatten(1)
 
 
-def patch_mask(selected: Tensor, size: tuple[int, int], patch: int) -> Tensor:
-    """Mark the pixels of selected patches: booleans (B, P) -> booleans (B, 1, H, W) for images of `size` (H, W)."""
-    rows, columns = (-(-length // patch) for length in size)
-    cells = selected.view(-1, 1, rows, columns)
-    pixels = cells.repeat_interleave(patch, dim=2).repeat_interleave(patch, dim=3)
-    return pixels[:, :, : size[0], : size[1]]
-
-
 def replace_patches(images: Tensor, replacements: Tensor, selected: Tensor, patch: int) -> Tensor:
     """Replace the selected patches (B, P) of images (B, C_in, H, W) by those of `replacements`, of the same shape."""
-    size = (images.shape[2], images.shape[3])
-    return torch.where(patch_mask(selected, size, patch), replacements, images)
+    H, W = images.shape[2:]
+    cells = selected.view(-1, 1, ceil(H / patch), ceil(W / patch))
+    pixels = cells.repeat_interleave(patch, dim=2).repeat_interleave(patch, dim=3)[:, :, :H, :W]
+    return torch.where(pixels, replacements, images)
 
 
 def baseline_images(
     name: str, images: Tensor, mean: Sequence[float], std: Sequence[float], blur_width: float
 ) -> Tensor:
-    """Compute the baseline of each image, in the shape of `images`, (B, C_in, H, W).
+    """Compute the baseline of each image, one of `BASELINES`: (B, C_in, H, W) -> (B, C_in, H, W).
 
-    Args:
-        name: one of `BASELINES`; another one raises ValueError.
-        images: normalised with `mean` and `std`, one entry per channel, of pixels in [0, 1].
-        blur_width: standard deviation of the blur, in pixels.
+    The images were normalised from [0, 1] with `mean` and `std`, one entry per channel. The blur has a standard
+    deviation of `blur_width` pixels. Raises ValueError for an unknown baseline.
     """
     require_known("baseline", [name], BASELINES)
     if name == "blur":

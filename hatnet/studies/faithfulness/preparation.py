@@ -10,8 +10,7 @@ from hatnet.data.images import DataError, balanced
 from hatnet.data.transforms import for_testing
 from hatnet.maps.memory import GIB, images_at_once
 from hatnet.network import HATNet
-from hatnet.studies.faithfulness.grad_cam import require_captum
-from hatnet.studies.faithfulness.methods import METHODS
+from hatnet.studies.faithfulness.methods import METHODS, require_captum
 from hatnet.studies.faithfulness.record import Settings
 from hatnet.training.checkpoint_evaluation import recipe_for_testing, require_size, require_suited
 from hatnet.training.initial_weights import before_training, fan_in, first_recipe
@@ -25,12 +24,16 @@ FEWEST_PATCHES = 4  # per image; fewer give no useful ranking
 def check_study(settings: Settings, source: Source, data: Split, memory_limit: int = 2 * GIB) -> None:
     """Check that a study can run, before it starts. Arguments as in `study`.
 
-    Raises:
-        DataError: if the network does not fit the images or the classes, or there are too few images.
-        ValueError: if the settings leave too few patches, one image takes too much memory, or Captum is missing.
+    Raises DataError if the network does not fit the images or the classes, or there are too few images; ValueError if
+    the settings leave too few patches, one image takes too much memory, or Captum is missing.
     """
     require_suited(source.model.config, source.about, data, "the network")
-    _require_patches(settings, source)
+    side, patches = _testing_recipe(source).image_size, patches_per_image(settings, source)
+    if patches < FEWEST_PATCHES:
+        raise ValueError(
+            f"patch={settings.patch} cuts images of {side} x {side} pixels into {patches} patches, at least "
+            f"{FEWEST_PATCHES} are needed; give a smaller patch, such as {max(side // 7, 1)}"
+        )
     _require_images(settings, data)
     if any(method.startswith("grad-cam") for method in settings.methods):
         require_captum()
@@ -44,10 +47,7 @@ def patches_per_image(settings: Settings, source: Source) -> int:
 
 
 def batch_size(settings: Settings, source: Source, memory_limit: int) -> int:
-    """Number of images per batch: `LARGEST_BATCH`, halved until it fits into `memory_limit` bytes.
-
-    Raises ValueError if one image takes more.
-    """
+    """`LARGEST_BATCH` images, halved until they fit into `memory_limit` bytes. Raises ValueError if one takes more."""
     side, item = _testing_recipe(source).image_size, next(source.model.parameters()).element_size()
     gradients = any(METHODS[method].needs_gradients for method in settings.methods)
     return images_at_once(source.model.config, side, side, LARGEST_BATCH, item, memory_limit, gradients)
@@ -94,15 +94,6 @@ def untrained_networks(source: Source, settings: Settings) -> list[HATNet]:
 
 def _testing_recipe(source: Source) -> Recipe:
     return recipe_for_testing(source.model.config, source.about, "the network")
-
-
-def _require_patches(settings: Settings, source: Source) -> None:
-    side, patches = _testing_recipe(source).image_size, patches_per_image(settings, source)
-    if patches < FEWEST_PATCHES:
-        raise ValueError(
-            f"patch={settings.patch} cuts images of {side} x {side} pixels into {patches} patches, at least "
-            f"{FEWEST_PATCHES} are needed; give a smaller patch, such as {max(side // 7, 1)}"
-        )
 
 
 def _require_images(settings: Settings, data: Split) -> None:

@@ -14,10 +14,7 @@ MEASURES = ("insertion", "deletion", "occlusion", "size")
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a study; `hatnet faithfulness` makes its options from them.
-
-    Raises ValueError if a value is out of range.
-    """
+    """Settings of a study, the options of `hatnet faithfulness`. Raises ValueError if a value is out of range."""
 
     data: str = "fashion-subset"  # data set whose test images are used
     images: int = 120  # number of test images, equally many of each class

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from hatnet.network import HATNet
-from hatnet.studies.faithfulness.correlation import rank_correlations
 from hatnet.studies.faithfulness.curves import area, curve, descending_order
 from hatnet.studies.faithfulness.methods import METHODS, MapInputs
-from hatnet.studies.faithfulness.occlusion import occlusion
+from hatnet.studies.faithfulness.occlusion import occlusion, rank_correlations
 from hatnet.studies.faithfulness.patches import patch_means
 from hatnet.studies.faithfulness.record import BaselineAnswer, Score, Settings, rounded
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 from statistics import fmean, stdev
+from typing import Any
 
 from hatnet.studies.common.statistics import t_quantile
 from hatnet.studies.faithfulness.record import MEASURES, Score
@@ -21,9 +22,7 @@ class Interval:
     @property
     def sign(self) -> int:
         """1 if the whole interval lies above 0, -1 if below, else 0."""
-        if abs(self.mean) <= self.margin:
-            return 0
-        return 1 if self.mean > 0 else -1
+        return (self.mean > self.margin) - (self.mean < -self.margin)
 
 
 def interval(values: Sequence[float]) -> Interval:
@@ -44,14 +43,9 @@ def improvement(score: Score, other: Score, measure: str) -> Interval:
 
 def mean_score(scores: Sequence[Score]) -> Score:
     """Average every measure over several networks, for each image. The curves are those of the first network."""
-
-    def mean(measure: str) -> list[float]:
-        return [fmean(image) for image in zip(*(getattr(score, measure) for score in scores), strict=True)]
-
-    insertion, deletion, occlusion, size = map(mean, MEASURES)
-    return replace(
-        scores[0], weights="untrained", insertion=insertion, deletion=deletion, occlusion=occlusion, size=size
-    )
+    values = {measure: zip(*(getattr(score, measure) for score in scores), strict=True) for measure in MEASURES}
+    means: dict[str, Any] = {measure: [fmean(image) for image in images] for measure, images in values.items()}
+    return replace(scores[0], weights="untrained", **means)
 
 
 def verdicts(score: Score, other: Score) -> dict[str, int]:

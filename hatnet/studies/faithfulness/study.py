@@ -15,17 +15,10 @@ from hatnet.maps.memory import GIB
 from hatnet.network import HATNet
 from hatnet.studies.common.machine import machine_details
 from hatnet.studies.common.records import timestamp
-from hatnet.studies.faithfulness.correlation import rank_correlations
+from hatnet.studies.faithfulness import preparation
 from hatnet.studies.faithfulness.methods import METHODS
+from hatnet.studies.faithfulness.occlusion import rank_correlations
 from hatnet.studies.faithfulness.patches import baseline_images
-from hatnet.studies.faithfulness.preparation import (
-    batch_size,
-    check_study,
-    original_recipe,
-    patches_per_image,
-    prepare_images,
-    untrained_networks,
-)
 from hatnet.studies.faithfulness.record import Record, Settings, Similarity, rounded
 from hatnet.studies.faithfulness.scorer import Scorer, logits
 from hatnet.training.checkpoint_evaluation import normalised_as
@@ -39,22 +32,18 @@ def study(
 ) -> Record:
     """Draw the maps of test images and score each with the trained network. Raises as `check_study` does.
 
-    Args:
-        settings: methods, baselines, number of images and so on.
-        source: the trained network.
-        data: the data set with the test images.
-        step: called after each step with its name, `count_steps(settings)` times in all.
-        memory_limit: bytes that attention weights and their gradients may take.
+    `source` is the trained network. `step` is called after each step with its name, `count_steps(settings)` times in
+    all. Attention weights and their gradients take at most `memory_limit` bytes.
     """
     start = time.process_time()
-    check_study(settings, source, data, memory_limit)
-    data, batch = normalised_as(data, source.about), batch_size(settings, source, memory_limit)
+    preparation.check_study(settings, source, data, memory_limit)
+    data, batch = normalised_as(data, source.about), preparation.batch_size(settings, source, memory_limit)
     with evaluation_mode(source.model), torch.inference_mode(False), torch.enable_grad():
-        images, labels = prepare_images(settings, source, data)
+        images, labels = preparation.prepare_images(settings, source, data)
         probabilities = logits(source.model, images, batch).softmax(dim=1)
         answers = probabilities.argmax(dim=1)  # the classes to explain
         record = _empty_record(settings, source, probabilities, labels)
-        networks = untrained_networks(source, settings)
+        networks = preparation.untrained_networks(source, settings)
         generator = torch.Generator().manual_seed(settings.seed)
         for name in settings.baselines:
             baselines = baseline_images(name, images, data.mean, data.std, settings.blur)
@@ -92,20 +81,16 @@ def _score_method(method: str, scorer: Scorer, untrained: Sequence[HATNet], reco
 
 
 def _empty_record(settings: Settings, source: Source, probabilities: Tensor, labels: Tensor) -> Record:
-    """A record without scores yet."""
-    recipe = original_recipe(source)
+    captum = version("captum") if find_spec("captum") else "none"
+    versions: dict[str, str | int] = {"threads": torch.get_num_threads(), "numpy": np.__version__, "captum": captum}
+    recipe = preparation.original_recipe(source)
     return Record(
         date=timestamp(),
-        machine=machine_details()
-        | {
-            "threads": torch.get_num_threads(),
-            "numpy": np.__version__,
-            "captum": version("captum") if find_spec("captum") else "none",
-        },
+        machine=machine_details() | versions,
         seconds=0.0,
         settings=settings,
         weights={name: source.about[name] for name in ("data", "epoch", "test_accuracy") if name in source.about},
-        patches=patches_per_image(settings, source),
+        patches=preparation.patches_per_image(settings, source),
         right=round(float((probabilities.argmax(dim=1) == labels).float().mean()), 4),
         probability=round(float(probabilities.amax(dim=1).mean()), 4),
         initial_weights="unknown" if recipe is None else recipe.initial_weights,

@@ -33,9 +33,8 @@ def scores(record: Record, baseline: str) -> Grid:
     trained, rows = record.trained(baseline), []
     controls = [trained[name] for name in CONTROLS if name in trained]
     for method, score in trained.items():
-        cells = [
-            _plus_minus(interval(getattr(score, measure)), measure in ("occlusion", "size")) for measure in MEASURES
-        ]
+        signed = {"occlusion", "size"}
+        cells = [_plus_minus(interval(getattr(score, measure)), measure in signed) for measure in MEASURES]
         if method == "occlusion":
             cells[MEASURES.index("occlusion")] = "1"
         against = ["-" if control is score else _signs(score, control) for control in controls]

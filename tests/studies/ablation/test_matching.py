@@ -28,15 +28,10 @@ def test_matched_arms_have_the_parameters_and_macs_of_h_mhsa(arm, data):
 
 
 @all_arms
-def test_counted_parameters_are_those_of_the_network(arm):
+def test_counted_parameters_and_macs_are_those_of_the_network(arm):
+    """PyTorch counts the MACs, with explicit scores, and with windows that divide the maps so that none is padded."""
     matched = match_cost(ARMS[arm])
     assert sum(parameter.numel() for parameter in build(matched).parameters()) == matched.cost.parameters
-
-
-@all_arms
-def test_counted_macs_are_those_of_the_network(arm):
-    """As PyTorch counts them, with explicit scores, and with windows that divide the maps so that none is padded."""
-    matched = match_cost(ARMS[arm])
     grids = tuple(math.gcd(14 // 2**stage, size) for stage, size in enumerate(matched.arm.grid_sizes))
     unpadded = replace(ARMS[arm], grid_sizes=grids, pool_sizes=(7, 7))
     matched = replace(matched, arm=unpadded, config=unpadded.config())

@@ -78,7 +78,6 @@ def test_g1_and_g2_at_their_own_cost_hardly_matter(equal_cost, own_cost):
 
 def test_both_records_have_the_same_runs_of_h_mhsa(equal_cost, own_cost):
     """The same seeds give the same bits again."""
-    runs, again = (
-        {run.seed: run.accuracy for run in record.runs if run.arm == BASE} for record in (equal_cost, own_cost)
-    )
+    records = (equal_cost, own_cost)
+    runs, again = ({run.seed: run.accuracy for run in record.runs if run.arm == BASE} for record in records)
     assert runs == again

@@ -1,11 +1,13 @@
-"""The record of an ablation, its statistics, and the command that prints and draws it."""
+"""The record of an ablation, its statistics, and the command, which checks its input before any work starts."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hatnet.cli.ablation import ablation
+from hatnet.cli.main import main
 from hatnet.studies.ablation import ARMS, read, write
+from hatnet.studies.ablation.runs import Ablation
 from hatnet.studies.ablation.statistics import differences, residual_deviation
 from hatnet.studies.ablation.tables import findings, results
 from hatnet.studies.common.statistics import t_quantile
@@ -40,11 +42,8 @@ def test_difference_and_margin_equal_values_by_hand():
     assert difference.verdict == "unclear"
 
 
-offsets = st.integers(-50, 50)
-
-
 @settings(max_examples=30)
-@given(st.lists(offsets, min_size=3, max_size=3), st.lists(offsets, min_size=4, max_size=4))
+@given(*(st.lists(st.integers(-50, 50), min_size=count, max_size=count) for count in (3, 4)))
 def test_effects_of_arms_and_seeds_leave_no_residual(by_arm, by_seed):
     assert residual_deviation([[a + s for s in by_seed] for a in by_arm]) == pytest.approx(0, abs=1e-12)
 
@@ -65,3 +64,32 @@ def test_command_prints_and_draws_a_kept_record(tmp_path, capsys):
     ablation(record=tmp_path / "record.json", figure=tmp_path / "figure.svg")
     assert "<svg" in (tmp_path / "figure.svg").read_text()
     assert "no attention" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--arms", "locl"], "unknown arm 'locl', did you mean 'local'?"),
+        (["--arms", "local", "local"], "none twice"),
+        (["--seeds", "0"], "seeds=0 must be a whole number from 1 to 1000"),
+        (["--epochs", "0"], "epochs=0 must be a whole number from 1 to 100000"),
+        (["--data", "fashion-mnst"], "unknown data 'fashion-mnst', did you mean 'fashion-mnist'?"),
+        (["--out", "FILE"], "cannot write to the folder"),
+        (["--figure", "figure.png"], "name it figure.svg"),
+        (["--record", "missing.json"], "no record at missing.json"),
+        (["--record", "missing.json", "--out", "there"], "so --out "),
+        (["--device", "cuda:99"], "device 'cuda:99'"),
+        (["--threads", "0"], "threads=0 must be"),
+        (["--workers", "-1"], "workers=-1 must be"),
+    ],
+)
+def test_bad_input_is_an_error_before_any_work(arguments, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FILE").write_text("")
+    monkeypatch.setattr("sys.argv", ["hatnet", "ablation", *arguments])
+    monkeypatch.setattr(Ablation, "run", lambda *_: pytest.fail("a run started"))
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 2
+    assert words in capsys.readouterr().err.replace("\n", " ")
+    assert [path.name for path in tmp_path.iterdir()] == ["FILE"]

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hatnet.studies.faithfulness import METHODS, MapInputs, area, curve, descending_order, occlusion
-from hatnet.studies.faithfulness.correlation import rank_correlation
 from hatnet.studies.faithfulness.curves import patch_counts
+from hatnet.studies.faithfulness.occlusion import rank_correlation
 from hatnet.studies.faithfulness.patches import baseline_images, blur, patch_means, replace_patches
 
 # Images of 6 x 6 pixels in patches of 2 x 2. The output is the sum of the contributions of the visible patches.
@@ -72,18 +72,11 @@ def test_deletion_is_the_reversed_insertion_of_the_reversed_order(contribution, 
 
 @few
 @given(contributions)
-def test_occlusion_of_the_toy_gives_the_contributions(contribution):
+def test_occlusion_and_gradient_times_input_give_the_contributions_in_a_linear_network(contribution):
+    """So both have the optimal curves there, and a correlation of 1 with each other."""
     output, baseline, image = toy(contribution)
     assert occlusion(output, image, baseline, PATCH)[0].tolist() == pytest.approx(contribution, abs=1e-9)
-
-
-@few
-@given(contributions)
-def test_gradient_times_input_gives_the_contributions_in_a_linear_network(contribution):
-    """So it has the optimal curves there, and a correlation of 1 with occlusion."""
-    output, baseline, image = toy(contribution)
-    network = lambda images: output(images)[:, None]  # noqa: E731
-    inputs = MapInputs(network, image, torch.tensor([0]), baseline, torch.Generator())
+    inputs = MapInputs(lambda images: output(images)[:, None], image, torch.tensor([0]), baseline, torch.Generator())
     found = patch_means(METHODS["gradient-input"].draw(inputs), PATCH)[0] * PATCH**2
     assert found.tolist() == pytest.approx(contribution, abs=1e-9)
     assert rank_correlation(contribution, contribution) == pytest.approx(float(len(set(contribution)) > 1))

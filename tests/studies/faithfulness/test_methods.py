@@ -6,9 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from hatnet.studies.faithfulness import METHODS
-from hatnet.studies.faithfulness.grad_cam import grad_cam
-from hatnet.studies.faithfulness.methods import to_pixels
+from hatnet.studies.faithfulness.methods import METHODS, grad_cam, to_pixels
 
 
 @pytest.mark.parametrize("stage", [1, 2])

@@ -1,7 +1,4 @@
-"""The page docs/faithfulness.md: its conclusions follow from the kept records.
-
-If one fails, other weights have made other sentences true.
-"""
+"""The conclusions of docs/faithfulness.md follow from the kept records. Other weights make other sentences true."""
 
 from pathlib import Path
 

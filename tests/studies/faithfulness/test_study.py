@@ -9,15 +9,7 @@ import hatnet
 from hatnet.data import DataError
 from hatnet.data.transforms import for_testing
 from hatnet.maps.memory import numbers_by_part
-from hatnet.studies.faithfulness import Settings, study, tables
-from hatnet.studies.faithfulness.preparation import (
-    LARGEST_BATCH,
-    batch_size,
-    check_study,
-    patches_per_image,
-    prepare_images,
-    untrained_networks,
-)
+from hatnet.studies.faithfulness import Settings, preparation, study, tables
 from hatnet.training.checkpoint_evaluation import normalised_as
 from hatnet.training.initial_weights import before_training
 from hatnet.training.recipes import RECIPES
@@ -55,7 +47,7 @@ def test_study_leaves_the_mode_of_the_network_as_it_was(record, shipped, fashion
 
 
 def test_first_untrained_network_has_the_initial_weights_of_the_training(shipped):
-    first, second = untrained_networks(shipped, Settings(untrained=2))
+    first, second = preparation.untrained_networks(shipped, Settings(untrained=2))
     initial = before_training(shipped.about, shipped.model.config)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), initial.parameters(), strict=True))
     assert not torch.equal(first.classifier.weight, second.classifier.weight)
@@ -68,7 +60,7 @@ def test_untrained_networks_all_follow_the_original_recipe(initial, shipped):
     source = with_facts(shipped, started_from={"recipe": original})  # fine-tuned with another recipe
     first, second, third = (
         float(network.stages[0].blocks[0].attention.projection.weight.detach().std())
-        for network in untrained_networks(source, Settings())
+        for network in preparation.untrained_networks(source, Settings())
     )
     assert second == pytest.approx(first, rel=0.1)
     assert third == pytest.approx(first, rel=0.1)
@@ -89,7 +81,8 @@ def test_pixels_are_normalised_as_in_training(shipped, fashion):
     """The checkpoint's mean and standard deviation count, whatever data set the images are from."""
     other = with_facts(shipped, mean=[0.5], std=[0.25])
     images, others = (
-        prepare_images(Settings(), source, normalised_as(fashion, source.about))[0] for source in (shipped, other)
+        preparation.prepare_images(Settings(), source, normalised_as(fashion, source.about))[0]
+        for source in (shipped, other)
     )
     assert torch.allclose(images * 0.353 + 0.286, others * 0.25 + 0.5, atol=1e-6)
     settings = Settings(images=10, methods=("brightness",), baselines=("mean",), patch=14, steps=1)
@@ -98,7 +91,7 @@ def test_pixels_are_normalised_as_in_training(shipped, fashion):
 
 def test_photos_of_many_sizes_are_prepared_as_for_evaluation(photos):
     source, data = photos
-    images, labels = prepare_images(Settings(images=8), source, data)
+    images, labels = preparation.prepare_images(Settings(images=8), source, data)
     prepare = for_testing(replace(RECIPES["imagenette"], image_size=64), data)
     assert images.shape == (8, 3, 64, 64)
     assert torch.equal(images, torch.stack([prepare(data.test.image(index)) for index in range(8)]))
@@ -111,21 +104,23 @@ def test_short_memory_gives_smaller_batches_and_the_same_scores(photos):
         images=4, methods=("class-map", "gradient"), baselines=("mean",), patch=16, steps=2, untrained=1
     )
     one = 4 * numbers_by_part(source.model.config, 64, 64, 1, gradients=True).total()  # bytes of one image
-    assert batch_size(settings, source, one) == 1
-    assert batch_size(settings, source, 8 * one) == 6  # LARGEST_BATCH is halved to 25, 12, 6
-    assert batch_size(settings, source, 2**31) == LARGEST_BATCH
+    assert preparation.batch_size(settings, source, one) == 1
+    assert preparation.batch_size(settings, source, 8 * one) == 6  # LARGEST_BATCH is halved to 25, 12, 6
+    assert preparation.batch_size(settings, source, 2**31) == preparation.LARGEST_BATCH
     alone, together = (study(settings, source, data, memory_limit=limit) for limit in (one, 2**31))
     for a, b in zip(alone.scores, together.scores, strict=True):
         assert a.insertion == pytest.approx(b.insertion, abs=1e-3)
-    assert alone.patches == patches_per_image(settings, source) == 16
+    assert alone.patches == preparation.patches_per_image(settings, source) == 16
     assert alone.initial_weights == "authors"
 
 
 def test_tiny_on_photos_fits_the_default_memory_limit():
     """The largest batch does not fit, and class maps need smaller batches than rollout."""
     source = Source(hatnet.create_model("tiny"), "random weights")
-    assert 1 <= batch_size(Settings(), source, 2**31) < LARGEST_BATCH
-    assert batch_size(Settings(methods=("rollout",)), source, 2**31) > batch_size(Settings(), source, 2**31)
+    assert 1 <= preparation.batch_size(Settings(), source, 2**31) < preparation.LARGEST_BATCH
+    assert preparation.batch_size(Settings(methods=("rollout",)), source, 2**31) > preparation.batch_size(
+        Settings(), source, 2**31
+    )
 
 
 def test_too_little_memory_is_an_error_before_any_image_is_read(photos, monkeypatch):
@@ -136,7 +131,7 @@ def test_too_little_memory_is_an_error_before_any_image_is_read(photos, monkeypa
 
 
 def test_grad_cam_without_captum_is_an_error_with_a_remedy(monkeypatch, shipped, fashion):
-    monkeypatch.setattr("hatnet.studies.faithfulness.grad_cam.find_spec", lambda _: None)
+    monkeypatch.setattr("hatnet.studies.faithfulness.methods.find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"pip install 'hatnet\[studies\]'; or leave grad-cam"):
         study(Settings(images=10), shipped, fashion)
 
@@ -146,17 +141,17 @@ def test_network_for_other_images_is_an_error(photos, shipped, fashion):
     with pytest.raises(ValueError, match="takes images .* 3 channels, those of fashion-subset have 1"):
         study(Settings(images=10), coloured, fashion)
     with pytest.raises(ValueError, match="2 classes, fashion-subset has 10"):
-        check_study(Settings(images=10), photos[0], fashion)
+        preparation.check_study(Settings(images=10), photos[0], fashion)
     other = with_facts(shipped, classes=list(fashion.classes[::-1]))
     with pytest.raises(ValueError, match=r"was trained on .* ankle boot, bag, .*, fashion-subset has t-shirt"):
-        check_study(Settings(images=10), other, fashion)
+        preparation.check_study(Settings(images=10), other, fashion)
     larger = with_facts(shipped, recipe={**shipped.about["recipe"], "image_size": 32})
     with pytest.raises(ValueError, match="28 x 28 pixels, .*image_size=32"):
-        check_study(Settings(images=10), larger, fashion)
+        preparation.check_study(Settings(images=10), larger, fashion)
 
 
 def test_class_with_too_few_images_is_named(photos):
     source, data = photos
     few = replace(data, test=data.test.without({data.test.paths[0], data.test.paths[1]}))
     with pytest.raises(DataError, match="has 2 test images of cat, but images=6 needs 3 of each class; give at most 4"):
-        check_study(Settings(images=6), source, few)
+        preparation.check_study(Settings(images=6), source, few)
