@@ -1,8 +1,8 @@
 """Hierarchical multi-head self-attention (H-MHSA): Eq. 6-14 of the paper.
 
-Tokens attend to the others in their window of G1 x G1 tokens; then every token attends to the whole map, merged into
-cells of G2 x G2 tokens. A map may have any size: windows and cells start at the top left, and those cut by the border
-hold fewer tokens. Tags such as D2 are explained in docs/paper-vs-code.md.
+Every token first attends to the tokens of its window of G1 x G1 tokens, itself included, then to the whole map, merged
+into cells of G2 x G2 tokens. A map may have any size: windows and cells start at the top left, and those at the border
+may contain fewer tokens. Tags such as D2 are explained in docs/paper-vs-code.md.
 """
 
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from hatnet.trace import NO_TRACE, Trace, full_name, records
 
 
 def to_windows(x: Tensor, window: tuple[int, int]) -> Tensor:
-    """Cut maps into windows, and fill those that reach over the border with zeros (Eq. 6).
+    """Cut maps into windows, and pad those that extend beyond the border with zeros (Eq. 6).
 
     `b (rows g) (columns h) c -> (b rows columns) (g h) c` for windows of (g, h) tokens.
     """
@@ -29,7 +29,7 @@ def to_windows(x: Tensor, window: tuple[int, int]) -> Tensor:
 
 
 def from_windows(x: Tensor, window: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Put windows back into maps of `size` (H, W), without the parts over the border (Eq. 8).
+    """Put windows back into maps of `size` (H, W), without the padding (Eq. 8).
 
     `(b rows columns) (g h) c -> b (rows g) (columns h) c`, the inverse of `to_windows`.
     """
@@ -70,7 +70,7 @@ class LocalAttention(nn.Module):
         if records(trace):
             weights = attention_weights(Q1, K1, self.heads, mask)  # (B windows, heads, g h, g h)
             if mask is not None:
-                weights = weights * mask.transpose(-2, -1)  # zero for queries that are padding, too
+                weights = weights * mask.transpose(-2, -1)  # zero the rows of padding queries, too
             trace["local_weights"] = weights.unflatten(0, (B, ceil_div(H, window[0]), ceil_div(W, window[1])))
         return from_windows(A1, window, (H, W))  # (B, H, W, C)  Eq. 8
 
@@ -111,8 +111,8 @@ class GlobalAttention(nn.Module):
 class HMHSA(nn.Module):
     """Hierarchical multi-head self-attention: Eq. 6-14, except for the last `+ X`, which the block adds.
 
-    `grid_size` (G1) and `pool_size` (G2) hold no parameters and may be changed at any time. Inside a `HATNet`, give
-    them to `create_model` instead, which keeps its configuration in step; `load_state_dict` takes the same weights.
+    `grid_size` (G1) and `pool_size` (G2) do not affect the parameters and may be changed at any time. Inside a
+    `HATNet`, pass them to `create_model` instead, so that the model's `config` stays correct; the same weights load.
     Raises ValueError if `heads` does not divide `channels`, or G1 or G2 is below 1.
     """
 

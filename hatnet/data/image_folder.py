@@ -39,7 +39,7 @@ class ImageFolder:
         return self.labels[index]
 
     def content(self) -> bytes:
-        """Names of files and of their class folders, wherever the whole folder lies."""
+        """The names of all files with their class folders, without the path of the root folder."""
         return b"\n".join(os.fsencode(Path(*path.parts[-2:])) for path in self.paths)
 
     def without(self, broken: Collection[Path]) -> ImageFolder:
@@ -92,7 +92,7 @@ def open_folder(root: Path) -> Split:
 
 
 def read_image(path: Path) -> Tensor:
-    """Read a file as (3, H, W), uint8, turned upright. Raises DataError if it cannot be read as an image."""
+    """Read a file as (3, H, W), uint8, rotated upright. Raises DataError if it cannot be read as an image."""
     try:
         pixels = np.array(open_image(path, "RGB"))
     except (OSError, ValueError) as error:
@@ -109,7 +109,7 @@ def _images(folder: Path, classes: Sequence[str]) -> ImageFolder:
     for label, name in enumerate(classes):
         found = [path for path in sorted((folder / name).rglob("*")) if path.suffix.lower() in SUFFIXES]
         if not found:
-            raise DataError(f"no images in {folder / name}; known endings: {', '.join(sorted(SUFFIXES))}")
+            raise DataError(f"no images in {folder / name}; supported file extensions: {', '.join(sorted(SUFFIXES))}")
         paths += found
         labels += [label] * len(found)
     return ImageFolder(paths, torch.tensor(labels))

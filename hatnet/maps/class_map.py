@@ -5,10 +5,10 @@ Chefer, Gur and Wolf,
 
 $$\bar W = \frac{1}{\text{heads}} \sum_{\text{heads}} \max\left(\frac{\partial y}{\partial W} \odot W,\; 0\right)$$
 
-A weight counts where raising it would raise y. Blocks and stages are composed as in rollout, but with relevances
-instead of weights, and the residuals of a block together carry one: a block counts as
-$I + (\bar L + \bar G P + \bar G P \bar L) / 2$, a plain one as $I + \bar A$. Relevances are not shares: their rows
-do not sum to one. The residuals' own contribution, which is the same for every class, is subtracted.
+A weight counts only if increasing it would increase y. Blocks and stages are composed as in rollout, but with
+relevances instead of weights, and the residuals of a block have a total weight of one: a hierarchical block counts as
+$I + (\bar L + \bar G P + \bar G P \bar L) / 2$, one with plain attention as $I + \bar A$. Relevances are not shares: their
+rows do not sum to one. The residuals' own contribution, which is the same for every class, is subtracted.
 """
 
 from itertools import chain
@@ -27,7 +27,7 @@ from hatnet.trace import Place
 
 
 def relevances(model: HATNet, images: Tensor, labels: Tensor, expected: Tensor | None = None) -> dict[str, Tensor]:
-    """The relevance of every weight, under its name in the trace. Heads are averaged, but their axis stays.
+    """The relevance of every weight, under its name in the trace. Averaged over heads; their axis stays, with length 1.
 
     The relevances are (B, rows, columns, 1, g h, g h), (B, 1, HW, H'W') or (B, 1, HW, HW), not negative, for a model in
     evaluation mode. Raises ValueError if the logits differ from those of an earlier run, `expected` (B, classes), by
@@ -45,7 +45,7 @@ def weights_and_gradients(
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """All weights, and the full derivative of each image's logit with respect to them, also through later blocks."""
     layouts = model.config.layout(images.shape[2], images.shape[3])
-    # Tensors made in inference mode take part in no gradient, but copies of them do.
+    # Autograd cannot use tensors created in inference mode, but it can use copies of them.
     with torch.inference_mode(False), torch.enable_grad(), unfused_attention() as weights:
         tensors = chain(model.named_parameters(), model.named_buffers())
         copies = {name: tensor.detach().clone() for name, tensor in tensors if tensor.is_inference()}

@@ -57,7 +57,7 @@ class Learner:
     ) -> None:  # fmt: skip
         device = processes.device.type
         self.recipe, self.task, self.sampler, self.processes = recipe, task, sampler, processes
-        self.share = sampler.share(processes.size)  # slices of a batch for each process
+        self.share = sampler.share(processes.size)  # slices per process in each batch
         self.mix = task.mixing(recipe, data)
         self.step = 0  # steps done
 
@@ -78,7 +78,7 @@ class Learner:
 
     @property
     def networks(self) -> dict[str, HATNet]:
-        """The networks that a state holds, by the prefix of their tensors."""
+        """The networks stored in a training state, by the prefix of their tensors' names."""
         return {"model.": self.model} | ({} if self.average is None else {"average.": self.average.model})
 
     def take_step(self, batches: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
@@ -121,7 +121,7 @@ class Learner:
 
 
 def adamw(model: HATNet, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW. Matrices and kernels decay; vectors (norms and biases) do not."""
+    """AdamW, with weight decay for matrices and kernels but not for vectors (norms and biases)."""
     matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     vectors = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]

@@ -30,9 +30,9 @@ def measure(
     """Time every module at every size, `settings.rounds` times, in at most `memory` bytes.
 
     First comes the warm-up: each module is called once or twice at each size, from small to large, to learn how long a
-    call takes. What would not fit in memory or take too long is left out, with the reason. Then come the rounds. Every
-    round takes each module at each size once, in an order drawn from the seed, so that a slow minute of the machine
-    affects all alike.
+    call takes. A call that would not fit in memory or would take too long is skipped, and the reason is recorded. Then
+    come the rounds. Every round times each module at each size once, in an order drawn from the seed, so that a slow
+    minute of the machine affects all alike.
 
     `on_progress` is called before each timing, and `on_record` with the record after each round and at the end. If
     Ctrl-C stops the run, the record holds the times up to then, and `complete` is False.
