@@ -108,8 +108,6 @@ def stack(function, maps: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class NetworkCase:
-    """A small network and images for it."""
-
     config: HATNetConfig
     batch: int
     height: int
@@ -131,7 +129,6 @@ class NetworkCase:
 
 @st.composite
 def network_cases(draw: st.DrawFn) -> NetworkCase:
-    """Networks of two to four stages, and images whose sizes seldom divide."""
     stages = draw(st.integers(2, 4))
     head_dim = draw(st.integers(2, 4))
 

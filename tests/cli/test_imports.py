@@ -14,7 +14,6 @@ def python(code):
 
 
 def test_importing_hatnet_needs_torch_and_numpy_alone():
-    """Libraries for plots, images, files and the command line are imported where they are used."""
     code = (
         "import sys, hatnet; extra = {'PIL', 'rich', 'tyro', 'matplotlib', 'safetensors', 'torchvision', 'reference'};"
         "print(*sorted(extra & {name.partition('.')[0] for name in sys.modules}))"

@@ -8,7 +8,6 @@ import sys
 
 import pytest
 
-pytest.importorskip("mkdocstrings", reason="the extra `docs` is not installed: pip install -e '.[docs]'")
 pytest.importorskip("math_core", reason="the extra `docs` is not installed: pip install -e '.[docs]'")
 
 from builder import GENERATED
@@ -104,7 +103,7 @@ def test_a_directive_inside_a_fence_stays_as_it_is():
 
 
 def mkdocs(checkout, *options):
-    """Run a bare mkdocs, as a reader would, with nothing on the import path."""
+    """A bare mkdocs, as a reader would run it, with nothing on the import path."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [shutil.which("mkdocs", path=os.path.dirname(sys.executable)) or "mkdocs", "build", "--strict", *options]  # noqa: PTH120
     return subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
@@ -137,7 +136,6 @@ def test_a_bare_mkdocs_builds_the_complete_site(checkout, site, options):
 
 @pytest.mark.parametrize("options", [(), ("--quiet",)], ids=["", "quiet"])
 def test_a_tutorial_that_fails_stops_a_bare_mkdocs(checkout, options):
-    """The page of an earlier run is not used instead."""
     script = checkout / "tutorials/01_attention.py"
     script.write_text(script.read_text() + "\n# %%\nassert False, 'on purpose'\n")
     done = mkdocs(checkout, *options)

@@ -8,7 +8,6 @@ from builder.maps import first_mistake
 from hatnet.data import open_data
 from hatnet.maps import attention_maps
 from hatnet.maps.explorer import Start, explorer_script, write_maps
-from hatnet.weights.source import find_source
 from tests.maps.small import photo_of, random_model
 from tests.site.conftest import serving, strict_pages
 from tests.site.explorer.reader import CLASSES, SIZE, choose
@@ -16,12 +15,12 @@ from tests.site.explorer.reader import CLASSES, SIZE, choose
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>t</title><link rel="icon" href="data:,">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>:root {{ color-scheme: light dark }} body {{ background: Canvas; margin: 8px }}</style>
-<script type="module" src="attention-explorer.js"></script><body>{}</body></html>"""
+<script type="module" src="attention-explorer.js"></script>
+<body><attention-explorer src="{}.bin"></attention-explorer></body></html>"""
 
 
 @pytest.fixture(scope="session")
 def model():
-    """A small random network with three classes."""
     return random_model(num_classes=len(CLASSES))
 
 
@@ -34,7 +33,6 @@ def images():
 
 @pytest.fixture(scope="session")
 def pair(model, images):
-    """The maps of both images."""
     return [attention_maps(model, torch.from_numpy(image)) for image in images]
 
 
@@ -44,25 +42,22 @@ def folder(tmp_path_factory, model, images):
     folder = tmp_path_factory.mktemp("explorer")
     (folder / "attention-explorer.js").write_text(explorer_script(), encoding="utf-8")
     facts = {"names": ["upright", "turned"], "provenance": "Random.", "classes": CLASSES, "labels": [0, 0]}
-    write_maps(folder / "maps.bin", model, images, **facts, start=Start(query=(30, 17)))
-    write_maps(folder / "alone.html", model, images, **facts, start=Start(query=(30, 17)))
+    for name in ("maps.bin", "alone.html"):
+        write_maps(folder / name, model, images, **facts, start=Start(query=(30, 17)))
     (folder / "no.bin").write_bytes(b"no maps at all")
-    for name, source in (("index", "maps.bin"), ("no", "no.bin")):
-        element = f'<attention-explorer src="{source}"></attention-explorer>'
-        (folder / f"{name}.html").write_text(PAGE.format(element), encoding="utf-8")
+    for page, source in (("index", "maps"), ("no", "no"), ("garments", "garments")):
+        (folder / f"{page}.html").write_text(PAGE.format(source), encoding="utf-8")
     return folder
 
 
 @pytest.fixture(scope="session")
 def served(folder):
-    """The address of the folder."""
     with serving(folder) as where:
         yield where
 
 
 @pytest.fixture
 def open_explorer(browser, served):
-    """A function that opens a page with an explorer."""
     with strict_pages(browser, served, "file:") as page_with:
 
         def open_(address="index.html", width=1000, height=1200, choices=(), **settings):
@@ -77,29 +72,17 @@ def open_explorer(browser, served):
 
 
 @pytest.fixture(scope="session")
-def trained():
-    """The network that comes with the package."""
-    return find_source(pretrained="fashion-mnist")
-
-
-@pytest.fixture(scope="session")
 def garments(trained, folder):
-    """Labels and maps of two images: one that the trained network classifies correctly, and one that it does not.
-
-    The folder then holds an explorer of them, `garments.html`.
-    """
+    """Labels and maps of two images, the first classified correctly and the second not; `garments.html` shows them."""
     data = open_data("fashion-subset")
     pixels, labels = data.test.pixels.double() / 255, data.test.labels
     wrong = first_mistake(trained, pixels, labels)
     chosen = [0 if wrong else 1, wrong]
-
     write_maps(
         folder / "garments.bin", trained.model, pixels[chosen].numpy(), names=["right", "wrong"],
         provenance=trained.words, classes=trained.classes, labels=labels[chosen].tolist(),
         normalise=lambda image: (image - trained.mean[0]) / trained.std[0],
         start=Start(query=(10, 15), block=1, kind="global"),
     )  # fmt: skip
-    element = '<attention-explorer src="garments.bin"></attention-explorer>'
-    (folder / "garments.html").write_text(PAGE.format(element), encoding="utf-8")
     normalised = ((pixels[chosen] - trained.mean[0]) / trained.std[0]).float()
     return labels[chosen].tolist(), [attention_maps(trained.model, image) for image in normalised]

@@ -9,7 +9,6 @@ SIZE = (31, 45)  # at stride 2 a map of 16 x 23: windows of 8 and cells of 4 do 
 TOLERANCE = {"rtol": 2**-10, "atol": 2**-24}  # two weights of 11 bits each are multiplied
 CLASSES = ["cat", "dog", "boot"]
 
-
 STICKING_OUT = """() => {
   const all = [...document.querySelector("attention-explorer").shadowRoot.querySelectorAll("*")];
   const out = all.filter(element => !element.closest(".line")
@@ -17,7 +16,6 @@ STICKING_OUT = """() => {
   if (document.documentElement.scrollWidth > document.documentElement.clientWidth) out.push(document.documentElement);
   return out.map(element => element.outerHTML.slice(0, 100));
 }"""
-
 
 BRIGHTNESS = """(canvas, [x, y]) => {
   const [r, g, b] = canvas.getContext("2d").getImageData(x * canvas.width, y * canvas.height, 1, 1).data;
@@ -46,7 +44,6 @@ def query_of(page):
 
 
 def plain(text):
-    """Text with single spaces, x for times and - for minus."""
     return " ".join(text.translate({0xD7: "x", 0x2212: "-"}).split())
 
 

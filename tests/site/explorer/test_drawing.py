@@ -10,16 +10,6 @@ from tests.site.explorer.reader import BRIGHTNESS, SIZE, canvas, choose, point
 
 pytestmark = pytest.mark.long
 
-
-def test_colours_are_those_of_viridis(open_explorer):
-    """Up to interpolation between eleven colours; and lighter at every step, also for colour-blind readers."""
-    shares = [index / 100 for index in range(101)]
-    script = "async shares => { const {colour} = await import('./attention-explorer.js'); return shares.map(colour); }"
-    got = np.array(open_explorer().evaluate(script, shares))
-    assert np.abs(got - 255 * matplotlib.colormaps["viridis"](shares)[:, :3]).max() < 15
-    assert (np.diff(got @ (0.2126, 0.7152, 0.0722)) > 0).all()
-
-
 WITHOUT_SUPPORTS = """() => {
   const root = document.querySelector("attention-explorer").shadowRoot, {sheet} = root.querySelector("style");
   const rules = [...sheet.cssRules].map(rule => rule instanceof CSSSupportsRule);
@@ -27,18 +17,10 @@ WITHOUT_SUPPORTS = """() => {
   return [".near", ".far"].map(way => getComputedStyle(root.querySelector("table " + way)).backgroundColor);
 }"""
 
-
-def test_browsers_without_light_dark_show_colours_too(open_explorer):
-    """Browsers of 2023 skip its rule, so this test removes it."""
-    page = open_explorer(choices={"kind": "composed"})
-    assert page.evaluate(WITHOUT_SUPPORTS) == ["rgb(0, 114, 178)", "rgb(213, 94, 0)"]
-
-
 INKS = """async steps => {
   const {colour, inkOn} = await import("./attention-explorer.js");
   return steps.map(share => [colour(share).map(Math.round), inkOn(colour(share))]);
 }"""
-
 
 NUMBERS_DRAWN = """() => {
   window.drawn = [];
@@ -52,6 +34,21 @@ NUMBERS_DRAWN = """() => {
     fillText.apply(this, number);
   };
 }"""
+
+
+def test_colours_are_those_of_viridis(open_explorer):
+    """Up to interpolation between eleven colours; and lighter at every step, also for colour-blind readers."""
+    shares = [index / 100 for index in range(101)]
+    script = "async shares => { const {colour} = await import('./attention-explorer.js'); return shares.map(colour); }"
+    got = np.array(open_explorer().evaluate(script, shares))
+    assert np.abs(got - 255 * matplotlib.colormaps["viridis"](shares)[:, :3]).max() < 15
+    assert (np.diff(got @ (0.2126, 0.7152, 0.0722)) > 0).all()
+
+
+def test_browsers_without_light_dark_show_colours_too(open_explorer):
+    """Browsers of 2023 skip its rule, so this test removes it."""
+    page = open_explorer(choices={"kind": "composed"})
+    assert page.evaluate(WITHOUT_SUPPORTS) == ["rgb(0, 114, 178)", "rgb(213, 94, 0)"]
 
 
 def light(colour):

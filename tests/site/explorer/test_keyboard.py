@@ -6,7 +6,6 @@ from tests.site.explorer.reader import canvas, choose, query_of, slider, text
 
 pytestmark = pytest.mark.long
 
-
 FOCUSED = """() => {
   const now = document.querySelector("attention-explorer").shadowRoot.activeElement;
   return now && (now.name || now.parentElement.className);
@@ -41,9 +40,6 @@ def test_arrow_keys_move_the_query(open_explorer):
         assert query_of(page) == token
 
 
-SPOKEN = """document.querySelector("attention-explorer").shadowRoot.querySelector("[role=status]").textContent"""
-
-
 def test_arrow_keys_move_the_key_and_the_result_is_spoken(open_explorer):
     """Home, End and Escape too; in a window that the border cuts, End is the last token on the map."""
     page = open_explorer(choices={"stage": 1, "kind": "global"})
@@ -54,7 +50,7 @@ def test_arrow_keys_move_the_key_and_the_result_is_spoken(open_explorer):
         page.keyboard.press("ArrowLeft")
     assert "cell m = (0, 0)" in text(page, ".finding")
     assert canvas(page, "map").get_attribute("aria-valuetext").startswith("cell in row 0, column 0, 0.")
-    page.wait_for_function(f'{SPOKEN}.includes("they sum to 1.000")')
+    page.locator("attention-explorer [role=status]", has_text="they sum to 1.000").wait_for(state="attached")
     for key, place in {"End": "(3, 5)", "Home": "(0, 0)"}.items():
         page.keyboard.press(key)
         assert f"cell m = {place}" in text(page, ".finding")
@@ -69,13 +65,9 @@ def test_arrow_keys_move_the_key_and_the_result_is_spoken(open_explorer):
 
 @pytest.mark.parametrize("kind", ["local", "global", "composed", "class"])
 def test_the_canvases_are_sliders_of_columns(open_explorer, kind):
-    """Right raises the value, left lowers it, Home and End go to its ends.
-
-    Up and down, which raise and lower other sliders, must not do the opposite: they change only the spoken text.
-    """
+    """Up and down, which raise and lower other sliders, must not do the opposite: they change only the spoken text."""
     page = open_explorer(choices={"stage": 1, "kind": kind})
-    which = ["map"] if kind == "class" else ["query", "map"]
-    for one in which:
+    for one in ["map"] if kind == "class" else ["query", "map"]:
         assert canvas(page, one).get_attribute("role") == "slider"
         assert canvas(page, one).get_attribute("aria-roledescription") == "two-dimensional slider"
         canvas(page, one).focus()
