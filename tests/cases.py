@@ -102,7 +102,6 @@ def for_maps(test):
 
 
 def stack(function, maps: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Apply a function of the reference to each image."""
     return np.stack([function(image) for image in maps])
 
 
@@ -116,7 +115,6 @@ class NetworkCase:
     seed: int
 
     def model(self) -> HATNet:
-        """The network in float64 and evaluation mode, with random parameters."""
         model = HATNet(self.config)
         randomise(model, self.seed)
         return model.double().eval()
@@ -171,5 +169,4 @@ NETWORK_MUST_HIT = (
 
 
 def for_networks(test):
-    """Run a test on a few drawn networks, and always on `NETWORK_MUST_HIT`."""
     return also(NETWORK_MUST_HIT)(settings(max_examples=25)(given(case=network_cases())(test)))

@@ -57,7 +57,6 @@ CONTRASTS = """selectors => {
 
 
 def alter(path, old, new):
-    """Replace text in a file that must contain it."""
     text = path.read_text()
     assert old in text, f"{path.name} does not contain {old!r}"
     path.write_text(text.replace(old, new))
@@ -81,7 +80,6 @@ def site(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def pages(site):
-    """The paths of all pages, as they follow the site's address."""
     return sorted(str(path.relative_to(site)).removesuffix("index.html") for path in site.rglob("*.html"))
 
 

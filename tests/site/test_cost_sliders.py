@@ -162,8 +162,7 @@ def test_the_sliders_are_readable_in_both_schemes_and_on_a_phone(open_page, sche
 
 
 def test_without_javascript_the_page_shows_a_table(browser, address):
-    context = browser.new_context(java_script_enabled=False, viewport={"width": PHONE, "height": 900})
-    page = context.new_page()
+    page = browser.new_page(java_script_enabled=False, viewport={"width": PHONE, "height": 900})
     page.goto(address + PAGE)
     rows = [row.locator("td").all_inner_texts() for row in page.locator("cost-sliders tbody tr").all()]
     assert rows == [
@@ -171,7 +170,7 @@ def test_without_javascript_the_page_shows_a_table(browser, address):
         + [f"{cost.total_macs:,}" for cost in (mhsa_cost(H, W, C), h_mhsa_cost(H, W, C, G1, G2))]
         for name, (H, W, C, G1, G2) in ((name, sizes(settings)) for name, settings in SMALL.items())
     ]
-    context.close()
+    page.close()
 
 
 def test_the_figures_on_the_page_follow_from_the_formulas(open_page):

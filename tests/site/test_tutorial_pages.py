@@ -102,11 +102,12 @@ def test_a_tutorial_runs_again_only_after_a_change(script, tmp_path, monkeypatch
 )
 def test_a_tutorial_that_fails_stops_the_build(script, tmp_path, old, new, message):
     """The message names the script's own file and line, and no page of an earlier run is left."""
-    page = tmp_path / "01_small.md"
+    page = tmp_path / "pages/01_small.md"
+    page.parent.mkdir()
     page.write_text("# The page of an earlier run\n")
     alter(script, old, new)
     with pytest.raises(ScriptError, match=message):
-        make_pages(tmp_path, tmp_path)
+        make_pages(tmp_path, page.parent)
     assert not page.exists()
 
 

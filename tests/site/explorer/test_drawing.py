@@ -89,7 +89,6 @@ def test_numbers_in_cells_are_readable_over_every_picture(open_explorer):
 
 
 def test_cells_are_drawn_where_they_belong(open_explorer, pair):
-    """The cell of the largest weight is bright, that of the smallest is dark."""
     page, maps = open_explorer(choices={"kind": "global"}), pair[0]
     row = maps.global_(0, 0, (8, 15))
     point(page, "map", 0.99, 0.99, "click")  # moves the outline of the key out of the way

@@ -69,10 +69,9 @@ def test_the_report_is_readable_in_light_and_dark_and_fits_a_narrow_screen(open_
 
 
 def test_the_report_can_be_read_without_javascript(browser, reports):
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
+    page = browser.new_page(java_script_enabled=False)
     page.goto(reports["agree"])
     assert "intermediates agree" in page.locator(".verdict").inner_text()
     assert page.locator("table").first.is_visible()
     assert "The maps are drawn by JavaScript, which is switched off here." in page.locator("main").inner_text()
-    context.close()
+    page.close()
