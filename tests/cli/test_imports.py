@@ -9,7 +9,6 @@ import hatnet
 
 
 def python(code):
-    """Run `code` in a fresh Python and return what it prints."""
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 

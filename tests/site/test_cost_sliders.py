@@ -28,15 +28,9 @@ COMPUTE = """async cases => {
 def draw(count):
     """Random settings; most windows and cells do not divide their map."""
     rng = random.Random(0)
-    for _ in range(count):
-        yield {
-            "height": rng.randint(32, 2048),
-            "width": rng.randint(32, 2048),
-            "stride": rng.choice([2, 4, 8, 16, 32]),
-            "C": rng.randint(16, 640),
-            "G1": rng.randint(1, 32),
-            "G2": rng.randint(1, 32),
-        }
+    side, grid = range(32, 2049), range(1, 33)
+    values = {"height": side, "width": side, "stride": [2, 4, 8, 16, 32], "C": range(16, 641), "G1": grid, "G2": grid}
+    return [{name: rng.choice(among) for name, among in values.items()} for _ in range(count)]
 
 
 def sizes(settings):

@@ -15,10 +15,7 @@ from tests.site.conftest import ROOT, alter
 def copy(tmp_path):
     """A copy of all files that carry tags, to be broken."""
     for package in ("reference", "hatnet", "tests"):
-        for path in (ROOT / package).rglob("*.py"):
-            place = tmp_path / path.relative_to(ROOT)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, place)
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "assets"))
     (tmp_path / "docs").mkdir()
     shutil.copy(ROOT / LEDGER, tmp_path / LEDGER)
     return tmp_path

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.site.conftest import PHONE
-from tests.site.explorer.reader import STICKING_OUT, canvas, choose, point, query_of, shown, slider, text
+from tests.site.explorer.conftest import STICKING_OUT, canvas, choose, point, query_of, shown, slider, text
 
 pytestmark = pytest.mark.long
 
@@ -171,7 +171,6 @@ def test_only_the_main_button_keeps_a_choice(open_explorer, button, kept):
 
 
 def test_a_tap_chooses_and_the_page_fits_a_narrow_screen(open_explorer):
-    """A tap on the picture keeps the query, a tap on the map the key."""
     page = open_explorer(width=PHONE, has_touch=True, is_mobile=True)
     point(page, "query", 0.01, 0.99, "tap")
     assert query_of(page) == (15, 0)
@@ -193,7 +192,6 @@ WHAT_HAPPENED = """canvas => {
 
 
 def swipe(page, places):
-    """Put a finger down, move it, and lift it."""
     touch = page.context.new_cdp_session(page)
     for number, (x, y) in enumerate(places):
         event = {"type": "touchMove" if number else "touchStart", "touchPoints": [{"x": x, "y": y}]}

@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from tests.site.explorer.reader import BRIGHTNESS, SIZE, canvas, choose, point
+from tests.site.explorer.conftest import BRIGHTNESS, SIZE, canvas, choose, point
 
 pytestmark = pytest.mark.long
 
@@ -51,14 +51,11 @@ def test_browsers_without_light_dark_show_colours_too(open_explorer):
     assert page.evaluate(WITHOUT_SUPPORTS) == ["rgb(0, 114, 178)", "rgb(213, 94, 0)"]
 
 
-def light(colour):
-    """Relative luminance of a colour, as WCAG defines it."""
-    shares = np.array(matplotlib.colors.to_rgb(colour))
-    return np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
-
-
-def contrast(one, other):
-    low, high = sorted((light(one), light(other)))
+def contrast(*colours):
+    """The contrast of two colours, as WCAG defines it from their relative luminances."""
+    shares = np.array([matplotlib.colors.to_rgb(colour) for colour in colours])
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    low, high = sorted(linear @ (0.2126, 0.7152, 0.0722))
     return (high + 0.05) / (low + 0.05)
 
 

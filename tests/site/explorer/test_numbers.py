@@ -7,19 +7,7 @@ import numpy as np
 import pytest
 
 from hatnet.maps.explorer import Start, picture_from_model, write_explorer
-from tests.site.explorer.reader import (
-    BRIGHTNESS,
-    TIMES,
-    TOLERANCE,
-    as_stored,
-    canvas,
-    choose,
-    plain,
-    point,
-    query_of,
-    shown,
-    text,
-)
+from tests.site.explorer.conftest import BRIGHTNESS, TOLERANCE, canvas, choose, plain, point, query_of, shown, text
 
 pytestmark = pytest.mark.long
 
@@ -70,7 +58,6 @@ def test_the_script_computes_the_same_numbers_as_python(open_explorer, model, pa
 
 
 def test_every_setting_changes_what_is_shown(open_explorer, model, pair):
-    """Picture, stage, block, head and kind. Numbers and captions follow, and the query stays in its place."""
     page = open_explorer()
     for picture, stage, block, head, kind in [
         (0, 0, 1, None, "local"),
@@ -108,8 +95,8 @@ def test_the_formula_shows_the_number_of_every_path(open_explorer, pair):
     point(page, "map", 0.02, 0.02)
     far = cells[0, 0]
     rows = page.locator("attention-explorer .readout table tr").all()
-    counts, found = ([row.locator("td").nth(column).inner_text() for row in rows] for column in (1, 2))
-    assert counts == [f"{count} {TIMES}" for count in (2, 1, 1, 1)]
+    counts, found = ([plain(row.locator("td").nth(column).inner_text()) for row in rows] for column in (1, 2))
+    assert counts == [f"{count} x" for count in (2, 1, 1, 1)]
     values = (0, 5 * parts.window[0, 0], far, 5 * parts.cells[0, 0] - far)
     assert found == [shown(value) if value else "0" for value in values]
     formula = text(page, ".readout .line")
@@ -198,6 +185,12 @@ def test_numbers_of_a_trained_network_equal_those_of_python(open_explorer, train
             words = plain(canvas(page, "map").get_attribute("aria-valuetext"))
             if weight >= 1e-4:
                 assert words == f"cell in row {place[0]}, column {place[1]}, {shown(float(weight))}"
+
+
+def as_stored(values):
+    """A map of the whole network after storage, in float16 shares of its largest number."""
+    values = np.float64(values)
+    return np.float16(values / values.max()) * values.max()
 
 
 def test_rollout_has_no_query(open_explorer, garments):

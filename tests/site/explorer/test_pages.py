@@ -11,7 +11,7 @@ from hatnet.maps.explorer import picture_from_model, write_explorer
 from hatnet.maps.report import write_report
 from tests.maps.small import random_model
 from tests.site.conftest import CONTRASTS, PHONE
-from tests.site.explorer.reader import STICKING_OUT, query_of, text
+from tests.site.explorer.conftest import STICKING_OUT, query_of, text
 
 pytestmark = pytest.mark.long
 
