@@ -97,8 +97,8 @@ def also(cases):
 
 def for_maps(test):
     """Run a test on drawn maps, and always on `MUST_HIT`."""
-    draws = settings.default.max_examples // 2  # enough, since MUST_HIT has the risky sizes
-    return also(MUST_HIT)(settings(max_examples=draws)(given(case=map_cases)(test)))
+    half = settings(max_examples=settings.default.max_examples // 2)  # enough, since MUST_HIT has the risky sizes
+    return also(MUST_HIT)(half(given(case=map_cases)(test)))
 
 
 def stack(function, maps: NDArray[np.float64]) -> NDArray[np.float64]:

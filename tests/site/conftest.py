@@ -78,18 +78,12 @@ def site(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="session")
-def pages(site):
-    return sorted(str(path.relative_to(site)).removesuffix("index.html") for path in site.rglob("*.html"))
-
-
 class _Server(http.server.ThreadingHTTPServer):
     request_queue_size = 128  # a browser requests all parts of a page at once; the default queues only five
 
 
 @contextmanager
 def serving(folder):
-    """Serve a folder on this machine, and give its address."""
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
     with _Server(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)

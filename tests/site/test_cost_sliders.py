@@ -100,7 +100,6 @@ def test_a_button_sets_the_sliders_to_a_stage(open_page):
 
 
 def test_the_keyboard_reaches_and_changes_every_control(open_page):
-    """Tab reaches every control, arrow keys change it, and the finding is announced once the sliders rest."""
     page = open_page(PAGE)
     page.locator("cost-sliders button").first.focus()
     reached = []

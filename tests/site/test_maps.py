@@ -41,7 +41,6 @@ def test_the_trained_network_is_right_on_all_images_but_the_mistake(explorers):
 
 
 def test_the_rows_equal_those_of_the_network(explorers, trained):
-    """Rounded to float16, for the first image."""
     data = open_data("fashion-subset")
     first = int(np.flatnonzero(data.test.labels.numpy() == data.classes.index(SHOWN[0]))[0])
     image = (data.test.pixels[first].float() / 255 - trained.mean[0]) / trained.std[0]

@@ -45,7 +45,6 @@ assert total == 2
 
 @pytest.fixture
 def script(tmp_path):
-    """The only tutorial of a checkout."""
     path = tmp_path / "tutorials/01_small.py"
     path.parent.mkdir()
     path.write_text(SCRIPT)

@@ -85,7 +85,6 @@ def model():
 
 @pytest.fixture(scope="session")
 def images():
-    """The bundled photo, upright and turned, on a size that nothing divides."""
     photo = photo_of(*SIZE)
     return np.stack([photo, photo[:, ::-1, ::-1]])
 

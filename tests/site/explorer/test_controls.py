@@ -13,6 +13,13 @@ FOCUSED = """() => {
   return now && (now.name || now.parentElement.className);
 }"""
 
+WHAT_HAPPENED = """canvas => {
+  window.happened = [];
+  for (const name of ["pointerdown", "pointerup", "pointercancel"]) {
+    canvas.addEventListener(name, () => window.happened.push(name));
+  }
+}"""
+
 
 def test_tab_reaches_every_part_once(open_explorer):
     page = open_explorer(choices={"stage": 1})
@@ -183,14 +190,6 @@ def test_a_tap_chooses_and_the_page_fits_a_narrow_screen(open_explorer):
         assert page.evaluate(STICKING_OUT) == []
 
 
-WHAT_HAPPENED = """canvas => {
-  window.happened = [];
-  for (const name of ["pointerdown", "pointerup", "pointercancel"]) {
-    canvas.addEventListener(name, () => window.happened.push(name));
-  }
-}"""
-
-
 def swipe(page, places):
     touch = page.context.new_cdp_session(page)
     for number, (x, y) in enumerate(places):
@@ -201,7 +200,6 @@ def swipe(page, places):
 
 @pytest.mark.parametrize("which", ["query", "map"])
 def test_a_swipe_scrolls_and_chooses_nothing(open_explorer, which):
-    """A finger that moves up over a canvas scrolls the page, and afterwards everything is as before."""
     page = open_explorer(width=PHONE, height=500, has_touch=True, is_mobile=True, choices={"kind": "global"})
     canvas(page, which).scroll_into_view_if_needed()
     canvas(page, which).evaluate(WHAT_HAPPENED)

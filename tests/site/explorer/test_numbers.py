@@ -25,6 +25,15 @@ NUMBERS = """async cases => {
   }).map(found => JSON.parse(JSON.stringify(found, (_, value) => ArrayBuffer.isView(value) ? [...value] : value)));
 }"""
 
+ALL_NUMBERS = """async () => {
+  const {read} = await import("./attention-explorer.js");
+  const {weights, whole} = await read(new Uint8Array(await (await fetch("garments.bin")).arrayBuffer()));
+  return weights.map((stages, picture) => ({
+    global: stages.map(blocks => blocks.map(block => [...block.global])),
+    whole: whole[picture].map(map => [...map.values]),
+  }));
+}"""
+
 
 def test_the_script_computes_the_same_numbers_as_python(open_explorer, model, pair):
     """L, G or A, and C, at the corners and inside; the terms of (G P L)_ij add up to it, each path sums to one."""
@@ -153,16 +162,6 @@ def test_shares_and_sums_of_small_weights_are_not_zero_either(open_explorer, sma
     assert "≈ 0 of the output at token" in text(page, ".finding")
 
 
-ALL_NUMBERS = """async () => {
-  const {read} = await import("./attention-explorer.js");
-  const {weights, whole} = await read(new Uint8Array(await (await fetch("garments.bin")).arrayBuffer()));
-  return weights.map((stages, picture) => ({
-    global: stages.map(blocks => blocks.map(block => [...block.global])),
-    whole: whole[picture].map(map => [...map.values]),
-  }));
-}"""
-
-
 def test_numbers_of_a_trained_network_equal_those_of_python(open_explorer, trained, garments):
     """All global rows, rollout and class maps in float16; and the spoken text for a query, cell by cell."""
     _, seen = garments
@@ -194,7 +193,6 @@ def as_stored(values):
 
 
 def test_rollout_has_no_query(open_explorer, garments):
-    """The page says so, and disables the settings that do not apply; with another kind the query is back."""
     page, rollout = open_explorer("garments.html", choices={"kind": "rollout"}), as_stored(garments[1][0].rollout())
     assert shown(rollout.max()) in text(page, ".finding")
     point(page, "query", 0.53, 0.53)  # the picture points into the map
