@@ -123,6 +123,5 @@ def test_a_tutorial_shows_its_figures_and_can_be_downloaded(open_page, address, 
 def test_print_leaves_nothing_folded_or_cut_off(open_page):
     page = open_page("concepts/2-local/")
     page.emulate_media(media="print")
-    wrap = page.locator(".live code").first.evaluate("code => getComputedStyle(code).whiteSpace")
-    assert wrap == "pre-wrap"
+    assert page.locator(".live code").first.evaluate("code => getComputedStyle(code).whiteSpace") == "pre-wrap"
     assert not page.locator(".md-header").is_visible()

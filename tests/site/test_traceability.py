@@ -13,7 +13,6 @@ from tests.site.conftest import ROOT, alter
 
 @pytest.fixture
 def copy(tmp_path):
-    """A copy of all files that carry tags, to be broken."""
     for package in ("reference", "hatnet", "tests"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "assets"))
     (tmp_path / "docs").mkdir()
