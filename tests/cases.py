@@ -97,19 +97,16 @@ def also(cases):
 
 def for_maps(test):
     """Run a test on drawn maps, and always on `MUST_HIT`."""
-    draws = settings.default.max_examples // 2  # enough, since MUST_HIT has the risky sizes
-    return also(MUST_HIT)(settings(max_examples=draws)(given(case=map_cases)(test)))
+    half = settings(max_examples=settings.default.max_examples // 2)  # enough, since MUST_HIT has the risky sizes
+    return also(MUST_HIT)(half(given(case=map_cases)(test)))
 
 
 def stack(function, maps: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Apply a function of the reference to each image."""
     return np.stack([function(image) for image in maps])
 
 
 @dataclass(frozen=True)
 class NetworkCase:
-    """A small network and images for it."""
-
     config: HATNetConfig
     batch: int
     height: int
@@ -118,7 +115,6 @@ class NetworkCase:
     seed: int
 
     def model(self) -> HATNet:
-        """The network in float64 and evaluation mode, with random parameters."""
         model = HATNet(self.config)
         randomise(model, self.seed)
         return model.double().eval()
@@ -131,7 +127,6 @@ class NetworkCase:
 
 @st.composite
 def network_cases(draw: st.DrawFn) -> NetworkCase:
-    """Networks of two to four stages, and images whose sizes seldom divide."""
     stages = draw(st.integers(2, 4))
     head_dim = draw(st.integers(2, 4))
 
@@ -174,5 +169,4 @@ NETWORK_MUST_HIT = (
 
 
 def for_networks(test):
-    """Run a test on a few drawn networks, and always on `NETWORK_MUST_HIT`."""
     return also(NETWORK_MUST_HIT)(settings(max_examples=25)(given(case=network_cases())(test)))

@@ -12,10 +12,7 @@ from tests.cases import MapCase, stack
 
 
 def assert_same(got: Tensor, want: NDArray[np.float64], case: object, dtype: torch.dtype = torch.float64) -> None:
-    """Assert that `got` from PyTorch has the given dtype, and equals `want` from the reference within its tolerance.
-
-    The AssertionError names the case, as Hypothesis has shrunk it, and the worst index with both values.
-    """
+    """Assert that `got` has the given dtype and equals `want` from the reference within the dtype's tolerance."""
     assert isinstance(got, Tensor), f"got a {type(got).__name__}, not a tensor\n{case}"
     assert got.dtype == dtype, f"got {got.dtype}, want {dtype}\n{case}"
     assert want.dtype == np.float64, f"the reference must be float64, it is {want.dtype}\n{case}"
@@ -24,10 +21,9 @@ def assert_same(got: Tensor, want: NDArray[np.float64], case: object, dtype: tor
     error = relative_error(values, want)
     if not error <= TOLERANCES[dtype]:  # so that NaN fails
         worst = np.unravel_index(np.argmax(np.nan_to_num(np.abs(values - want), nan=np.inf)), want.shape)
-        index = tuple(int(i) for i in worst)
         raise AssertionError(
             f"relative difference {error:.2e}, limit for {dtype} {TOLERANCES[dtype]:.0e}\n"
-            f"at {index}: got {values[worst]!r}, want {want[worst]!r}\n{case}"
+            f"at {tuple(map(int, worst))}: got {values[worst]!r}, want {want[worst]!r}\n{case}"
         )
 
 
@@ -61,10 +57,8 @@ def assert_agree(agreements: list[Agreement], case: object, dtype: torch.dtype =
     """Assert that every intermediate of a network agrees; list those up to the first that does not."""
     first = first_difference(agreements, TOLERANCES[dtype])
     if first is not None:
-        until = agreements[: agreements.index(first) + 1]
-        lines = [
-            f"  {'[DIFF]' if row is first else '[OK]  '} {row.error:8.1e}  {row.name} {row.shape}" for row in until
-        ]
+        rows = agreements[: agreements.index(first) + 1]
+        lines = [f"  {'[DIFF]' if row is first else '[OK]  '} {row.error:8.1e}  {row.name} {row.shape}" for row in rows]
         raise AssertionError(
             f"first difference at {first.name}\n" + "\n".join(lines) + f"\n{case}\n"
             "to reproduce it: from tests.cases import *; case = the above; compare(case.model(), case.images())"

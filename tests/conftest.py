@@ -1,7 +1,8 @@
-"""Settings of the whole test run."""
+"""Settings of the whole test run, and the command `hatnet`."""
 
 import os
 import platform
+import sys
 
 # One thread: tensors are small, and waiting threads cost more than they gain, on a busy machine twenty times more.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -24,7 +25,6 @@ hypothesis.settings.register_profile(  # for planted bugs: find, but do not shri
     report_multiple_bugs=False,
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
-
 
 LEFT_OUT = pytest.StashKey[int]()
 
@@ -50,17 +50,42 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node):
-    """Take over the number of tests that a process of pytest-xdist left out."""
     node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
 
 
 def pytest_report_header() -> str:
-    """Name the versions and the hardware."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "none, so CUDA is not tested"
     return f"torch {torch.__version__}, numpy {numpy.__version__}, {platform.machine()}, GPU: {device}"
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    """State how many tests were left out, and how to run them."""
     if left_out := config.stash.get(LEFT_OUT, 0):
         terminalreporter.write_line(f"{left_out} long tests were left out: `pytest --long` runs everything")
+
+
+@pytest.fixture
+def hatnet(monkeypatch):
+    """The command `hatnet`, inside the test process: a function of its arguments."""
+    from hatnet.cli.main import main
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["hatnet", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "100")
+        main()
+
+    return call
+
+
+@pytest.fixture
+def hatnet_command(hatnet, capsys):
+    """The same, returning the exit status, standard output and standard error."""
+
+    def run(*arguments):
+        status = 0
+        try:
+            hatnet(*arguments)
+        except SystemExit as stop:
+            status = stop.code or 0
+        return status, *capsys.readouterr()
+
+    return run

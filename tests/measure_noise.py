@@ -16,7 +16,6 @@ from hatnet.equivalence import TOLERANCES, compare, randomise
 
 
 def main(device: str = "cpu") -> None:
-    """Print the table."""
     errors = defaultdict(list)
     for variant, size, seed, dtype in product(VARIANTS, ((64, 64), (75, 106)), range(3), TOLERANCES):
         model = create_model(variant)

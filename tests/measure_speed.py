@@ -21,7 +21,6 @@ from hatnet.equivalence import randomise
 
 
 def measure(runs: int) -> dict[str, list[float]]:
-    """The seconds of each implementation in alternating runs, after a warm-up."""
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     model = create_model("tiny")
     randomise(model)

@@ -21,7 +21,6 @@ def test_verify_agrees_in_every_precision(hatnet_command, dtype):
 
 
 def test_verify_ends_with_status_1_and_names_the_first_difference(hatnet_command, monkeypatch):
-    """The control: a bug in the model is found."""
     monkeypatch.setattr(hatnet.layers.F, "avg_pool2d", lambda x, k, **_: torch.nn.functional.max_pool2d(x, k))
     status, out, _ = hatnet_command("verify", "--variant", "micro", "--size", 32)
     assert status == 1

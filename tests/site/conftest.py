@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from hatnet.weights.source import find_source
+
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120_000  # ms: on a busy machine a page may take half a minute
 PHONE = 390  # pixels
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-
 
 # Elements of the content that reach beyond the window and are in no scrolling box.
 OVERFLOWING = """() => {
@@ -56,7 +57,6 @@ CONTRASTS = """selectors => {
 
 
 def alter(path, old, new):
-    """Replace text in a file that must contain it."""
     text = path.read_text()
     assert old in text, f"{path.name} does not contain {old!r}"
     path.write_text(text.replace(old, new))
@@ -65,6 +65,7 @@ def alter(path, old, new):
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
     """The folder of the built site, shared by all workers. Tutorials run only if something they need has changed."""
+    pytest.importorskip("math_core", reason="the extra `docs` is not installed: pip install -e '.[docs]'")
     from builder.build import build
 
     base = tmp_path_factory.getbasetemp()
@@ -77,25 +78,14 @@ def site(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="session")
-def pages(site):
-    """The paths of all pages, as they follow the site's address."""
-    return sorted(str(path.relative_to(site)).removesuffix("index.html") for path in site.rglob("*.html"))
-
-
-class _Handler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        """Print nothing."""
-
-
 class _Server(http.server.ThreadingHTTPServer):
     request_queue_size = 128  # a browser requests all parts of a page at once; the default queues only five
 
 
 @contextmanager
 def serving(folder):
-    """Serve a folder on this machine, and give its address."""
-    with _Server(("127.0.0.1", 0), functools.partial(_Handler, directory=folder)) as server:
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    with _Server(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/"
@@ -105,14 +95,12 @@ def serving(folder):
 
 @pytest.fixture(scope="session")
 def address(site):
-    """The address where the site is served."""
     with serving(site) as where:
         yield where
 
 
 @pytest.fixture(scope="session")
 def browser():
-    """A headless Chromium."""
     playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -e '.[dev]'")
     executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if executable is None:
@@ -125,10 +113,7 @@ def browser():
 
 @contextmanager
 def strict_pages(browser, *allowed):
-    """Give a function that opens a page in a context with some settings.
-
-    Afterwards the test fails if any page reported an error or requested anything but the allowed addresses.
-    """
+    """A function that opens a page in a new context; a page's errors and requests to other hosts fail the test."""
     contexts, foreign, errors = [], [], []
 
     def gate(route):
@@ -154,6 +139,12 @@ def strict_pages(browser, *allowed):
         context.close()
     assert not foreign, f"requests to other hosts: {foreign}"
     assert not errors, errors
+
+
+@pytest.fixture(scope="session")
+def trained():
+    """The network that comes with the package."""
+    return find_source(pretrained="fashion-mnist")
 
 
 @pytest.fixture

@@ -5,9 +5,6 @@ from math import isclose
 
 import pytest
 
-pytest.importorskip("mkdocstrings", reason="the extra `docs` is not installed: pip install -e '.[docs]'")
-pytest.importorskip("math_core", reason="the extra `docs` is not installed: pip install -e '.[docs]'")
-
 from hatnet.complexity import equation_5, equation_15, h_mhsa_cost, mhsa_cost, network_costs, total
 from hatnet.config import get_config
 from tests.site.conftest import CONTRASTS, OVERFLOWING, PHONE
@@ -31,15 +28,9 @@ COMPUTE = """async cases => {
 def draw(count):
     """Random settings; most windows and cells do not divide their map."""
     rng = random.Random(0)
-    for _ in range(count):
-        yield {
-            "height": rng.randint(32, 2048),
-            "width": rng.randint(32, 2048),
-            "stride": rng.choice([2, 4, 8, 16, 32]),
-            "C": rng.randint(16, 640),
-            "G1": rng.randint(1, 32),
-            "G2": rng.randint(1, 32),
-        }
+    side, grid = range(32, 2049), range(1, 33)
+    values = {"height": side, "width": side, "stride": [2, 4, 8, 16, 32], "C": range(16, 641), "G1": grid, "G2": grid}
+    return [{name: rng.choice(among) for name, among in values.items()} for _ in range(count)]
 
 
 def sizes(settings):
@@ -49,24 +40,18 @@ def sizes(settings):
 
 
 def set_to(page, settings):
-    """Type the settings into the boxes."""
     page.locator("cost-sliders select").select_option(str(settings["stride"]))
     for name in ("height", "width", "C", "G1", "G2"):
         page.locator(f"cost-sliders input[type=number][name={name}]").fill(str(settings[name]))
 
 
-def number(text):
-    """1,234 -> 1234."""
-    return int(text.replace(",", ""))
-
-
 def shown(page, module):
     """The numbers of the table: MACs by term, their sum, and the sum without W^p."""
     rows = page.locator(f"cost-sliders .{module} tr:not(.name)").evaluate_all(
-        "rows => rows.map(row => [row.dataset.term, ...[...row.cells].map(cell => cell.innerText)])"
+        "rows => rows.map(row => [row.dataset.term, ...[...row.cells].map(cell => cell.innerText.replaceAll(',', ''))])"
     )
     *terms, all_macs, without = rows
-    return {row[0]: number(row[3]) for row in terms}, number(all_macs[2]), number(without[2])
+    return {row[0]: int(row[3]) for row in terms}, int(all_macs[2]), int(without[2])
 
 
 def test_the_script_computes_the_same_integers_as_python(open_page):
@@ -80,7 +65,6 @@ def test_the_script_computes_the_same_integers_as_python(open_page):
 
 
 def test_the_table_and_the_bars_follow_the_controls(open_page):
-    """The table shows the same integers as Python for all settings; the widths of the bars are the shares."""
     page = open_page(PAGE)
     for settings in [LARGEST, SMALLEST, *SMALL.values(), *draw(20)]:
         set_to(page, settings)
@@ -103,7 +87,6 @@ def test_the_table_and_the_bars_follow_the_controls(open_page):
 
 
 def test_a_button_sets_the_sliders_to_a_stage(open_page):
-    """The settings are those of HAT-Net Small; the active button is marked as pressed."""
     page = open_page(PAGE)
     group = page.get_by_role("group", name=f"Small, classification, 224 {TIMES} 224")
     for name, settings in SMALL.items():
@@ -117,7 +100,6 @@ def test_a_button_sets_the_sliders_to_a_stage(open_page):
 
 
 def test_the_keyboard_reaches_and_changes_every_control(open_page):
-    """Tab reaches every control, arrow keys change it, and the finding is announced once the sliders rest."""
     page = open_page(PAGE)
     page.locator("cost-sliders button").first.focus()
     reached = []
@@ -173,9 +155,7 @@ def test_the_sliders_are_readable_in_both_schemes_and_on_a_phone(open_page, sche
 
 
 def test_without_javascript_the_page_shows_a_table(browser, address):
-    """It has the same integers as Python."""
-    context = browser.new_context(java_script_enabled=False, viewport={"width": PHONE, "height": 900})
-    page = context.new_page()
+    page = browser.new_page(java_script_enabled=False, viewport={"width": PHONE, "height": 900})
     page.goto(address + PAGE)
     rows = [row.locator("td").all_inner_texts() for row in page.locator("cost-sliders tbody tr").all()]
     assert rows == [
@@ -183,7 +163,7 @@ def test_without_javascript_the_page_shows_a_table(browser, address):
         + [f"{cost.total_macs:,}" for cost in (mhsa_cost(H, W, C), h_mhsa_cost(H, W, C, G1, G2))]
         for name, (H, W, C, G1, G2) in ((name, sizes(settings)) for name, settings in SMALL.items())
     ]
-    context.close()
+    page.close()
 
 
 def test_the_figures_on_the_page_follow_from_the_formulas(open_page):

@@ -5,8 +5,7 @@ import re
 
 import pytest
 
-pytest.importorskip("mkdocstrings", reason="the extra `docs` is not installed: pip install -e '.[docs]'")
-pytest.importorskip("math_core", reason="the extra `docs` is not installed: pip install -e '.[docs]'")
+pytest.importorskip("mkdocs", reason="the extra `docs` is not installed: pip install -e '.[docs]'")
 
 from builder.excerpts import cut
 from tests.site.conftest import CONTRASTS, OVERFLOWING, PHONE, ROOT
@@ -15,11 +14,9 @@ TUTORIALS = sorted(path.stem for path in (ROOT / "tutorials").glob("[0-9]*.py"))
 
 
 @pytest.mark.parametrize("part", range(4))  # for as many workers
-def test_pages_load_with_their_formulas_and_without_overflow(open_page, pages, part):
-    """No page reports an error or requests anything from another host, which `open_page` checks.
-
-    Formulas have a height and their own font. Wide tables, formulas and code scroll inside their own boxes.
-    """
+def test_pages_load_with_their_formulas_and_without_overflow(open_page, site, part):
+    """Formulas have a height and their own font; wide content scrolls in boxes; `open_page` checks for errors."""
+    pages = sorted(str(file.relative_to(site)).removesuffix("index.html") for file in site.rglob("*.html"))
     formulas = 0
     for path in pages[part::4]:
         page = open_page(path, width=1440)
@@ -38,31 +35,23 @@ def test_pages_load_with_their_formulas_and_without_overflow(open_page, pages, p
     assert formulas > 10
 
 
-def side_by_side_pages(site):
-    return sorted(
-        f"{path.parent.relative_to(site)}/"
-        for path in site.rglob("*.html")
-        if 'class="side-by-side"' in path.read_text(encoding="utf-8")
-    )
-
-
 def test_equation_numpy_and_pytorch_are_side_by_side(open_page, site):
     """Three columns on a wide screen, one column on a phone."""
-    paths = side_by_side_pages(site)
-    assert len(paths) >= 8
-    for path in paths:
+    files = [file for file in site.rglob("*.html") if 'class="side-by-side"' in file.read_text(encoding="utf-8")]
+    assert len(files) >= 8
+    for path in (f"{file.parent.relative_to(site)}/" for file in files):
         page = open_page(path, width=1600)
         for part in page.locator(".side-by-side").all():
-            words, numpy, pytorch = part.locator("> div").all()
+            columns = words, numpy, pytorch = part.locator("> div").all()
             assert words.inner_text().strip(), path
             assert "reference/" in numpy.locator(".live .filename").first.inner_text()
             assert "hatnet/" in pytorch.locator(".live .filename").first.inner_text()
             page.set_viewport_size({"width": 1600, "height": 900})
-            left, middle, right = (child.bounding_box() for child in (words, numpy, pytorch))
+            left, middle, right = (column.bounding_box() for column in columns)
             assert left["y"] == middle["y"] == right["y"], path
             assert left["x"] < middle["x"] < right["x"], path
             page.set_viewport_size({"width": PHONE, "height": 900})
-            top, middle, bottom = (child.bounding_box() for child in (words, numpy, pytorch))
+            top, middle, bottom = (column.bounding_box() for column in columns)
             assert top["y"] + top["height"] <= middle["y"], path
             assert middle["y"] + middle["height"] <= bottom["y"], path
 
@@ -92,7 +81,6 @@ def test_the_copy_button_copies_the_live_source(open_page):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_is_readable_in_both_schemes(open_page, scheme):
-    """The contrast is at least 4.5, as WCAG requires."""
     page = open_page("concepts/2-local/", color_scheme=scheme)
     body = page.locator("body")
     assert body.get_attribute("data-md-color-scheme") == {"light": "default", "dark": "slate"}[scheme]
@@ -135,6 +123,5 @@ def test_a_tutorial_shows_its_figures_and_can_be_downloaded(open_page, address, 
 def test_print_leaves_nothing_folded_or_cut_off(open_page):
     page = open_page("concepts/2-local/")
     page.emulate_media(media="print")
-    wrap = page.locator(".live code").first.evaluate("code => getComputedStyle(code).whiteSpace")
-    assert wrap == "pre-wrap"
+    assert page.locator(".live code").first.evaluate("code => getComputedStyle(code).whiteSpace") == "pre-wrap"
     assert not page.locator(".md-header").is_visible()

@@ -45,20 +45,14 @@ assert total == 2
 
 @pytest.fixture
 def script(tmp_path):
-    """The only tutorial of a checkout."""
     path = tmp_path / "tutorials/01_small.py"
     path.parent.mkdir()
     path.write_text(SCRIPT)
     return path
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """Where its page goes."""
-    return tmp_path / "pages"
-
-
-def test_a_tutorial_becomes_a_page(script, tmp_path, folder):
+def test_a_tutorial_becomes_a_page(script, tmp_path):
+    folder = tmp_path / "pages"
     assert make_pages(tmp_path, folder) == [script]
     page = (folder / "01_small.md").read_text()
     assert page.startswith("# A small tutorial\n\n[Notebook](01_small.ipynb)")
@@ -78,8 +72,9 @@ def test_the_same_tutorial_gives_the_same_bytes(script, tmp_path):
     assert any(name.endswith(".svg") for name in written[0])
 
 
-def test_a_tutorial_runs_again_only_after_a_change(script, tmp_path, folder, monkeypatch):
+def test_a_tutorial_runs_again_only_after_a_change(script, tmp_path, monkeypatch):
     monkeypatch.setattr(tutorials, "_run", lambda *_: None)
+    folder = tmp_path / "pages"
     assert make_pages(tmp_path, folder) == [script]
     assert make_pages(tmp_path, folder) == []
     script.write_text(SCRIPT + "print(total)\n")
@@ -104,14 +99,15 @@ def test_a_tutorial_runs_again_only_after_a_change(script, tmp_path, folder, mon
     ],
     ids=["assertion", "syntax", "alt text", "cell", "markdown", "title"],
 )
-def test_a_tutorial_that_fails_stops_the_build(script, tmp_path, folder, old, new, message):
+def test_a_tutorial_that_fails_stops_the_build(script, tmp_path, old, new, message):
     """The message names the script's own file and line, and no page of an earlier run is left."""
-    folder.mkdir()
-    (folder / "01_small.md").write_text("# The page of an earlier run\n")
+    page = tmp_path / "pages/01_small.md"
+    page.parent.mkdir()
+    page.write_text("# The page of an earlier run\n")
     alter(script, old, new)
     with pytest.raises(ScriptError, match=message):
-        make_pages(tmp_path, folder)
-    assert not (folder / "01_small.md").exists()
+        make_pages(tmp_path, page.parent)
+    assert not page.exists()
 
 
 def test_a_notebook_holds_the_cells_and_no_outputs(script):

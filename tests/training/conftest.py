@@ -1,10 +1,7 @@
 """Fixtures that several test files of training share."""
 
-import sys
-
 import pytest
 
-from hatnet.cli.main import main
 from tests.training.runs import run
 
 
@@ -24,14 +21,3 @@ def quick_curves(request, monkeypatch):
     """Replace the drawing of curves, which takes as long as a small training."""
     if "curves" not in request.fixturenames:
         monkeypatch.setattr("hatnet.training.figures.draw_curves", lambda _history, _metrics, path: path.write_text(""))
-
-
-@pytest.fixture
-def hatnet(monkeypatch):
-    """The command `hatnet` as a function of its arguments."""
-
-    def call(*arguments: object) -> None:
-        monkeypatch.setattr(sys, "argv", ["hatnet", *map(str, arguments)])
-        main()
-
-    return call

@@ -1,4 +1,6 @@
-"""Pages with explorers, served to a browser that may request nothing else."""
+"""Pages with explorers, served to a browser that may request nothing else; what a reader does with them and sees."""
+
+import re
 
 import numpy as np
 import pytest
@@ -8,33 +10,87 @@ from builder.maps import first_mistake
 from hatnet.data import open_data
 from hatnet.maps import attention_maps
 from hatnet.maps.explorer import Start, explorer_script, write_maps
-from hatnet.weights.source import find_source
 from tests.maps.small import photo_of, random_model
 from tests.site.conftest import serving, strict_pages
-from tests.site.explorer.reader import CLASSES, SIZE, choose
+
+SIZE = (31, 45)  # at stride 2 a map of 16 x 23: windows of 8 and cells of 4 do not divide it
+TOLERANCE = {"rtol": 2**-10, "atol": 2**-24}  # two weights of 11 bits each are multiplied
+CLASSES = ["cat", "dog", "boot"]
+
+STICKING_OUT = """() => {
+  const all = [...document.querySelector("attention-explorer").shadowRoot.querySelectorAll("*")];
+  const out = all.filter(element => !element.closest(".line")
+    && element.getBoundingClientRect().right > document.documentElement.clientWidth + 1);
+  if (document.documentElement.scrollWidth > document.documentElement.clientWidth) out.push(document.documentElement);
+  return out.map(element => element.outerHTML.slice(0, 100));
+}"""
+
+BRIGHTNESS = """(canvas, [x, y]) => {
+  const [r, g, b] = canvas.getContext("2d").getImageData(x * canvas.width, y * canvas.height, 1, 1).data;
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}"""
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>t</title><link rel="icon" href="data:,">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>:root {{ color-scheme: light dark }} body {{ background: Canvas; margin: 8px }}</style>
-<script type="module" src="attention-explorer.js"></script><body>{}</body></html>"""
+<script type="module" src="attention-explorer.js"></script>
+<body><attention-explorer src="{}.bin"></attention-explorer></body></html>"""
+
+
+def choose(page, name, value):
+    page.locator(f"input[name={name}][value='{value}']").evaluate("input => input.click()")
+
+
+def canvas(page, which):
+    return page.locator(f".{which} canvas").first
+
+
+def point(page, which, x, y, act="hover"):
+    """Go to a place of a canvas, given in fractions of it."""
+    box = canvas(page, which).bounding_box()
+    getattr(canvas(page, which), act)(position={"x": x * box["width"], "y": y * box["height"]})
+
+
+def query_of(page):
+    """Row and column of the query, as spoken by screen readers."""
+    text = canvas(page, "query").get_attribute("aria-valuetext")
+    return tuple(int(number) for number in re.fullmatch(r"token in row (\d+), column (\d+)", text).groups())
+
+
+def plain(text):
+    return " ".join(text.translate({0xD7: "x", 0x2212: "-"}).split())
+
+
+def text(page, selector):
+    return plain(page.locator(f"attention-explorer {selector}").first.inner_text())
+
+
+def shown(value):
+    """A number of three digits, as the explorer writes it."""
+    if value >= 1e-4:
+        return f"{value:#.3g}"
+    number, power = f"{value:.2e}".split("e-")
+    return f"{number} x 10\N{SUPERSCRIPT MINUS}{'⁰¹²³⁴⁵⁶⁷⁸⁹'[int(power)]}"
+
+
+def slider(page, which):
+    """The least, the present and the largest value of a canvas, as screen readers know them."""
+    return tuple(int(canvas(page, which).get_attribute(f"aria-value{name}")) for name in ("min", "now", "max"))
 
 
 @pytest.fixture(scope="session")
 def model():
-    """A small random network with three classes."""
     return random_model(num_classes=len(CLASSES))
 
 
 @pytest.fixture(scope="session")
 def images():
-    """The bundled photo, upright and turned, on a size that nothing divides."""
     photo = photo_of(*SIZE)
     return np.stack([photo, photo[:, ::-1, ::-1]])
 
 
 @pytest.fixture(scope="session")
 def pair(model, images):
-    """The maps of both images."""
     return [attention_maps(model, torch.from_numpy(image)) for image in images]
 
 
@@ -44,25 +100,22 @@ def folder(tmp_path_factory, model, images):
     folder = tmp_path_factory.mktemp("explorer")
     (folder / "attention-explorer.js").write_text(explorer_script(), encoding="utf-8")
     facts = {"names": ["upright", "turned"], "provenance": "Random.", "classes": CLASSES, "labels": [0, 0]}
-    write_maps(folder / "maps.bin", model, images, **facts, start=Start(query=(30, 17)))
-    write_maps(folder / "alone.html", model, images, **facts, start=Start(query=(30, 17)))
+    for name in ("maps.bin", "alone.html"):
+        write_maps(folder / name, model, images, **facts, start=Start(query=(30, 17)))
     (folder / "no.bin").write_bytes(b"no maps at all")
-    for name, source in (("index", "maps.bin"), ("no", "no.bin")):
-        element = f'<attention-explorer src="{source}"></attention-explorer>'
-        (folder / f"{name}.html").write_text(PAGE.format(element), encoding="utf-8")
+    for page, source in (("index", "maps"), ("no", "no"), ("garments", "garments")):
+        (folder / f"{page}.html").write_text(PAGE.format(source), encoding="utf-8")
     return folder
 
 
 @pytest.fixture(scope="session")
 def served(folder):
-    """The address of the folder."""
     with serving(folder) as where:
         yield where
 
 
 @pytest.fixture
 def open_explorer(browser, served):
-    """A function that opens a page with an explorer."""
     with strict_pages(browser, served, "file:") as page_with:
 
         def open_(address="index.html", width=1000, height=1200, choices=(), **settings):
@@ -77,29 +130,17 @@ def open_explorer(browser, served):
 
 
 @pytest.fixture(scope="session")
-def trained():
-    """The network that comes with the package."""
-    return find_source(pretrained="fashion-mnist")
-
-
-@pytest.fixture(scope="session")
 def garments(trained, folder):
-    """Labels and maps of two images: one that the trained network classifies correctly, and one that it does not.
-
-    The folder then holds an explorer of them, `garments.html`.
-    """
+    """Labels and maps of two images, the first classified correctly and the second not; `garments.html` shows them."""
     data = open_data("fashion-subset")
     pixels, labels = data.test.pixels.double() / 255, data.test.labels
     wrong = first_mistake(trained, pixels, labels)
     chosen = [0 if wrong else 1, wrong]
-
     write_maps(
         folder / "garments.bin", trained.model, pixels[chosen].numpy(), names=["right", "wrong"],
         provenance=trained.words, classes=trained.classes, labels=labels[chosen].tolist(),
         normalise=lambda image: (image - trained.mean[0]) / trained.std[0],
         start=Start(query=(10, 15), block=1, kind="global"),
     )  # fmt: skip
-    element = '<attention-explorer src="garments.bin"></attention-explorer>'
-    (folder / "garments.html").write_text(PAGE.format(element), encoding="utf-8")
     normalised = ((pixels[chosen] - trained.mean[0]) / trained.std[0]).float()
     return labels[chosen].tolist(), [attention_maps(trained.model, image) for image in normalised]

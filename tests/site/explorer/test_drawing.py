@@ -6,19 +6,9 @@ import matplotlib
 import numpy as np
 import pytest
 
-from tests.site.explorer.reader import BRIGHTNESS, SIZE, canvas, choose, point
+from tests.site.explorer.conftest import BRIGHTNESS, SIZE, canvas, choose, point
 
 pytestmark = pytest.mark.long
-
-
-def test_colours_are_those_of_viridis(open_explorer):
-    """Up to interpolation between eleven colours; and lighter at every step, also for colour-blind readers."""
-    shares = [index / 100 for index in range(101)]
-    script = "async shares => { const {colour} = await import('./attention-explorer.js'); return shares.map(colour); }"
-    got = np.array(open_explorer().evaluate(script, shares))
-    assert np.abs(got - 255 * matplotlib.colormaps["viridis"](shares)[:, :3]).max() < 15
-    assert (np.diff(got @ (0.2126, 0.7152, 0.0722)) > 0).all()
-
 
 WITHOUT_SUPPORTS = """() => {
   const root = document.querySelector("attention-explorer").shadowRoot, {sheet} = root.querySelector("style");
@@ -27,18 +17,10 @@ WITHOUT_SUPPORTS = """() => {
   return [".near", ".far"].map(way => getComputedStyle(root.querySelector("table " + way)).backgroundColor);
 }"""
 
-
-def test_browsers_without_light_dark_show_colours_too(open_explorer):
-    """Browsers of 2023 skip its rule, so this test removes it."""
-    page = open_explorer(choices={"kind": "composed"})
-    assert page.evaluate(WITHOUT_SUPPORTS) == ["rgb(0, 114, 178)", "rgb(213, 94, 0)"]
-
-
 INKS = """async steps => {
   const {colour, inkOn} = await import("./attention-explorer.js");
   return steps.map(share => [colour(share).map(Math.round), inkOn(colour(share))]);
 }"""
-
 
 NUMBERS_DRAWN = """() => {
   window.drawn = [];
@@ -54,14 +36,26 @@ NUMBERS_DRAWN = """() => {
 }"""
 
 
-def light(colour):
-    """Relative luminance of a colour, as WCAG defines it."""
-    shares = np.array(matplotlib.colors.to_rgb(colour))
-    return np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
+def test_colours_are_those_of_viridis(open_explorer):
+    """Up to interpolation between eleven colours; and lighter at every step, also for colour-blind readers."""
+    shares = [index / 100 for index in range(101)]
+    script = "async shares => { const {colour} = await import('./attention-explorer.js'); return shares.map(colour); }"
+    got = np.array(open_explorer().evaluate(script, shares))
+    assert np.abs(got - 255 * matplotlib.colormaps["viridis"](shares)[:, :3]).max() < 15
+    assert (np.diff(got @ (0.2126, 0.7152, 0.0722)) > 0).all()
 
 
-def contrast(one, other):
-    low, high = sorted((light(one), light(other)))
+def test_browsers_without_light_dark_show_colours_too(open_explorer):
+    """Browsers of 2023 skip its rule, so this test removes it."""
+    page = open_explorer(choices={"kind": "composed"})
+    assert page.evaluate(WITHOUT_SUPPORTS) == ["rgb(0, 114, 178)", "rgb(213, 94, 0)"]
+
+
+def contrast(*colours):
+    """The contrast of two colours, as WCAG defines it from their relative luminances."""
+    shares = np.array([matplotlib.colors.to_rgb(colour) for colour in colours])
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    low, high = sorted(linear @ (0.2126, 0.7152, 0.0722))
     return (high + 0.05) / (low + 0.05)
 
 
@@ -92,7 +86,6 @@ def test_numbers_in_cells_are_readable_over_every_picture(open_explorer):
 
 
 def test_cells_are_drawn_where_they_belong(open_explorer, pair):
-    """The cell of the largest weight is bright, that of the smallest is dark."""
     page, maps = open_explorer(choices={"kind": "global"}), pair[0]
     row = maps.global_(0, 0, (8, 15))
     point(page, "map", 0.99, 0.99, "click")  # moves the outline of the key out of the way

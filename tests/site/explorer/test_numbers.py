@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from hatnet.maps.explorer import Start, picture_from_model, write_explorer
-from tests.site.explorer.reader import TIMES, TOLERANCE, canvas, choose, plain, point, query_of, shown, text
+from tests.site.explorer.conftest import BRIGHTNESS, TOLERANCE, canvas, choose, plain, point, query_of, shown, text
 
 pytestmark = pytest.mark.long
-
 
 NUMBERS = """async cases => {
   const {read, paths, localRow, globalRow, composedRow, windowTerms} = await import("./attention-explorer.js");
@@ -26,12 +25,18 @@ NUMBERS = """async cases => {
   }).map(found => JSON.parse(JSON.stringify(found, (_, value) => ArrayBuffer.isView(value) ? [...value] : value)));
 }"""
 
+ALL_NUMBERS = """async () => {
+  const {read} = await import("./attention-explorer.js");
+  const {weights, whole} = await read(new Uint8Array(await (await fetch("garments.bin")).arrayBuffer()));
+  return weights.map((stages, picture) => ({
+    global: stages.map(blocks => blocks.map(block => [...block.global])),
+    whole: whole[picture].map(map => [...map.values]),
+  }));
+}"""
+
 
 def test_the_script_computes_the_same_numbers_as_python(open_explorer, model, pair):
-    """L, G or A, and C, for every stage, block, head and the mean, at the corners and inside.
-
-    The terms written out for (G P L)_ij add up to it, and each path sums to one.
-    """
+    """L, G or A, and C, at the corners and inside; the terms of (G P L)_ij add up to it, each path sums to one."""
     cases = [
         (picture, index, block, head, query)
         for picture in range(2)
@@ -62,7 +67,6 @@ def test_the_script_computes_the_same_numbers_as_python(open_explorer, model, pa
 
 
 def test_every_setting_changes_what_is_shown(open_explorer, model, pair):
-    """Picture, stage, block, head and kind. Numbers and captions follow, and the query stays in its place."""
     page = open_explorer()
     for picture, stage, block, head, kind in [
         (0, 0, 1, None, "local"),
@@ -100,8 +104,8 @@ def test_the_formula_shows_the_number_of_every_path(open_explorer, pair):
     point(page, "map", 0.02, 0.02)
     far = cells[0, 0]
     rows = page.locator("attention-explorer .readout table tr").all()
-    counts, found = ([row.locator("td").nth(column).inner_text() for row in rows] for column in (1, 2))
-    assert counts == [f"{count} {TIMES}" for count in (2, 1, 1, 1)]
+    counts, found = ([plain(row.locator("td").nth(column).inner_text()) for row in rows] for column in (1, 2))
+    assert counts == [f"{count} x" for count in (2, 1, 1, 1)]
     values = (0, 5 * parts.window[0, 0], far, 5 * parts.cells[0, 0] - far)
     assert found == [shown(value) if value else "0" for value in values]
     formula = text(page, ".readout .line")
@@ -111,10 +115,7 @@ def test_the_formula_shows_the_number_of_every_path(open_explorer, pair):
 
 @pytest.fixture(scope="module")
 def small_weights(folder, model, images):
-    """The address of an explorer with made-up weights.
-
-    Below 6.1e-5 float16 is subnormal, and below 3e-8 it is zero, although a softmax gives zero to no key on the map.
-    """
+    """An explorer of made-up weights: below 6.1e-5 float16 is subnormal, below 3e-8 zero, which a softmax never is."""
     picture = picture_from_model(model, images[0], "made up")
     near, far = (f"stages.0.blocks.0.attention.{kind}_weights" for kind in ("local", "global"))
     weights = {**picture.weights, near: picture.weights[near].copy(), far: picture.weights[far].copy()}
@@ -161,16 +162,6 @@ def test_shares_and_sums_of_small_weights_are_not_zero_either(open_explorer, sma
     assert "≈ 0 of the output at token" in text(page, ".finding")
 
 
-ALL_NUMBERS = """async () => {
-  const {read} = await import("./attention-explorer.js");
-  const {weights, whole} = await read(new Uint8Array(await (await fetch("garments.bin")).arrayBuffer()));
-  return weights.map((stages, picture) => ({
-    global: stages.map(blocks => blocks.map(block => [...block.global])),
-    whole: whole[picture].map(map => [...map.values]),
-  }));
-}"""
-
-
 def test_numbers_of_a_trained_network_equal_those_of_python(open_explorer, trained, garments):
     """All global rows, rollout and class maps in float16; and the spoken text for a query, cell by cell."""
     _, seen = garments
@@ -193,3 +184,57 @@ def test_numbers_of_a_trained_network_equal_those_of_python(open_explorer, train
             words = plain(canvas(page, "map").get_attribute("aria-valuetext"))
             if weight >= 1e-4:
                 assert words == f"cell in row {place[0]}, column {place[1]}, {shown(float(weight))}"
+
+
+def as_stored(values):
+    """A map of the whole network after storage, in float16 shares of its largest number."""
+    values = np.float64(values)
+    return np.float16(values / values.max()) * values.max()
+
+
+def test_rollout_has_no_query(open_explorer, garments):
+    page, rollout = open_explorer("garments.html", choices={"kind": "rollout"}), as_stored(garments[1][0].rollout())
+    assert shown(rollout.max()) in text(page, ".finding")
+    point(page, "query", 0.53, 0.53)  # the picture points into the map
+    comes = "of the classifier's input comes from token j = (14, 14)"
+    assert f"{shown(rollout[14, 14])} {comes}" in text(page, ".finding")
+    for name in ("stage", "block", "head"):
+        assert page.locator(f"attention-explorer input[name={name}]").first.is_disabled()
+    assert canvas(page, "query").get_attribute("aria-disabled") == "true"
+    assert "no query, stage, block or head" in text(page, ".query figcaption")
+    assert "Rollout whole network" in text(page, ".kinds")  # a figure shows the rollout of a query
+    assert text(page, ".map figcaption").startswith("Rollout of the whole network: ")
+    assert canvas(page, "map").get_attribute("aria-label") == "Token of the rollout map, whole network"
+    assert not page.locator("attention-explorer fieldset.class").is_visible()
+    choose(page, "kind", "global")
+    assert query_of(page) == (15, 10)
+    assert page.locator("attention-explorer input[name=stage]").first.is_enabled()
+
+
+@pytest.mark.parametrize("picture", [0, 1])
+def test_class_maps_are_shown_for_the_answer_and_for_the_true_class(open_explorer, trained, garments, picture):
+    truth, maps = garments[0][picture], garments[1][picture]
+    page = open_explorer("garments.html", choices={"kind": "class", "picture": picture})
+    answer = int(maps.logits.argmax())
+    classes = {answer: "the network's answer" + ", and true" * (answer == truth)}
+    if answer != truth:
+        classes[truth] = "the true class"
+    assert page.locator("attention-explorer input[name=class]").count() == len(classes)
+    for index, (label, role) in enumerate(classes.items()):
+        choose(page, "class", index)
+        values = as_stored(maps.class_map(label))
+        page.locator("attention-explorer .size").hover()
+        assert f"for the class {trained.classes[label]}, {role}: rank 1 of 784, 100 %" in text(page, ".finding")
+        assert f"{shown(values.max())} is the relevance of token j" in text(page, ".finding")
+        assert "sum" not in text(page, ".map figcaption")
+        end = np.sort(values.ravel())[int(np.ceil(0.99 * values.size)) - 1]
+        assert text(page, ".most") == f"≥ {shown(end)}"
+        point(page, "map", 0.27, 0.77)
+        assert f"{shown(values[21, 7])} is the relevance of token j = (21, 7)" in text(page, ".finding")
+        point(page, "map", 0.99, 0.99)  # moves the outline of the key out of the way
+        most, least = (np.unravel_index(at, values.shape) for at in (values.argmax(), values.argmin()))
+        page.locator("attention-explorer .size").hover()
+        bright, dark = (
+            canvas(page, "map").evaluate(BRIGHTNESS, [(x + 0.5) / 28, (y + 0.5) / 28]) for y, x in (most, least)
+        )
+        assert bright > dark + 50

@@ -11,7 +11,7 @@ from hatnet.maps.explorer import picture_from_model, write_explorer
 from hatnet.maps.report import write_report
 from tests.maps.small import random_model
 from tests.site.conftest import CONTRASTS, PHONE
-from tests.site.explorer.reader import STICKING_OUT, query_of, text
+from tests.site.explorer.conftest import STICKING_OUT, query_of, text
 
 pytestmark = pytest.mark.long
 
@@ -69,10 +69,9 @@ def test_the_report_is_readable_in_light_and_dark_and_fits_a_narrow_screen(open_
 
 
 def test_the_report_can_be_read_without_javascript(browser, reports):
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
+    page = browser.new_page(java_script_enabled=False)
     page.goto(reports["agree"])
     assert "intermediates agree" in page.locator(".verdict").inner_text()
     assert page.locator("table").first.is_visible()
     assert "The maps are drawn by JavaScript, which is switched off here." in page.locator("main").inner_text()
-    context.close()
+    page.close()
