@@ -36,10 +36,7 @@ def to_numpy(model: nn.Module) -> dict[str, NDArray[np.float64]]:
 
 
 def randomise(model: nn.Module, seed: int = 0) -> None:
-    """Fill a model with parameters that hide no mistake: fan-in scaled weights, random norms and biases.
-
-    With fresh weights many bugs change less than float32 rounds. Each parameter depends on its name and the seed alone.
-    """
+    """Fill a model with parameters, drawn from names and a seed, that hide no mistake; fresh weights hide many."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             own_seed = zlib.crc32(former_name(name).encode())  # so that renaming a parameter keeps its numbers
