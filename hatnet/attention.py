@@ -89,10 +89,7 @@ def attention_kernel(kernel: Kernel) -> Iterator[None]:
 
 
 def attention_weights(Q: Tensor, K: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
-    r"""The weights $\operatorname{Softmax}(Q K^T / \sqrt{d})$ of Eq. 2, (B, heads, N, M); each row sums to one.
-
-    For traces and unfused kernels. Arguments as in `multi_head_attention`; `mask` is boolean.
-    """
+    r"""The weights $\operatorname{Softmax}(Q K^T / \sqrt{d})$ of Eq. 2, (B, heads, N, M); `mask` is boolean."""
     q, k = split_heads(Q, heads), split_heads(K, heads)  # (B, heads, N, d), (B, heads, M, d)
     scores = q @ k.transpose(-2, -1) / sqrt(q.shape[-1])  # (B, heads, N, M)
     if mask is not None:
@@ -101,10 +98,7 @@ def attention_weights(Q: Tensor, K: Tensor, heads: int, mask: Tensor | None = No
 
 
 class MHSA(nn.Module):
-    """Multi-head self-attention over all tokens of a map, for the last stage: Eq. 1-3.
-
-    The block adds the `+ X` of Eq. 3. Raises a ValueError unless `heads` divides `channels`.
-    """
+    """Attention over all tokens of a map, Eq. 1-3; the block adds the `+ X`. `heads` must divide `channels`."""
 
     def __init__(self, channels: int, heads: int, drop_rate: float = 0.0) -> None:
         super().__init__()

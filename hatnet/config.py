@@ -9,11 +9,7 @@ from math import prod
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of one variant: one row of Table 1.
-
-    The blocks of the last stage use plain multi-head self-attention, without windows and merged tokens: its `grid_size`
-    and `pool_size` are None.
-    """
+    """One stage of a variant, a row of Table 1. The last has plain attention, so its G1 and G2 are None."""
 
     channels: int  # C
     depth: int  # L, the number of blocks
@@ -204,10 +200,6 @@ def get_config(name: str, **overrides: object) -> HATNetConfig:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`, did you mean ...?` with the known name closest to `word`, or nothing if none is close.
-
-    >>> nearest("tny", ["tiny", "large"])
-    ", did you mean 'tiny'?"
-    """
+    """`, did you mean ...?` with the known name closest to `word`, or nothing if none is close."""
     match = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)
     return f", did you mean {match[0]!r}?" if match else ""

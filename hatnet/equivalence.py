@@ -31,20 +31,12 @@ TOLERANCES: dict[torch.dtype, float] = {
 
 
 def to_numpy(model: nn.Module) -> dict[str, NDArray[np.float64]]:
-    """Copies of the parameters of a model or layer by name, in float64, as the functions of `reference` take them.
-
-    >>> import hatnet
-    >>> to_numpy(hatnet.create_model("tiny"))["stages.0.blocks.0.attention.local_attention.qkv.weight"].shape
-    (144, 48)
-    """
+    """Copies of the parameters of a model or layer by name, in float64, as the functions of `reference` take them."""
     return {name: tensor.detach().cpu().double().numpy().copy() for name, tensor in model.state_dict().items()}
 
 
 def randomise(model: nn.Module, seed: int = 0) -> None:
-    """Fill a model with parameters that hide no mistake: fan-in scaled weights, random norms and biases.
-
-    With fresh weights many bugs change less than float32 rounds. Each parameter depends on its name and the seed alone.
-    """
+    """Fill a model with parameters, drawn from names and a seed, that hide no mistake; fresh weights hide many."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             own_seed = zlib.crc32(former_name(name).encode())  # so that renaming a parameter keeps its numbers
@@ -97,10 +89,7 @@ def first_difference(agreements: Iterable[Agreement], tolerance: float) -> Agree
 
 
 def by_block(agreements: Iterable[Agreement]) -> list[tuple[Place, list[Agreement]]]:
-    """The agreements of each block, and those outside blocks one by one, in the order given.
-
-    The output of a stage is left out: it is the output of its last block.
-    """
+    """The agreements of each block, and those outside blocks one by one; no outputs of stages, which blocks have."""
 
     def block(agreement: Agreement) -> Place:
         return agreement.place if agreement.place.block is None else replace(agreement.place, name="")

@@ -16,11 +16,7 @@ CURRENT = {  # former name: current name
 
 
 def current_name(name: str) -> str:
-    """The current name of a parameter; a prefix, such as a key of the optimiser's state, does not matter.
-
-    >>> current_name("model.stages.0.blocks.1.attention.global_q.bias")
-    'model.stages.0.blocks.1.attention.global_attention.q.bias'
-    """
+    """The current name of a parameter; a prefix, such as a key of the optimiser's state, does not matter."""
     return ".".join(CURRENT.get(part, part) for part in name.split("."))
 
 

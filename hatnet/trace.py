@@ -47,11 +47,7 @@ def scope(trace: Trace, path: str) -> Scope:
 
 
 def full_name(trace: Trace, name: str) -> str:
-    """The name in the whole trace of an intermediate that a layer calls `name`, also without a trace.
-
-    >>> full_name(scope(NO_TRACE, "stages.0"), "output")
-    'stages.0.output'
-    """
+    """The name in the whole trace of an intermediate that a layer calls `name`, also without a trace."""
     return f"{trace.path}.{name}" if isinstance(trace, Scope) and trace.path else name
 
 

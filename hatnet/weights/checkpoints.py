@@ -130,11 +130,7 @@ def _read_safetensors(path: Path, tensors: bool = True) -> tuple[dict[str, Tenso
 
 
 def without_wrappers(name: str) -> str:
-    """A parameter's name without the prefixes of data parallelism and compilation.
-
-    >>> without_wrappers("module._orig_mod.classifier.bias")
-    'classifier.bias'
-    """
+    """A parameter's name without the prefixes of data parallelism and compilation."""
     while name.startswith(("module.", "_orig_mod.")):
         name = name.partition(".")[2]
     return name

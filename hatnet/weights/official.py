@@ -1,7 +1,4 @@
-"""Load the authors' checkpoints: recognise the variant, and translate their parameter names into ours.
-
-D5 is explained in docs/paper-vs-code.md.
-"""
+"""Load the authors' checkpoints: recognise the variant, and translate their names (D5 is in docs/paper-vs-code.md)."""
 
 import os
 from collections.abc import Mapping
@@ -69,11 +66,7 @@ def load_official(checkpoint: str | os.PathLike[str] | Mapping[str, object], **o
 
 
 def authors_names(config: HATNetConfig) -> dict[str, str]:
-    """The authors' name of each of our parameters, in our order.
-
-    >>> authors_names(VARIANTS["tiny"])["stages.1.downsample.conv.weight"]
-    'ds2.conv.weight'
-    """
+    """The authors' name of each of our parameters, in our order."""
     patterns = {
         ours.format(s=s, b=b): theirs.format(s=s, d=s + 1, b=b)
         for s, stage in enumerate(config.stages)

@@ -23,10 +23,7 @@ def pretrained_file(variant: str, data: str) -> Path:
 
 
 def load_pretrained(variant: str, data: str, changes: Mapping[str, Any]) -> HATNet:
-    """A variant trained on `data`, in evaluation mode, with `changes` to fields that add no parameters.
-
-    Raises ValueError if no such weights ship with the package, or a change does not fit them (a CheckpointError).
-    """
+    """A variant trained on `data`, in evaluation mode; CheckpointError for `changes` to fields that add parameters."""
     trained = load(pretrained_file(variant, data))
     config = replace(trained.config, **changes)
     tensors = trained.state_dict()

@@ -1,7 +1,4 @@
-"""H-MHSA and networks in every precision, on the CPU and on CUDA, against the float64 reference on the same numbers.
-
-All limits are in `hatnet.equivalence.TOLERANCES`.
-"""
+"""H-MHSA and networks in every precision, on the CPU and on CUDA, against the float64 reference on the same numbers."""
 
 import numpy as np
 import pytest
