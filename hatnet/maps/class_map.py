@@ -7,8 +7,8 @@ $$\bar W = \frac{1}{\text{heads}} \sum_{\text{heads}} \max\left(\frac{\partial y
 
 A weight counts only if increasing it would increase y. Blocks and stages are composed as in rollout, but with
 relevances instead of weights, and the residuals of a block have a total weight of one: a hierarchical block counts as
-$I + (\bar L + \bar G P + \bar G P \bar L) / 2$, one with plain attention as $I + \bar A$. Relevances are not shares: their
-rows do not sum to one. The residuals' own contribution, which is the same for every class, is subtracted.
+$I + (\bar L + \bar G P + \bar G P \bar L) / 2$, one with plain attention as $I + \bar A$. Relevances are not shares:
+their rows do not sum to one. The residuals' own contribution, which is the same for every class, is subtracted.
 """
 
 from itertools import chain
