@@ -1,4 +1,7 @@
-"""Attention from scratch: Eq. 1-3 of the paper."""
+"""Attention from scratch: Eq. 1-3 of the paper.
+
+Tags such as D1 are explained in docs/paper-vs-code.md.
+"""
 
 import numpy as np
 

@@ -2,6 +2,8 @@
 
 Tokens attend to the others in their window of G1 x G1 tokens; then every token attends to the whole map, merged into
 cells of G2 x G2 tokens.
+
+Tags such as D1 are explained in docs/paper-vs-code.md.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,8 @@
 """The layers around attention: matrices, convolutions, normalisation, activation, pooling.
 
 Every function takes one map x of shape (H, W, C), and its parameters as plain arrays.
+
+Tags such as D1 are explained in docs/paper-vs-code.md.
 """
 
 import numpy as np

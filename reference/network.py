@@ -1,4 +1,7 @@
-"""HAT-Net: the stem, downsampling, the MLP, the block, and the network of Figure 1."""
+"""HAT-Net: the stem, downsampling, the MLP, the block, and the network of Figure 1.
+
+Tags such as D1 are explained in docs/paper-vs-code.md.
+"""
 
 from typing import Protocol
 

@@ -109,7 +109,9 @@ def _print_start(training: Training, folder: Path) -> None:
 
 def _print_end(training: Training, folder: Path) -> None:
     if training.step < training.steps:
-        console.print(f"Stopped after step {training.step:,}; nothing is lost: the same command with --resume goes on.")
+        console.print(
+            f"Stopped after step {training.step:,}; nothing is lost: the same command with --resume continues."
+        )
         raise KeyboardInterrupt
     metric = training.task.selection
     value = metric.text(training.history[-1][metric.column])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hatnet.complexity.attention import h_mhsa_cost, mhsa_cost
 from hatnet.complexity.cost import Cost, check_sizes, norm_parameters
 from hatnet.config import HATNetConfig, Stage, StageLayout, ceil_div
+from hatnet.trace import Place
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Part:
     @property
     def stage(self) -> int | None:
         """The stage of this part, counted from 0; None for the stem and the classifier."""
-        return None if self.layout is None else int(self.name.split(".")[1])
+        return Place.parse(self.name).stage
 
 
 def network_costs(config: HATNetConfig, height: int, width: int, padded: bool = False) -> list[Part]:

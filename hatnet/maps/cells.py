@@ -7,6 +7,8 @@ equal share of the cell's weight. The rows of G, of P and of G P sum to one.
 import torch
 from torch import Tensor
 
+from hatnet.config import ceil_div
+
 
 def spread(cells: Tensor, size: tuple[int, int], pool_size: int) -> Tensor:
     """Share the weight of each cell equally among its tokens: $g P$ for rows g.
@@ -31,4 +33,4 @@ def through_cells(maps: Tensor, weights: Tensor, pool_size: int) -> Tensor:
     """
     _, H, W, _ = maps.shape
     cells = weights.transpose(-2, -1) @ maps.flatten(1, 2)  # (B, H'W', R)  Eq. 11-13
-    return spread(cells.unflatten(1, (-(-H // pool_size), -(-W // pool_size))), (H, W), pool_size)
+    return spread(cells.unflatten(1, (ceil_div(H, pool_size), ceil_div(W, pool_size))), (H, W), pool_size)

@@ -22,7 +22,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from hatnet.config import Stage
+from hatnet.config import Stage, ceil_div
 from hatnet.files import write_whole
 from hatnet.maps.map_selection import MapSelection
 from hatnet.maps.maps import AttentionMaps
@@ -66,7 +66,7 @@ def draw(
         require("class", selection.label, maps.config.num_classes, "the network")
     panels = [_PANELS[kind](maps, selection, classes) for kind in selection.available_kinds(maps.layouts)]
     columns = min(len(panels) + 1, 3)
-    rows = -(-(len(panels) + 1) // columns)
+    rows = ceil_div(len(panels) + 1, columns)
     height, width = maps.size
     inches_wide = columns * (SIDE + 0.75)
     words = _words(maps, selection, weights, letters=int(18 * inches_wide))
@@ -104,7 +104,7 @@ def _local(maps: AttentionMaps, at: MapSelection, classes: Sequence[str]) -> _Pa
     values = maps.local(at.stage, at.block, at.query, at.head)
     stride = maps.config.stages[at.stage].stride
     top, left, bottom, right = _window(maps, at)
-    title = f"Local: its window, {-(-(bottom - top) // stride)} x {-(-(right - left) // stride)} tokens"
+    title = f"Local: its window, {ceil_div(bottom - top, stride)} x {ceil_div(right - left, stride)} tokens"
     return _Panel(title, "weight in %, by token", 100 * values, stride, 100 * values.max(), close=True)
 
 

@@ -98,7 +98,7 @@ def _sizes(row: Row) -> str:
 
 
 def _without_script(config: HATNetConfig, weights: str) -> str:
-    """What the explorer holds, in words, for readers without JavaScript."""
+    """The contents of the explorer in words, for readers without JavaScript."""
     blocks = sum(stage.depth for stage in config.stages)
     return (
         f"<p>{NO_SCRIPT} They show, for each of {blocks} blocks and every token, the weights over its window and over "

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hatnet.config import ceil_div
 from hatnet.maps.block_map import Head, TracedWeights, through_block
 
 
@@ -69,5 +70,5 @@ def through_convolution(maps: Tensor, size: tuple[int, int], stride: int) -> Ten
 
 def through_stem(maps: Tensor, size: tuple[int, int], strides: tuple[int, int]) -> Tensor:
     """Take rows over the stem's tokens back to pixels of an image of `size`: (B, H / 4, W / 4, R) -> (B, H, W, R)."""
-    hidden = (-(-size[0] // strides[0]), -(-size[1] // strides[0]))
+    hidden = (ceil_div(size[0], strides[0]), ceil_div(size[1], strides[0]))
     return through_convolution(through_convolution(maps, hidden, strides[1]), size, strides[0])

@@ -60,7 +60,7 @@ def stop_after(step: int) -> Monitor:
 
 
 def outcome(folder: Path) -> tuple[dict[str, str], list[dict[str, str]]]:
-    """What interruptions must not change: digests of the weights (file headers are in random order), and metrics."""
+    """Digests of the weights (file headers are in random order) and metrics, which interruptions must not change."""
     measured = ("seconds", "images_per_second", "memory_mb")
     with (folder / "metrics.csv").open(newline="") as file:
         rows = [{key: value for key, value in row.items() if key not in measured} for row in csv.DictReader(file)]
