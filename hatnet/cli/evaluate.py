@@ -9,7 +9,7 @@ from hatnet.cli.console import print_evaluation, progress
 from hatnet.cli.train import default_device
 from hatnet.training.checkpoint_evaluation import evaluate_checkpoint
 from hatnet.training.distributed import join
-from hatnet.weights.checkpoints import weights_file
+from hatnet.weights.pretrained import weights_file
 
 
 def evaluate(

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from hatnet.training.resuming import State, find_state, require_same
 from hatnet.training.run_folder import RunFolder
 from hatnet.training.sampling import BatchSampler
 from hatnet.training.seeds import derive
-from hatnet.weights.checkpoints import weights_file
+from hatnet.weights.pretrained import weights_file
 
 Clean = Callable[[Split], Split] | None  # leaves out files that cannot be read
 
@@ -55,7 +54,7 @@ def prepare(
         require_same(folder.state, "network", state.network, json.loads(json.dumps(vars(model.config))))
     new_classifier, started_from = True, {} if state is None else state.origin
     if recipe.weights is not None and state is None:
-        weights = weights_file(Path(recipe.weights))
+        weights = weights_file(recipe.weights)
         new_classifier, started_from = not load_trained(model, weights, data.classes), description(weights)
     if clean is not None and state is None:
         data = clean(data)

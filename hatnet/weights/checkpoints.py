@@ -76,11 +76,6 @@ def load(path: str | os.PathLike[str]) -> HATNet:
     return assemble(config, tensors)
 
 
-def weights_file(path: Path) -> Path:
-    """`path` itself, or if it is the folder of a training run, the weights of its last epoch."""
-    return path / "last.safetensors" if path.is_dir() else path
-
-
 def is_ours(path: str | os.PathLike[str]) -> bool:
     """Return whether `save` wrote a file. Errors as in `load`."""
     path = Path(path)

@@ -22,6 +22,22 @@ def pretrained_file(variant: str, data: str) -> Path:
     return PRETRAINED[variant, data]
 
 
+def weights_file(given: str | Path) -> Path:
+    """The file that `given` means: the name of weights that ship with the package, a file, or the folder of a run.
+
+    A run's folder gives the weights of its last epoch, and `~` is the home folder. A file or folder that has the name
+    of such weights is given as `./NAME`, or as a `Path`.
+
+    >>> weights_file("fashion-mnist").name
+    'micro-fashion-mnist.safetensors'
+    """
+    for (_, data), file in PRETRAINED.items():
+        if given == data:
+            return file
+    path = Path(given).expanduser()
+    return path / "last.safetensors" if path.is_dir() else path
+
+
 def load_pretrained(variant: str, data: str, changes: Mapping[str, Any]) -> HATNet:
     """A variant trained on `data`, in evaluation mode; CheckpointError for `changes` to fields that add parameters."""
     trained = load(pretrained_file(variant, data))

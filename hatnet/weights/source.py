@@ -8,9 +8,9 @@ from hatnet.config import get_config
 from hatnet.data.photo import MEAN, STD
 from hatnet.equivalence import randomise
 from hatnet.network import HATNet
-from hatnet.weights.checkpoints import about, is_ours, load, weights_file
+from hatnet.weights.checkpoints import about, is_ours, load
 from hatnet.weights.official import load_official
-from hatnet.weights.pretrained import pretrained_file
+from hatnet.weights.pretrained import pretrained_file, weights_file
 
 
 @dataclass(frozen=True)
