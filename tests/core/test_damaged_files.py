@@ -126,7 +126,10 @@ def test_facts_are_what_they_must_be_or_refused(model, path, name, value):
     try:
         known = about(path)
     except CheckpointError as error:
-        assert f"{name}=" in str(error) or f"{name} in about has" in str(error)
+        message = str(error)
+        known = None
+    if known is None:
+        assert f"{name}=" in message or f"{name} in about has" in message
         return
     fits = {
         "data": str, "classes": list, "mean": list, "std": list, "image_size": int, "epoch": int,
@@ -147,8 +150,9 @@ def test_facts_that_could_not_be_read_are_not_written(model, path):
     "change",
     [
         {"depths": [10**7, 1]}, {"channels": [10**9, 4]}, {"channels": [4, 4 * 10**8]}, {"num_classes": 10**12},
-        {"in_channels": 10**15}, {"expansions": [10**10, 1]}, {"kernel_sizes": [10**8 + 1, 3]}, {"stem_channels": 10**9},
-        {"depths": [10**400, 1]}, {"grid_sizes": [10**18]}, {"stem_strides": [2**62, 2]}, {"head_dim": 0},
+        {"in_channels": 10**15}, {"expansions": [10**10, 1]}, {"kernel_sizes": [10**8 + 1, 3]},
+        {"stem_channels": 10**9}, {"depths": [10**400, 1]}, {"grid_sizes": [10**18]}, {"stem_strides": [2**62, 2]},
+        {"head_dim": 0},
         {"name": ["custom"]}, {"name": None}, {"in_channels": [1, 1]}, {"channels": "44"}, {"channels": [[4], 4]},
         {"drop_rate": "0"}, {"drop_rate": None}, {"depths": [True, 1]}, {"unknown": 1}, {"name": "x" * 10**6},
     ],

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -19,11 +20,15 @@ from tests.training.image_files import folder_data
 from tests.training.runs import SMALL, outcome, run, start, stop_after
 
 
+@pytest.fixture(scope="module")
+def first_epochs(tmp_path_factory):
+    """The folder of a training that stopped after two of three epochs. Tests must not change it."""
+    return run(tmp_path_factory.mktemp("stopped"), monitor=stop_after(10)).folder.path
+
+
 @pytest.fixture
-def stopped(tmp_path):
-    """The folder of a training that stopped after its first epoch."""
-    run(tmp_path / "run", monitor=stop_after(10))
-    return tmp_path / "run"
+def stopped(first_epochs, tmp_path):
+    return shutil.copytree(first_epochs, tmp_path / "run")
 
 
 def test_every_damage_of_a_state_is_refused(whole, tmp_path):
