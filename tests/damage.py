@@ -1,8 +1,11 @@
 """Damage to the content of a file, drawn at random."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
+
+from hatnet import CheckpointError
 
 
 def damaged(content: bytes, count: int, header: int, seed: int = 0) -> Iterator[tuple[bytes, str]]:
@@ -24,3 +27,16 @@ def damaged(content: bytes, count: int, header: int, seed: int = 0) -> Iterator[
             del changed[place:]
         if changed != content:
             yield bytes(changed), f"{kind} at {place}"
+
+
+def answers(read: Callable[[Path], object], path: Path, content: bytes, count: int) -> dict[str, str]:
+    """The answer of `read` to each of `count` damaged files at `path`, by the damage: its error, or `accepted`."""
+    found = {}
+    for changed, words in damaged(content, count, 8 + int.from_bytes(content[:8], "little")):
+        path.write_bytes(changed)
+        try:
+            read(path)
+            found[words] = "accepted"
+        except CheckpointError as error:
+            found[words] = str(error)
+    return found

@@ -24,7 +24,7 @@ from hatnet.config import HATNetConfig
 from hatnet.network import HATNet
 from hatnet.weights.checkpoints import about, is_ours
 from tests.core.authors import state_dict
-from tests.damage import damaged
+from tests.damage import answers
 
 SMALL = HATNetConfig(
     "custom", 1, 3, stem_channels=2, channels=(4, 4), depths=(1, 1), kernel_sizes=(3, 3), expansions=(1, 1), head_dim=4,
@@ -66,16 +66,11 @@ def older(path, model, tensors=None, **facts):
 
 
 def test_every_damage_of_a_weights_file_is_refused(model, path):
-    """Bits flipped, zeroed stretches and cuts, drawn over the whole file, and each byte of the metadata's names."""
+    """Bits flipped, stretches zeroed and cuts, half of them in the header."""
     save(model, path, FACTS)
-    content = path.read_bytes()
-    header = 8 + int.from_bytes(content[:8], "little")
-    for changed, words in damaged(content, 600, header):
-        path.write_bytes(changed)
-        with pytest.raises(CheckpointError) as error:
-            read_by_any_command(path)
-        assert "is damaged, truncated or" in str(error.value), words
-        assert "Copy or download it again" in str(error.value), words
+    for damage, answer in answers(read_by_any_command, path, path.read_bytes(), 600).items():
+        assert "is damaged, truncated or" in answer, damage
+        assert "Copy or download it again" in answer, damage
 
 
 def test_equal_weights_are_equal_files(model, path):

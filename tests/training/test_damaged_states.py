@@ -15,7 +15,7 @@ from hatnet.training.recipes import to_json
 from hatnet.training.resuming import State, load_state, save_state
 from hatnet.training.run_folder import read_metrics
 from hatnet.weights.checkpoints import CheckpointError
-from tests.damage import damaged
+from tests.damage import answers
 from tests.training.image_files import folder_data
 from tests.training.runs import SMALL, outcome, run, start, stop_after
 
@@ -32,14 +32,10 @@ def stopped(first_epochs, tmp_path):
 
 
 def test_every_damage_of_a_state_is_refused(whole, tmp_path):
-    content, path = (whole / "state.safetensors").read_bytes(), tmp_path / "state.safetensors"
-    header = 8 + int.from_bytes(content[:8], "little")
-    for changed, words in damaged(content, 300, header):
-        path.write_bytes(changed)
-        with pytest.raises(CheckpointError) as error:
-            load_state(path)
-        assert "is damaged" in str(error.value), words
-        assert "Put a copy of the file back, or start a new run" in str(error.value), words
+    content = (whole / "state.safetensors").read_bytes()
+    for damage, answer in answers(load_state, tmp_path / "x", content, 300).items():
+        assert "is damaged" in answer, damage
+        assert "Put a copy of the file back, or start a new run" in answer, damage
 
 
 CHANGES = {
