@@ -25,7 +25,7 @@ def read_file(path: Path) -> Mapping[str, object]:
     if zipfile.is_zipfile(file):
         _require_stored(path, file, len(content))
     elif not content.startswith(b"\x80"):  # the older format of torch.save
-        raise CheckpointError(f"{path} is truncated or no checkpoint of PyTorch")
+        raise CheckpointError(f"{path} is truncated or no checkpoint of PyTorch; download it again")
     file.seek(0)
     try:
         with warnings.catch_warnings(action="ignore"):  # about odd pickles, which are refused below
@@ -33,7 +33,7 @@ def read_file(path: Path) -> Mapping[str, object]:
     except Exception as error:  # half a pickle can fail in any way, also with IndexError or AttributeError
         objects = OBJECTS.search(str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if objects is None:
-            raise CheckpointError(f"{path} is truncated or no checkpoint of PyTorch") from error
+            raise CheckpointError(f"{path} is truncated or no checkpoint of PyTorch; download it again") from error
         raise CheckpointError(
             f"{path} holds more than tensors ({objects[objects.lastindex or 0]:.100}), which could execute code "
             "while it is read, so it was not read. If you trust the file, load it yourself and pass its state dict "
@@ -50,7 +50,7 @@ def _require_stored(path: Path, file: io.BytesIO, size: int) -> None:
         with zipfile.ZipFile(file) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
     except Exception as error:  # a damaged directory can fail in many ways
-        raise CheckpointError(f"{path} is truncated or no checkpoint of PyTorch") from error
+        raise CheckpointError(f"{path} is truncated or no checkpoint of PyTorch; download it again") from error
     if unpacked > size:
         raise CheckpointError(f"{path} would unpack to {unpacked:,} bytes, more than its own {size:,}: refused")
 

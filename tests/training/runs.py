@@ -106,7 +106,7 @@ def main(times: int) -> None:
         kills = trainings = 0
         while kills < times:
             folder = Path(temporary) / str(trainings)
-            kills += kill_at_random(folder, generator, longest=seconds / 4)
+            kills += kill_at_random(folder, generator, longest=seconds / 10)
             trainings += 1
             if outcome(folder) != outcome(Path(temporary) / "whole"):
                 sys.exit(f"training {trainings} differs from the uninterrupted one")
