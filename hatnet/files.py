@@ -40,3 +40,11 @@ def remove_partial_files(folder: Path) -> None:
     """Remove the temporary files of `write_whole` calls that were killed; no other process may write to `folder`."""
     for path in folder.glob(f".*{PARTIAL}*"):
         path.unlink(missing_ok=True)
+
+
+def absolute_path(given: str | Path) -> Path:
+    """An absolute path without links, from which `~` is expanded. Raises ValueError if there is no such path."""
+    try:
+        return Path(given).expanduser().resolve()
+    except (RuntimeError, OSError, ValueError) as error:  # no such home folder, links in a circle, a null byte
+        raise ValueError(f"{str(given)!r} is not a path: {error}") from error

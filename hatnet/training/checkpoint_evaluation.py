@@ -17,6 +17,7 @@ from hatnet.training.classification import CLASSIFICATION, Classification, Evalu
 from hatnet.training.distributed import Processes
 from hatnet.training.recipes import RECIPES, Recipe, from_json
 from hatnet.training.shared_data import ProgressBar, no_progress_bar, open_shared_data, without_broken_files
+from hatnet.training.trained_weights import normalised_as
 from hatnet.weights.checkpoints import about, is_ours, load
 from hatnet.weights.official import load_official
 
@@ -40,10 +41,9 @@ class CheckpointEvaluation:
             "weights": self.weights.name,
             "data": self.data,
             "images": found.images,
-            **{metric.name: metric.value(found) for metric in self.task.metrics},
+            **{metric.name: _or_none(metric.value(found)) for metric in self.task.metrics},
             "class accuracy": {
-                name: None if isnan(accuracy) else accuracy  # JSON has no NaN
-                for name, accuracy in zip(self.classes, found.class_accuracy, strict=True)
+                name: _or_none(accuracy) for name, accuracy in zip(self.classes, found.class_accuracy, strict=True)
             },
             "confusion (rows true, columns predicted)": found.confusion.tolist(),
         }
@@ -121,9 +121,8 @@ def require_size(recipe: Recipe, data: Split, weights: str) -> None:
         require_side(data.test, data.name, recipe.image_size, advice)
 
 
-def normalised_as(data: Split, known: Mapping[str, Any]) -> Split:
-    """The same data, with pixels normalised as in training if that is known."""
-    return replace(data, mean=tuple(known.get("mean", data.mean)), std=tuple(known.get("std", data.std)))
+def _or_none(value: float) -> float | None:
+    return None if isnan(value) else value  # JSON has no NaN
 
 
 def _advance(batches: Iterable[Batch], step: Callable[[str], None]) -> Iterator[Batch]:

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hatnet.data import absolute
 from hatnet.files import write_whole
 from hatnet.former_names import current_name
 from hatnet.training.learner import Learner
-from hatnet.training.recipes import Recipe, from_json, to_json
+from hatnet.training.recipes import NETWORK, Recipe, from_json, to_json
 from hatnet.training.run_folder import RunFolder
+from hatnet.training.trained_weights import absolute_weights
 from hatnet.weights.checkpoints import CheckpointError
 
 
@@ -30,6 +32,7 @@ class State:
     data: dict[str, Any] = field(default_factory=dict)  # images and labels: `hatnet.data.fingerprint`
     left_out: dict[str, list[int]] = field(default_factory=dict)  # unreadable files: `hatnet.data.left_out`
     network: dict[str, Any] = field(default_factory=dict)  # configuration
+    normalisation: dict[str, list[float]] = field(default_factory=dict)  # mean and std of pixels; empty: the data's
 
 
 def save_state(path: Path, state: State, recipe: Recipe) -> None:
@@ -93,8 +96,17 @@ def find_state(folder: RunFolder, recipe: Recipe, resume: bool) -> State | None:
             raise ValueError(f"{folder.state} has gone, so its run cannot be resumed; give --out another folder")
         return None
     state, other = load_state(folder.state)
-    require_same(folder.state, "recipe", vars(other), vars(recipe))
+    require_same(folder.state, "recipe", _comparable(other), _comparable(recipe))
     return state
+
+
+def _comparable(recipe: Recipe) -> dict[str, Any]:
+    """The recipe without the fields of its network, which is compared itself, and with absolute paths."""
+    facts = {name: value for name, value in vars(recipe).items() if name not in NETWORK}
+    facts["data"] = absolute(recipe.data)
+    if recipe.weights is not None:
+        facts["weights"] = absolute_weights(recipe.weights)
+    return facts
 
 
 def require_same(path: Path, what: str, there: Mapping[str, Any], here: Mapping[str, Any], advice: str = "") -> None:

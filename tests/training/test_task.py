@@ -79,7 +79,7 @@ def test_a_metric_is_added_in_one_place(curves, tmp_path, capsys):
     task = replace(CLASSIFICATION, metrics=(*CLASSIFICATION.metrics, WORST), selection=WORST)
     run(tmp_path, ONE_EPOCH, task=task)
     (row,) = read_metrics(tmp_path / "metrics.csv")
-    shipped = [metric.column for metric in CLASSIFICATION.metrics]
+    shipped = [metric.column() for metric in CLASSIFICATION.metrics]
     assert list(row)[3 : len(shipped) + 5] == ["train_loss", *shipped, "test_worst_class"]
     assert words_of(task, row).endswith(f"test worst_class {100 * row['test_worst_class']:.1f} %")
     assert "Worst class" in (tmp_path / "curves.svg").read_text()
@@ -100,7 +100,7 @@ def test_rows_of_an_older_version_may_lack_a_metric(whole, tmp_path):
     folder.write_metrics(history)
     assert all(math.isnan(row["test_worst_class"]) for row in read_metrics(folder.metrics))
     draw_curves(history, task.metrics, folder.curves)
-    assert WORST.best([*history, {WORST.column: 0.1}]) == {WORST.column: 0.1}
+    assert WORST.best([*history, {WORST.column(): 0.1}]) == {WORST.column(): 0.1}
 
 
 def test_the_best_row_is_the_lowest_loss_or_the_first_of_the_highest_accuracies():
