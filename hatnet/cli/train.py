@@ -122,7 +122,7 @@ def _print_start(training: Training, folder: Path) -> None:
         )
     if training.recipe.weights is not None:
         console.print(f"Starting from {training.recipe.weights}")
-    for line in filter(None, (data.note, *training.start.lines)):
+    for line in training.start.lines:
         console.print(line)
 
 

@@ -58,7 +58,8 @@ def test_a_step_uses_the_rate_of_each_layer(tmp_path):
     before = {name: parameter.detach().clone() for name, parameter in training.model.named_parameters()}
     training.learner.take_step(training.batches)
     moved = {
-        name: float((parameter - before[name]).abs().max()) for name, parameter in training.model.named_parameters()
+        name: float((parameter.detach() - before[name]).abs().max())
+        for name, parameter in training.model.named_parameters()
     }
     assert moved["classifier.bias"] == pytest.approx(1e-3, rel=0.01)
     assert moved["stages.2.blocks.0.attention.norm.bias"] == pytest.approx(5e-4, rel=0.01)

@@ -87,6 +87,13 @@ def test_a_requested_window_holds_even_where_it_is_the_recipes_default(fashion, 
     assert get_recipe("fashion-quick").config(10, 1).grid_sizes == (7, 4), "random weights keep the recipe's default"
 
 
+def test_a_run_from_before_the_recipes_default_windows_had_their_own_field_resumes(tmp_path):
+    run(tmp_path, replace(SMALL, grid_sizes=(7, 4)), monitor=stop_after(1))
+    assert run(tmp_path, replace(SMALL, untrained_grid_sizes=(7, 4)), resume=True).step == 15
+    with pytest.raises(CheckpointError, match=r"another network(.|\n)*grid_sizes: \[8, 4\] here, \[7, 4\] there"):
+        start(tmp_path, SMALL, resume=True)
+
+
 def test_every_difference_is_listed():
     recipe, trained = get_config("tiny", num_classes=2), get_config("micro", in_channels=1)
     network = replace(trained, num_classes=2, grid_sizes=(5, 3))
