@@ -14,8 +14,9 @@ from hatnet.training.preparation import with_validation
 from hatnet.training.resuming import load_state
 from hatnet.training.run_folder import read_metrics
 from hatnet.weights.checkpoints import CheckpointError, about
-from tests.training.image_files import write_folder
+from tests.training.image_files import folder_data, write_folder
 from tests.training.runs import ALONE, ONE_EPOCH, SMALL, outcome, run, small_data, start, stop_after
+from tests.training.test_distributed import torchrun
 
 VALIDATED = replace(SMALL, validation=0.25)
 
@@ -178,3 +179,21 @@ def test_too_few_images_for_a_batch_name_options_that_work(tmp_path):
     with pytest.raises(ValueError, match=r"more than the 12 images .* give --batch-size 2 --slice-size 2"):
         start(tmp_path / "run", VALIDATED, data)
     assert start(tmp_path / "run", replace(VALIDATED, batch_size=2, slice_size=2), data).steps == 3 * 6
+
+
+@pytest.mark.long
+def test_two_processes_test_the_best_weights_as_one_does(tmp_path):
+    data, found = folder_data(tmp_path / "data", images=8), []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        ended = torchrun(
+            processes, "-m", "hatnet", "train", "fashion-quick", "--data", data.name, "--validation", "0.2", "--epochs",
+            "1", "--warmup-epochs", "0", "--batch-size", "4", "--slice-size", "2", "--out", str(folder), "--data-dir",
+            str(tmp_path), "--device", "cpu", "--workers", "0",
+        )  # fmt: skip
+        assert ended.returncode == 0, ended.stderr
+        assert "best.safetensors, which the validation images chose" in " ".join(ended.stdout.split())
+        found.append(
+            json.loads((folder / "run.json").read_text())["result"]["test of best.safetensors (once, at the end)"]
+        )
+    assert found[1] == pytest.approx(found[0], rel=1e-3)
