@@ -114,7 +114,10 @@ def _network(
     own = task.config(plain, data)  # requested windows are for the weights' stages
     if trained is not None:
         config = tuned_config(recipe, own, trained.config)
-        return config, differences(own, trained.config, config)
+        lines = differences(own, trained.config, config)
+        if trained.image_size not in (None, recipe.image_size):
+            lines.append(f"Images of {recipe.image_size} pixels; the weights were trained on {trained.image_size}.")
+        return config, lines
     network = {} if state is None else state.network  # empty in old states, whose recipes hold all windows
     return tuned_config(recipe, own, HATNetConfig(**network)) if network else task.config(recipe, data), []
 

@@ -79,6 +79,11 @@ def test_fine_tuning_starts_there_on_a_folder_of_files_too(fashion, tmp_path):
     assert not training.start.new_classifier
 
 
+def test_another_image_size_is_listed(fashion, tmp_path):
+    training = start(tmp_path, replace(SHIPPED, image_size=32, crop_padding=None), fashion[0], build=None)
+    assert "Images of 32 pixels; the weights were trained on 28." in training.start.lines
+
+
 def test_a_requested_window_holds_even_where_it_is_the_recipes_default(fashion, tmp_path):
     training = start(tmp_path, replace(SHIPPED, grid_sizes=(7, 4)), fashion[0], build=None)
     assert training.model.config.grid_sizes == (7, 4)
