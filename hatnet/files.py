@@ -175,3 +175,11 @@ def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _finite(entry) for key, entry in value.items()}
     return [_finite(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def absolute_path(given: str | Path) -> Path:
+    """An absolute path without links, from which `~` is expanded. Raises ValueError if there is no such path."""
+    try:
+        return Path(given).expanduser().resolve()
+    except (RuntimeError, OSError, ValueError) as error:  # no such home folder, links in a circle, a null byte
+        raise ValueError(f"{str(given)!r} is not a path: {error}") from error

@@ -202,17 +202,21 @@ WHY = {
     "label_smoothing": "tutorial 4, part 3",
     "drop_path": "the last block is skipped for 1 image in 10, the first never",
     "classifier_drop": "the authors have 0.2, for 1000 classes",
+    "validation": "0: none is split off; the test images choose best.safetensors, so judge by the last epoch",
     "initial_weights": "normal with deviation 0.02",
     "weights": "None: start from random weights; part 8 starts from a file",
     "stem_strides": "None: the variant's 2, 2",
     "grid_sizes": "None: the variant's 8, 7, 7",
     "pool_sizes": "None: the variant's 8, 4, 2",
+    "untrained_grid_sizes": "None: no other G1 for random weights than the variant's",
+    "head_only": "train all layers, not only the classifier of trained weights",
+    "layer_decay": "1: one learning rate for all layers",
     "precision": "auto: on a GPU bfloat16 (or float16) for matrices, float32 for norms, sums and weights",
     "compile": "torch.compile: takes minutes at the start; measure whether it pays",
 }
 assert list(WHY) == [field.name for field in fields(Recipe)]
 for name, reason in WHY.items():
-    print(f"{name:16} {getattr(recipe, name)!s:14} {reason}")
+    print(f"{name:20} {getattr(recipe, name)!s:14} {reason}")
 
 # %% [markdown]
 # ## 4. On paper: will it fit, and how long?

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from inspect import signature
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -75,6 +76,8 @@ def print_evaluation(result: CheckpointEvaluation) -> None:
         table.add_row(classes[index], str(int(confusion[index].sum())), right, other)
     console.print(table)
     for metric in result.task.metrics:
+        if isnan(metric.value(evaluation)):  # not defined for this data, such as top-5 of two classes
+            continue
         value = f"[bold]{metric.text(metric.value(evaluation))}[/]"
         sentence = metric.sentence + "." if metric.sentence else f"{metric.name}: {{value}}"
         console.print(sentence.format(value=value, images=f"{evaluation.images:,} images"))

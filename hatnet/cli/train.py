@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,14 +14,17 @@ import tyro
 from rich.progress import MofNCompleteColumn, TextColumn
 
 from hatnet.cli.console import console, progress, progress_bar
-from hatnet.data import ImageFolder, Split
+from hatnet.data import ImageFolder, Split, absolute
 from hatnet.device import use_threads
 from hatnet.training import Monitor, Progress, Training
+from hatnet.training.classification import CLASSIFICATION
 from hatnet.training.distributed import Processes, join
 from hatnet.training.progress import stoppable
 from hatnet.training.recipes import EXPECT, RECIPES, Recipe
+from hatnet.training.run_folder import RunFolder
 from hatnet.training.shared_data import open_shared_data, without_broken_files
 from hatnet.training.task import words_of
+from hatnet.training.trained_weights import require_variant
 
 if TYPE_CHECKING:
     AnyRecipe = Recipe
@@ -57,6 +61,8 @@ def train(
     """
     use_threads(threads)
     folder, monitor = out or default_folder(recipe), Monitor()
+    if _given("--variant") and not (resume and RunFolder(folder, CLASSIFICATION).state.exists()):
+        require_variant(recipe)
     with join(default_device(device)) as processes:
         data = open_shared_data(recipe.data, data_dir, download, processes)
         training = Training(
@@ -77,7 +83,12 @@ def train(
 def default_folder(recipe: Recipe) -> Path:
     """The folder of a run that is not given one."""
     tuned = "" if recipe.weights is None else "-tuned"
-    return Path("runs") / f"{Path(recipe.data.removeprefix('folder:')).name}-{recipe.variant}{tuned}"
+    return Path("runs") / f"{Path(absolute(recipe.data).removeprefix('folder:')).name}-{recipe.variant}{tuned}"
+
+
+def _given(option: str) -> bool:
+    """Whether the option is on the command line, even with its default value."""
+    return any(word == option or word.startswith(f"{option}=") for word in sys.argv)
 
 
 def default_device(name: str | None) -> str:
@@ -93,18 +104,26 @@ def default_workers(data: Split, processes: Processes) -> int:
 
 
 def _print_start(training: Training, folder: Path) -> None:
-    recipe, data, processes = training.recipe, training.data, training.processes
+    data, processes, name = training.data, training.processes, training.model.config.name
+    *others, last = (f"{len(images):,} {part}" for part, images in data.parts.items())
     precision = str(training.precision).removeprefix("torch.")
     console.print(
-        f"HAT-Net {recipe.variant.capitalize()} on {data.name}: {len(data.train):,} training and "
-        f"{len(data.test):,} test images; {processes.size} x {processes.device}, {precision}\n"
+        f"HAT-Net {name.capitalize()} on {data.name}: {', '.join(others)} and {last} images; "
+        f"{processes.size} x {processes.device}, {precision}\n"
         f"Everything goes to {folder.resolve()}"
     )
     if training.step:
         console.print(f"Going on after step {training.step:,} of {training.steps:,}")
-    elif recipe.weights is not None:
-        new = f", with a new classifier for {len(data.classes)} classes" if training.start.new_classifier else ""
-        console.print(f"Starting from {recipe.weights}{new}")
+        return
+    if data.validation is None:
+        console.print(
+            "There is no validation part, so the test images choose best.safetensors, whose accuracy is then too "
+            "optimistic (--validation 0.1 splits off a part)."
+        )
+    if training.recipe.weights is not None:
+        console.print(f"Starting from {training.recipe.weights}")
+    for line in training.start.lines:
+        console.print(line)
 
 
 def _print_end(training: Training, folder: Path) -> None:
@@ -114,9 +133,12 @@ def _print_end(training: Training, folder: Path) -> None:
         )
         raise KeyboardInterrupt
     metric = training.task.selection
-    value = metric.text(training.history[-1][metric.column])
-    sentence = metric.sentence.format(value=value, images="the test images")
-    console.print(f"[bold green]Done:[/] {sentence}. [bold]hatnet evaluate {folder}[/] draws which ones.")
+    row, weights, by = training.history[-1], folder, ""
+    if training.tested:
+        row, weights = training.tested, training.folder.best
+        by = " by best.safetensors, which the validation images chose"
+    sentence = metric.sentence.format(value=metric.text(row[metric.column()]), images="the test images")
+    console.print(f"[bold green]Done:[/] {sentence}{by}. [bold]hatnet evaluate {weights}[/] draws which ones.")
 
 
 @contextmanager
@@ -132,7 +154,7 @@ def _shown(monitor: Monitor, training: Training) -> Iterator[None]:
             if now.evaluation is not None:
                 console.print(
                     f"epoch {now.epoch + 1:>3} of {training.recipe.epochs}  training loss {now.loss:.4f}  "
-                    + words_of(training.task, training.history[-1])
+                    + words_of(training.task, training.history[-1], training.folder.part)
                 )
 
         monitor.report = report

@@ -2,7 +2,7 @@
 
 from hatnet.data.image_folder import ImageFolder, leave_out, left_out
 from hatnet.data.images import DataError, Images, ImageTensor, Split, fingerprint
-from hatnet.data.sources import SOURCES, open_data
+from hatnet.data.sources import SOURCES, absolute, open_data
 
 __all__ = [
     "SOURCES",
@@ -11,6 +11,7 @@ __all__ = [
     "ImageTensor",
     "Images",
     "Split",
+    "absolute",
     "fingerprint",
     "leave_out",
     "left_out",

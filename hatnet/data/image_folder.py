@@ -1,4 +1,4 @@
-"""Images in folders: one folder per class, in a training part and a test part."""
+"""Images in folders: one folder per class, in parts for training, validation and test, or all together."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from torch import Tensor
 from hatnet.data.image_file import open_image
 from hatnet.data.images import DataError, Split
 from hatnet.data.photo import MEAN, STD
+from hatnet.data.split_off import split_off
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})
+TEST_FRACTION = 0.2  # split off for the test where a folder has no parts
 IMAGENET_MEAN, IMAGENET_STD = tuple(MEAN.tolist()), tuple(STD.tolist())
 
 
@@ -42,6 +44,10 @@ class ImageFolder:
         """The names of all files with their class folders, without the path of the root folder."""
         return b"\n".join(os.fsencode(Path(*path.parts[-2:])) for path in self.paths)
 
+    def part(self, indices: Tensor) -> ImageFolder:
+        """The images at `indices`, in that order, as a folder of their own."""
+        return ImageFolder([self.paths[index] for index in indices.tolist()], self.labels[indices])
+
     def without(self, broken: Collection[Path]) -> ImageFolder:
         places = zip(self._places(), self.paths, strict=True)
         return self.without_places(place for place, path in places if path in broken)
@@ -59,7 +65,7 @@ class ImageFolder:
 
 def left_out(data: Split) -> dict[str, list[int]]:
     """Positions of the files that were left out, for each part in files. `leave_out` takes them."""
-    parts = {"train": data.train, "test": data.test}
+    parts = {"train": data.train, "validation": data.validation, "test": data.test}
     return {name: images.left_out for name, images in parts.items() if isinstance(images, ImageFolder)}
 
 
@@ -69,26 +75,46 @@ def leave_out(data: Split, places: Mapping[str, Sequence[int]]) -> Split:
 
 
 def open_folder(root: Path) -> Split:
-    """Open `root/train` and `root/val` (or `root/test`), each with one folder of images per class.
+    """Open a folder of images with one folder per class: in parts, or directly in `root`.
 
-    Raises DataError if a folder is missing, the two parts differ in their classes, or a class has no images.
+    Parts are `train` and `test` or `val`, which is then the test part too. With all three, `val` is the validation
+    part. Without parts, a fifth of each class is split off for the test, the same one at every call.
+
+    Raises DataError if a folder is missing, the parts differ in their classes, or a class has too few images.
     """
-    train = root / "train"
-    test = root / "val" if (root / "val").is_dir() else root / "test"
-    for part in (train, test):
+    found = {part: root / part for part in ("train", "val", "test") if (root / part).is_dir()}
+    if not found and root.is_dir() and _classes(root):
+        return _open_without_parts(root)
+    tests = [found[part] for part in ("val", "test") if part in found]
+    for part in (root / "train", tests[-1] if tests else root / "test"):
         if not part.is_dir():
             raise DataError(
-                f"no folder {part}: {root} must hold train and val (or test), each with one folder of images per class"
+                f"no folder {part}: {root} must hold train and val (or test), each with one folder of images per "
+                "class, or such class folders alone"
             )
-    classes = _classes(train)
-    different = sorted(set(classes) ^ set(_classes(test)))
-    if different:
-        raise DataError(
-            f"{train} and {test} must have the same class folders; only in one of them ({len(different)}): "
-            + ", ".join(different[:10])
-        )
-    images = _images(train, classes), _images(test, classes)
-    return Split(f"folder:{root}", *images, classes, IMAGENET_MEAN, IMAGENET_STD)
+    train, classes = found["train"], _classes(found["train"])
+    for part in tests:
+        different = sorted(set(classes) ^ set(_classes(part)))
+        if different:
+            raise DataError(
+                f"{train} and {part} must have the same class folders; only in one of them ({len(different)}): "
+                + ", ".join(different[:10])
+            )
+    training, *tested = [_images(part, classes) for part in (train, *tests)]
+    validation = tested[0] if len(tested) == 2 else None
+    return Split(f"folder:{root}", training, tested[-1], classes, IMAGENET_MEAN, IMAGENET_STD, validation)
+
+
+def _open_without_parts(root: Path) -> Split:
+    classes = _classes(root)
+    if len(classes) < 2:
+        raise DataError(f"{root} has one class folder, {classes[0]}: a classifier needs at least two")
+    train, test = split_off(_images(root, classes), TEST_FRACTION, 0, classes, "the test")
+    note = (
+        f"{root} has no train and test folders: {len(test):,} of its images, a fifth of each class, are split off for "
+        "the test, always the same ones. Images of one scene may be in both parts, which makes the test too easy."
+    )
+    return Split(f"folder:{root}", train, test, classes, IMAGENET_MEAN, IMAGENET_STD, note=note)
 
 
 def read_image(path: Path) -> Tensor:

@@ -1,8 +1,8 @@
-"""A data set: training images, test images, and the facts that a checkpoint has to keep."""
+"""A data set: training, validation and test images, and the facts that a checkpoint has to keep."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Protocol
 
@@ -32,6 +32,9 @@ class Images(Protocol):
     def content(self) -> bytes:
         """Bytes that identify these images: their pixels, or the names of their files."""
 
+    def part(self, indices: Tensor) -> Images:
+        """The images at `indices`, in that order."""
+
 
 @dataclass(frozen=True)
 class ImageTensor:
@@ -55,12 +58,12 @@ class ImageTensor:
 
     def part(self, indices: Tensor) -> ImageTensor:
         """The images at `indices`, in that order."""
-        return ImageTensor(self.pixels[indices], self.labels[indices])
+        return replace(self, pixels=self.pixels[indices], labels=self.labels[indices])
 
 
 @dataclass(frozen=True)
 class Split:
-    """A data set in two parts. Raises DataError if a part is empty or has a label without a class."""
+    """A data set in two or three parts. Raises DataError if a part is empty or has a label without a class."""
 
     name: str
     train: Images
@@ -68,9 +71,11 @@ class Split:
     classes: tuple[str, ...]
     mean: tuple[float, ...]  # of pixels in [0, 1], one entry per channel
     std: tuple[float, ...]
+    validation: Images | None = None  # chooses the best weights; without it, the test images do
+    note: str = ""  # what a user should know about how it was split
 
     def __post_init__(self) -> None:
-        for part, images in (("training", self.train), ("test", self.test)):
+        for part, images in self.parts.items():
             if not len(images):
                 raise DataError(f"{self.name} has no {part} images")
             low, high = int(images.labels.min()), int(images.labels.max())
@@ -81,6 +86,17 @@ class Split:
                 )
 
     @property
+    def parts(self) -> dict[str, Images]:
+        """The parts that there are, by the names used in messages."""
+        parts = {"training": self.train, "validation": self.validation, "test": self.test}
+        return {name: images for name, images in parts.items() if images is not None}
+
+    @property
+    def choosing(self) -> str:
+        """The part that is tested after every epoch and chooses the best weights: validation, or else test."""
+        return "test" if self.validation is None else "validation"
+
+    @property
     def channels(self) -> int:
         """C_in: 1 for grey images, 3 for colour."""
         return len(self.mean)
@@ -89,12 +105,11 @@ class Split:
 def fingerprint(data: Split) -> dict[str, int | str]:
     """Identify images, classes and their order, which a resumed training must find again. Files count by name."""
     labels, images = blake2b("\n".join(data.classes).encode(), digest_size=8), blake2b(digest_size=8)
-    for part in (data.train, data.test):
+    for part in data.parts.values():
         labels.update(part.labels.numpy().tobytes())
         images.update(part.content())
     return {
-        "training images": len(data.train),
-        "test images": len(data.test),
+        **{f"{name} images": len(images) for name, images in data.parts.items()},
         "classes": len(data.classes),
         "names and labels": labels.hexdigest(),
         "pixels or files": images.hexdigest(),

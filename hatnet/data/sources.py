@@ -13,6 +13,7 @@ import torch
 from hatnet.config import nearest
 from hatnet.data.image_folder import IMAGENET_MEAN, IMAGENET_STD, ImageFolder, open_folder
 from hatnet.data.images import DataError, ImageTensor, Split
+from hatnet.files import absolute_path
 
 EMBEDDED = Path(__file__).parents[1] / "assets" / "fashion-mnist-subset.npz"
 FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
@@ -31,7 +32,7 @@ def open_data(name: str, folder: Path = Path("data"), download: bool = False) ->
     if kind == "folder":
         if not path:
             raise DataError("folder: needs a path after it, such as folder:data/imagenet")
-        return open_folder(Path(path))
+        return open_folder(Path(absolute(name).removeprefix("folder:")))
     if name not in SOURCES:
         raise DataError(f"unknown data set {name!r}{nearest(name, SOURCES)}; known: {', '.join(SOURCES)}, folder:PATH")
     source = SOURCES[name]
@@ -46,6 +47,16 @@ def open_data(name: str, folder: Path = Path("data"), download: bool = False) ->
             f"{name} is not in {folder}, or only half of it ({error}). "
             f"Add --download to fetch {source.size} from {source.host}, or point --data-dir to where it is."
         ) from error
+
+
+def absolute(name: str) -> str:
+    """The name with the path of a folder made absolute, `~` expanded, so that it holds from anywhere.
+
+    >>> absolute("folder:/photos/"), absolute("cifar10")
+    ('folder:/photos', 'cifar10')
+    """
+    kind, _, path = name.partition(":")
+    return f"folder:{absolute_path(path)}" if kind == "folder" and path else name
 
 
 def fashion_subset(folder: Path, download: bool) -> Split:

@@ -71,7 +71,7 @@ def require_fit(recipe: ImagePreparation, data: Split) -> None:
     if recipe.crop_padding is None:  # any size is resized
         return
     advice = f"give --crop-padding None to resize them (crop_padding={recipe.crop_padding} takes them as they are)"
-    for images in (data.train, data.test):
+    for images in data.parts.values():
         require_side(images, data.name, recipe.image_size, advice)
 
 

@@ -1,7 +1,7 @@
 """Evaluate the weights in a file: test them on the images that they are for, and record the result."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from hatnet.training.classification import CLASSIFICATION, Classification, Evalu
 from hatnet.training.distributed import Processes
 from hatnet.training.recipes import RECIPES, Recipe, from_json
 from hatnet.training.shared_data import ProgressBar, no_progress_bar, open_shared_data, without_broken_files
+from hatnet.training.trained_weights import normalised_as
 from hatnet.weights.checkpoints import about, is_ours, load
 from hatnet.weights.official import load_official
 
@@ -114,11 +115,6 @@ def require_size(recipe: Recipe, data: Split, weights: str) -> None:
     if recipe.crop_padding is not None:
         advice = f"the test takes images as they are, as the training of {weights} did; store them in that size"
         require_side(data.test, data.name, recipe.image_size, advice)
-
-
-def normalised_as(data: Split, known: Mapping[str, Any]) -> Split:
-    """The same data, with pixels normalised as in training if that is known."""
-    return replace(data, mean=tuple(known.get("mean", data.mean)), std=tuple(known.get("std", data.std)))
 
 
 def _advance(batches: Iterable[Batch], step: Callable[[str], None]) -> Iterator[Batch]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import nan
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ class Evaluation:
 
     confusion: Tensor  # (classes, classes) counts: row the true class, column the predicted one
     loss: float  # mean cross-entropy, in nats
+    top5: float = nan  # fraction of images whose class is among the five most probable; NaN with fewer than 6 classes
 
     @property
     def images(self) -> int:
@@ -47,23 +49,42 @@ def evaluate(model: HATNet, batches: Iterable[tuple[Tensor, Tensor]], processes:
     classes = model.config.num_classes
     confusion = torch.zeros(classes, classes, dtype=torch.int64, device=processes.device)
     loss = torch.zeros((), dtype=torch.float64, device=processes.device)
+    among_5 = torch.zeros((), dtype=torch.int64, device=processes.device)
     for images, labels in batches:
         labels = labels.to(processes.device)
         logits = model(images.to(processes.device))  # (B, classes)
         loss += F.cross_entropy(logits.float(), labels, reduction="sum")
+        among_5 += (rank(logits, labels) < 5).sum()
         pairs = labels * classes + logits.argmax(dim=1)
         confusion += torch.bincount(pairs, minlength=classes**2).view(classes, classes)
     processes.sum(confusion)
     processes.sum(loss)
+    processes.sum(among_5)
     if not confusion.any():
         raise DataError("not one test image can be read: the data is damaged, or its disk is away")
-    return Evaluation(confusion.cpu(), float(loss) / int(confusion.sum()))
+    images_seen = int(confusion.sum())
+    top5 = int(among_5) / images_seen if classes > 5 else nan
+    return Evaluation(confusion.cpu(), float(loss) / images_seen, top5)
+
+
+def rank(logits: Tensor, labels: Tensor) -> Tensor:
+    """The place of each image's class by its logit, (B, classes) -> (B,), from 0; the last one if a logit is NaN.
+
+    Of equal logits, the class with the lower number comes first, as for `argmax`.
+
+    >>> rank(torch.tensor([[0.1, 0.7, 0.7]]), torch.tensor([2]))
+    tensor([1])
+    """
+    true = logits.gather(1, labels[:, None])
+    earlier = torch.arange(logits.shape[1], device=logits.device) < labels[:, None]
+    before = (logits > true) | ((logits == true) & earlier) | logits.isnan().any(1, keepdim=True)
+    return before.sum(1)
 
 
 LOSS = Metric(
     "loss",
     lambda evaluation: evaluation.loss,
-    description="cross-entropy of the test images, in nats",
+    description="cross-entropy of the {part} images, in nats",
     title="Loss",
     axis="cross-entropy in nats",
     higher_is_better=False,
@@ -71,12 +92,22 @@ LOSS = Metric(
 ACCURACY = Metric(
     "accuracy",
     lambda evaluation: evaluation.accuracy,
-    description="fraction of the test images classified right",
-    title="Accuracy on the test images",
+    description="fraction of the {part} images classified right",
+    title="Accuracy on the {part} images",
     axis="classified right in %",
     factor=100,
     format="{:.2f} %",
     sentence="{value} of {images} are classified right",
+)
+TOP5 = Metric(
+    "top5",
+    lambda evaluation: evaluation.top5,
+    description="fraction of the {part} images whose class is among the five most probable",
+    title="Top-5 accuracy",
+    axis="among the first five in %",
+    factor=100,
+    format="{:.2f} %",
+    sentence="The class of {value} of {images} is among the five most probable",
 )
 
 
@@ -84,7 +115,7 @@ ACCURACY = Metric(
 class Classification:
     """The task that all recipes here are for. Add a metric to `metrics`; everything that shows metrics follows."""
 
-    metrics: tuple[Metric, ...] = (LOSS, ACCURACY)
+    metrics: tuple[Metric, ...] = (LOSS, ACCURACY, TOP5)
     selection: Metric = ACCURACY
     build = HATNet  # from a configuration
 

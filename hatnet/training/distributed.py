@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 from hatnet.device import usable_device
 
@@ -46,6 +46,14 @@ class Processes:
         count = int(self.sum(torch.tensor(len(numbers) if self.is_first else 0, device=self.device)))
         mine = numbers if self.is_first else [0] * count
         return [int(number) for number in self.sum(torch.tensor(mine, dtype=torch.int64, device=self.device))]
+
+    def copy_from_first(self, model: nn.Module) -> None:
+        """Give every process the weights of the first one."""
+        if self.size == 1:
+            return
+        for weight in model.parameters():
+            mine = weight.detach().contiguous() if self.is_first else torch.zeros(weight.shape, device=self.device)
+            weight.detach().copy_(self.sum(mine.clone()))
 
     def differ(self, number: int) -> bool:
         """Whether any process has another whole number than the first."""

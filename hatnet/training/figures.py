@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from math import nan
+from math import isnan, nan
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -17,25 +17,30 @@ BLUE, ORANGE = "#0072B2", "#D55E00"  # from the palette of Okabe and Ito for col
 NAMED, COUNTED = 30, 12  # the most classes whose names fit, and whose counts fit into the cells
 
 
-def draw_curves(history: Sequence[Row], metrics: Sequence[Metric], path: Path) -> None:
-    """One panel per metric, on test images. The loss is drawn with that of training, others with their last value."""
+def draw_curves(history: Sequence[Row], metrics: Sequence[Metric], path: Path, part: str = "test") -> None:
+    """One panel per metric that has a value, on test or validation images.
+
+    The loss is drawn with that of training, others with their last value.
+    """
+    valued = [metric for metric in metrics if any(not isnan(row.get(metric.column(part), nan)) for row in history)]
+    metrics = valued or metrics
     figure = Figure(figsize=(4 * len(metrics), 3.2), layout="constrained", facecolor="white")
     panels = figure.subplots(1, len(metrics), squeeze=False)[0]
     epochs = [row["epoch"] for row in history]
     for axes, metric in zip(panels, metrics, strict=True):
-        values = [metric.factor * row.get(metric.column, nan) for row in history]
-        axes.set(title=metric.title, xlabel="epoch", ylabel=metric.axis)
+        values = [metric.factor * row.get(metric.column(part), nan) for row in history]
+        axes.set(title=metric.title.format(part=part), xlabel="epoch", ylabel=metric.axis)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         axes.xaxis.get_major_locator().set_params(integer=True)
         trained = [metric.factor * row[f"train_{metric.name}"] for row in history if f"train_{metric.name}" in row]
         if trained:
             axes.plot(epochs, trained, color=BLUE, label="training (augmented)")
-            axes.plot(epochs, values, color=ORANGE, linestyle="--", label="test")
+            axes.plot(epochs, values, color=ORANGE, linestyle="--", label=part)
             axes.legend(frameon=False)
         else:
             axes.plot(epochs, values, color=ORANGE, marker="o" if len(epochs) < 5 else None)
-            last = metric.text(history[-1].get(metric.column, nan))
+            last = metric.text(history[-1].get(metric.column(part), nan))
             axes.annotate(last, (epochs[-1], values[-1]), (-4, -14), textcoords="offset points", ha="right")
     _write_svg(figure, path)
 

@@ -1,8 +1,7 @@
-"""The weights that a training starts from: random ones, or trained ones from a file."""
+"""Random weights to start a training from, and those that a trained network once started from."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from math import sqrt
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,8 +11,6 @@ from hatnet.config import HATNetConfig
 from hatnet.network import HATNet
 from hatnet.training.recipes import Recipe, from_json
 from hatnet.training.seeds import derive
-from hatnet.weights.checkpoints import about, is_ours, load, require_match
-from hatnet.weights.official import load_official
 
 Build = Callable[[HATNetConfig], HATNet]  # makes the network of a configuration
 
@@ -36,31 +33,6 @@ def fan_in(model: HATNet) -> None:
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv2d) and module is not model.classifier:
             nn.init.trunc_normal_(module.weight, std=1 / sqrt(module.weight[0].numel()))
-
-
-def load_trained(model: HATNet, path: Path, classes: Sequence[str] = ()) -> bool:
-    """Load trained weights, ours or the authors', into a model. A classifier for other classes stays random.
-
-    `classes` are the names of the classes that the model will learn. If the file names its own, they are compared.
-    Returns whether the classifier was loaded too. Raises FileNotFoundError, or a CheckpointError that lists the
-    differences if the file holds another network.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights to start from at {path}: train them first, or give --weights another file")
-    trained = (load(path) if is_ours(path) else load_official(path)).state_dict()
-    own = model.state_dict()
-    names = about(path).get("classes", classes) if is_ours(path) else classes
-    same_classes = trained["classifier.bias"].shape == own["classifier.bias"].shape and list(names) == list(classes)
-    if not same_classes:
-        trained |= {name: own[name] for name in ("classifier.weight", "classifier.bias")}
-    require_match(trained, {name: tuple(tensor.shape) for name, tensor in own.items()}, {}, str(path))
-    model.load_state_dict(trained)
-    return same_classes
-
-
-def description(path: Path) -> dict[str, Any]:
-    """Describe the weights in a file: `checkpoints.about`, or the file's name if that is empty."""
-    return (about(path) if is_ours(path) else {}) or {"file": path.name}
 
 
 def first_recipe(known: Mapping[str, Any]) -> Recipe:

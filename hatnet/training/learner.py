@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from hatnet.data import Split
 from hatnet.network import HATNet
 from hatnet.training.distributed import Processes
+from hatnet.training.optimiser import adamw, backbone_in_evaluation_mode, freeze_backbone
 from hatnet.training.recipes import Recipe
 from hatnet.training.sampling import BatchSampler
 from hatnet.training.seeds import derive
@@ -63,7 +64,9 @@ class Learner:
 
         self.model = model.to(processes.device).to(memory_format=torch.channels_last)
         self.average = WeightAverage(self.model, recipe.ema) if recipe.ema else None
-        self.names = {parameter: name for name, parameter in self.model.named_parameters()}
+        if recipe.head_only:
+            freeze_backbone(self.model)
+        self.names = {weight: name for name, weight in self.model.named_parameters() if weight.requires_grad}
         self.optimiser = adamw(self.model, recipe)
         self.scaler = torch.amp.GradScaler(device, enabled=precision is torch.float16)
         self.autocast = torch.autocast(device, precision, enabled=precision is not torch.float32)
@@ -84,8 +87,10 @@ class Learner:
     def take_step(self, batches: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
         """One step: gradients of all slices of a batch, then new weights. Returns the mean loss of the batch."""
         self.network.train()
+        if self.recipe.head_only:
+            backbone_in_evaluation_mode(self.model)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate(self.step)
+            group["lr"] = group.get("rate", 1.0) * self.learning_rate(self.step)
         loss = torch.zeros((), dtype=torch.float64, device=self.processes.device)
         for slice_ in range(self.share):
             images, labels = (part.to(self.processes.device, non_blocking=True) for part in next(batches))
@@ -118,11 +123,3 @@ class Learner:
         if isinstance(self.network, DistributedDataParallel) and not after:
             return self.network.no_sync()
         return nullcontext()
-
-
-def adamw(model: HATNet, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW, with weight decay for matrices and kernels but not for vectors (norms and biases)."""
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    vectors = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)

@@ -4,13 +4,14 @@ It is written out, since Fabric and Accelerate would hide exact resume, the sche
 nothing that `State` does not hold, and every draw is seeded by its purpose, so a killed run resumes bit for bit.
 """
 
+import copy
 import time
 from pathlib import Path
 
 import torch
 
 from hatnet.checks import require_whole
-from hatnet.data import Split, left_out
+from hatnet.data import Split
 from hatnet.data.transforms import for_testing, for_training
 from hatnet.machine import peak_memory_mb
 from hatnet.network import HATNet
@@ -26,6 +27,7 @@ from hatnet.training.resuming import State, restore, save_state, tensors_of
 from hatnet.training.run_folder import RunFolder, about_weights, run_facts
 from hatnet.training.run_lock import lock_folder
 from hatnet.training.task import Row, Task, row_of
+from hatnet.weights.checkpoints import load
 
 CHECK_EVERY = 10  # steps between checks of the loss, for which a GPU has to stop
 
@@ -78,9 +80,12 @@ class Training:
     def _prepare(self, data: Split, build: Build, resume: bool, clean: Clean, workers: int) -> None:
         recipe, task, processes = self.recipe, self.task, self.processes
         self.start = prepare(recipe, data, self.folder, processes, build, resume, clean)
+        self.recipe = recipe = self.start.recipe
         self.data, self.sampler, self.precision = self.start.data, self.start.sampler, self.start.precision
+        self.folder.part = self.data.choosing
         self.learner = Learner(self.start.model, recipe, task, self.data, self.sampler, processes, self.precision)
         self.history: list[Row] = []
+        self.tested: Row = {}  # the best weights on the test images, if validation images chose them
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=processes.device)  # over the epoch's steps
         self.seconds = 0.0  # of the epoch's steps
         if (state := self.start.state) is not None:
@@ -93,9 +98,9 @@ class Training:
     def _load_batches(self, workers: int) -> None:
         recipe, data, rank, size = self.recipe, self.data, self.processes.rank, self.processes.size
         pinned, slices = self.processes.device.type == "cuda", self.sampler.slices_of(rank, size, self.step)
-        augment, prepare = for_training(recipe, data), for_testing(recipe, data)
+        augment, prepare, each_epoch = for_training(recipe, data), for_testing(recipe, data), data.parts[data.choosing]
         self.batches = batches_for_training(data.train, augment, recipe.seed, slices, workers, pinned)
-        self.tests = batches_for_testing(data.test, prepare, rank, size, 2 * recipe.slice_size, workers, pinned)
+        self.tests = batches_for_testing(each_epoch, prepare, rank, size, 2 * recipe.slice_size, workers, pinned)
 
     @property
     def model(self) -> HATNet:
@@ -140,8 +145,8 @@ class Training:
             if save or (self.processes.is_first and stop):
                 self.save()
                 saved = time.monotonic()
-        if self.processes.is_first and self.step == self.steps:
-            self.folder.finish(self.history)
+        if self.step == self.steps:
+            self._finish()
         self.processes.wait()
         return self.history
 
@@ -152,7 +157,7 @@ class Training:
     def _begin(self) -> None:
         if self.processes.is_first and self.step < self.steps:
             config, weights = self.model.config, self.start.started_from
-            facts = run_facts(self.recipe, self.data, config, self.processes, self.precision, weights)
+            facts = run_facts(self.recipe, self.data, config, self.processes, self.precision, weights, self.start.lines)
             self.folder.begin(self.step, facts)
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.enable_cudnn_sdp(False)  # gradients may be NaN with masks: pytorch issue 196678
@@ -162,7 +167,7 @@ class Training:
         tested = self.learner.tested.eval()
         with self.learner.autocast:
             evaluation = self.task.evaluate(tested, self.tests, self.processes)
-        progress, result = self.progress(evaluation), row_of(self.task, evaluation)
+        progress, result = self.progress(evaluation), row_of(self.task, evaluation, self.folder.part)
         row = {
             "epoch": progress.epoch + 1,
             "step": self.step,
@@ -177,10 +182,32 @@ class Training:
         self.loss_sum.zero_()
         self.seconds = 0.0
         if self.processes.is_first:
-            selected = {self.task.selection.column: result[self.task.selection.column]}
+            column = self.task.selection.column(self.folder.part)
+            selected = {column: result[column]}
             about = about_weights(self.recipe, self.data, progress.epoch + 1, selected, self.start.started_from)
             self.folder.write_epoch(tested, about, self.history)
         return progress
+
+    def _finish(self) -> None:
+        """Record the result. If validation images chose the best weights, test these, once."""
+        if self.data.validation is not None:
+            self.tested = self.folder.final_test() if self.processes.is_first else {}
+            if not self.processes.any(bool(self.tested)):
+                self._test_best()
+        if self.processes.is_first:
+            self.folder.finish(self.history, self.tested)
+
+    def _test_best(self) -> None:
+        best = copy.deepcopy(self.learner.tested).eval()
+        if self.processes.is_first:
+            best.load_state_dict(load(self.folder.best).state_dict())
+        self.processes.copy_from_first(best)
+        transform, size = for_testing(self.recipe, self.data), 2 * self.recipe.slice_size
+        batches = batches_for_testing(self.data.test, transform, self.processes.rank, self.processes.size, size, 0)
+        with self.learner.autocast:
+            self.tested = row_of(self.task, self.task.evaluate(best, batches, self.processes))
+        if self.processes.is_first:
+            self.folder.write_final_test(best, self.tested)
 
     def progress(self, evaluation: object = None) -> Progress:
         """The epoch so far."""
@@ -202,7 +229,8 @@ class Training:
         running = {"loss_sum": float(self.loss_sum), "seconds": self.seconds}
         state = State(
             self.step, tensors_of(self.learner), self.history, running, self.learner.scaler.state_dict(),
-            self.start.started_from, self.start.fingerprint, left_out(self.data), vars(self.model.config),
+            self.start.started_from, self.start.fingerprint, self.start.left_out, vars(self.model.config),
+            {"mean": list(self.data.mean), "std": list(self.data.std)},
         )  # fmt: skip
         save_state(self.folder.state, state, self.recipe)
 

@@ -12,7 +12,7 @@ class Recipe:
     """How to train a network, and on which data. Raises ValueError, naming the field, for impossible settings."""
 
     data: str  # a name in `hatnet.data.SOURCES`, or folder:PATH
-    variant: str  # of HAT-Net
+    variant: str  # of HAT-Net, for random weights; trained weights bring their own
     image_size: int  # side in pixels
     epochs: int
     seed: int = 0
@@ -38,11 +38,17 @@ class Recipe:
     drop_path: float = 0.0  # rate of the last block
     classifier_drop: float = 0.0
 
+    validation: float = 0.0  # fraction of the training images of each class, split off to choose the best weights
+
     initial_weights: Literal["authors", "fan-in"] = "authors"  # normal 0.02, or 1 / sqrt(fan-in)
-    weights: str | None = None  # a file of trained weights to start from instead
-    stem_strides: tuple[int, int] | None = None  # None for the variant's; (1, 1) keeps full resolution in stage 1
-    grid_sizes: tuple[int, ...] | None = None  # G1; None for the variant's
-    pool_sizes: tuple[int, ...] | None = None  # G2; None for the variant's
+    weights: str | None = None  # trained weights to start from instead: their name, a file, or the folder of a run
+    stem_strides: tuple[int, int] | None = None  # None for those of the weights, else the variant's
+    grid_sizes: tuple[int, ...] | None = None  # G1; None for those of the weights, else untrained_grid_sizes
+    pool_sizes: tuple[int, ...] | None = None  # G2; None for those of the weights, else the variant's
+    untrained_grid_sizes: tuple[int, ...] | None = None  # G1 of random weights; None for the variant's
+
+    head_only: bool = False  # train only the classifier of trained weights; all other layers stay as they are
+    layer_decay: float = 1.0  # factor of the learning rate from each layer to the one before it; 1 for one rate
 
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: bfloat16 on a GPU that has it
     compile: bool = False  # torch.compile
@@ -59,11 +65,18 @@ class Recipe:
             raise ValueError(f"warmup_epochs={self.warmup_epochs:g} must be fewer than epochs={self.epochs}")
         if self.slice_size % 2 and (self.mixup or self.cutmix):
             raise ValueError(f"slice_size={self.slice_size} must be even if images are mixed")
-        self.config(10, 3).layout(self.image_size, self.image_size)  # raises if the image is too small
+        if self.head_only and self.weights is None:
+            raise ValueError("head_only=True trains only the classifier: give the weights of the other layers")
+        if self.weights is None:  # else the network is known only when they are read
+            self.config(10, 3).layout(self.image_size, self.image_size)  # raises if the image is too small
+        get_config(self.variant)
 
     def config(self, classes: int, channels: int) -> HATNetConfig:
-        """The network of this recipe, for data with these numbers of classes and channels."""
-        given = {name: getattr(self, name) for name in ("stem_strides", "grid_sizes", "pool_sizes")}
+        """The network of this recipe with random weights, for data with these numbers of classes and channels."""
+        given = {name: getattr(self, name) for name in WINDOWS}
+        default = self.untrained_grid_sizes
+        if self.grid_sizes is None and default and len(default) == len(get_config(self.variant).grid_sizes):
+            given["grid_sizes"] = default  # it is for the recipe's own variant
         return get_config(
             self.variant,
             num_classes=classes,
@@ -74,6 +87,9 @@ class Recipe:
         )
 
 
+WINDOWS = ("stem_strides", "grid_sizes", "pool_sizes")  # fields of a network that hold no parameters
+NETWORK = ("variant", *WINDOWS, "untrained_grid_sizes")  # all fields that choose the network
+
 # Bounds of a recipe's numbers, both included.
 WHOLE = {
     "image_size": (1, 4096), "epochs": (1, 100_000), "seed": (0, 2**32), "batch_size": (1, 2**20),
@@ -82,7 +98,8 @@ WHOLE = {
 REAL = {
     "lr": (1e-12, 1e3), "first_lr": (0, 1e3), "last_lr": (0, 1e3), "warmup_epochs": (0, 1e5), "weight_decay": (0, 1e3),
     "clip": (0, 1e9), "ema": (0, 1), "erasing": (0, 1), "mixup": (0, 100), "cutmix": (0, 100),
-    "label_smoothing": (0, 1), "drop_path": (0, 0.999), "classifier_drop": (0, 0.999),
+    "label_smoothing": (0, 1), "drop_path": (0, 0.999), "classifier_drop": (0, 0.999), "validation": (0, 0.9),
+    "layer_decay": (1e-6, 1),
 }  # fmt: skip
 
 
@@ -111,11 +128,12 @@ RECIPES: dict[str, Recipe] = {
     "fashion-quick": Recipe(
         data="fashion-subset", variant="micro", image_size=28, epochs=3, batch_size=64, slice_size=64, lr=2e-3,
         warmup_epochs=0.5, crop_padding=0, ema=0.98, flip=True, clip=1.0, initial_weights="fan-in",
-        grid_sizes=(7, 4),
+        untrained_grid_sizes=(7, 4),
     ),
     "fashion": Recipe(
         data="fashion-mnist", variant="micro", image_size=28, epochs=22, batch_size=64, slice_size=64, lr=2e-3,
-        crop_padding=2, label_smoothing=0.1, ema=0.999, clip=1.0, initial_weights="fan-in", grid_sizes=(7, 4),
+        crop_padding=2, label_smoothing=0.1, ema=0.999, clip=1.0, initial_weights="fan-in",
+        untrained_grid_sizes=(7, 4),
     ),
     "cifar10": CIFAR,
     "cifar100": replace(CIFAR, data="cifar100"),

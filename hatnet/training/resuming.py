@@ -2,17 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from hatnet.data import absolute
 from hatnet.files import write_whole
 from hatnet.training.learner import Learner
-from hatnet.training.recipes import Recipe, from_json, to_json
+from hatnet.training.recipes import NETWORK, Recipe, from_json, to_json
 from hatnet.training.run_folder import RunFolder
+from hatnet.training.trained_weights import absolute_weights
 from hatnet.weights.checkpoints import CheckpointError, require_match
+from hatnet.weights.facts import are_numbers, config_of
 from hatnet.weights.tensor_file import STATE, read, to_parts
 
 DAMAGED = (
@@ -20,7 +24,7 @@ DAMAGED = (
     "this one to begin with what it has learnt"
 )
 MEASURED = {"epoch", "step", "seconds", "images_per_second", "memory_mb"}  # columns that the end of a run needs
-PARTS = ("train", "test")
+PARTS = ("train", "validation", "test")
 
 
 @dataclass
@@ -36,6 +40,7 @@ class State:
     data: dict[str, Any] = field(default_factory=dict)  # images and labels: `hatnet.data.fingerprint`
     left_out: dict[str, list[int]] = field(default_factory=dict)  # unreadable files: `hatnet.data.left_out`
     network: dict[str, Any] = field(default_factory=dict)  # configuration
+    normalisation: dict[str, list[float]] = field(default_factory=dict)  # mean and std of pixels; empty: the data's
 
 
 FACTS = [entry.name for entry in fields(State) if entry.name != "tensors"]
@@ -55,6 +60,8 @@ def load_state(path: Path) -> tuple[State, Recipe]:
     settings = file.facts.get("recipe")
     try:
         facts = _checked(file.facts.get("state"))
+        if facts.get("network"):  # empty in old states
+            config_of(facts["network"], len(file.shapes), sum(map(prod, file.shapes.values())))
         if not isinstance(settings, dict):
             raise ValueError("it has no recipe")
         recipe = from_json(settings)
@@ -81,6 +88,9 @@ def _checked(facts: Any) -> dict[str, Any]:
     for part, indices in facts.get("left_out", {}).items():
         if part not in PARTS or not isinstance(indices, list) or any(type(index) is not int for index in indices):
             raise ValueError(f"left_out of {part!r:.100} is {indices!r:.100}")
+    for name, numbers in facts.get("normalisation", {}).items():
+        if name not in ("mean", "std") or not are_numbers(numbers, -1e3, 1e3) or (name == "std" and min(numbers) <= 0):
+            raise ValueError(f"normalisation by {name!r:.100} is {numbers!r:.100}")
     return facts
 
 
@@ -122,8 +132,17 @@ def find_state(folder: RunFolder, recipe: Recipe, resume: bool) -> State | None:
     if folder.facts.exists():
         folder.read_facts()  # raises if it is damaged, before work starts
     state, other = load_state(folder.state)
-    require_same(folder.state, "recipe", vars(other), vars(recipe))
+    require_same(folder.state, "recipe", _comparable(other), _comparable(recipe))
     return state
+
+
+def _comparable(recipe: Recipe) -> dict[str, Any]:
+    """The recipe without the fields of its network, which is compared itself, and with absolute paths."""
+    facts = {name: value for name, value in vars(recipe).items() if name not in NETWORK}
+    facts["data"] = absolute(recipe.data)
+    if recipe.weights is not None:
+        facts["weights"] = absolute_weights(recipe.weights)
+    return facts
 
 
 def require_same(path: Path, what: str, there: Mapping[str, Any], here: Mapping[str, Any], advice: str = "") -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from math import nan
 from pathlib import Path
@@ -17,7 +18,7 @@ from hatnet.network import HATNet
 from hatnet.training.distributed import Processes
 from hatnet.training.recipes import Recipe, to_json
 from hatnet.training.task import Row, Task
-from hatnet.weights.checkpoints import write
+from hatnet.weights.checkpoints import about, write
 
 Facts = dict[str, Any]  # what a JSON file holds
 VERSION = 1  # of the facts; those of version 0.1 of the package have none
@@ -29,9 +30,10 @@ class RunFolder:
 
     def __init__(self, path: Path, task: Task) -> None:
         self.path, self.task = path, task
+        self.part = "test"  # the part of the data that is tested after every epoch: test or validation
         self.state = path / "state.safetensors"  # for resuming
         self.last = path / "last.safetensors"  # weights of the last epoch
-        self.best = path / "best.safetensors"  # weights of the epoch with the best test accuracy
+        self.best = path / "best.safetensors"  # weights of the epoch with the best accuracy on that part
         self.metrics = path / "metrics.csv"
         self.curves = path / "curves.svg"
         self.facts = path / "run.json"
@@ -50,32 +52,45 @@ class RunFolder:
             facts = first | {"started again": [*first.get("started again", []), again]}
         self._write_facts(facts)
 
-    def write_epoch(self, model: HATNet, about: Facts, history: list[Row]) -> None:
+    def write_epoch(self, model: HATNet, facts: Facts, history: list[Row]) -> None:
         """Write the tested weights with their description, metrics and curves after the last epoch of `history`."""
         from hatnet.training.figures import draw_curves
 
-        write(model, self.last, about)
-        if self.task.selection.best(history) is history[-1]:
-            write(model, self.best, about)
+        write(model, self.last, facts)
+        if self.task.selection.best(history, self.part) is history[-1]:
+            write(model, self.best, facts)
         self.write_metrics(history)
-        draw_curves(history, self.task.metrics, self.curves)
+        draw_curves(history, self.task.metrics, self.curves, self.part)
 
     def write_metrics(self, history: list[Row]) -> None:
         """Write one row per epoch. A metric that an older version did not compute is NaN."""
         text = io.StringIO()
-        rows = csv.DictWriter(text, columns(self.task), restval=nan, extrasaction="ignore", lineterminator="\n")
+        rows = csv.DictWriter(
+            text, columns(self.task, self.part), restval=nan, extrasaction="ignore", lineterminator="\n"
+        )
         rows.writeheader()
         rows.writerows(history)
         write_whole(self.metrics, text.getvalue().encode())
 
-    def finish(self, history: list[Row]) -> None:
-        """Add the result to the facts."""
+    def final_test(self) -> Row:
+        """The test of the best weights that `write_final_test` stored with them; empty before."""
+        known = about(self.best)
+        return {metric.column(): known[metric.column()] for metric in self.task.metrics if metric.column() in known}
+
+    def write_final_test(self, model: HATNet, result: Row) -> None:
+        """Write the best weights again, with the result of their test."""
+        write(model, self.best, about(self.best) | result)
+
+    def finish(self, history: list[Row], tested: Row) -> None:
+        """Add the result to the facts. `tested` are the metrics of the best weights on test images seen only once."""
         facts = self.read_facts()
         metric, seconds = self.task.selection, sum(row["seconds"] for row in history)
-        best = metric.best(history)
+        best, column = metric.best(history, self.part), metric.column(self.part)
+        chosen_by = f"chosen by looking at the {self.part} images"
         facts["result"] = {
-            f"test {metric.name} of the last epoch": history[-1][metric.column],
-            f"best test {metric.name} (chosen by looking at the test images)": best[metric.column],
+            **({"test of best.safetensors (once, at the end)": tested} if tested else {}),
+            f"{self.part} {metric.name} of the last epoch": history[-1][column],
+            f"best {self.part} {metric.name} ({chosen_by})": best[column],
             "epoch of the best": best["epoch"],
             "seconds of training": round(seconds, 1),
             "images per second": round(sum(row["images_per_second"] * row["seconds"] for row in history) / seconds, 1),
@@ -101,14 +116,14 @@ class RunFolder:
         write_whole(self.facts, json_bytes(facts))
 
 
-def columns(task: Task) -> dict[str, str]:
+def columns(task: Task, part: str = "test") -> dict[str, str]:
     """The columns of metrics.csv and what they hold."""
     return {
         "epoch": "epochs done",
         "step": "steps done",
         "learning_rate": "of the last step",
         "train_loss": "mean over the epoch, of augmented and mixed images with smoothed labels, in nats",
-        **{metric.column: metric.description for metric in task.metrics},
+        **{metric.column(part): metric.description.format(part=part) for metric in task.metrics},
         "seconds": "of the epoch's training steps",
         "images_per_second": "in those seconds",
         "memory_mb": "peak memory of a GPU, or of the process on a CPU, in 10^6 bytes",
@@ -125,15 +140,20 @@ def read_metrics(path: Path) -> list[Row]:
 
 
 def run_facts(
-    recipe: Recipe, data: Split, config: HATNetConfig, processes: Processes, precision: torch.dtype, start: Facts
-) -> Facts:
-    """Recipe, network, versions and hardware of a run; `start` describes the weights that it started from."""
+    recipe: Recipe, data: Split, config: HATNetConfig, processes: Processes, precision: torch.dtype, start: Facts,
+    lines: Sequence[str] = (),
+) -> Facts:  # fmt: skip
+    """Recipe, network, versions and hardware of a run.
+
+    `start` describes the weights that it started from, `lines` what was changed in them.
+    """
     return {
         "version": VERSION,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "recipe": to_json(recipe),
         **({"started_from": start} if start else {}),
-        "data": {"name": data.name, "training images": len(data.train), "test images": len(data.test)},
+        **({"changes at the start": [*lines]} if lines else {}),
+        "data": {"name": data.name} | {f"{part} images": len(images) for part, images in data.parts.items()},
         "network": config.__dict__,
         "precision": str(precision).removeprefix("torch."),
         "hardware": {

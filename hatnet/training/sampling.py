@@ -44,7 +44,13 @@ class BatchSampler:
         if self.batch_size % self.slice_size:
             raise ValueError(f"slice_size={self.slice_size} must divide batch_size={self.batch_size}")
         if self.images < self.batch_size:
-            raise ValueError(f"batch_size={self.batch_size} is more than the {self.images} images there are")
+            fits = min(
+                2 ** max((self.images // 4).bit_length() - 1, 1), self.images
+            )  # some steps per epoch, and pairs for mixing
+            raise ValueError(
+                f"batch_size={self.batch_size} is more than the {self.images} images there are for training: "
+                f"give --batch-size {fits} --slice-size {fits}, with a lower --lr"
+            )
 
     @classmethod
     def of(cls, recipe: Recipe, images: int) -> BatchSampler:

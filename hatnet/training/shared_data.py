@@ -22,11 +22,16 @@ def no_progress_bar(description: str, total: int | None) -> Iterator[Callable[[s
 
 
 def open_shared_data(name: str, folder: Path, download: bool, processes: Processes) -> Split:
-    """Open a data set with `open_data`, which raises DataError. The first process fetches what is missing."""
+    """Open a data set with `open_data`, which raises DataError. The first process fetches what is missing.
+
+    It also prints what a user should know about how the data was split.
+    """
     if not processes.is_first:
         processes.wait()
         return open_data(name, folder)
     data = open_data(name, folder, download)
+    if data.note:
+        print(data.note, flush=True)
     processes.wait()
     return data
 
@@ -35,16 +40,16 @@ def without_broken_files(
     data: Split,
     cache: Path,
     processes: Processes,
-    parts: Sequence[str] = ("training", "test"),
+    parts: Sequence[str] = ("training", "validation", "test"),
     bar: ProgressBar = no_progress_bar,
 ) -> Split:
     """Leave out the files that cannot be read. The first process finds and prints them, and all processes call this.
 
     The results are kept in the folder `cache`. Images in memory stay. Raises DataError if no image of a part is left.
     """
-    kept = {"training": data.train, "test": data.test}
+    kept = dict(data.parts)
     for part in parts:
-        images = kept[part]
+        images = kept.get(part)
         if not isinstance(images, ImageFolder):
             continue
         broken: list[Path] = []
@@ -54,7 +59,7 @@ def without_broken_files(
             _print_broken(broken, part, images, cache)
         processes.wait()
         kept[part] = images.without_places(processes.from_first(images.without(set(broken)).left_out))
-    return replace(data, train=kept["training"], test=kept["test"])
+    return replace(data, train=kept["training"], validation=kept.get("validation"), test=kept["test"])
 
 
 def _print_broken(broken: Sequence[Path], part: str, images: ImageFolder, cache: Path) -> None:

@@ -6,6 +6,7 @@ task, such as a class for every pixel, is another such file. A metric is one ent
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -22,7 +23,11 @@ Row = dict[str, float]  # one epoch: one row of metrics.csv
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that measures a trained network on test images, in metrics.csv, curves, console and evaluation.json."""
+    """A number that measures a trained network, in metrics.csv, curves, console and evaluation.json.
+
+    It is computed on the test images, or after every epoch on the validation images if there are any. `{part}` in
+    description and title is replaced by that name.
+    """
 
     name: str
     value: Callable[[Any], float]  # from what the task's `evaluate` returns
@@ -34,18 +39,18 @@ class Metric:
     higher_is_better: bool = True
     sentence: str = ""  # with {value} and {images}, such as "{value} of {images} are classified right"
 
-    @property
-    def column(self) -> str:
-        return f"test_{self.name}"
+    def column(self, part: str = "test") -> str:
+        """The column in metrics.csv for a part of the data: test or validation."""
+        return f"{part}_{self.name}"
 
     def text(self, value: float) -> str:
         """Format a value with its unit."""
         return self.format.format(self.factor * value)
 
-    def best(self, rows: Sequence[Row]) -> Row:
+    def best(self, rows: Sequence[Row], part: str = "test") -> Row:
         """The row with the best value; the first one of equals. Rows without this metric come last."""
         sign = 1 if self.higher_is_better else -1
-        return max(rows, key=lambda row: sign * row.get(self.column, -sign * float("inf")))
+        return max(rows, key=lambda row: sign * row.get(self.column(part), -sign * float("inf")))
 
 
 class Task(Protocol):
@@ -75,11 +80,15 @@ class Task(Protocol):
         """Test the model on this process's batches, sum over all processes, and return what the metrics read."""
 
 
-def row_of(task: Task, evaluation: Any) -> Row:
-    """The values of all metrics, by column."""
-    return {metric.column: metric.value(evaluation) for metric in task.metrics}
+def row_of(task: Task, evaluation: Any, part: str = "test") -> Row:
+    """The values of all metrics, by column. A metric that is not defined for this data, NaN, is left out."""
+    values = {metric: metric.value(evaluation) for metric in task.metrics}
+    return {
+        metric.column(part): value for metric, value in values.items() if metric == task.selection or not isnan(value)
+    }
 
 
-def words_of(task: Task, row: Mapping[str, float]) -> str:
+def words_of(task: Task, row: Mapping[str, float], part: str = "test") -> str:
     """The values of all metrics in one line."""
-    return "  ".join(f"test {metric.name} {metric.text(row[metric.column])}" for metric in task.metrics)
+    values = {metric: row[metric.column(part)] for metric in task.metrics if metric.column(part) in row}
+    return "  ".join(f"{part} {metric.name} {metric.text(value)}" for metric, value in values.items())

@@ -60,7 +60,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _are_numbers(value: object, low: float, high: float) -> bool:
+def are_numbers(value: object, low: float, high: float) -> bool:
+    """Whether a value is a list of finite numbers from `low` to `high`, not empty."""
     return (
         isinstance(value, list | tuple)
         and len(value) > 0
@@ -79,8 +80,8 @@ def _are_names(value: object) -> bool:
 KNOWN: dict[str, tuple[str, Callable[[Any], bool]]] = {  # what a fact must be, and its check
     "data": ("a text", lambda value: isinstance(value, str)),
     "classes": ("a list of names", _are_names),
-    "mean": ("a list of numbers from -1000 to 1000", lambda value: _are_numbers(value, -1e3, 1e3)),
-    "std": ("a list of numbers from 1e-6 to 1000", lambda value: _are_numbers(value, 1e-6, 1e3)),
+    "mean": ("a list of numbers from -1000 to 1000", lambda value: are_numbers(value, -1e3, 1e3)),
+    "std": ("a list of numbers from 1e-6 to 1000", lambda value: are_numbers(value, 1e-6, 1e3)),
     "image_size": ("a whole number from 1 to 4096", lambda value: _is_whole(value, 1, 4096)),
     "epoch": ("a whole number of at least 0", lambda value: _is_whole(value, 0, 2**63)),
     "test_accuracy": ("a number", _is_number),

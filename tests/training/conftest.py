@@ -20,4 +20,6 @@ def curves():
 def quick_curves(request, monkeypatch):
     """Replace the drawing of curves, which takes as long as a small training."""
     if "curves" not in request.fixturenames:
-        monkeypatch.setattr("hatnet.training.figures.draw_curves", lambda _history, _metrics, path: path.write_text(""))
+        monkeypatch.setattr(
+            "hatnet.training.figures.draw_curves", lambda _history, _metrics, path, _part: path.write_text("")
+        )

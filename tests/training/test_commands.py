@@ -7,11 +7,16 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from hatnet.config import get_config
 from hatnet.data import DataError
+from hatnet.data.photo import load_photo, normalise
 from hatnet.models import create_model
+from hatnet.network import HATNet
 from hatnet.training.checkpoint_evaluation import evaluate_checkpoint
 from hatnet.weights.checkpoints import save
+from hatnet.weights.official import authors_names, authors_shapes
 from tests.training.image_files import folder_data
 from tests.training.runs import ALONE, ONE_EPOCH, run
 
@@ -109,6 +114,30 @@ def test_evaluation_on_other_sizes_or_classes_is_refused(trained, hatnet, tmp_pa
             hatnet("evaluate", tmp_path / "run", "--data", data, "--data-dir", tmp_path / "kept")
         assert message in capsys.readouterr().err
         assert not (tmp_path / "run" / "evaluation.json").exists()
+
+
+def test_the_authors_weights_are_evaluated_on_a_folder_in_imagenets_layout(hatnet, tmp_path, capsys):
+    """Class folders `n01440764` and so on in train and val, JPEG files that differ in size, grey ones among them."""
+    config, names = get_config("tiny", num_classes=6), [f"n0{number}" for number in range(1440764, 1440770)]
+    torch.manual_seed(0)
+    model = HATNet(config).eval()
+    shapes, ours = authors_shapes(config), model.state_dict()
+    theirs = {name: ours[own].view(shapes[name]) for own, name in authors_names(config).items()}
+    torch.save({"model": theirs}, tmp_path / "HAT-Net_Tiny.pth")
+    right = 0
+    for label, name in enumerate(names):
+        for part in ("train", "val"):
+            (tmp_path / "imagenet" / part / name).mkdir(parents=True)
+            file = tmp_path / "imagenet" / part / name / f"ILSVRC2012_{part}_0000{label}.JPEG"
+            Image.new("L" if label == 0 else "RGB", (300 + label, 260)).save(file)
+        right += int(model(torch.from_numpy(normalise(load_photo(file)))[None].float()).argmax()) == label
+    folder = f"folder:{tmp_path / 'imagenet'}"
+    hatnet("evaluate", tmp_path / "HAT-Net_Tiny.pth", "--data", folder, "--data-dir", tmp_path, "--device", "cpu")
+    facts = json.loads((tmp_path / "evaluation.json").read_text())
+    assert list(facts["class accuracy"]) == names
+    assert (facts["images"], facts["accuracy"]) == (6, right / 6)
+    assert facts["top5"] == 5 / 6, "all pictures are black: one class of six is never among the first five"
+    assert "83.33 % of 6 images is among the five most probable" in " ".join(capsys.readouterr().out.split())
 
 
 def test_weights_without_a_recipe_are_not_evaluated_by_guess(tmp_path):

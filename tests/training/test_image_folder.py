@@ -163,7 +163,7 @@ def test_ten_broken_files_are_printed_with_the_path_of_the_full_list(tmp_path, c
 @pytest.mark.parametrize(("rank", "order"), [(0, [True, "wait"]), (1, ["wait", False])])
 def test_only_the_first_process_fetches_and_the_others_wait(rank, order, tmp_path, monkeypatch):
     did = []
-    source = replace(SOURCES["fashion-subset"], open=lambda _, download: did.append(download))
+    source = replace(SOURCES["fashion-subset"], open=lambda _, download: did.append(download) or Mock(note=""))
     monkeypatch.setitem(SOURCES, "fashion-subset", source)
     monkeypatch.setattr(Processes, "wait", lambda _: did.append("wait"))
     open_shared_data("fashion-subset", tmp_path, True, Processes(rank, 2, torch.device("cpu")))

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -18,10 +19,10 @@ from hatnet.data.transforms import for_testing
 from hatnet.network import HATNet
 from hatnet.training.batches import batches_for_testing
 from hatnet.training.checkpoint_evaluation import CheckpointEvaluation
-from hatnet.training.classification import ACCURACY, CLASSIFICATION, LOSS, Evaluation, evaluate
+from hatnet.training.classification import ACCURACY, CLASSIFICATION, LOSS, Evaluation, evaluate, rank
 from hatnet.training.figures import draw_curves
 from hatnet.training.run_folder import RunFolder, read_metrics
-from hatnet.training.task import Metric, words_of
+from hatnet.training.task import Metric, row_of, words_of
 from hatnet.weights.checkpoints import about
 from tests.training.image_files import folder_data
 from tests.training.runs import ALONE, ONE_EPOCH, SMALL, run, small_data, start, thin
@@ -79,7 +80,7 @@ def test_a_metric_is_added_in_one_place(curves, tmp_path, capsys):
     task = replace(CLASSIFICATION, metrics=(*CLASSIFICATION.metrics, WORST), selection=WORST)
     run(tmp_path, ONE_EPOCH, task=task)
     (row,) = read_metrics(tmp_path / "metrics.csv")
-    shipped = [metric.column for metric in CLASSIFICATION.metrics]
+    shipped = [metric.column() for metric in CLASSIFICATION.metrics]
     assert list(row)[3 : len(shipped) + 5] == ["train_loss", *shipped, "test_worst_class"]
     assert words_of(task, row).endswith(f"test worst_class {100 * row['test_worst_class']:.1f} %")
     assert "Worst class" in (tmp_path / "curves.svg").read_text()
@@ -100,7 +101,7 @@ def test_rows_of_an_older_version_may_lack_a_metric(whole, tmp_path):
     folder.write_metrics(history)
     assert all(math.isnan(row["test_worst_class"]) for row in read_metrics(folder.metrics))
     draw_curves(history, task.metrics, folder.curves)
-    assert WORST.best([*history, {WORST.column: 0.1}]) == {WORST.column: 0.1}
+    assert WORST.best([*history, {WORST.column(): 0.1}]) == {WORST.column(): 0.1}
 
 
 def test_the_best_row_is_the_lowest_loss_or_the_first_of_the_highest_accuracies():
@@ -159,3 +160,32 @@ def test_a_task_is_added_in_one_file(tmp_path):
     assert list(read_metrics(tmp_path / "metrics.csv")[0])[4] == "test_pixel_accuracy"
     assert "test pixel_accuracy of the last epoch" in json.loads((tmp_path / "run.json").read_text())["result"]
     assert (tmp_path / "best.safetensors").exists()
+
+
+@pytest.mark.parametrize(("classes", "ties"), [(6, False), (10, False), (1000, False), (10, True)])
+def test_top_5_is_counted_as_by_sorting(classes, ties):
+    """`torch.topk` where no logits are equal; otherwise by sorting pairs, the lower class first."""
+    torch.manual_seed(0)
+    logits, labels = torch.randn(200, classes), torch.randint(0, classes, (200,))
+    logits = logits.round() if ties else logits
+    model = Mock(side_effect=logits.split(64), config=Mock(num_classes=classes))
+    found = evaluate(model, zip(logits.split(64), labels.split(64), strict=True), ALONE)
+    first = [sorted(range(classes), key=lambda index, row=row: (-row[index], index))[:5] for row in logits.tolist()]
+    assert found.top5 == sum(label in row for label, row in zip(labels.tolist(), first, strict=True)) / 200
+    if not ties:
+        assert found.top5 == int((logits.topk(5).indices == labels[:, None]).any(1).sum()) / 200
+    assert found.accuracy <= found.top5
+
+
+def test_top_5_of_five_classes_or_of_nan_is_not_claimed(tmp_path, capsys):
+    model = Mock(side_effect=lambda images: images, config=Mock(num_classes=5))
+    few = evaluate(model, [(torch.randn(4, 5), torch.arange(4))], ALONE)
+    assert math.isnan(few.top5)
+    assert "test_top5" not in row_of(CLASSIFICATION, few)
+    result = evaluation_of([[3, 1], [0, 2]])
+    result.write(tmp_path)
+    assert json.loads((tmp_path / "evaluation.json").read_text())["top5"] is None
+    print_evaluation(result)
+    assert "five most probable" not in capsys.readouterr().out
+    nan = torch.full((1, 7), math.nan)
+    assert int(rank(nan, torch.tensor([3]))) == 7, "not among the first"

@@ -21,7 +21,7 @@ from hatnet.studies.faithfulness.occlusion import rank_correlations
 from hatnet.studies.faithfulness.patches import baseline_images
 from hatnet.studies.faithfulness.record import Record, Settings, Similarity, rounded
 from hatnet.studies.faithfulness.scorer import Scorer, logits
-from hatnet.training.checkpoint_evaluation import normalised_as
+from hatnet.training.trained_weights import normalised_as
 from hatnet.weights.source import Source
 
 Step = Callable[[str], None]  # called with the name of a finished step

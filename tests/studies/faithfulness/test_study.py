@@ -10,9 +10,9 @@ from hatnet.data import DataError
 from hatnet.data.transforms import for_testing
 from hatnet.maps.memory import numbers_by_part
 from hatnet.studies.faithfulness import Settings, preparation, study, tables
-from hatnet.training.checkpoint_evaluation import normalised_as
 from hatnet.training.initial_weights import before_training
 from hatnet.training.recipes import RECIPES
+from hatnet.training.trained_weights import normalised_as
 from hatnet.weights.source import Source
 from tests.studies.faithfulness.conftest import with_facts
 
