@@ -36,6 +36,14 @@ def write_whole(path: Path, content: bytes) -> None:
             os.close(folder)
 
 
+def expand_home(path: str | Path) -> Path:
+    """The path with `~` and `~user` replaced by the home folder; FileNotFoundError for an unknown user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise FileNotFoundError(f"{path}: there is no such home folder") from error
+
+
 def remove_partial_files(folder: Path) -> None:
     """Remove the temporary files of `write_whole` calls that were killed; no other process may write to `folder`."""
     for path in folder.glob(f".*{PARTIAL}*"):

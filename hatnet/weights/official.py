@@ -12,6 +12,7 @@ from torch import Tensor
 from hatnet.config import VARIANTS, HATNetConfig, get_config
 from hatnet.network import HATNet
 from hatnet.weights.checkpoints import CheckpointError, assemble, read_file, require_match, shapes, without_wrappers
+from hatnet.weights.windows import change_windows
 
 PUBLISHED = ("tiny", "small", "medium", "large")
 
@@ -48,21 +49,22 @@ def load_official(checkpoint: str | os.PathLike[str] | Mapping[str, object], **o
 
     `checkpoint` is a file (`HAT-Net_Tiny.pth`, or the same as safetensors) or a state dict, whose shapes decide the
     variant. The tensors may be nested below keys such as `model`, and their names may begin with `module.`. Overrides
-    are fields of `HATNetConfig` that add no parameters, such as `grid_sizes`. Raises FileNotFoundError, or
+    are fields that `change_windows` accepts, such as `grid_sizes`. Raises FileNotFoundError, or
     CheckpointError (a ValueError) if the file is truncated, would execute code, or holds another network; the message
     lists every parameter that is missing, unexpected or of another shape.
     """
     source = "the state dict" if isinstance(checkpoint, Mapping) else str(checkpoint)
     content = checkpoint if isinstance(checkpoint, Mapping) else read_file(Path(checkpoint))
     tensors = _find_network(content, source)
-    config = get_config(_recognise(tensors), **{**_sizes(tensors), **overrides})
+    config = get_config(_recognise(tensors), **_sizes(tensors))
     description = f"{source}, which looks like HAT-Net {config.name.capitalize()},"
     require_match(tensors, authors_shapes(config), unused_shapes(config), description)
     dtype = reduce(torch.promote_types, {tensor.dtype for tensor in tensors.values()})  # the widest if they differ
     names = authors_names(config)
-    return assemble(
+    model = assemble(
         config, {name: tensors[names[name]].to(dtype, copy=True).view(shape) for name, shape in shapes(config).items()}
     )
+    return change_windows(model, source, **overrides)
 
 
 def authors_names(config: HATNetConfig) -> dict[str, str]:
