@@ -50,19 +50,19 @@ def main() -> None:
 
 
 def with_current_options(words: Sequence[str]) -> list[str]:
-    """Replace former names of options, so that older commands work. ValueError if both old and new ones are given.
+    """Replace former names of options, so that older commands work. ValueError if weights are given twice.
 
     >>> with_current_options(["verify", "--checkpoint=tiny.pth"])
     ['verify', '--weights=tiny.pth']
     """
-    current, given = list(words), set()
+    current, given = list(words), []
     for index, word in enumerate(words):
         option, equals, value = word.partition("=")
         if option in FORMER_OPTIONS or option in FORMER_OPTIONS.values():
-            given.add(option)
+            given.append(option)
             current[index] = FORMER_OPTIONS.get(option, option) + equals + value
     if len(given) > 1:
-        raise ValueError(f"{' and '.join(sorted(given))} all choose the weights; give --weights once")
+        raise ValueError(f"{' and '.join(given)} all choose the weights; give --weights once")
     return current
 
 

@@ -9,25 +9,9 @@ from hatnet.files import expand_home
 
 FIGURE = (".png", ".svg")
 # Known endings, of which a command writes only some. Any other is taken as a part of the name.
-KNOWN = set(".png .svg .html .json .htm .pdf .eps .jpg .jpeg .gif .webp .tif .tiff .bmp .csv .txt".split())  # noqa: SIM905
-    *[
-        ".png",
-        ".svg",
-        ".html",
-        ".json",
-        ".htm",
-        ".pdf",
-        ".eps",
-        ".jpg",
-        ".jpeg",
-        ".gif",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".bmp",
-        ".csv",
-        ".txt",
-    ]
+KNOWN = {
+    *(".png", ".svg", ".html", ".json", ".htm", ".pdf", ".eps", ".jpg", ".jpeg", ".gif", ".webp", ".tif", ".tiff"),
+    *(".bmp", ".csv", ".txt"),
 }
 
 

@@ -1,6 +1,7 @@
 """The command `hatnet predict`: the classes of image files, with what speaks for them (extras `cli` and `train`)."""
 
 import json
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from hatnet.weights.source import Source
 JSON = Formats(".json", "the numbers")
 SHOWN = 200  # rows of the table
 LARGEST_FIGURE = 200  # images
+NUMBERS = re.compile(r"\[\n\s*([^][{}\"]+)\n\s*\]")  # a list of numbers over several lines, to be put on one
 DEFAULTS, WEIGHTS_OWN = Settings(), WindowOptions()
 
 
@@ -115,7 +117,9 @@ def _print_table(results: Results, settings: Settings) -> None:
 def _write(path: Path, results: Results, source: Source) -> None:
     """Write the numbers to a path that ends in .json, the figure to any other."""
     if path.suffix.lower() == ".json":
-        write_whole(path, (json.dumps(_facts(results, source), indent=1) + "\n").encode())
+        text = json.dumps(_facts(results, source), indent=1)
+        text = NUMBERS.sub(lambda found: "[" + " ".join(found[1].split()) + "]", text)
+        write_whole(path, f"{text}\n".encode())
         return
     from hatnet.maps.figure import save
     from hatnet.maps.prediction_figure import draw_predictions

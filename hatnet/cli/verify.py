@@ -61,9 +61,8 @@ def verify(
     target = usable_device(device)
     source = open_source(weights, windows, variant, seed)
     config, size = source.model.config, source.image_size if size is None else size
-    pixels = to_image(
-        read_picture(image and expand_home(image), config.in_channels, size, square=True), source.mean, source.std
-    )
+    picture = read_picture(image and expand_home(image), config.in_channels, size, square=True)
+    pixels = to_image(picture, source.mean, source.std)
     config.layout(size, size)  # raises if the image is too small
     require_memory(config, size, size, 1, item=8, limit=LIMIT, advice="give a smaller --size")
     console.print(f"HAT-Net {config.name.capitalize()} on {size} x {size} pixels, PyTorch in {dtype} on {target}")

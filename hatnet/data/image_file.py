@@ -19,8 +19,9 @@ ORIENTATION = 0x0112  # the tag in EXIF
 def open_image(path: Path, mode: Literal["RGB", "L"], background: str = WHITE) -> Image.Image:
     """Read an image file, turned upright, with 8 bits per channel: in colour (RGB) or in grey (L).
 
-    Transparent pixels are composited on the `background`, a colour as `parse_colour` takes it. Raises FileNotFoundError,
-    or ValueError if the colour is unknown, if the file is no image, or if it is not known which of its numbers is white.
+    Transparent pixels are composited on the `background`, a colour as `parse_colour` takes it. Raises
+    FileNotFoundError, or ValueError if the colour is unknown, if it is no image, or if it is not known which of its
+    numbers is white.
     """
     from hatnet.data.transparency import parse_colour, without_transparency
 

@@ -18,10 +18,12 @@ def parse_colour(name: str) -> Colour:
     (255, 136, 0)
     """
     try:
-        red, green, blue = ImageColor.getrgb(name)
-    except (ValueError, AttributeError) as error:  # of another length if it has an alpha, AttributeError for no text
-        raise ValueError(f"background={name!r} must be an opaque colour such as white, black or '#ff8800'") from error
-    return red, green, blue
+        channels: tuple[int, ...] = ImageColor.getrgb(name)
+    except (ValueError, AttributeError):  # AttributeError for what is no text
+        channels = ()
+    if len(channels) != 3:  # four with an alpha
+        raise ValueError(f"background={name!r} must be an opaque colour such as white, black or '#ff8800'")
+    return channels[0], channels[1], channels[2]
 
 
 def without_transparency(image: Image.Image, background: Colour) -> Image.Image:
@@ -41,7 +43,7 @@ def without_transparency(image: Image.Image, background: Colour) -> Image.Image:
     if not image.has_transparency_data:
         return image
     layer = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")  # Pillow has no way from La to RGBA
-    if layer.getextrema()[3] == (255, 255):
+    if layer.getchannel("A").getextrema() == (255, 255):
         image.info.pop("transparency", None)  # it hides nothing, but Pillow warns about it
         return image
     return Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), layer).convert("RGB")

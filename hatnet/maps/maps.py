@@ -31,8 +31,8 @@ def attention_maps(model: HATNet, image: Tensor, limit: int = 2 * GIB) -> Attent
     The image is (C_in, H, W), or a batch (B, C_in, H, W), normalised as in the network's training. `limit` is in bytes:
     for the weights, and later for a block's dense matrix, or for a class map with the gradients and what they need.
 
-    Raises TypeError or ValueError for an image that the network does not take, or what is no network; ValueError if the weights take more
-    than `limit`, if a result is not finite, or if G1 and G2 differ from the configuration.
+    Raises TypeError or ValueError for what is no HAT-Net, or an image that it does not take; ValueError if the weights
+    take more than `limit`, if a result is not finite, or if G1 and G2 differ from the configuration.
 
     >>> import hatnet
     >>> maps = attention_maps(hatnet.create_model("micro"), torch.zeros(3, 28, 36))

@@ -16,7 +16,7 @@ PAIRS = 3  # images with their maps in a row
 LETTERS = 36  # of a title
 LEGEND = (
     "Right of each image: attention times its gradient for the class, rolled out. Bright yellow speaks most for the "
-    "class;\neach map has a colour scale of its own, which ends where its largest hundredth begins."
+    "class.\nEach map has its own colour scale, which ends at its 99th percentile."
 )
 
 

@@ -38,9 +38,8 @@ def change_windows(model: HATNet, source: str = "the model", **changes: Any) -> 
     config = replace(model.config, **changes)
     fixed = [field for field in changed_fields(model.config, config) if field not in (*WINDOWS, *RATES)]
     if fixed:
-        differences = ", ".join(
-            f"{name}={changes[name]!r} (its own: {getattr(model.config, name)!r})" for name in fixed
-        )
+        own = model.config
+        differences = ", ".join(f"{name}={changes[name]!r} (its own: {getattr(own, name)!r})" for name in fixed)
         raise CheckpointError(
             f"{source} cannot be given {differences}: without training, only {', '.join((*WINDOWS, *RATES))} can change"
         )

@@ -16,7 +16,7 @@ from hatnet.training.loop import NonFiniteLossError
         (("verify", "--variant", "huge"), "unknown variant 'huge'"),
         (("verify", "--size", 20), "20 x 20 pixels is too small"),
         (("verify", "--image", "none.jpg"), "no image file at none.jpg"),
-        (("verify", "--checkpoint", "none.pth"), "no checkpoint file at none.pth"),
+        (("verify", "--weights", "none.pth"), "no checkpoint file at none.pth"),
         (("verify", "--device", "abacus"), "device 'abacus' can't be used here"),
         (("demo", "--out", "no/such/folder/report.html"), "no folder no/such/folder to write report.html to; create"),
         (("demo", "--out", "."), ". is a folder; give the report a file name"),

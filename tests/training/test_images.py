@@ -27,7 +27,7 @@ def test_unreadable_image_files_are_refused(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=f"{name} cannot be read as an image"):
             load_photo(tmp_path / name)
-    with pytest.raises(ValueError, match="size=0 must be at least 1"):
+    with pytest.raises(ValueError, match="size=0 must be a whole number from 1 to 4096"):
         load_photo(size=0)
 
 
