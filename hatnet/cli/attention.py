@@ -23,7 +23,7 @@ from hatnet.maps.explorer import Start, picture_from_maps, require_openable, wri
 from hatnet.maps.map_selection import KINDS, MapSelection, class_number, select_maps
 from hatnet.maps.maps import AttentionMaps, attention_maps
 from hatnet.maps.memory import GIB, require_memory
-from hatnet.weights.pretrained import weights_file
+from hatnet.weights.pretrained import existing_weights
 from hatnet.weights.source import Source
 
 EXPLORER = Formats(".html", "the explorer")
@@ -139,7 +139,7 @@ def attention(
     windows: Annotated[WindowOptions, tyro.conf.arg(name="")] = WEIGHTS_OWN,
 ) -> None:
     """Draw the attention of one token of an image: a figure (PNG and SVG) and an explorer (one HTML file)."""
-    used = (image.path, weights_file(weights.weights) if weights.weights is not None else None)
+    used = (image.path, existing_weights(weights.weights) if weights.weights is not None else None)
     files = output_files(run.out or Path(f"{image.path.stem}-attention"), EXPLORER, inputs=used)
     device = _check_options(image, maps, run)
     source = open_source(weights.weights, windows, weights.variant, weights.seed)

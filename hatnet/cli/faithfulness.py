@@ -15,7 +15,7 @@ from hatnet.studies.faithfulness import tables
 from hatnet.studies.faithfulness.preparation import check_study, patches_per_image
 from hatnet.studies.faithfulness.record import Record, Settings, read, write
 from hatnet.studies.faithfulness.study import count_steps, study
-from hatnet.weights.pretrained import weights_file
+from hatnet.weights.pretrained import existing_weights
 from hatnet.weights.source import find_source
 
 RECORD, REPORT = ".json", (".txt", "-curves.svg", "-scores.svg")  # endings of the record, and of the files made from it
@@ -61,7 +61,7 @@ def faithfulness(
         raise ValueError(f"memory={memory!r} must be a number of GiB above 0")
     use_threads(threads)
     out = out or Path("faithfulness")
-    _require_files(out, (RECORD, *REPORT), weights_file(weights))
+    _require_files(out, (RECORD, *REPORT), existing_weights(weights))
     source = find_source(weights)
     data, limit = open_data(settings.data, data_dir, download), int(memory * 2**30)
     check_study(settings, source, data, limit)

@@ -17,7 +17,7 @@ from hatnet.cli.output_files import Formats, output_files
 from hatnet.cli.weights import WindowOptions, open_source
 from hatnet.files import write_whole
 from hatnet.maps.prediction import Prediction, Settings, find_images, percent, predict_files
-from hatnet.weights.pretrained import weights_file
+from hatnet.weights.pretrained import existing_weights
 from hatnet.weights.source import Source
 
 JSON = Formats(".json", "the numbers")
@@ -64,7 +64,7 @@ def predict(
     require_whole("maps", settings.maps, 1, LARGEST_FIGURE)
     paths = find_images(images)
     out = out or Path(f"{paths[0].stem}-prediction" if len(paths) == 1 else "predictions")
-    files = output_files(out, JSON, inputs=(*paths, weights_file(weights)))
+    files = output_files(out, JSON, inputs=(*paths, existing_weights(weights)))
     source = open_source(weights, windows)
     console.print(plain(source.words))
     results = _predict(paths, source, settings)

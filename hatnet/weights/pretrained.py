@@ -27,7 +27,7 @@ def weights_file(given: str | Path) -> Path:
     """The file that `given` means: the name of weights that ship with the package, a file, or the folder of a run.
 
     A run's folder gives the weights of its last epoch, and `~` is the home folder. A file or folder that has the name
-    of such weights is given as `./NAME`, or as a `Path`. Raises FileNotFoundError if there is none.
+    of such weights is given as `./NAME`, or as a `Path`.
 
     >>> weights_file("fashion-mnist").name
     'micro-fashion-mnist.safetensors'
@@ -36,7 +36,12 @@ def weights_file(given: str | Path) -> Path:
         if given == data:
             return file
     path = expand_home(given)
-    file = path / "last.safetensors" if path.is_dir() else path
+    return path / "last.safetensors" if path.is_dir() else path
+
+
+def existing_weights(given: str | Path) -> Path:
+    """`weights_file`; FileNotFoundError, with the names of weights that ship, if there is no such file."""
+    file = weights_file(given)
     if not file.is_file():
         names = [data for _, data in PRETRAINED]
         advice = f"{nearest(str(given), names)}; weights that come with the package: {', '.join(names)}"

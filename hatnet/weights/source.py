@@ -11,7 +11,7 @@ from hatnet.equivalence import randomise
 from hatnet.network import HATNet
 from hatnet.weights.checkpoints import about, is_ours, load
 from hatnet.weights.official import load_official
-from hatnet.weights.pretrained import weights_file
+from hatnet.weights.pretrained import existing_weights
 from hatnet.weights.windows import change_windows, describe_changes
 
 NO_CHANGES: Mapping[str, tuple[int, ...] | None] = {}
@@ -61,7 +61,7 @@ def find_source(
     """
     if variant is not None:
         get_config(variant)  # raises for an unknown one
-    source = _random(variant or "tiny", seed) if weights is None else _from_file(weights_file(weights))
+    source = _random(variant or "tiny", seed) if weights is None else _from_file(existing_weights(weights))
     if variant not in (None, source.model.config.name):
         raise ValueError(f"{weights} holds {source.model.config.name!r}, not {variant!r}; leave --variant out")
     changes = {name: value for name, value in windows.items() if value is not None}

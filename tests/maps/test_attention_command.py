@@ -156,7 +156,7 @@ def test_an_image_that_is_not_cropped_keeps_its_shape(written, tmp_path):
         ([*BIG, "local"], "in stage 0, but the limit is 0.5 GiB; give a smaller --size, or a larger --memory\n"),
         ([*BIG, "all"], "weights, their gradients and the maps kept for them of 1 image of 600 x 600 pixels take"),
         ([*BIG, "class"], "need gradients, --kind composed --out figure.png does without"),
-        ([*BIG, "local", "--size", 4096], "GiB, the largest part in stage 0"),
+        ([*BIG, "local", "--size", 3000], "GiB, the largest part in stage 0"),
         (["--kind", "rollout", "--head", 0], "--kind rollout combines all heads, so --head 0 cannot be shown"),
         (["--kind", "class", "--query", "5,5", "--stage", 0], "leave out --query 5,5, --stage 0"),
         (["--kind", "class", "--block", 0], "has no query, stage, block or head; leave out --block 0"),
