@@ -11,7 +11,7 @@ from hatnet.cli.weights import WindowOptions
 from hatnet.files import expand_home
 from hatnet.training.checkpoint_evaluation import evaluate_checkpoint
 from hatnet.training.distributed import join
-from hatnet.weights.pretrained import PRETRAINED, existing_weights
+from hatnet.weights.pretrained import PRETRAINED, weights_file
 
 WEIGHTS_OWN = WindowOptions()
 
@@ -42,7 +42,7 @@ def evaluate(
             the package. It must be given if windows differ from those of the training.
         windows: G1, G2 and strides.
     """
-    file = existing_weights(weights)
+    file = weights_file(weights)
     folder = expand_home(out) if out else Path() if file in PRETRAINED.values() else file.parent
     if not folder.is_dir():
         raise ValueError(f"no folder {folder} to write to; create it first")

@@ -23,10 +23,11 @@ def open_image(path: Path, mode: Literal["RGB", "L"], background: str = WHITE) -
     FileNotFoundError, or ValueError if the colour is unknown, if it is no image, or if it is not known which of its
     numbers is white.
     """
-    from hatnet.data.transparency import parse_colour, without_transparency
+    from hatnet.data.transparency import parse_colour, scale_transparent_colour, without_transparency
 
     colour = parse_colour(background)
     with _opened(path) as file:
+        scale_transparent_colour(file)
         turn = _turn(file)  # before the pixels are read: reading turns a TIFF upright
         image = without_transparency(file, colour).convert(mode)
         return image if turn is None else image.transpose(turn)

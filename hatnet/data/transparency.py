@@ -19,7 +19,7 @@ def parse_colour(name: str) -> Colour:
     """
     try:
         channels: tuple[int, ...] = ImageColor.getrgb(name)
-    except (ValueError, AttributeError):  # AttributeError for what is no text
+    except (ValueError, TypeError, AttributeError):  # the last two for what is no text
         channels = ()
     if len(channels) != 3:  # four with an alpha
         raise ValueError(f"background={name!r} must be an opaque colour such as white, black or '#ff8800'")
@@ -32,8 +32,8 @@ def without_transparency(image: Image.Image, background: Colour) -> Image.Image:
     An image without a transparent pixel keeps its mode and its bits; grey of 16 bits is brought to 8. Pillow keeps
     colours that were multiplied by their opacity (modes RGBa and La) in 8 bits, so they come back within rounding.
     """
-    key = _transparent_colour(image)
     image.load()
+    key = image.info.get("transparency")
     if image.mode[0] in "IF":
         pixels = np.asarray(image)
         image = _in_8_bits(pixels, image.mode)
@@ -49,19 +49,17 @@ def without_transparency(image: Image.Image, background: Colour) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), layer).convert("RGB")
 
 
-def _transparent_colour(image: Image.Image) -> object:
-    """The transparent colour or palette entry of an image, if it has one, in the scale of its pixels.
+def scale_transparent_colour(image: Image.Image) -> None:
+    """Bring the transparent colour of an image that is not read yet, if it has one, to the scale of its pixels.
 
     Pillow scales the pixels of a PNG with 2 or 4 bits per channel, or colours with 16, to 8 bits, but not this colour.
     Colours of 16 bits that agree in their upper 8 cannot be told apart afterwards.
     """
     key, stored = image.info.get("transparency"), [tile.args for tile in getattr(image, "tile", ())]
     if isinstance(key, int) and stored and stored[0] in WHITE_OF_BITS:
-        key = key * 255 // WHITE_OF_BITS[stored[0]]
-        image.info["transparency"] = key
+        image.info["transparency"] = key * 255 // WHITE_OF_BITS[stored[0]]
     elif isinstance(key, tuple) and stored[:1] == ["RGB;16B"]:
-        key = image.info["transparency"] = tuple(value >> 8 for value in key)
-    return key
+        image.info["transparency"] = tuple(value >> 8 for value in key)
 
 
 def _in_8_bits(pixels: NDArray[Any], mode: str) -> Image.Image:
