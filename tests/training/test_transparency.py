@@ -10,6 +10,7 @@ from PIL import Image
 from hatnet.data.image_file import open_image
 from hatnet.data.image_folder import read_image
 from hatnet.data.photo import load_photo, read_picture
+from hatnet.data.transparency import without_transparency
 
 RED, BLUE = (255, 0, 0, 255), (0, 0, 255, 0)  # blue is hidden
 HALF = (200, 100, 0, 51)  # opacity 1/5: 200 / 5 + 255 * 4 / 5 = 244 on white, 40 on black
@@ -24,7 +25,7 @@ def rgba(*pixels):
 
 
 def png(path, bits, kind, row, key=None):
-    """A PNG of one row, written byte by byte, since Pillow writes neither 16 bits with alpha nor few bits with a key."""
+    """A PNG of one row, byte by byte: Pillow writes neither 16 bits with alpha nor few bits with a key."""
 
     def chunk(name, content):
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
@@ -89,11 +90,8 @@ def test_a_transparent_grey_of_any_depth_is_composited(bits, row, key, grey, tmp
 def test_a_transparent_colour_is_composited_with_8_and_16_bits(tmp_path):
     key = struct.pack(">3H", 1, 2, 3)
     assert pixels_of(png(tmp_path / "8.png", 8, 2, b"\1\2\3\1\2\4", key)) == [[[255] * 3, [1, 2, 4]]]
-    row, key = (
-        struct.pack(">6H", 0x1234, 0x5678, 0x9ABC, 0x1134, 0x5678, 0x9ABC),
-        struct.pack(">3H", 0x1234, 0x5678, 0x9ABC),
-    )
-    assert pixels_of(png(tmp_path / "16.png", 16, 2, row, key)) == [[[255] * 3, [0x11, 0x56, 0x9A]]]
+    hidden, shown = struct.pack(">3H", 0x1234, 0x5678, 0x9ABC), struct.pack(">3H", 0x1134, 0x5678, 0x9ABC)
+    assert pixels_of(png(tmp_path / "16.png", 16, 2, hidden + shown, hidden)) == [[[255] * 3, [0x11, 0x56, 0x9A]]]
 
 
 def test_alpha_of_16_bits_is_composited(tmp_path):
@@ -105,12 +103,13 @@ def test_alpha_of_16_bits_is_composited(tmp_path):
 
 @pytest.mark.parametrize("mode", ["RGBa", "La", "PA"])
 def test_premultiplied_and_palette_alpha_are_composited_within_rounding(mode):
-    from hatnet.data.transparency import without_transparency
-
-    image = rgba((255, 255, 255, 255), (0, 0, 0, 0), (200, 200, 200, 51))
-    image = image.convert("LA").convert("La") if mode == "La" else image.convert(mode) if mode == "RGBa" else image
+    grey, alpha = (Image.fromarray(np.array([row], dtype=np.uint8)) for row in ([255, 0, 200], [255, 0, 51]))
     if mode == "PA":
-        image = image.convert("LA").convert("PA")
+        image = grey.convert("P").convert("PA")
+        image.putalpha(alpha)
+    else:
+        image = Image.merge("LA", (grey, alpha))
+        image = image.convert("La") if mode == "La" else image.convert("RGBA").convert("RGBa")
     assert image.mode == mode
     found = np.asarray(without_transparency(image, (255, 255, 255)).convert("L"), dtype=int)
     assert np.abs(found - [[255, 255, 244]]).max() <= 1
