@@ -14,7 +14,8 @@ from rich.table import Table
 
 from hatnet.cli.console import cell, console, progress
 from hatnet.cli.weights import WindowOptions, open_source
-from hatnet.data.photo import read_picture, to_image
+from hatnet.data.image_file import WHITE
+from hatnet.data.photo import read_picture, size_when_read, to_image
 from hatnet.device import usable_device
 from hatnet.equivalence import (
     TOLERANCES,
@@ -37,6 +38,7 @@ LIMIT = 4 * GIB  # for the attention weights of each implementation, which both 
 def verify(
     variant: str | None = None,
     image: Path | None = None,
+    background: str = WHITE,
     weights: str | None = None,
     device: str = "cpu",
     dtype: Literal["float64", "float32", "bfloat16"] = "float64",
@@ -49,6 +51,7 @@ def verify(
     Args:
         variant: tiny, small, medium, large or micro; by default that of the weights, or tiny.
         image: an image file; by default the bundled photo.
+        background: the colour behind transparent pixels, such as white, black or '#ff8800'.
         weights: fashion-mnist (comes with the package), a file of ours (.safetensors) or of the authors (.pth), or the
             folder of a run; random weights if none are given.
         device: the device for PyTorch, such as cpu or cuda.
@@ -61,10 +64,11 @@ def verify(
     target = usable_device(device)
     source = open_source(weights, windows, variant, seed)
     config, size = source.model.config, source.image_size if size is None else size
-    picture = read_picture(image and expand_home(image), config.in_channels, size, square=True)
-    pixels = to_image(picture, source.mean, source.std)
+    size_when_read(image and expand_home(image), size, square=True)  # raises for a size out of range
     config.layout(size, size)  # raises if the image is too small
     require_memory(config, size, size, 1, item=8, limit=LIMIT, advice="give a smaller --size")
+    picture = read_picture(image and expand_home(image), config.in_channels, size, True, background)
+    pixels = to_image(picture, source.mean, source.std)
     console.print(f"HAT-Net {config.name.capitalize()} on {size} x {size} pixels, PyTorch in {dtype} on {target}")
     agreements, _ = run_both(source.model.to(target, precision), pixels.numpy())
     print_agreement(agreements, precision, TOLERANCES[precision])
