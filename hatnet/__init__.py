@@ -1,5 +1,7 @@
 """Vision Transformers with Hierarchical Attention (H-MHSA, HAT-Net) in PyTorch."""
 
+from typing import TYPE_CHECKING, Any
+
 from hatnet.attention import MHSA
 from hatnet.config import VARIANTS, HATNetConfig, get_config
 from hatnet.equivalence import to_numpy
@@ -8,6 +10,10 @@ from hatnet.models import create_model
 from hatnet.network import Backbone, HATNet
 from hatnet.weights.checkpoints import CheckpointError, load, save
 from hatnet.weights.official import load_official
+from hatnet.weights.windows import change_windows
+
+if TYPE_CHECKING:
+    from hatnet.maps.prediction import predict
 
 __all__ = [
     "HMHSA",
@@ -17,10 +23,21 @@ __all__ = [
     "CheckpointError",
     "HATNet",
     "HATNetConfig",
+    "change_windows",
     "create_model",
     "get_config",
     "load",
     "load_official",
+    "predict",
     "save",
     "to_numpy",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `predict` when it is first used: it needs the extras `cli` and `train`, the rest does not."""
+    if name == "predict":
+        from hatnet.maps.prediction import predict
+
+        return predict
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -32,7 +32,7 @@ def usable_device(name: str) -> torch.device:
     """The device of that name, such as `cpu` or `cuda:1`; ValueError if it cannot hold a tensor."""
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).item()  # refuses `meta` too, which computes nothing
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {name!r} can't be used here: {str(error).splitlines()[0]}") from error
     return device

@@ -123,6 +123,14 @@ def _replace(path: Path, content: tuple[Bytes, ...]) -> None:
             os.close(folder)
 
 
+def expand_home(path: str | Path) -> Path:
+    """The path with `~` and `~user` replaced by the home folder; FileNotFoundError for an unknown user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise FileNotFoundError(f"{path}: there is no such home folder") from error
+
+
 def remove_partial_files(folder: Path) -> None:
     """Remove the temporary files of `write_whole` calls that were killed; no other process may write to `folder`."""
     for path in folder.glob(f".*{PARTIAL}*"):
@@ -180,6 +188,6 @@ def _finite(value: Any) -> Any:
 def absolute_path(given: str | Path) -> Path:
     """An absolute path without links, from which `~` is expanded. Raises ValueError if there is no such path."""
     try:
-        return Path(given).expanduser().resolve()
-    except (RuntimeError, OSError, ValueError) as error:  # no such home folder, links in a circle, a null byte
+        return expand_home(given).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # no such home folder, links in a circle, a null byte
         raise ValueError(f"{str(given)!r} is not a path: {error}") from error

@@ -12,8 +12,8 @@ def create_model(name: str, pretrained: str | None = None, **overrides: object) 
         name: `tiny`, `small`, `medium`, `large` (Table 1 of the paper) or `micro` (ours, for images of 28 to 64
             pixels).
         pretrained: the name of trained weights that ship with the package: `fashion-mnist`, for `micro`. They fix the
-            configuration, except for fields that add no parameters (`grid_sizes`, `pool_sizes`, the drop rates). None
-            draws fresh weights, the same after the same `torch.manual_seed`.
+            configuration, except for what `change_windows` accepts (`grid_sizes`, `pool_sizes`, `stem_strides`, the
+            drop rates). None draws fresh weights, the same after the same `torch.manual_seed`.
         overrides: fields of `HATNetConfig`, such as `num_classes`, `in_channels`, `grid_sizes` (G1), `pool_sizes` (G2)
             or `drop_path_rate`.
 

@@ -198,7 +198,7 @@ print(f"softmax weights of the network: {stored:,}; were all attention plain: {d
 # the package, and the image is one of its test images:
 
 # %%
-source = find_source(pretrained="fashion-mnist")
+source = find_source("fashion-mnist")
 trained, classes = source.model, source.classes
 print(source.words)
 test = open_data("fashion-subset").test

@@ -22,7 +22,7 @@ def write_site_maps(folder: Path) -> None:
     Args:
         folder: where to write; it is created if needed.
     """
-    source = find_source(pretrained="fashion-mnist")
+    source = find_source("fashion-mnist")
     data = open_data("fashion-subset")
     assert isinstance(data.test, ImageTensor)
     images, labels = data.test.pixels.double() / 255, data.test.labels  # (N, 1, 28, 28)

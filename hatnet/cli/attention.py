@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,18 +11,23 @@ import torch
 import tyro
 from numpy.typing import NDArray
 
-from hatnet.cli.console import console
-from hatnet.data.image_file import CHELSEA, size_of_image
+from hatnet.cli.console import console, plain
+from hatnet.cli.output_files import Formats, output_files
+from hatnet.cli.weights import WindowOptions, open_source
+from hatnet.data.image_file import CHELSEA, WHITE, size_of_image
 from hatnet.data.photo import read_picture, size_when_read, to_image
+from hatnet.data.transparency import parse_colour
 from hatnet.device import usable_device
+from hatnet.files import expand_home
 from hatnet.maps.explorer import Start, picture_from_maps, require_openable, write_explorer
 from hatnet.maps.map_selection import KINDS, MapSelection, class_number, select_maps
 from hatnet.maps.maps import AttentionMaps, attention_maps
 from hatnet.maps.memory import GIB, require_memory
-from hatnet.weights.source import Source, find_source
+from hatnet.weights.pretrained import existing_weights
+from hatnet.weights.source import Source
 
-FORMATS = (".png", ".svg", ".html")
-OTHERS = (".pdf", ".eps", ".jpg", ".jpeg", ".gif", ".webp", ".tif", ".tiff", ".bmp", ".htm")  # known, but not written
+EXPLORER = Formats(".html", "the explorer")
+WEIGHTS_OWN = WindowOptions()
 
 
 @dataclass(frozen=True)
@@ -34,15 +38,17 @@ class ImageOptions:
         image: an image file; the bundled photo if none is given.
         size: of the image's shorter side after resizing, in pixels; the size in training if not given.
         square: whether to cut out the square in the middle, or to keep the whole image.
+        background: the colour behind transparent pixels, such as white, black or '#ff8800'.
     """
 
     image: Annotated[Path | None, tyro.conf.Positional] = None
     size: int | None = None
     square: bool = True
+    background: str = WHITE
 
     @property
     def path(self) -> Path:
-        return self.image or CHELSEA
+        return expand_home(self.image) if self.image else CHELSEA
 
 
 @dataclass(frozen=True)
@@ -50,15 +56,13 @@ class WeightOptions:
     """The network.
 
     Attributes:
-        checkpoint: weights of ours (.safetensors, or the folder of a run) or of the authors (.pth); random weights if
-            none are given.
-        pretrained: weights that come with the package, by name, such as fashion-mnist.
+        weights: fashion-mnist (comes with the package), a file of ours (.safetensors) or of the authors (.pth), or the
+            folder of a run; random weights if none are given.
         variant: tiny, small, medium, large or micro; if not given, that of the weights, or tiny.
         seed: of the random weights.
     """
 
-    checkpoint: Path | None = None
-    pretrained: str | None = None
+    weights: str | None = None
     variant: str | None = None
     seed: int = 0
 
@@ -132,22 +136,24 @@ def attention(
     weights: Annotated[WeightOptions, tyro.conf.arg(name="")],
     maps: Annotated[MapOptions, tyro.conf.arg(name="")],
     run: Annotated[RunOptions, tyro.conf.arg(name="")],
+    windows: Annotated[WindowOptions, tyro.conf.arg(name="")] = WEIGHTS_OWN,
 ) -> None:
     """Draw the attention of one token of an image: a figure (PNG and SVG) and an explorer (one HTML file)."""
-    files = _files(run.out or Path(f"{image.path.stem}-attention"), inputs=(image.image, weights.checkpoint))
-    device = _check_options(maps, run)
-    source = find_source(weights.checkpoint, weights.pretrained, weights.variant, weights.seed)
+    used = (image.path, existing_weights(weights.weights) if weights.weights is not None else None)
+    files = output_files(run.out or Path(f"{image.path.stem}-attention"), EXPLORER, inputs=used)
+    device = _check_options(image, maps, run)
+    source = open_source(weights.weights, windows, weights.variant, weights.seed)
     prepared = _prepare(image, maps, run, source, files)
     pixels = to_image(prepared.picture, source.mean, source.std)
     model = source.model.to(device)
     found = attention_maps(model, pixels.to(next(model.parameters())), int(run.memory * GIB))
-    _announce(image, maps, prepared, random=weights.checkpoint is None and weights.pretrained is None)
+    _announce(image, maps, prepared, random=weights.weights is None)
     for path in files:
         _write(path, found, prepared)
         print(path.resolve())  # without rich, which would break a long path
 
 
-def _check_options(maps: MapOptions, run: RunOptions) -> torch.device:
+def _check_options(image: ImageOptions, maps: MapOptions, run: RunOptions) -> torch.device:
     if not (run.memory > 0 and isfinite(run.memory * GIB)):
         raise ValueError(f"memory={run.memory!r} must be a finite number of GiB above 0, such as 2")
     options = {"--query": maps.query, "--stage": maps.stage, "--block": maps.block, "--head": maps.head}
@@ -157,6 +163,7 @@ def _check_options(maps: MapOptions, run: RunOptions) -> torch.device:
             "--kind class covers the whole network and has no query, stage, block or head; "
             f"leave out {', '.join(given)}"
         )
+    parse_colour(image.background)
     maps.pixel(0, 0)  # raises for a query that is not two numbers
     return usable_device(run.device)
 
@@ -164,7 +171,7 @@ def _check_options(maps: MapOptions, run: RunOptions) -> torch.device:
 def _prepare(image: ImageOptions, maps: MapOptions, run: RunOptions, source: Source, files: Sequence[Path]) -> Prepared:
     """Select the maps and read the image, after checking that the network, a browser and memory can hold it."""
     config, size = source.model.config, source.image_size if image.size is None else image.size
-    height, width = size_when_read(image.image, size, image.square)
+    height, width = size_when_read(image.path, size, image.square)
     label = class_number(maps.label, source.classes, config.num_classes)
     config.layout(height, width)  # raises if the image is too small
     pixel = maps.pixel(height, width)
@@ -181,7 +188,7 @@ def _prepare(image: ImageOptions, maps: MapOptions, run: RunOptions, source: Sou
         advice += "; only class maps and explorers need gradients, --kind composed --out figure.png does without"
     item = next(source.model.parameters()).element_size()
     require_memory(config, height, width, 1, item, int(run.memory * GIB), gradients, advice)
-    picture = read_picture(image.image, config.in_channels, size, image.square)
+    picture = read_picture(image.path, config.in_channels, size, image.square, image.background)
     return Prepared(image.path.name, picture, source, pixel, selection)
 
 
@@ -192,12 +199,12 @@ def _announce(image: ImageOptions, maps: MapOptions, prepared: Prepared, random:
     (x, y), query = prepared.pixel, selection.query
     place = f"; stage {selection.stage}, block {selection.block}, token {query} at pixel {x},{y}"
     console.print(
-        f"HAT-Net {source.model.config.name.capitalize()} on {prepared.name}, shown as {width} x {height} pixels"
+        f"HAT-Net {source.model.config.name.capitalize()} on {plain(prepared.name)}, shown as {width} x {height} pixels"
         f"{cropped}{'' if maps.kind == 'class' else place}"
     )
-    console.print(source.words)
+    console.print(plain(source.words))
     if random:
-        console.print("Give --checkpoint FILE, or --pretrained fashion-mnist, for maps of a trained network.")
+        console.print("Give --weights FILE, or --weights fashion-mnist, for maps of a trained network.")
 
 
 def _write(path: Path, maps: AttentionMaps, prepared: Prepared) -> None:
@@ -212,28 +219,3 @@ def _write(path: Path, maps: AttentionMaps, prepared: Prepared) -> None:
     kind = selection.available_kinds(maps.layouts)[0]
     start = Start(prepared.pixel, selection.stage, selection.block, selection.head, kind)
     write_explorer(path, picture, config=maps.config, provenance=source.words, start=start)
-
-
-def _files(out: Path, inputs: Sequence[Path | None]) -> list[Path]:
-    if not out.parent.is_dir():
-        raise ValueError(f"no folder {out.parent} to write {out.name} to; create it first")
-    if out.is_dir():
-        raise ValueError(f"{out} is a folder; give --out a name in it, such as {out / 'attention'}")
-    suffix = out.suffix.lower()
-    if suffix in OTHERS:
-        raise ValueError(
-            f"{out.name} cannot be written: give --out a name with .png or .svg for the figure, with .html for the "
-            "explorer, or without a suffix for all three"
-        )
-    files = [out] if suffix in FORMATS else [out.with_name(out.name + suffix) for suffix in FORMATS]
-    for path in files:
-        if path.is_dir():
-            raise ValueError(f"{path} is a folder; give --out another name")
-        if any(given is not None and path.resolve() == given.resolve() for given in inputs):
-            raise ValueError(f"{path} would overwrite the file it is made from; give --out another name")
-    if files[0].suffix.lower() != ".html" and find_spec("matplotlib") is None:
-        raise ValueError(
-            "a figure needs matplotlib: python -m pip install 'hatnet[train]'; or write the explorer alone, with "
-            f"--out {out.with_suffix('.html')}"
-        )
-    return files

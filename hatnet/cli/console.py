@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -26,6 +27,16 @@ if TYPE_CHECKING:
     from hatnet.training.checkpoint_evaluation import CheckpointEvaluation
 
 console = Console(highlight=False)
+
+
+def printable(text: str) -> str:
+    """The text without what a terminal cannot encode: names of files may be any bytes."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def plain(text: str) -> str:
+    """The text for `console.print`, which would read [b] in a name as bold."""
+    return escape(printable(text))
 
 
 def require_used(command: Callable[..., None], given: Mapping[str, Any], used: Collection[str]) -> None:
@@ -73,7 +84,7 @@ def print_evaluation(result: CheckpointEvaluation) -> None:
         wrong[index] = 0
         other = f"{classes[int(wrong.argmax())]} ({int(wrong.max())})" if wrong.any() else "-"
         right = f"{100 * evaluation.class_accuracy[index]:.1f} %"
-        table.add_row(classes[index], str(int(confusion[index].sum())), right, other)
+        table.add_row(plain(classes[index]), str(int(confusion[index].sum())), right, plain(other))
     console.print(table)
     for metric in result.task.metrics:
         if isnan(metric.value(evaluation)):  # not defined for this data, such as top-5 of two classes

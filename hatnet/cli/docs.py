@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+from hatnet.checks import require_whole
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -12,9 +14,10 @@ def docs(folder: Path = Path("site"), serve: bool = True, port: int = 8000, agai
     Args:
         folder: where the site goes; it is emptied first.
         serve: serve the site until interrupted.
-        port: port of the server.
+        port: port of the server, from 0 to 65535; 0 takes a free one.
         again: run every tutorial, even if nothing changed.
     """
+    require_whole("port", port, 0, 65535)
     if not (ROOT / "mkdocs.yml").is_file():
         raise ValueError(f"the site is built in a checkout; {ROOT} has no mkdocs.yml, so install with `pip install -e`")
     sys.path.insert(0, str(ROOT / "docs"))  # the builder lies beside the pages, not in the package

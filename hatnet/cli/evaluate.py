@@ -5,15 +5,19 @@ from typing import Annotated
 
 import tyro
 
-from hatnet.cli.console import print_evaluation, progress
+from hatnet.cli.console import console, print_evaluation, progress
 from hatnet.cli.train import default_device
+from hatnet.cli.weights import WindowOptions
+from hatnet.files import expand_home
 from hatnet.training.checkpoint_evaluation import evaluate_checkpoint
 from hatnet.training.distributed import join
-from hatnet.weights.pretrained import weights_file
+from hatnet.weights.pretrained import PRETRAINED, weights_file
+
+WEIGHTS_OWN = WindowOptions()
 
 
 def evaluate(
-    checkpoint: Annotated[Path, tyro.conf.Positional],
+    weights: Annotated[str, tyro.conf.Positional],
     data: str | None = None,
     data_dir: Path = Path("data"),
     download: bool = False,
@@ -21,30 +25,38 @@ def evaluate(
     batch_size: int = 128,
     workers: int = 0,
     out: Path | None = None,
+    windows: Annotated[WindowOptions, tyro.conf.arg(name="")] = WEIGHTS_OWN,
 ) -> None:
     """Test weights on every test image once, and draw the accuracy of each class and the confusion matrix.
 
     Args:
-        checkpoint: weights (.safetensors of ours, .pth of the authors), or the folder of a run for its last weights.
+        weights: fashion-mnist (comes with the package), a file of ours (.safetensors) or of the authors (.pth), or the
+            folder of a run for its last weights.
         data: a data set or folder:PATH; by default the one of the training.
         data_dir: folder for data sets.
         download: fetch the data set if it is missing.
         device: cpu, cuda, or one GPU such as cuda:1; by default the GPU if there is one, else the CPU.
         batch_size: images at once.
         workers: processes that prepare images.
-        out: folder for evaluation.json and evaluation.svg; by default the checkpoint's folder.
+        out: folder for evaluation.json and evaluation.svg; by default that of the weights, or this one for weights of
+            the package. It must be given if windows differ from those of the training.
+        windows: G1, G2 and strides.
     """
-    weights = weights_file(checkpoint)
-    folder = out or weights.parent
+    file = weights_file(weights)
+    folder = expand_home(out) if out else Path() if file in PRETRAINED.values() else file.parent
     if not folder.is_dir():
         raise ValueError(f"no folder {folder} to write to; create it first")
+    if out is None and any(windows.changes.values()):
+        raise ValueError("give --out a folder: with other windows this is no evaluation of the weights as trained")
     with join(default_device(device)) as processes:
         found = evaluate_checkpoint(
-            weights, processes, data=data, data_dir=data_dir, download=download, batch_size=batch_size,
-            workers=workers, bar=progress,
+            file, processes, data=data, data_dir=data_dir, download=download, batch_size=batch_size,
+            workers=workers, bar=progress, windows=windows.changes,
         )  # fmt: skip
         if not processes.is_first:
             return
         found.write(folder)
+    for line in found.changes:
+        console.print(line)
     print_evaluation(found)
     print((folder / "evaluation.svg").resolve())

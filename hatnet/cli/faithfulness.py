@@ -15,6 +15,7 @@ from hatnet.studies.faithfulness import tables
 from hatnet.studies.faithfulness.preparation import check_study, patches_per_image
 from hatnet.studies.faithfulness.record import Record, Settings, read, write
 from hatnet.studies.faithfulness.study import count_steps, study
+from hatnet.weights.pretrained import existing_weights
 from hatnet.weights.source import find_source
 
 RECORD, REPORT = ".json", (".txt", "-curves.svg", "-scores.svg")  # endings of the record, and of the files made from it
@@ -23,7 +24,7 @@ DEFAULTS = Settings()
 
 def faithfulness(
     settings: Annotated[Settings, tyro.conf.arg(name="")] = DEFAULTS,
-    checkpoint: Path | None = None,
+    weights: str = "fashion-mnist",
     out: Path | None = None,
     record: Path | None = None,
     page: bool = False,
@@ -39,8 +40,7 @@ def faithfulness(
 
     Args:
         settings: methods, baselines, number of images and so on.
-        checkpoint: weights of ours (.safetensors); where not given, micro trained on Fashion-MNIST, which the package
-            contains.
+        weights: fashion-mnist (comes with the package), a file of ours (.safetensors), or the folder of a run.
         out: path of the files without an ending; faithfulness where not given.
         record: a kept record to print and draw instead of a new study. Give --out to write the files made from it. No
             other option goes with it except --page.
@@ -61,8 +61,8 @@ def faithfulness(
         raise ValueError(f"memory={memory!r} must be a number of GiB above 0")
     use_threads(threads)
     out = out or Path("faithfulness")
-    _require_files(out, (RECORD, *REPORT), checkpoint)
-    source = find_source(checkpoint, None if checkpoint else "fashion-mnist")
+    _require_files(out, (RECORD, *REPORT), existing_weights(weights))
+    source = find_source(weights)
     data, limit = open_data(settings.data, data_dir, download), int(memory * 2**30)
     check_study(settings, source, data, limit)
     patches = patches_per_image(settings, source)

@@ -17,6 +17,7 @@ try:
     from hatnet.cli.errors import errors_as_messages
     from hatnet.cli.evaluate import evaluate
     from hatnet.cli.faithfulness import faithfulness
+    from hatnet.cli.predict import predict
     from hatnet.cli.scaling import scaling
     from hatnet.cli.summary import summary
     from hatnet.cli.train import train
@@ -27,21 +28,42 @@ except ModuleNotFoundError as error:  # tyro and rich are not in the core instal
 
 COMMANDS: dict[str, Callable[..., None]] = {
     command.__name__: command
-    for command in (demo, verify, summary, train, evaluate, attention, faithfulness, ablation, scaling, docs)
+    for command in (demo, verify, summary, train, evaluate, predict, attention, faithfulness, ablation, scaling, docs)
 }
+
+FORMER_OPTIONS = {"--checkpoint": "--weights", "--pretrained": "--weights"}
 
 
 def main() -> None:
     """Run `hatnet`. Wrong input ends with a message and exit status 2, not with a traceback."""
     with errors_as_messages():
-        if sys.argv[1:2] == ["train"]:
-            _require_recipe(sys.argv[2:])
+        words = with_current_options(sys.argv[1:])
+        if words[:1] == ["train"]:
+            _require_recipe(words[1:])
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
+            args=words,
             prog="hatnet",
             description="Vision Transformers with Hierarchical Attention.",
             config=(tyro.conf.CascadeSubcommandArgs,),  # options in any order after the last subcommand
         )
+
+
+def with_current_options(words: Sequence[str]) -> list[str]:
+    """Replace former names of options, so that older commands work. ValueError if weights are given twice.
+
+    >>> with_current_options(["verify", "--checkpoint=tiny.pth"])
+    ['verify', '--weights=tiny.pth']
+    """
+    current, given = list(words), []
+    for index, word in enumerate(words):
+        option, equals, value = word.partition("=")
+        if option in FORMER_OPTIONS or option in FORMER_OPTIONS.values():
+            given.append(option)
+            current[index] = FORMER_OPTIONS.get(option, option) + equals + value
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} all choose the weights; give --weights once")
+    return current
 
 
 def _require_recipe(words: Sequence[str]) -> None:

@@ -3,16 +3,19 @@
 import sys
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+import tyro
 from numpy.typing import NDArray
 from rich import box
 from rich.table import Table
 
 from hatnet.cli.console import cell, console, progress
-from hatnet.data.photo import read_picture, to_image
+from hatnet.cli.weights import WindowOptions, open_source
+from hatnet.data.image_file import WHITE
+from hatnet.data.photo import read_picture, size_when_read, to_image
 from hatnet.device import usable_device
 from hatnet.equivalence import (
     TOLERANCES,
@@ -24,38 +27,48 @@ from hatnet.equivalence import (
     run_reference,
     worst,
 )
+from hatnet.files import expand_home
+from hatnet.maps.memory import GIB, require_memory
 from hatnet.network import HATNet
-from hatnet.weights.source import find_source
+
+WEIGHTS_OWN = WindowOptions()
+LIMIT = 4 * GIB  # for the attention weights of each implementation, which both keep
 
 
 def verify(
     variant: str | None = None,
     image: Path | None = None,
-    checkpoint: Path | None = None,
-    pretrained: str | None = None,
+    background: str = WHITE,
+    weights: str | None = None,
     device: str = "cpu",
     dtype: Literal["float64", "float32", "bfloat16"] = "float64",
     size: int | None = None,
     seed: int = 0,
+    windows: Annotated[WindowOptions, tyro.conf.arg(name="")] = WEIGHTS_OWN,
 ) -> None:
     """Compare PyTorch with the float64 reference, layer by layer; exit status 1 if they disagree.
 
     Args:
         variant: tiny, small, medium, large or micro; by default that of the weights, or tiny.
         image: an image file; by default the bundled photo.
-        checkpoint: weights of ours (.safetensors, or the folder of a run) or of the authors (.pth).
-        pretrained: weights that come with the package, by name, such as fashion-mnist. Without either, they are random.
+        background: the colour behind transparent pixels, such as white, black or '#ff8800'.
+        weights: fashion-mnist (comes with the package), a file of ours (.safetensors) or of the authors (.pth), or the
+            folder of a run; random weights if none are given.
         device: the device for PyTorch, such as cpu or cuda.
         dtype: the precision of PyTorch; the reference always uses float64.
         size: side of the square cut from the image, in pixels; by default that of the training images.
         seed: of the random weights.
+        windows: G1, G2 and strides.
     """
     precision: torch.dtype = getattr(torch, dtype)
     target = usable_device(device)
-    source = find_source(checkpoint, pretrained, variant, seed)
+    source = open_source(weights, windows, variant, seed)
     config, size = source.model.config, source.image_size if size is None else size
-    pixels = to_image(read_picture(image, config.in_channels, size, square=True), source.mean, source.std)
+    size_when_read(image and expand_home(image), size, square=True)  # raises for a size out of range
     config.layout(size, size)  # raises if the image is too small
+    require_memory(config, size, size, 1, item=8, limit=LIMIT, advice="give a smaller --size")
+    picture = read_picture(image and expand_home(image), config.in_channels, size, True, background)
+    pixels = to_image(picture, source.mean, source.std)
     console.print(f"HAT-Net {config.name.capitalize()} on {size} x {size} pixels, PyTorch in {dtype} on {target}")
     agreements, _ = run_both(source.model.to(target, precision), pixels.numpy())
     print_agreement(agreements, precision, TOLERANCES[precision])

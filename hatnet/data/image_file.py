@@ -1,4 +1,4 @@
-"""Open image files safely, with Pillow (extra `cli`): upright, with 8 bits per channel, or a clear error."""
+"""Open image files safely, with Pillow (extra `cli`): upright, opaque, with 8 bits per channel, or a clear error."""
 
 from __future__ import annotations
 
@@ -7,24 +7,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 if TYPE_CHECKING:
     from PIL import Image
 
 CHELSEA = Path(__file__).parents[1] / "assets" / "chelsea.png"  # 451 x 300 pixels, CC0
 
+WHITE = "white"  # the default background of transparent pixels
 ORIENTATION = 0x0112  # the tag in EXIF
 
 
-def open_image(path: Path, mode: Literal["RGB", "L"]) -> Image.Image:
+def open_image(path: Path, mode: Literal["RGB", "L"], background: str = WHITE) -> Image.Image:
     """Read an image file, turned upright, with 8 bits per channel: in colour (RGB) or in grey (L).
 
-    Raises FileNotFoundError, or ValueError if it is no image or it is not known which of its numbers is white.
+    Transparent pixels are composited on the `background`, a colour as `parse_colour` takes it. Raises
+    FileNotFoundError, or ValueError if the colour is unknown, if it is no image, or if it is not known which of its
+    numbers is white.
     """
+    from hatnet.data.transparency import parse_colour, scale_transparent_colour, without_transparency
+
+    colour = parse_colour(background)
     with _opened(path) as file:
+        scale_transparent_colour(file)
         turn = _turn(file)  # before the pixels are read: reading turns a TIFF upright
-        image = _in_8_bits(file).convert(mode)
+        image = without_transparency(file, colour).convert(mode)
         return image if turn is None else image.transpose(turn)
 
 
@@ -68,19 +73,3 @@ def _turn(file: Image.Image) -> Image.Transpose | None:
         6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90,
     }  # fmt: skip
     return turns.get(file.getexif().get(ORIENTATION, 1))
-
-
-def _in_8_bits(image: Image.Image) -> Image.Image:
-    """Bring grey of 16 bits to 8; Pillow would clip it at 255 and show white."""
-    from PIL import Image
-
-    if image.mode[0] not in "IF":
-        return image
-    pixels = np.asarray(image)
-    # numbers of 32 bits that use no more than 8 may be either
-    if image.mode == "F" or pixels.min() < 0 or pixels.max() > 65535 or (image.mode == "I" and pixels.max() < 256):
-        raise ValueError(
-            f"its pixels (mode {image.mode}) go from {pixels.min():g} to {pixels.max():g}, and it is not known which "
-            "number is white; save it with 8 or 16 bits per channel"
-        )
-    return Image.fromarray((pixels / 257).round().astype(np.uint8))

@@ -35,6 +35,15 @@ class ImagePreparation(Protocol):
     def cutmix(self) -> float: ...
 
 
+class Statistics(Protocol):
+    """Mean and standard deviation of pixels in [0, 1], one entry per channel: a data set has them, and weights do."""
+
+    @property
+    def mean(self) -> tuple[float, ...]: ...
+    @property
+    def std(self) -> tuple[float, ...]: ...
+
+
 def for_training(recipe: ImagePreparation, data: Split) -> Transform:
     """Augment as the recipe says, then normalise pixels to mean 0 and standard deviation 1."""
     from torchvision.transforms import InterpolationMode, v2
@@ -55,7 +64,7 @@ def for_training(recipe: ImagePreparation, data: Split) -> Transform:
     return v2.Compose(steps)
 
 
-def for_testing(recipe: ImagePreparation, data: Split) -> Transform:
+def for_testing(recipe: ImagePreparation, data: Statistics) -> Transform:
     """Take small images as they are. Resize others and cut out the centre, as the paper does."""
     from torchvision.transforms import InterpolationMode, v2
 
@@ -64,6 +73,21 @@ def for_testing(recipe: ImagePreparation, data: Split) -> Transform:
         resize = v2.Resize(int(256 / 224 * size), interpolation=InterpolationMode.BICUBIC, antialias=True)
         steps = [resize, v2.CenterCrop(size), *steps]
     return v2.Compose(steps)
+
+
+def for_prediction(recipe: ImagePreparation, data: Statistics) -> Transform:
+    """`for_testing`, for images of any size: where it takes small images as they are, others are resized first.
+
+    Their shorter side gets `image_size` pixels (bicubic, antialiased), and the square in the middle is cut out. Images
+    of the right size stay bit-identical.
+    """
+    from torchvision.transforms import InterpolationMode, v2
+
+    size, testing = recipe.image_size, for_testing(recipe, data)
+    if recipe.crop_padding is None:
+        return testing
+    resize = v2.Resize(size, interpolation=InterpolationMode.BICUBIC, antialias=True)
+    return v2.Compose([resize, v2.CenterCrop(size), testing])
 
 
 def require_fit(recipe: ImagePreparation, data: Split) -> None:
@@ -107,7 +131,7 @@ def _sizes(images: Images, name: str) -> Iterator[tuple[str, int, int]]:
             yield (f"{path} has", *size)
 
 
-def _normalisation(data: Split) -> list[torch.nn.Module]:
+def _normalisation(data: Statistics) -> list[torch.nn.Module]:
     from torchvision.transforms import v2
 
     return [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(data.mean), list(data.std))]

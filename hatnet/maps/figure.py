@@ -84,7 +84,7 @@ def draw(
                 place.set_axis_off()
             else:
                 _draw_panel(place, maps, picture, selection, panel)
-        figure.text(0.012, 0.06 / inches_high, words, fontsize=7.5, va="bottom", linespacing=1.35)
+        figure.text(0.012, 0.06 / inches_high, words, fontsize=7.5, va="bottom", linespacing=1.35, parse_math=False)
         figure.set_label(f"{title}. {'; '.join(panel.title for panel in panels)}, each over the image. {weights}")
     return figure
 
@@ -189,7 +189,7 @@ def _draw_panel(
 def _frame(axes: Axes, maps: AttentionMaps, title: str) -> None:
     height, width = maps.size
     axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[], aspect="equal")
-    axes.set_title(title, fontsize=9)
+    axes.set_title(title, fontsize=9, parse_math=False)  # names of classes may hold $
 
 
 def _outlines(axes: Axes, maps: AttentionMaps, selection: MapSelection, window: bool = True) -> None:

@@ -31,14 +31,16 @@ def attention_maps(model: HATNet, image: Tensor, limit: int = 2 * GIB) -> Attent
     The image is (C_in, H, W), or a batch (B, C_in, H, W), normalised as in the network's training. `limit` is in bytes:
     for the weights, and later for a block's dense matrix, or for a class map with the gradients and what they need.
 
-    Raises TypeError or ValueError for an image that the network does not take; ValueError if the weights take more
-    than `limit`, if a result is not finite, or if G1 and G2 differ from the configuration.
+    Raises TypeError or ValueError for what is no HAT-Net, or an image that it does not take; ValueError if the weights
+    take more than `limit`, if a result is not finite, or if G1 and G2 differ from the configuration.
 
     >>> import hatnet
     >>> maps = attention_maps(hatnet.create_model("micro"), torch.zeros(3, 28, 36))
     >>> maps.local(stage=0, block=1, query=(3, 4)).shape, maps.global_(stage=0, block=1, query=(3, 4)).shape
     ((14, 18), (4, 5))
     """
+    if not isinstance(getattr(model, "_orig_mod", model), HATNet):  # a compiled network has `_orig_mod`
+        raise TypeError(f"model must be a HATNet, got {type(model).__name__}")
     if not isinstance(image, Tensor):
         raise TypeError(f"image must be a tensor, got {type(image).__name__}; for an array use torch.from_numpy")
     images = image[None] if image.ndim == 3 else image
@@ -211,9 +213,11 @@ class AttentionMaps:
     def _labels(self, label: int | Iterable[int] | None) -> tuple[int, ...]:
         if label is None:
             return tuple(self._logits.argmax(dim=1).tolist())
-        if isinstance(label, Tensor | np.ndarray) and label.ndim == 0:
-            label = int(label)  # as `logits.argmax()` returns it: iterable by its type, but it has no axis
-        labels = tuple(int(one) for one in label) if isinstance(label, Iterable) else (int(label),) * len(self._images)
+        if isinstance(label, Tensor | np.ndarray):
+            label = label.tolist()  # a number for 0-d ones, as `logits.argmax()` is
+        labels = (
+            tuple(map(whole_label, label)) if isinstance(label, Iterable) else (whole_label(label),) * len(self._images)
+        )
         if len(labels) != len(self._images):
             raise ValueError(f"{len(labels)} labels are given for {len(self._images)} images")
         for one in labels:
@@ -233,6 +237,19 @@ class _WeightsOnly(dict[str, Tensor]):
     def __setitem__(self, name: str, value: Tensor, /) -> None:
         if name.endswith("weights") or name == "logits":
             super().__setitem__(name, value)
+
+
+def whole_label(label: object) -> int:
+    """The number of a class; ValueError for anything but a whole number, such as 1.7 or True.
+
+    >>> whole_label(np.int64(3))
+    3
+    """
+    if isinstance(label, Tensor) and label.ndim == 0:
+        label = label.item()
+    if isinstance(label, bool | np.bool) or not isinstance(label, int | np.integer):
+        raise ValueError(f"label={label!r} must be a whole number, the number of a class")
+    return int(label)
 
 
 def _of_head(weights: Tensor, head: int | None, axis: int) -> Tensor:

@@ -16,8 +16,7 @@ from hatnet.training.distributed import Processes
 from hatnet.training.recipes import RECIPES, Recipe, from_json
 from hatnet.training.shared_data import ProgressBar, no_progress_bar, open_shared_data, without_broken_files
 from hatnet.training.trained_weights import normalised_as
-from hatnet.weights.checkpoints import about, is_ours, load
-from hatnet.weights.official import load_official
+from hatnet.weights.source import NO_CHANGES, find_source
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,7 @@ class CheckpointEvaluation:
     classes: tuple[str, ...]
     evaluation: Evaluation
     task: Classification = CLASSIFICATION
+    changes: tuple[str, ...] = ()  # how the network differs from that of the weights, see `describe_changes`
 
     def write(self, folder: Path) -> None:
         """Write `evaluation.json` and `evaluation.svg`, each whole or not at all."""
@@ -37,6 +37,7 @@ class CheckpointEvaluation:
         found = self.evaluation
         facts: dict[str, Any] = {
             "weights": self.weights.name,
+            **({"changed": list(self.changes)} if self.changes else {}),
             "data": self.data,
             "images": found.images,
             **{metric.name: metric.value(found) for metric in self.task.metrics},
@@ -57,17 +58,19 @@ def evaluate_checkpoint(
     batch_size: int = 128,
     workers: int = 0,
     bar: ProgressBar = no_progress_bar,
+    windows: Mapping[str, tuple[int, ...] | None] = NO_CHANGES,
 ) -> CheckpointEvaluation:
     """Test weights, ours or the authors', on every test image once. Files that cannot be read are named and left out.
 
     `data` is by default that of the training. Lists of broken files are kept in `data_dir`, with the data sets.
+    `windows` are changes as for `find_source`.
 
     Raises FileNotFoundError or CheckpointError if the weights cannot be read, and DataError if the data is missing or
     damaged, or its classes or sizes do not fit the weights.
     """
     require_whole("batch_size", batch_size, 1)
-    name, ours = str(weights), is_ours(weights)
-    model, known = (load(weights), about(weights)) if ours else (load_official(weights), {})
+    source, name = find_source(weights, windows=windows), str(weights)
+    model, known = source.model, source.about
     if data is None and "data" not in known:
         raise DataError(f"{name} doesn't say what it was trained on: give --data, such as --data folder:data/imagenet")
     split = open_shared_data(data or known["data"], data_dir, download, processes)
@@ -79,8 +82,8 @@ def evaluate_checkpoint(
     transform = for_testing(recipe, split)
     batches = batches_for_testing(split.test, transform, processes.rank, processes.size, batch_size, workers)
     with bar("testing", None) as step:
-        found = evaluate(model.to(processes.device).float(), _advance(batches, step), processes)
-    return CheckpointEvaluation(weights, split.name, split.classes, found)
+        found = evaluate(model.to(processes.device), _advance(batches, step), processes)
+    return CheckpointEvaluation(weights, split.name, split.classes, found, changes=source.changes)
 
 
 def recipe_for_testing(config: HATNetConfig, known: Mapping[str, Any], weights: str) -> Recipe:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from hatnet.files import absolute_path
 from hatnet.network import HATNet
 from hatnet.training.recipes import WINDOWS, Recipe
 from hatnet.weights.adapting import FirstLayer, adapt, rows_of_classes
-from hatnet.weights.checkpoints import CheckpointError, about, is_ours, load, require_match
+from hatnet.weights.checkpoints import about, is_ours, load, require_match
 from hatnet.weights.official import load_official
 from hatnet.weights.pretrained import PRETRAINED, weights_file
 
@@ -31,7 +30,7 @@ class TrainedWeights:
     tensors: dict[str, Tensor]
     description: dict[str, Any]  # `checkpoints.about`, or the file's name if that is empty
     classes: tuple[str, ...]
-    mean: tuple[float, ...] | None  # of pixels in [0, 1], one entry per channel
+    mean: tuple[float, ...] | None  # of pixels in [0, 1], one entry per channel, or one for all
     std: tuple[float, ...] | None
     image_size: int | None
 
@@ -39,7 +38,7 @@ class TrainedWeights:
 def read_trained(given: str | Path) -> TrainedWeights:
     """Read weights of ours, or the authors', found by `weights_file`.
 
-    Raises FileNotFoundError, or CheckpointError if the file is damaged or its facts contradict its network.
+    Raises FileNotFoundError, or CheckpointError if the file is damaged, or its facts are impossible for its network.
     """
     path = weights_file(given)
     if not path.is_file():
@@ -50,17 +49,11 @@ def read_trained(given: str | Path) -> TrainedWeights:
         mean, std = (IMAGENET_MEAN, IMAGENET_STD) if colour else (None, None)
         return TrainedWeights(path, model.config, model.state_dict(), {"file": path.name}, (), mean, std, None)
     model, known = load(path), about(path)
-    config, size = model.config, known.get("image_size")
-    mean, std = (_numbers(known, name, config.in_channels, path) for name in ("mean", "std"))
-    if std is not None and min(std) <= 0:
-        raise CheckpointError(f"{path} gives std={list(std)}, which must be above 0")
-    classes = known.get("classes", ())
-    if not isinstance(classes, list | tuple) or len(classes) not in (0, config.num_classes):
-        raise CheckpointError(f"{path} must name its {config.num_classes} classes or none, but gives {classes!r:.200}")
-    return TrainedWeights(
-        path, config, model.state_dict(), known or {"file": path.name}, tuple(map(str, classes)), mean, std,
-        size if isinstance(size, int) else None,
-    )  # fmt: skip
+    classes = tuple(known.get("classes", ()))
+    mean, std = (tuple(known[name]) if name in known else None for name in ("mean", "std"))
+    description = known or {"file": path.name}
+    size = known.get("image_size")
+    return TrainedWeights(path, model.config, model.state_dict(), description, classes, mean, std, size)
 
 
 def absolute_weights(given: str) -> str:
@@ -185,15 +178,3 @@ def _normalisation(trained: TrainedWeights, data: Split) -> tuple[tuple[float, .
         return tuple(values) if len(values) == channels else channels * (sum(values) / len(values),)
 
     return fitted(trained.mean or data.mean), fitted(trained.std or data.std)
-
-
-def _numbers(known: Mapping[str, Any], name: str, count: int, path: Path) -> tuple[float, ...] | None:
-    values = known.get(name)
-    if values is None:
-        return None
-    numbers = isinstance(values, list | tuple) and all(
-        isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) for value in values
-    )
-    if not numbers or len(values) != count:
-        raise CheckpointError(f"{path} gives {name}={values!r:.200}, which must be {count} numbers, one per channel")
-    return tuple(map(float, values))

@@ -20,6 +20,7 @@ from hatnet.weights.checkpoints import (
     without_wrappers,
 )
 from hatnet.weights.pickles import mappings, read_file, require_dense
+from hatnet.weights.windows import change_windows
 
 PUBLISHED = ("tiny", "small", "medium", "large")
 
@@ -56,21 +57,21 @@ def load_official(checkpoint: str | os.PathLike[str] | Mapping[str, object], **o
 
     `checkpoint` is a file (`HAT-Net_Tiny.pth`, or the same as safetensors) or a state dict, whose shapes decide the
     variant. The tensors may be nested below keys such as `model`, and their names may begin with `module.`. Overrides
-    are fields of `HATNetConfig` that add no parameters, such as `grid_sizes`. Raises FileNotFoundError, or
+    are fields that `change_windows` accepts, such as `grid_sizes`. Raises FileNotFoundError, or
     CheckpointError (a ValueError) if the file is truncated, would execute code, or holds another network; the message
     lists every parameter that is missing, unexpected or of another shape.
     """
     source = "the state dict" if isinstance(checkpoint, Mapping) else str(checkpoint)
     content = checkpoint if isinstance(checkpoint, Mapping) else read_file(Path(checkpoint))
     tensors = _find_network(content, source)
-    config = get_config(_recognise(tensors), **{**_sizes(tensors), **overrides})
+    config = get_config(_recognise(tensors), **_sizes(tensors))
     description = f"{source}, which looks like HAT-Net {config.name.capitalize()},"
     require_match(tensors, authors_shapes(config), unused_shapes(config), description)
     dtype = reduce(torch.promote_types, {tensor.dtype for tensor in tensors.values()})  # the widest if they differ
     names = authors_names(config)
     ours = {name: tensors[names[name]].to(dtype, copy=True).view(shape) for name, shape in shapes(config).items()}
     require_numbers(ours, source)
-    return assemble(config, ours)
+    return change_windows(assemble(config, ours), source, **overrides)
 
 
 def authors_names(config: HATNetConfig) -> dict[str, str]:

@@ -1,13 +1,14 @@
 """Trained weights that ship with the package, by variant and training data."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hatnet.config import nearest
+from hatnet.files import expand_home
 from hatnet.network import HATNet
-from hatnet.weights.checkpoints import assemble, load, require_match, shapes
+from hatnet.weights.checkpoints import load
+from hatnet.weights.windows import change_windows
 
 ASSETS = Path(__file__).parents[1] / "assets"
 PRETRAINED = {("micro", "fashion-mnist"): ASSETS / "micro-fashion-mnist.safetensors"}
@@ -34,14 +35,21 @@ def weights_file(given: str | Path) -> Path:
     for (_, data), file in PRETRAINED.items():
         if given == data:
             return file
-    path = Path(given).expanduser()
+    path = expand_home(given)
     return path / "last.safetensors" if path.is_dir() else path
 
 
+def existing_weights(given: str | Path) -> Path:
+    """`weights_file`; FileNotFoundError, with the names of weights that ship, if there is no such file."""
+    file = weights_file(given)
+    if not file.is_file():
+        names = [data for _, data in PRETRAINED]
+        advice = f"{nearest(str(given), names)}; weights that come with the package: {', '.join(names)}"
+        raise FileNotFoundError(f"no checkpoint file at {file}{advice}")
+    return file
+
+
 def load_pretrained(variant: str, data: str, changes: Mapping[str, Any]) -> HATNet:
-    """A variant trained on `data`, in evaluation mode; CheckpointError for `changes` to fields that add parameters."""
+    """A variant trained on `data`, in evaluation mode; `changes` and errors as in `change_windows`."""
     trained = load(pretrained_file(variant, data))
-    config = replace(trained.config, **changes)
-    tensors = trained.state_dict()
-    require_match(tensors, shapes(config), {}, f"the weights of {variant} trained on {data}")
-    return assemble(config, tensors)
+    return change_windows(trained, f"the weights of {variant} trained on {data}", **changes)

@@ -1,6 +1,7 @@
 """Find the network for a command: from a file, with weights that ship with the package, or with random weights."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ from hatnet.equivalence import randomise
 from hatnet.network import HATNet
 from hatnet.weights.checkpoints import about, is_ours, load
 from hatnet.weights.official import load_official
-from hatnet.weights.pretrained import pretrained_file, weights_file
+from hatnet.weights.pretrained import existing_weights
+from hatnet.weights.windows import change_windows, describe_changes
+
+NO_CHANGES: Mapping[str, tuple[int, ...] | None] = {}
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,7 @@ class Source:
     model: HATNet
     words: str  # the origin of its weights, in one or two sentences
     about: dict[str, Any] = field(default_factory=dict)  # facts stored with the weights, see `checkpoints.about`
+    changes: tuple[str, ...] = ()  # one line per field of the configuration that differs from the weights' own
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -43,26 +48,26 @@ class Source:
 
 
 def find_source(
-    checkpoint: Path | None = None, pretrained: str | None = None, variant: str | None = None, seed: int = 0
+    weights: str | Path | None = None,
+    variant: str | None = None,
+    seed: int = 0,
+    windows: Mapping[str, tuple[int, ...] | None] = NO_CHANGES,
 ) -> Source:
-    """The network of a checkpoint, or with `pretrained` weights that ship with the package, or with random weights.
+    """The network of `weights`: a name, a file or a folder, as `weights_file` takes them. None gives random weights.
 
-    A checkpoint is a file of ours (.safetensors), the folder of a training run, or a file of the authors (.pth).
-    `variant` is by default that of the weights, or tiny. Only random weights use the `seed`. Raises FileNotFoundError,
-    or ValueError if the checkpoint cannot be read, the variant is not that of the weights, or both kinds are given.
+    A file is ours (.safetensors) or the authors' (.pth). `variant` is by default that of the weights, or tiny. Only
+    random weights use the `seed`. `windows` are changes for `change_windows`; None keeps what the weights were trained
+    with. Raises FileNotFoundError, or ValueError if the file cannot be read or the variant is not that of the weights.
     """
-    if checkpoint is not None and pretrained is not None:
-        raise ValueError("--checkpoint and --pretrained both choose the weights; give only one of them")
     if variant is not None:
         get_config(variant)  # raises for an unknown one
-    if pretrained is not None:
-        checkpoint = pretrained_file(variant or "micro", pretrained)
-    if checkpoint is None:
-        return _random(variant or "tiny", seed)
-    source = _from_file(weights_file(checkpoint))
+    source = _random(variant or "tiny", seed) if weights is None else _from_file(existing_weights(weights))
     if variant not in (None, source.model.config.name):
-        raise ValueError(f"{checkpoint} holds {source.model.config.name!r}, not {variant!r}; leave --variant out")
-    return source
+        raise ValueError(f"{weights} holds {source.model.config.name!r}, not {variant!r}; leave --variant out")
+    changes = {name: value for name, value in windows.items() if value is not None}
+    changed = change_windows(source.model, source.words, **changes)
+    owner = "the variant's" if weights is None else "the weights'"
+    return replace(source, model=changed, changes=tuple(describe_changes(source.model.config, changed.config, owner)))
 
 
 def _random(variant: str, seed: int) -> Source:

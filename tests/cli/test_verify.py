@@ -34,10 +34,12 @@ def test_verify_takes_checkpoints_of_ours_and_of_the_authors(hatnet_command, tmp
     hatnet.save(model, ours)
     torch.save({"model": state_dict("tiny")}, authors)
     for arguments, status, message in (
-        (("--checkpoint", ours, "--size", 32), 0, "HAT-Net Micro"),
-        (("--checkpoint", ours, "--variant", "tiny"), 2, "holds 'micro', not 'tiny'"),
-        (("--checkpoint", authors, "--size", 64), 0, "HAT-Net Tiny"),
-        (("--pretrained", "fashion-mnist"), 0, "HAT-Net Micro on 28 x 28 pixels"),  # of the size of its training
+        (("--weights", ours, "--size", 32), 0, "HAT-Net Micro"),
+        (("--weights", ours, "--variant", "tiny"), 2, "holds 'micro', not 'tiny'"),
+        (("--weights", authors, "--size", 64), 0, "HAT-Net Tiny"),
+        (("--weights", "fashion-mnist"), 0, "HAT-Net Micro on 28 x 28 pixels"),  # of the size of its training
+        (("--checkpoint", ours, "--size", 32), 0, "HAT-Net Micro"),  # the former names
+        (("--pretrained=fashion-mnist",), 0, "HAT-Net Micro on 28 x 28 pixels"),
     ):
         ended, out, err = hatnet_command("verify", *arguments)
         assert (ended, message in out + err) == (status, True)

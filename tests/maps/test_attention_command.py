@@ -117,13 +117,13 @@ def test_weights_of_ours_of_the_authors_and_of_the_package_work(written, tmp_pat
     hatnet.save(model, tmp_path / "run" / "last.safetensors")
     torch.save({"model": state_dict("tiny")}, tmp_path / "HAT-Net_Tiny.pth")
     image = write_image(tmp_path / "grey.png", (28, 28), "L")
-    out, _ = written(image, "--checkpoint", tmp_path / "ours.safetensors", "--label", "ring", "--out", "a.png")
+    out, _ = written(image, "--weights", tmp_path / "ours.safetensors", "--label", "ring", "--out", "a.png")
     assert "28 x 28 pixels" in out
     assert "trained on shapes: right on 50.0% of its test images." in out
-    written(image, "--checkpoint", tmp_path / "run", "--out", "a.png")
-    out, _ = written("--checkpoint", tmp_path / "HAT-Net_Tiny.pth", "--size", 64, "--stage", 3, "--out", "b.html")
+    written(image, "--weights", tmp_path / "run", "--out", "a.png")
+    out, _ = written("--weights", tmp_path / "HAT-Net_Tiny.pth", "--size", 64, "--stage", 3, "--out", "b.html")
     assert "Weights of the authors' file HAT-Net_Tiny.pth." in out
-    out, _ = written(image, "--pretrained", "fashion-mnist", "--out", "c.png")
+    out, _ = written(image, "--weights", "fashion-mnist", "--out", "c.png")
     assert "HAT-Net Micro on grey.png, shown as 28 x 28" in out
 
 
@@ -151,12 +151,12 @@ def test_an_image_that_is_not_cropped_keeps_its_shape(written, tmp_path):
         (["--label", "cat"], "unknown class 'cat'; the names are not known here, give a number"),
         (["--label", "10"], "there is no class 10: the network has 10, counted from 0"),
         (["--size", 4], "image of 4 x 4 pixels is too small"),
-        (["--size", 0], "size=0 must be at least 1 pixel"),
+        (["--size", 0], "size=0 must be a whole number from 1 to 4096"),
         (["--size", 224], "would hold 72 MB of weights, more than browsers open (50 MB); give a smaller --size"),
         ([*BIG, "local"], "in stage 0, but the limit is 0.5 GiB; give a smaller --size, or a larger --memory\n"),
         ([*BIG, "all"], "weights, their gradients and the maps kept for them of 1 image of 600 x 600 pixels take"),
         ([*BIG, "class"], "need gradients, --kind composed --out figure.png does without"),
-        ([*BIG, "local", "--size", 30000], "GiB, the largest part in stage 0"),
+        ([*BIG, "local", "--size", 3000], "GiB, the largest part in stage 0"),
         (["--kind", "rollout", "--head", 0], "--kind rollout combines all heads, so --head 0 cannot be shown"),
         (["--kind", "class", "--query", "5,5", "--stage", 0], "leave out --query 5,5, --stage 0"),
         (["--kind", "class", "--block", 0], "has no query, stage, block or head; leave out --block 0"),
@@ -172,9 +172,17 @@ def test_an_image_that_is_not_cropped_keeps_its_shape(written, tmp_path):
         (["--out", "."], ". is a folder; give --out a name in it, such as attention"),
         (["--device", "abacus"], "device 'abacus' can"),
         (["--seed", -1], "seed=-1 must not be negative"),
-        (["--pretrained", "fashion"], "no weights of 'micro' trained on 'fashion', did you mean 'fashion-mnist'?"),
-        (["--pretrained", "fashion-mnist", "--checkpoint", "x.pth"], "--checkpoint and --pretrained both choose"),
-        (["--checkpoint", "none.pth"], "no checkpoint file at none.pth"),
+        (["--weights", "fashion"], "no checkpoint file at fashion, did you mean 'fashion-mnist'?; weights that come"),
+        (["--pretrained", "fashion-mnist", "--checkpoint", "x.pth"], "--pretrained and --checkpoint all choose"),
+        (["--weights", "~nobody-of-that-name/x.pth"], "there is no such home folder"),
+        (["--size", 999999], "size=999999 must be a whole number from 1 to 4096"),
+        (["--size", -3], "size=-3 must be a whole number from 1 to 4096"),
+        (["--background", "blurple"], "background='blurple' must be an opaque colour such as white"),
+        (["--background", "#ff000080"], "background='#ff000080' must be an opaque colour"),
+        (["--device", "meta"], "device 'meta' can"),
+        (["--grid-sizes", 4], "grid_sizes=(4,) must have 2 entries for 3 stages"),
+        (["--pool-sizes", 4, 0], "pool_sizes=(4, 0) must be whole numbers of at least 1"),
+        (["--weights", "none.pth"], "no checkpoint file at none.pth"),
         (["none.jpg"], "no image file at none.jpg"),
     ],
 )  # fmt: skip
@@ -201,10 +209,10 @@ def test_files_of_the_wrong_kind_are_named(run, tmp_path):
     (tmp_path / "notes.png").write_text("not an image")
     for arguments, message in (
         (["notes.png"], "notes.png cannot be read as an image"),
-        (["--checkpoint", "ours.safetensors", "--variant", "tiny"], "holds 'micro', not 'tiny'; leave --variant out"),
-        (["--checkpoint", "other.pth"], "other.pth is not a checkpoint of HAT-Net"),
-        (["--checkpoint", "four.safetensors"], "takes 4 channels; an image file gives 1 (grey) or 3 (colour)"),
-        (["--checkpoint", "nan.safetensors"], "stages.1.blocks.0.attention.local_weights is not finite for this image"),
+        (["--weights", "ours.safetensors", "--variant", "tiny"], "holds 'micro', not 'tiny'; leave --variant out"),
+        (["--weights", "other.pth"], "other.pth is not a checkpoint of HAT-Net"),
+        (["--weights", "four.safetensors"], "takes 4 channels; an image file gives 1 (grey) or 3 (colour)"),
+        (["--weights", "nan.safetensors"], "stages.1.blocks.0.attention.local_weights is not finite for this image"),
     ):
         status, _, err = run(*arguments, "--out", "drawn.png")
         assert (status, message in err) == (2, True), err

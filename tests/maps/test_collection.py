@@ -123,3 +123,22 @@ def test_images_that_the_network_refuses_are_refused():
     ):
         with pytest.raises(error, match=message):
             attention_maps(hatnet.create_model("micro"), image)
+
+
+@pytest.mark.parametrize("label", [1.7, True, "1", None, np.True_, np.float64(1), [1.0, 1], [True, False]])
+def test_labels_that_are_no_whole_numbers_are_refused(label):
+    maps = attention_maps(TINY.model(), TINY.images())
+    with pytest.raises(ValueError, match="must be a whole number, the number of a class"):
+        maps.class_map([label, 0] if label is None else label)
+
+
+@pytest.mark.parametrize("label", [np.int64(1), np.uint8(1), torch.tensor(1), np.array(1), [1, np.int32(1)]])
+def test_whole_numbers_of_any_kind_are_labels(label):
+    maps = attention_maps(TINY.model(), TINY.images())
+    assert np.array_equal(maps.class_map(label), maps.class_map(1))
+
+
+@pytest.mark.parametrize("model", [torch.nn.Linear(3, 3), "tiny", None, {}])
+def test_what_is_no_network_is_named(model):
+    with pytest.raises(TypeError, match=f"model must be a HATNet, got {type(model).__name__}"):
+        attention_maps(model, TINY.images())

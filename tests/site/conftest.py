@@ -144,7 +144,7 @@ def strict_pages(browser, *allowed):
 @pytest.fixture(scope="session")
 def trained():
     """The network that comes with the package."""
-    return find_source(pretrained="fashion-mnist")
+    return find_source("fashion-mnist")
 
 
 @pytest.fixture

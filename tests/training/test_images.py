@@ -27,8 +27,22 @@ def test_unreadable_image_files_are_refused(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=f"{name} cannot be read as an image"):
             load_photo(tmp_path / name)
-    with pytest.raises(ValueError, match="size=0 must be at least 1"):
+    with pytest.raises(ValueError, match="size=0 must be a whole number from 1 to 4096"):
         load_photo(size=0)
+
+
+@pytest.mark.parametrize("size", [1.5, 0, -1, True, float("nan"), 4097, 10**6, "32", None])
+def test_sizes_that_are_no_sides_are_refused_before_the_file_is_opened(size, monkeypatch):
+    monkeypatch.setattr("hatnet.data.photo.open_image", lambda *_: pytest.fail("the file was opened"))
+    with pytest.raises(ValueError, match=r"size=.* must be a whole number from 1 to 4096"):
+        load_photo(size=size)
+
+
+def test_sizes_of_numpy_are_accepted_and_too_many_pixels_are_not(tmp_path):
+    assert load_photo(size=np.int64(32)).shape == (3, 32, 32)
+    Image.new("L", (100, 1)).save(tmp_path / "line.png")
+    with pytest.raises(ValueError, match="100 x 1 pixels would become 204800 x 2048, more than the limit of 4096"):
+        read_picture(tmp_path / "line.png", 1, 2048, square=True)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])

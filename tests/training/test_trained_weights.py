@@ -19,7 +19,7 @@ from hatnet.network import HATNet
 from hatnet.training.recipes import get_recipe
 from hatnet.training.resuming import load_state
 from hatnet.training.trained_weights import differences, read_trained, tuned_config
-from hatnet.weights.checkpoints import CheckpointError, about, load, save
+from hatnet.weights.checkpoints import CheckpointError, about, load, save, write
 from hatnet.weights.official import authors_names, authors_shapes
 from tests.training.image_files import write_folder
 from tests.training.runs import ONE_EPOCH, SMALL, outcome, run, small_data, start, stop_after, thin
@@ -154,14 +154,14 @@ def test_normalisation_follows_the_weights_and_survives_a_resume(tmp_path):
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
-        ({"mean": [0.1, 0.2]}, "gives mean=.0.1, 0.2., which must be 1 numbers"),
-        ({"mean": ["x"]}, "gives mean"),
-        ({"std": [0.0]}, "must be above 0"),
-        ({"classes": ["a"]}, "must name its 10 classes or none"),
+        ({"mean": [0.1, 0.2]}, "mean in about has 2 entries, but the network has 1"),
+        ({"mean": ["x"]}, "mean=.'x'. in about must be a list of numbers"),
+        ({"std": [0.0]}, "std=.0.0. in about must be"),
+        ({"classes": ["a"]}, "classes in about has 1 entries, but the network has 10"),
     ],
 )
 def test_facts_that_contradict_the_network_are_refused(facts, message, tmp_path):
-    save(thin(SMALL.config(10, 1)), tmp_path / "w.safetensors", facts)
+    write(thin(SMALL.config(10, 1)), tmp_path / "w.safetensors", facts)
     with pytest.raises(CheckpointError, match=message):
         read_trained(tmp_path / "w.safetensors")
 

@@ -24,7 +24,7 @@ def fashion():
 @pytest.fixture
 def shipped():
     """HAT-Net micro trained on Fashion-MNIST, newly loaded for each test."""
-    return find_source(pretrained="fashion-mnist")
+    return find_source("fashion-mnist")
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +43,7 @@ def record(fashion):
     methods = ("rollout", "gradient", "brightness", "random")
     settings = Settings(images=10, methods=methods, baselines=("mean",), patch=14, steps=2, untrained=2)
     steps = []
-    found = study(settings, find_source(pretrained="fashion-mnist"), fashion, steps.append)
+    found = study(settings, find_source("fashion-mnist"), fashion, steps.append)
     assert len(steps) == count_steps(settings)
     return found
 

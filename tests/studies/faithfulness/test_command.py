@@ -22,7 +22,7 @@ KEPT = Path(__file__).parents[3] / "docs" / "measurements" / "faithfulness.json"
         (["--images", "15"], "images=15 must be a multiple of the 10 classes, at most 2500"),
         (["--patch", "0"], "patch=0 must be a whole number from 1"),
         (["--steps", "0"], "steps=0 must be a whole number from 1"),
-        (["--checkpoint", "missing.safetensors"], "no checkpoint file at missing.safetensors"),
+        (["--weights", "missing.safetensors"], "no checkpoint file at missing.safetensors"),
         (["--data", "fashion-subst"], "did you mean 'fashion-subset'?"),
         (["--patch", "28"], "patch=28 cuts images of 28 x 28 pixels into 1 patches, at least 4 are needed"),
         (["--patch", "1024"], "give a smaller patch, such as 4"),

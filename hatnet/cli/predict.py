@@ -1,0 +1,150 @@
+"""The command `hatnet predict`: the classes of image files, with what speaks for them (extras `cli` and `train`)."""
+
+import json
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich import box
+from rich.table import Table
+
+from hatnet.checks import require_whole
+from hatnet.cli.console import console, plain, printable, progress
+from hatnet.cli.output_files import Formats, output_files
+from hatnet.cli.weights import WindowOptions, open_source
+from hatnet.files import write_whole
+from hatnet.maps.prediction import Prediction, Settings, find_images, percent, predict_files
+from hatnet.weights.pretrained import existing_weights
+from hatnet.weights.source import Source
+
+JSON = Formats(".json", "the numbers")
+SHOWN = 200  # rows of the table
+LARGEST_FIGURE = 200  # images
+NUMBERS = re.compile(r"\[\n\s*([^][{}\"]+)\n\s*\]")  # a list of numbers over several lines, to be put on one
+DEFAULTS, WEIGHTS_OWN = Settings(), WindowOptions()
+
+
+@dataclass(frozen=True)
+class Results:
+    """All predictions, and the files that could not be read with the reason."""
+
+    predictions: list[Prediction]  # class maps and pictures only for the first
+    unreadable: dict[Path, str]
+
+
+def predict(
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional] = (),
+    weights: str | None = None,
+    out: Path | None = None,
+    settings: Annotated[Settings, tyro.conf.arg(name="")] = DEFAULTS,
+    windows: Annotated[WindowOptions, tyro.conf.arg(name="")] = WEIGHTS_OWN,
+) -> None:
+    """Predict the class of images, and draw each beside its class map: the places that speak for its class.
+
+    Images are prepared as for hatnet evaluate; other sizes are resized, and the square in the middle is cut out. Exit
+    status 1 if some images cannot be read.
+
+    Args:
+        images: image files, and folders to take all images from.
+        weights: fashion-mnist (comes with the package; it knows ten kinds of clothes, small and grey), a file of hatnet
+            train (.safetensors) or of the authors (.pth), or the folder of a run.
+        out: the files to write; a name without suffix gets .png, .svg and .json, a name with a suffix is the only file.
+            By default IMAGE-prediction, or predictions for several images.
+        settings: classes, maps, memory and device.
+        windows: G1, G2 and strides.
+    """
+    if weights is None:
+        raise ValueError(
+            "give --weights: fashion-mnist (comes with the package; it knows ten kinds of clothes, in small grey "
+            "pictures on black, and nothing else), a file of hatnet train, or the folder of a run"
+        )
+    require_whole("maps", settings.maps, 1, LARGEST_FIGURE)
+    paths = find_images(images)
+    out = out or Path(f"{paths[0].stem}-prediction" if len(paths) == 1 else "predictions")
+    files = output_files(out, JSON, inputs=(*paths, existing_weights(weights)))
+    source = open_source(weights, windows)
+    console.print(plain(source.words))
+    results = _predict(paths, source, settings)
+    _print_table(results, settings)
+    for path in files:
+        _write(path, results, source)
+        print(path.resolve())  # without rich, which would break a long path
+    for path, reason in results.unreadable.items():
+        print(f"left out: {printable(reason if str(path) in reason else f'{path}: {reason}')}", file=sys.stderr)
+    if results.unreadable:
+        sys.exit(1)
+
+
+def _predict(paths: list[Path], source: Source, settings: Settings) -> Results:
+    results = Results([], {})
+    with progress("predicting", total=len(paths)) as step:
+
+        def unreadable(path: Path, reason: str) -> None:
+            results.unreadable[path] = reason
+            step(path.name)
+
+        for prediction in predict_files(paths, source, settings, unreadable):
+            results.predictions.append(prediction)
+            step(prediction.image.name)
+    if not results.predictions:
+        first = next(iter(results.unreadable.values()))
+        raise ValueError(f"none of {len(paths)} files can be read as an image; the first: {first}")
+    return results
+
+
+def _print_table(results: Results, settings: Settings) -> None:
+    table = Table(title="Predictions", box=box.SIMPLE_HEAD)
+    for column in ("image", "class", "probability", "next"):
+        table.add_column(column, justify="right" if column == "probability" else "left", overflow="fold")
+    for found in results.predictions[:SHOWN]:
+        following = zip(found.classes[1:], found.probabilities[1:], strict=True)
+        others = ", ".join(f"{name} {percent(probability)}" for name, probability in following)
+        table.add_row(plain(str(found.image)), plain(found.best), percent(found.probabilities[0]), plain(others))
+    console.print(table)
+    count = len(results.predictions)
+    if count > SHOWN:
+        console.print(f"The table shows {SHOWN} of {count:,} images; the JSON file holds all.")
+    if count > settings.maps:
+        console.print(f"The first {settings.maps} of {count:,} images have a class map; --maps sets how many.")
+    plains = sum(found.picture is not None and found.class_map is None for found in results.predictions)
+    if plains:
+        console.print(f"{plains} without a class map: where an image is of one colour, its gradients are not finite.")
+
+
+def _write(path: Path, results: Results, source: Source) -> None:
+    """Write the numbers to a path that ends in .json, the figure to any other."""
+    if path.suffix.lower() == ".json":
+        text = json.dumps(_facts(results, source), indent=1)
+        text = NUMBERS.sub(lambda found: "[" + " ".join(found[1].split()) + "]", text)
+        write_whole(path, f"{text}\n".encode())
+        return
+    from hatnet.maps.figure import save
+    from hatnet.maps.prediction_figure import draw_predictions
+
+    shown = [found for found in results.predictions if found.picture is not None]
+    save(draw_predictions(shown, source.words), path)
+
+
+def _facts(results: Results, source: Source) -> dict[str, Any]:
+    return {
+        "network": source.model.config.name,
+        "weights": source.words,
+        "changed": list(source.changes),
+        "predictions": [
+            {
+                "image": str(found.image),
+                "class": found.best,
+                "probability": found.probabilities[0],
+                "top": [
+                    {"class": name, "label": label, "probability": probability}
+                    for name, label, probability in zip(found.classes, found.labels, found.probabilities, strict=True)
+                ],
+                "class map": None if found.class_map is None else found.class_map.round(6).tolist(),
+            }
+            for found in results.predictions
+        ],
+        "unreadable": [{"image": str(path), "reason": reason} for path, reason in results.unreadable.items()],
+    }

@@ -1,0 +1,219 @@
+"""Predict the classes of image files, each with the map of what speaks for its class (extras `cli` and `train`)."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hatnet.checks import require_whole
+from hatnet.data.image_file import WHITE, open_image, size_of_image
+from hatnet.data.image_folder import SUFFIXES
+from hatnet.data.photo import size_resized
+from hatnet.data.transforms import Transform, for_prediction
+from hatnet.data.transparency import parse_colour
+from hatnet.device import full_precision, usable_device
+from hatnet.files import expand_home
+from hatnet.maps.maps import attention_maps
+from hatnet.maps.memory import GIB, images_at_once
+from hatnet.network import HATNet
+from hatnet.training.checkpoint_evaluation import recipe_for_testing
+from hatnet.weights.source import Source, find_source
+
+BATCH = 32  # images at once, fewer where memory is short
+Unreadable = Callable[[Path, str], None]  # receives a file that cannot be read, and the reason
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The prediction for one image. The lists are in the order of probability, the most probable class first."""
+
+    image: Path
+    labels: tuple[int, ...]  # the numbers of the `top` classes
+    classes: tuple[str, ...]  # their names, or their numbers if the weights have no names
+    probabilities: tuple[float, ...]  # by the softmax over all classes of the network
+    # What the network saw, (H, W) or (H, W, 3) in [0, 1], and the relevance for the first class over the stem's tokens,
+    # (H0, W0), which sums to one, or is zero. None after the first `maps` images.
+    picture: NDArray[np.float64] | None = field(default=None, repr=False)
+    class_map: NDArray[np.float64] | None = field(default=None, repr=False)  # None also without finite gradients
+
+    @property
+    def best(self) -> str:
+        """The class with the highest probability."""
+        return self.classes[0]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to predict. Raises ValueError for a value out of range.
+
+    Attributes:
+        top: the number of classes per image, the most probable first; all if the network has fewer.
+        maps: the number of images with a class map, the first that can be read; later ones have none.
+        background: the colour behind transparent pixels, such as white, black or '#ff8800'.
+        memory: limit in GiB for attention weights, and for class maps also for gradients and the maps kept for them.
+        device: where PyTorch runs, such as cpu or cuda.
+    """
+
+    top: int = 3
+    maps: int = 24
+    background: str = WHITE
+    memory: float = 2.0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        require_whole("top", self.top, 1)
+        require_whole("maps", self.maps, 0)
+        parse_colour(self.background)
+        if not 0 < self.memory <= 2**20:
+            raise ValueError(f"memory={self.memory!r} must be a finite number of GiB above 0, such as 2")
+
+
+DEFAULTS = Settings()
+
+
+def predict(
+    images: str | Path | Iterable[str | Path],
+    weights: str | Path,
+    *,
+    unreadable: Unreadable | None = None,
+    **settings: Any,
+) -> Iterator[Prediction]:
+    """Predict the class of image files, in their order, with trained weights.
+
+    Args:
+        images: files, and folders whose images are all taken, as `find_images` does.
+        weights: the name of weights that come with the package (`fashion-mnist`), a file, or the folder of a run.
+        unreadable: called with each file that cannot be read and the reason; without it, the error is raised.
+        settings: fields of `Settings`, such as `top=5`, `maps=0` or `device="cuda"`.
+
+    Images are prepared as `hatnet evaluate` prepares test images; `for_prediction` says how for other sizes. Few are in
+    memory at a time. Raises FileNotFoundError or ValueError for images, weights or settings that are not there or do
+    not fit, at once; while the results are read, ValueError for a file that cannot be read, or logits that are not
+    finite.
+
+    >>> from hatnet.data.image_file import CHELSEA
+    >>> [found] = predict(CHELSEA, "fashion-mnist")  # a cat: the network knows clothes only
+    >>> len(found.classes), found.picture.shape, found.class_map.shape
+    (3, (28, 28), (28, 28))
+    """
+    return predict_files(find_images(images), find_source(weights), Settings(**settings), unreadable)
+
+
+def predict_files(
+    paths: list[Path], source: Source, settings: Settings = DEFAULTS, unreadable: Unreadable | None = None
+) -> Iterator[Prediction]:
+    """`predict`, for files that were found and weights that were read before."""
+    config = source.model.config
+    if config.in_channels not in (1, 3):
+        raise ValueError(f"the network takes {config.in_channels} channels; image files give 1 (grey) or 3 (colour)")
+    recipe = recipe_for_testing(config, source.about, "the weights file")
+    size, device, limit = recipe.image_size, usable_device(settings.device), int(settings.memory * GIB)
+    config.layout(size, size)  # raises if images are too small
+    with_maps = images_at_once(config, size, size, BATCH, 4, limit, gradients=True) if settings.maps else BATCH
+    without = images_at_once(config, size, size, BATCH, 4, limit)
+    transform = for_prediction(recipe, source)
+    source.model.to(device)
+
+    def results() -> Iterator[Prediction]:
+        left, batch = settings.maps, list[tuple[Path, Tensor]]()
+        for path in paths:
+            try:
+                batch.append((path, _read(path, config.in_channels, size, transform, settings.background)))
+            except (OSError, ValueError) as error:
+                if unreadable is None:
+                    raise
+                unreadable(path, str(error))
+            if batch and len(batch) >= (min(with_maps, left) if left else without):
+                yield from _predict_batch(source, batch, settings.top, limit, with_maps=left > 0)
+                left, batch = max(left - len(batch), 0), []
+        if batch:
+            yield from _predict_batch(source, batch, settings.top, limit, with_maps=left > 0)
+
+    return results()
+
+
+def find_images(images: str | Path | Iterable[str | Path]) -> list[Path]:
+    """The image files among files and folders, each once, in order; folders are searched deeply, by file extension.
+
+    Raises FileNotFoundError for a path that does not exist, ValueError for a folder without images, or nothing given.
+    """
+    found: dict[Path, Path] = {}  # by their real path, so that no image comes twice
+    for path in map(expand_home, [images] if isinstance(images, str | Path) else images):
+        if path.is_dir():
+            inside = sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES and each.is_file())
+            if not inside:
+                raise ValueError(f"no images in {path}; supported file extensions: {', '.join(sorted(SUFFIXES))}")
+        elif path.exists():
+            inside = [path]
+        else:
+            raise FileNotFoundError(f"no image file or folder at {path}")
+        for each in inside:
+            found.setdefault(each.resolve(), each)
+    if not found:
+        raise ValueError("no images are given; name image files, or folders of them")
+    return list(found.values())
+
+
+def percent(probability: float) -> str:
+    """A probability as people read it: never 100 % if it is less.
+
+    >>> percent(0.946), percent(0.99999), percent(0.00001)
+    ('94.6 %', '> 99.9 %', '< 0.1 %')
+    """
+    if 0.9995 <= probability < 1:
+        return "> 99.9 %"
+    return "< 0.1 %" if 0 < probability < 0.0005 else f"{100 * probability:.1f} %"
+
+
+def _read(path: Path, channels: int, size: int, transform: Transform, background: str) -> Tensor:
+    """One image as input of the network, (C, size, size)."""
+    size_resized(*size_of_image(path), size)  # raises before an elongated image is enlarged
+    pixels = np.array(open_image(path, "RGB" if channels == 3 else "L", background))
+    return transform(torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1))
+
+
+@full_precision()
+def _predict_batch(
+    source: Source, batch: list[tuple[Path, Tensor]], top: int, limit: int, with_maps: bool
+) -> list[Prediction]:
+    model = source.model.eval()
+    inputs = torch.stack([image for _, image in batch]).to(next(model.parameters()))
+    with torch.inference_mode():
+        logits = model(inputs)
+    if not logits.isfinite().all():
+        first = int((~logits.isfinite().all(dim=1)).nonzero()[0])
+        raise ValueError(f"the logits for {batch[first][0]} are not finite: the weights are damaged or too large")
+    probabilities = logits.double().softmax(dim=1).cpu()
+    best = probabilities.topk(min(top, probabilities.shape[1]), dim=1)
+    maps = class_maps(model, inputs, best.indices[:, 0], limit) if with_maps else [None] * len(batch)
+    found = []
+    for (path, image), values, labels, class_map in zip(batch, best.values, best.indices, maps, strict=True):
+        numbers = tuple(labels.tolist())
+        names = tuple(source.classes[label] if label < len(source.classes) else str(label) for label in numbers)
+        picture = _picture(image, source) if with_maps else None
+        found.append(Prediction(path, numbers, names, tuple(values.tolist()), picture, class_map))
+    return found
+
+
+def _picture(image: Tensor, source: Source) -> NDArray[np.float64]:
+    """The pixels of a normalised image, as a figure shows them: (C, H, W) -> (H, W) or (H, W, 3), in [0, 1]."""
+    channels = image.permute(1, 2, 0).double().numpy()
+    picture: NDArray[np.float64] = (channels * np.asarray(source.std) + np.asarray(source.mean)).clip(0, 1)
+    return picture[..., 0] if picture.shape[2] == 1 else picture
+
+
+def class_maps(model: HATNet, inputs: Tensor, labels: Tensor, limit: int) -> list[NDArray[np.float64] | None]:
+    """The class map of each image for its label; None where its gradients are not finite, as on a plain surface."""
+    try:
+        relevance = attention_maps(model, inputs, limit).class_map(labels).astype(np.float64)
+    except ValueError:
+        if len(inputs) == 1:
+            return [None]
+        singles = (class_maps(model, one[None], label[None], limit) for one, label in zip(inputs, labels, strict=True))
+        return [found for (found,) in singles]
+    return [each / (each.sum() or 1) for each in relevance]

@@ -1,0 +1,68 @@
+"""Change windows, merging and stem strides under trained weights. None of them holds parameters."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+from hatnet.config import HATNetConfig, nearest
+from hatnet.network import HATNet
+from hatnet.weights.checkpoints import CheckpointError, assemble, require_as_configured
+
+WINDOWS = ("grid_sizes", "pool_sizes", "stem_strides")
+RATES = ("drop_rate", "drop_path_rate", "classifier_drop_rate")  # used in training only
+
+
+def change_windows(model: HATNet, source: str = "the model", **changes: Any) -> HATNet:
+    """The same network with other windows: a new model, in the same mode, that shares the parameters of `model`.
+
+    Args:
+        model: a HAT-Net. It is not changed, but training either model changes the weights of both.
+        source: origin of the weights, for the error message.
+        changes: `grid_sizes` (G1), `pool_sizes` (G2), `stem_strides`, or a drop rate. Other fields of `HATNetConfig`
+            are accepted with their present value only, since they belong to the trained weights.
+
+    The weights were trained with other windows, so accuracy falls: docs/training.md has a table. Raises CheckpointError
+    (a ValueError) that names the fields that cannot change, ValueError for impossible values, TypeError for an unknown
+    field.
+
+    >>> from hatnet.models import create_model
+    >>> change_windows(create_model("micro"), grid_sizes=(4, 4)).config.grid_sizes
+    (4, 4)
+    """
+    if not isinstance(model, HATNet):
+        raise TypeError(f"model must be a HATNet, got {type(model).__name__}")
+    require_as_configured(model)
+    known = [field.name for field in fields(model.config)]
+    for name in changes:
+        if name not in known:
+            raise TypeError(f"unknown field {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+    config = replace(model.config, **changes)
+    fixed = [field for field in changed_fields(model.config, config) if field not in (*WINDOWS, *RATES)]
+    if fixed:
+        own = model.config
+        differences = ", ".join(f"{name}={changes[name]!r} (its own: {getattr(own, name)!r})" for name in fixed)
+        raise CheckpointError(
+            f"{source} cannot be given {differences}: without training, only {', '.join((*WINDOWS, *RATES))} can change"
+        )
+    return assemble(config, model.state_dict()).train(model.training)
+
+
+def changed_fields(before: HATNetConfig, after: HATNetConfig) -> list[str]:
+    """The names of the fields in which two configurations differ."""
+    return [field.name for field in fields(after) if getattr(before, field.name) != getattr(after, field.name)]
+
+
+def describe_changes(before: HATNetConfig, after: HATNetConfig, owner: str = "the weights'") -> list[str]:
+    """One line per field that differs.
+
+    >>> from hatnet.config import get_config
+    >>> describe_changes(get_config("micro"), get_config("micro", grid_sizes=(4, 4)))
+    ["grid_sizes: 8 4 (the weights') -> 4 4 (given)"]
+    """
+    return [
+        f"{name}: {_words(getattr(before, name))} ({owner}) -> {_words(getattr(after, name))} (given)"
+        for name in changed_fields(before, after)
+    ]
+
+
+def _words(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
