@@ -7,8 +7,10 @@ import tyro
 
 from hatnet.cli.console import print_evaluation, progress
 from hatnet.cli.train import default_device
+from hatnet.device import use_threads
 from hatnet.training.checkpoint_evaluation import evaluate_checkpoint
 from hatnet.training.distributed import join
+from hatnet.training.shared_data import no_progress_bar
 from hatnet.weights.pretrained import weights_file
 
 
@@ -20,6 +22,7 @@ def evaluate(
     device: str | None = None,
     batch_size: int = 128,
     workers: int = 0,
+    threads: int | None = None,
     out: Path | None = None,
 ) -> None:
     """Test weights on every test image once, and draw the accuracy of each class and the confusion matrix.
@@ -32,8 +35,10 @@ def evaluate(
         device: cpu, cuda, or one GPU such as cuda:1; by default the GPU if there is one, else the CPU.
         batch_size: images at once.
         workers: processes that prepare images.
+        threads: of PyTorch on a CPU.
         out: folder for evaluation.json and evaluation.svg; by default the checkpoint's folder.
     """
+    use_threads(threads)
     weights = weights_file(checkpoint)
     folder = out or weights.parent
     if not folder.is_dir():
@@ -41,7 +46,7 @@ def evaluate(
     with join(default_device(device)) as processes:
         found = evaluate_checkpoint(
             weights, processes, data=data, data_dir=data_dir, download=download, batch_size=batch_size,
-            workers=workers, bar=progress,
+            workers=workers, bar=progress if processes.is_first else no_progress_bar,
         )  # fmt: skip
         if not processes.is_first:
             return

@@ -15,6 +15,7 @@ from hatnet.training.seeds import derive, seed_cpu
 
 Batch = tuple[Tensor, Tensor]  # images (B, C_in, H, W) float32, labels (B,) int64
 
+MOST_WORKERS = 256  # processes that prepare images, for each process that trains
 NEIGHBOURS = 100  # files in a row that may be unreadable
 
 
@@ -59,6 +60,10 @@ class ReadableBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         return (batch for batch in self.loader if batch is not None)
+
+    def __len__(self) -> int:
+        """The number of batches, those without a readable image included."""
+        return len(self.loader)
 
 
 def batches_for_training(

@@ -30,6 +30,7 @@ class State:
     data: dict[str, Any] = field(default_factory=dict)  # images and labels: `hatnet.data.fingerprint`
     left_out: dict[str, list[int]] = field(default_factory=dict)  # unreadable files: `hatnet.data.left_out`
     network: dict[str, Any] = field(default_factory=dict)  # configuration
+    threads: dict[str, Any] = field(default_factory=dict)  # `hatnet.device.thread_facts`
 
 
 def save_state(path: Path, state: State, recipe: Recipe) -> None:
