@@ -1,6 +1,7 @@
 """The command `hatnet` and its subcommands. Each is a thin layer over functions that a notebook can call too."""
 
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -37,6 +38,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 def main() -> None:
     """Run `hatnet`. Wrong input ends with a message and exit status 2, not with a traceback."""
+    if not sys.warnoptions:  # PyTorch's warnings are not for users; `python -W default -m hatnet` shows them
+        warnings.filterwarnings("ignore", module=r"torch\.")
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
     with errors_as_messages():
         commands, words = COMMANDS, sys.argv[1:]
         if words[:1] == ["train"]:
