@@ -137,10 +137,12 @@ def _run(training: Training, folder: Path, tensorboard: bool) -> None:
     log = TensorBoardLog(folder / "tensorboard", training.task, training.step) if tensorboard and first else None
     if first:
         _print_start(training, folder)
-    with stoppable(monitor), _shown(monitor, training, log) if first else nullcontext():
-        training.run(monitor)
-    if log is not None:
-        log.close()
+    try:
+        with stoppable(monitor), _shown(monitor, training, log) if first else nullcontext():
+            training.run(monitor)
+    finally:
+        if log is not None:
+            log.close()
     if first:
         _print_end(training, folder)
     if training.step < training.steps:
