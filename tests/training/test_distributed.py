@@ -109,7 +109,7 @@ def test_several_seeds_under_torchrun_give_one_table(tmp_path):
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("Done:") == 2
-    assert ended.stdout.count("spread") == 1
+    assert ended.stdout.count("The spread is") == 1
     assert json.loads((tmp_path / "run-seeds.json").read_text())["seeds"] == [0, 1]
 
 
