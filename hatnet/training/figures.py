@@ -39,7 +39,7 @@ def draw_curves(history: Sequence[Row], metrics: Sequence[Metric], path: Path) -
             rises = len(values) < 2 or values[-1] >= values[-2]  # the label is on the side where the line is not
             offset = {"xytext": (0, 6 if rises else -6), "va": "bottom" if rises else "top"}
             axes.annotate(last, (epochs[-1], values[-1]), **offset, textcoords="offset points", ha="right")
-            axes.margins(y=0.3)
+            axes.margins(y=0.2)
     _write_svg(figure, path)
 
 

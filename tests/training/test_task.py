@@ -172,5 +172,5 @@ def test_the_label_of_a_curve_is_not_on_its_line(curves, values, monkeypatch):
     (label,), (line,) = axes.texts, axes.lines
     box = label.get_window_extent()
     assert not line.get_path().transformed(axes.transData).intersects_bbox(box, filled=False)
-    assert not box.contains(*axes.transData.transform((len(values), values[-1])))
+    assert not box.contains(*axes.transData.transform((len(values), 100 * values[-1])))
     assert axes.get_window_extent().y0 < box.y0 < box.y1 < axes.get_window_extent().y1
