@@ -26,13 +26,13 @@ def is_command(words: Sequence[str]) -> bool:
 
     >>> is_command(["python", "/usr/bin/hatnet", "train"]), is_command(["python", "-um", "hatnet"])
     (True, False)
-    >>> is_command(["python", "-u", "-m", "hatnet"]), is_command(["python", "mine.py", "hatnet"])
+    >>> is_command(["python", "-W", "default", "-m", "hatnet"]), is_command(["python", "mine.py", "hatnet"])
     (True, False)
     """
     for option, word in pairwise(words):
         if option == "-m":
             return word == "hatnet"
-        if not word.startswith("-"):
+        if not word.startswith("-") and option not in ("-W", "-X"):  # whose values are words of their own
             return Path(word).stem == "hatnet"
     return False
 
