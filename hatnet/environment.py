@@ -25,7 +25,7 @@ def is_command(words: Sequence[str]) -> bool:
     """Return True if the words that started this process run the script `hatnet` or the module.
 
     >>> is_command(["python", "/usr/bin/hatnet", "train"]), is_command(["python", "-um", "hatnet"])
-    (True, False)
+    (True, True)
     >>> is_command(["python", "-W", "default", "-m", "hatnet"]), is_command(["python", "mine.py", "hatnet"])
     (True, False)
     """
