@@ -1,6 +1,11 @@
 """Vision Transformers with Hierarchical Attention (H-MHSA, HAT-Net) in PyTorch."""
 
+# ruff: noqa: E402
 from typing import TYPE_CHECKING, Any
+
+from hatnet.environment import set_command_defaults
+
+set_command_defaults()  # before the imports below load PyTorch
 
 from hatnet.attention import MHSA
 from hatnet.config import VARIANTS, HATNetConfig, get_config

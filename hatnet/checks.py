@@ -2,6 +2,8 @@
 
 from collections.abc import Collection
 from math import inf
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 
 def require_whole(name: str, value: object, low: int, high: int | None = None) -> None:
@@ -40,3 +42,34 @@ def require_choice(name: str, value: object, known: Collection[object]) -> None:
     """
     if value not in known:
         raise ValueError(f"{name}={value!r} must be one of {', '.join(map(str, known))}")
+
+
+def require_type(name: str, value: object, annotation: Any) -> None:
+    """Require a value of an annotated type: a class, a tuple, a Literal, or a union of them.
+
+    A whole number is a float, too, but True is no number.
+
+    >>> require_type("sizes", (7, 4), tuple[int, ...] | None)
+    >>> require_type("lr", "0.1", float)
+    Traceback (most recent call last):
+    ValueError: lr='0.1' must be of the type float
+    """
+    if not _is_of(value, annotation):
+        words = annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
+        raise ValueError(f"{name}={value!r} must be of the type {words.replace('typing.', '')}")
+
+
+def _is_of(value: object, annotation: Any) -> bool:
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        return any(_is_of(value, part) for part in parts)
+    if origin is Literal:
+        return any(value == part and type(value) is type(part) for part in parts)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        expected = parts[:1] * len(value) if parts[-1] is ... else parts
+        return len(value) == len(expected) and all(map(_is_of, value, expected))
+    if isinstance(value, bool):
+        return annotation is bool
+    return isinstance(value, int | float if annotation is float else annotation)

@@ -5,6 +5,11 @@ from contextlib import contextmanager
 
 import torch
 
+from hatnet.checks import require_whole
+from hatnet.environment import wait_policy
+
+MOST_THREADS = 1024
+
 # PyTorch has an error class for a full GPU. A full CPU, and some full GPUs, can only be recognised by these texts.
 CPU_ALLOCATOR = "DefaultCPUAllocator: "
 OUT_OF_MEMORY = (CPU_ALLOCATOR, "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -21,11 +26,15 @@ def out_of_memory_cause(error: RuntimeError) -> str:
 
 
 def use_threads(threads: int | None) -> None:
-    """Let PyTorch compute with `threads` threads on a CPU, at least one; None leaves the setting as it is."""
+    """Let PyTorch compute with `threads` threads on a CPU; None leaves the setting. ValueError outside 1 to 1024."""
     if threads is not None:
-        if threads < 1:
-            raise ValueError(f"threads={threads} must be at least 1")
+        require_whole("threads", threads, 1, MOST_THREADS)
         torch.set_num_threads(threads)
+
+
+def thread_facts() -> dict[str, int | str]:
+    """The number of threads that a process computes with on a CPU, and how they wait for each other."""
+    return {"threads per process": torch.get_num_threads(), "threads wait": wait_policy()}
 
 
 def usable_device(name: str) -> torch.device:
@@ -35,6 +44,8 @@ def usable_device(name: str) -> torch.device:
         torch.zeros(1, device=device).item()  # refuses `meta` too, which computes nothing
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {name!r} can't be used here: {str(error).splitlines()[0]}") from error
+    if device.type == "meta":
+        raise ValueError("device 'meta' can't be used here: its tensors hold no numbers")
     return device
 
 

@@ -314,7 +314,7 @@ print(f"each step: {run.learner.share} slices of {toy.slice_size} photos; HAT-Ne
 # ```console
 # hatnet train imagenette --download --epochs 2 --warmup-epochs 1 --out runs/trial
 # hatnet train imagenette --compile
-# hatnet evaluate runs/imagenette-tiny
+# hatnet evaluate runs/imagenette-tiny-seed-0
 # ```
 #
 # | What happens | What to do |
@@ -338,7 +338,7 @@ for accuracy in (0.80, 0.90, 0.95):
 
 # %% [markdown]
 # If the results of two settings differ by one such unit, you *cannot* tell which is better. Run at least three seeds of
-# each (`--seed 1`, `--out runs/seed-1`) and report the spread.
+# each (`--seeds 0 1 2`) and report the spread.
 #
 # ## 8. Starting from ImageNet: fine-tuning
 #

@@ -21,6 +21,7 @@ from hatnet.studies.ablation.record import DATA, Record, Settings, read
 from hatnet.studies.ablation.runs import Ablation, OnRun, trainer
 from hatnet.studies.common.settings import require_known
 from hatnet.training import Monitor, Progress
+from hatnet.training.batches import MOST_WORKERS
 from hatnet.training.progress import stoppable
 
 
@@ -70,7 +71,7 @@ def ablation(
     chosen_device = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if workers is None:
         workers = 0 if chosen_device.type == "cpu" else min(8, os.cpu_count() or 1)
-    require_whole("workers", workers, 0)
+    require_whole("workers", workers, 0, MOST_WORKERS)
     work = Ablation(settings, arms, seeds, out or Path("runs") / f"ablation-{data}", chosen_device)
     opened = open_data(data, data_dir, download)
     try:
@@ -78,16 +79,17 @@ def ablation(
         tempfile.TemporaryFile(dir=work.folder).close()
     except OSError as error:
         raise ValueError(f"cannot write to the folder {work.folder}: {error}; give another --out") from error
-    done = _run(work, opened, workers)
+    monitor = Monitor()
+    done = _run(work, opened, workers, monitor)
     if work.record.runs:
         write_whole(work.folder / "ablation.txt", tables.page(work.record).encode())
         _show(work.record, work.folder / "ablation.svg", figure)
     if not done:
         console.print("Stopped; nothing is lost. The same command resumes.")
-        raise KeyboardInterrupt
+        raise monitor.interruption()
 
 
-def _run(work: Ablation, data: Split, workers: int) -> bool:
+def _run(work: Ablation, data: Split, workers: int, monitor: Monitor) -> bool:
     """Do all runs that are missing. Returns True if everything is done."""
     settings, missing = work.settings, len(work.missing)
     console.print(
@@ -95,12 +97,12 @@ def _run(work: Ablation, data: Split, workers: int) -> bool:
         f"on {work.device}; {missing} runs to do\nResults folder: {work.folder.resolve()}"
     )
     steps = settings.epochs * (len(data.train) // settings.batch_size)
-    with _progress(missing, steps) as (monitor, on_run):
+    with _progress(monitor, missing, steps) as on_run:
         return work.run(trainer(settings, data, work.device, workers), monitor, on_run)
 
 
 @contextmanager
-def _progress(runs: int, steps: int) -> Iterator[tuple[Monitor, OnRun]]:
+def _progress(monitor: Monitor, runs: int, steps: int) -> Iterator[OnRun]:
     """A progress bar over all runs, and a line per finished run. The first Ctrl-C or SIGTERM stops the work cleanly."""
     with progress_bar(TaskProgressColumn(), label=22, width=20, averaged_over=600) as bars:
         task = bars.add_task("", total=runs * steps)
@@ -117,9 +119,13 @@ def _progress(runs: int, steps: int) -> Iterator[tuple[Monitor, OnRun]]:
             if step.evaluation is not None and step.step == step.steps:
                 console.print(f"{bars.tasks[0].description:22} {100 * step.evaluation.accuracy:.2f} %")
 
-        monitor = Monitor(on_step)
+        def on_part(what: str, done: float, _: int) -> None:
+            if what == "training":
+                bars.update(task, completed=finished * steps + done)
+
+        monitor.report, monitor.part = on_step, on_part
         with stoppable(monitor):
-            yield monitor, on_run
+            yield on_run
 
 
 def _show(record: Record, *figures: Path | None) -> None:

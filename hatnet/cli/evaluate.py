@@ -8,9 +8,11 @@ import tyro
 from hatnet.cli.console import console, print_evaluation, progress
 from hatnet.cli.train import default_device
 from hatnet.cli.weights import WindowOptions
+from hatnet.device import use_threads
 from hatnet.files import expand_home
 from hatnet.training.checkpoint_evaluation import evaluate_checkpoint
 from hatnet.training.distributed import join
+from hatnet.training.shared_data import no_progress_bar
 from hatnet.weights.pretrained import PRETRAINED, weights_file
 
 WEIGHTS_OWN = WindowOptions()
@@ -24,6 +26,7 @@ def evaluate(
     device: str | None = None,
     batch_size: int = 128,
     workers: int = 0,
+    threads: int | None = None,
     out: Path | None = None,
     windows: Annotated[WindowOptions, tyro.conf.arg(name="")] = WEIGHTS_OWN,
 ) -> None:
@@ -38,10 +41,12 @@ def evaluate(
         device: cpu, cuda, or one GPU such as cuda:1; by default the GPU if there is one, else the CPU.
         batch_size: images at once.
         workers: processes that prepare images.
+        threads: of PyTorch on a CPU.
         out: folder for evaluation.json and evaluation.svg; by default that of the weights, or this one for weights of
             the package. It must be given if windows differ from those of the training.
         windows: G1, G2 and strides.
     """
+    use_threads(threads)
     file = weights_file(weights)
     folder = expand_home(out) if out else Path() if file in PRETRAINED.values() else file.parent
     if not folder.is_dir():
@@ -51,7 +56,7 @@ def evaluate(
     with join(default_device(device)) as processes:
         found = evaluate_checkpoint(
             file, processes, data=data, data_dir=data_dir, download=download, batch_size=batch_size,
-            workers=workers, bar=progress, windows=windows.changes,
+            workers=workers, bar=progress if processes.is_first else no_progress_bar, windows=windows.changes,
         )  # fmt: skip
         if not processes.is_first:
             return

@@ -1,10 +1,14 @@
 """The command `hatnet` and its subcommands. Each is a thin layer over functions that a notebook can call too."""
 
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from pathlib import Path
 
 from hatnet.config import nearest
+from hatnet.device import use_threads
+from hatnet.training.recipe_file import read_recipe
 from hatnet.training.recipes import RECIPES, get_recipe
 
 try:
@@ -18,9 +22,10 @@ try:
     from hatnet.cli.evaluate import evaluate
     from hatnet.cli.faithfulness import faithfulness
     from hatnet.cli.predict import predict
+    from hatnet.cli.recipes import recipes
     from hatnet.cli.scaling import scaling
     from hatnet.cli.summary import summary
-    from hatnet.cli.train import train
+    from hatnet.cli.train import start_from, train
     from hatnet.cli.verify import verify
 except ModuleNotFoundError as error:  # tyro and rich are not in the core install
     sys.exit(f"the command line needs {error.name}: python -m pip install 'hatnet[cli]'")
@@ -28,7 +33,20 @@ except ModuleNotFoundError as error:  # tyro and rich are not in the core instal
 
 COMMANDS: dict[str, Callable[..., None]] = {
     command.__name__: command
-    for command in (demo, verify, summary, train, evaluate, predict, attention, faithfulness, ablation, scaling, docs)
+    for command in (
+        demo,
+        verify,
+        summary,
+        recipes,
+        train,
+        evaluate,
+        predict,
+        attention,
+        faithfulness,
+        ablation,
+        scaling,
+        docs,
+    )
 }
 
 FORMER_OPTIONS = {"--checkpoint": "--weights", "--pretrained": "--weights"}
@@ -36,12 +54,16 @@ FORMER_OPTIONS = {"--checkpoint": "--weights", "--pretrained": "--weights"}
 
 def main() -> None:
     """Run `hatnet`. Wrong input ends with a message and exit status 2, not with a traceback."""
+    if not sys.warnoptions:  # PyTorch's warnings are not for users; `python -W default -m hatnet` shows them
+        warnings.filterwarnings("ignore", module=r"torch\.")
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
     with errors_as_messages():
-        words = with_current_options(sys.argv[1:])
+        commands, words = COMMANDS, with_current_options(sys.argv[1:])
         if words[:1] == ["train"]:
-            _require_recipe(words[1:])
+            command, words = _command_train(words[1:])
+            commands = commands | {"train": command}
         tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
+            commands,
             args=words,
             prog="hatnet",
             description="Vision Transformers with Hierarchical Attention.",
@@ -64,6 +86,44 @@ def with_current_options(words: Sequence[str]) -> list[str]:
     if len(given) > 1:
         raise ValueError(f"{' and '.join(given)} all choose the weights; give --weights once")
     return current
+
+
+def _command_train(words: Sequence[str]) -> tuple[Callable[..., None], list[str]]:
+    """The command `train`, and the words to parse: without `--recipe FILE`, whose recipe then gives the defaults.
+
+    The recipe of a run also gives the number of threads, as another number rounds differently.
+    """
+    if "--seed" in words and "--seeds" in words:
+        raise ValueError("give --seed or --seeds, not both")
+    files, others = _take_option("--recipe", words)
+    if not files:
+        _require_recipe(words)
+        return train, ["train", *words]
+    if len(files) > 1 or RECIPES.keys() & set(others[:1]):
+        raise ValueError("give one recipe: either a name or --recipe FILE, once")
+    recipe, threads = read_recipe(Path(files[0]))
+    use_threads(threads)
+    return start_from(recipe), ["train", *others]
+
+
+def _take_option(name: str, words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The values of an option, and the other words. Raises ValueError if a value is missing.
+
+    >>> _take_option("--recipe", ["--lr", "1", "--recipe", "a.json", "--recipe=b.json"])
+    (['a.json', 'b.json'], ['--lr', '1'])
+    """
+    values, others, rest = [], [], iter(words)
+    for word in rest:
+        if word == name:
+            value = next(rest, "")
+            if not value or value.startswith("-"):
+                raise ValueError(f"{name} needs a file, or the folder of a run")
+            values.append(value)
+        elif word.startswith(f"{name}="):
+            values.append(word.removeprefix(f"{name}="))
+        else:
+            others.append(word)
+    return values, others
 
 
 def _require_recipe(words: Sequence[str]) -> None:

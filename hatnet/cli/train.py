@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from inspect import Signature, signature
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from statistics import fmean
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import torch
 import tyro
+from rich import box
 from rich.progress import MofNCompleteColumn, TextColumn
+from rich.table import Table
 
 from hatnet.cli.console import console, progress, progress_bar
 from hatnet.data import ImageFolder, Split, absolute
@@ -22,8 +27,10 @@ from hatnet.training.distributed import Processes, join
 from hatnet.training.progress import stoppable
 from hatnet.training.recipes import EXPECT, RECIPES, Recipe
 from hatnet.training.run_folder import RunFolder
+from hatnet.training.several_seeds import seed_runs, spread, write_seeds
 from hatnet.training.shared_data import open_shared_data, without_broken_files
-from hatnet.training.task import words_of
+from hatnet.training.task import Metric, Row, words_of
+from hatnet.training.tensorboard import TensorBoardLog, require_tensorboard
 from hatnet.training.trained_weights import require_variant
 
 if TYPE_CHECKING:
@@ -35,6 +42,7 @@ else:
 def train(
     recipe: Annotated[AnyRecipe, tyro.conf.arg(name="")],
     out: Path | None = None,
+    seeds: tuple[int, ...] = (),
     resume: bool = False,
     data_dir: Path = Path("data"),
     download: bool = False,
@@ -42,46 +50,75 @@ def train(
     workers: int | None = None,
     threads: int | None = None,
     save_every: float = 60.0,
+    tensorboard: bool = False,
 ) -> None:
     """Train a HAT-Net by a recipe. Every field of the recipe can be changed here.
+
+    `hatnet recipes` lists the recipes. `--recipe FILE` instead of a name reads one from a file, or from the folder of a
+    run, to repeat it.
 
     Ctrl-C stops within a few steps and loses nothing: the same command with --resume continues. Under torchrun all
     processes train one model together.
 
     Args:
         recipe: the settings to start from.
-        out: folder of the run; by default runs/DATA-VARIANT, with -tuned after it if the run starts from weights.
+        out: folder of the run; by default runs/DATA-VARIANT-seed-SEED, with -tuned before the seed if the run starts
+            from weights.
+        seeds: train once with each of these seeds, and report the mean and the spread. -seed-SEED is added to the
+            folder's name.
         resume: continue from the state in that folder, or start if there is none.
         data_dir: folder for data sets.
         download: fetch the data set if it is missing.
         device: cpu, cuda, or one GPU such as cuda:1; by default the GPU if there is one, else the CPU.
         workers: processes that prepare images, for each process that trains.
-        threads: of PyTorch on a CPU.
+        threads: of PyTorch on a CPU. A resumed run keeps those of its start by default.
         save_every: seconds between saves of the state within an epoch.
+        tensorboard: also write the progress for TensorBoard, into the run's folder (package tensorboard).
     """
+    if not 0 < save_every < inf:
+        raise ValueError(f"save_every={save_every} must be a number of seconds above 0")
+    if tensorboard:
+        require_tensorboard()
     use_threads(threads)
-    folder, monitor = out or default_folder(recipe), Monitor()
-    if _given("--variant") and not (resume and RunFolder(folder, CLASSIFICATION).state.exists()):
-        require_variant(recipe)
+    base = out or default_folder(recipe)
+    require_run_folder(base)
+    runs = {out: recipe} if out and not seeds else seed_runs(recipe, seeds or (recipe.seed,), base)
+    for folder in runs:
+        require_run_folder(folder, new=bool(seeds) and not resume)
+        if _given("--variant") and not (resume and RunFolder(folder, CLASSIFICATION).state.exists()):
+            require_variant(recipe)
+    results: dict[int, Row] = {}
     with join(default_device(device)) as processes:
         data = open_shared_data(recipe.data, data_dir, download, processes)
-        training = Training(
-            recipe, data, folder, processes, resume=resume, save_every=save_every,
-            clean=lambda data: without_broken_files(data, data_dir, processes, bar=progress),
-            workers=default_workers(data, processes) if workers is None else workers,
-        )  # fmt: skip
-        if not processes.is_first:
-            with stoppable(monitor):
-                training.run(monitor)
-            return
-        _print_start(training, folder)
-        with stoppable(monitor), _shown(monitor, training):
-            training.run(monitor)
-    _print_end(training, folder)
+        for folder, seeded in runs.items():
+            training = Training(
+                seeded, data, folder, processes, resume=resume, save_every=save_every, threads=threads,
+                clean=lambda data: without_broken_files(data, data_dir, processes, bar=progress),
+                workers=default_workers(data, processes) if workers is None else workers,
+            )  # fmt: skip
+            _run(training, folder, tensorboard)
+            results[seeded.seed] = training.result
+        if seeds and processes.is_first:
+            metrics = shown_metrics(training)
+            _print_seeds(results, metrics, write_seeds(results, metrics, recipe, base))
+
+
+def start_from(recipe: Recipe) -> Callable[..., None]:
+    """The command `train` with the settings of this recipe as defaults, without the choice among the built-in ones."""
+
+    def command(**given: Any) -> None:
+        train(**given)
+
+    hints = get_type_hints(train, include_extras=True) | {"recipe": Annotated[Recipe, tyro.conf.arg(name="")]}
+    parameters = dict(signature(train).parameters)
+    parameters["recipe"] = parameters["recipe"].replace(default=recipe)
+    command.__name__, command.__doc__, command.__annotations__ = train.__name__, train.__doc__, hints
+    command.__signature__ = Signature(list(parameters.values()))  # type: ignore[attr-defined]
+    return command
 
 
 def default_folder(recipe: Recipe) -> Path:
-    """The folder of a run that is not given one."""
+    """The folder of a run that is not given one, without the seed."""
     tuned = "" if recipe.weights is None else "-tuned"
     return Path("runs") / f"{Path(absolute(recipe.data).removeprefix('folder:')).name}-{recipe.variant}{tuned}"
 
@@ -89,6 +126,36 @@ def default_folder(recipe: Recipe) -> Path:
 def _given(option: str) -> bool:
     """Whether the option is on the command line, even with its default value."""
     return any(word == option or word.startswith(f"{option}=") for word in sys.argv)
+
+
+def require_run_folder(folder: Path, new: bool = False) -> None:
+    """Raise a ValueError if no run can be written to the folder, or, for a `new` one, if it holds a run already."""
+    if folder.resolve() == Path.cwd():
+        raise ValueError("--out is the working folder itself: give the run a folder of its own, such as runs/mine")
+    there = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+    if not there.is_dir():
+        raise ValueError(f"{there} is a file, so no run can be written to {folder}; give another --out")
+    files = RunFolder(folder, CLASSIFICATION)
+    if new and (files.state.exists() or files.facts.exists()):
+        raise ValueError(f"{folder} holds a run already: give --resume to go on, or --out another folder")
+
+
+def _run(training: Training, folder: Path, tensorboard: bool) -> None:
+    """Train to the end. Raises KeyboardInterrupt, for the exit status, if a signal stopped it before."""
+    monitor, first = Monitor(), training.processes.is_first
+    log = TensorBoardLog(training, folder / "tensorboard") if tensorboard and first else None
+    if first:
+        _print_start(training, folder)
+    try:
+        with stoppable(monitor), _shown(monitor, training, log) if first else nullcontext():
+            training.run(monitor)
+    finally:
+        if log is not None:
+            log.close()
+    if first:
+        _print_end(training, folder)
+    if training.step < training.steps:
+        raise monitor.interruption()
 
 
 def default_device(name: str | None) -> str:
@@ -107,9 +174,10 @@ def _print_start(training: Training, folder: Path) -> None:
     data, processes, name = training.data, training.processes, training.model.config.name
     *others, last = (f"{len(images):,} {part}" for part, images in data.parts.items())
     precision = str(training.precision).removeprefix("torch.")
+    threads = _threads_text(training) if processes.device.type == "cpu" else ""
     console.print(
         f"HAT-Net {name.capitalize()} on {data.name}: {', '.join(others)} and {last} images; "
-        f"{processes.size} x {processes.device}, {precision}\n"
+        f"{processes.size} x {processes.device}{threads}, {precision}\n"
         f"Everything goes to {folder.resolve()}"
     )
     if training.step:
@@ -126,36 +194,79 @@ def _print_start(training: Training, folder: Path) -> None:
         console.print(line)
 
 
+def _threads_text(training: Training) -> str:
+    """The number of threads, and where it comes from if that may surprise."""
+    threads, state = torch.get_num_threads(), training.start.state
+    before = threads if state is None else state.threads.get("threads per process", threads)
+    words = f" with {threads} thread{'s' * (threads > 1)}"
+    return words if threads == before else f"{words} ({before} until now, so the last digits will differ)"
+
+
 def _print_end(training: Training, folder: Path) -> None:
     if training.step < training.steps:
         console.print(
             f"Stopped after step {training.step:,}; nothing is lost: the same command with --resume continues."
         )
-        raise KeyboardInterrupt
+        return
     metric = training.task.selection
-    row, weights, by = training.history[-1], folder, ""
+    weights, by = folder, ""
     if training.tested:
-        row, weights = training.tested, training.folder.best
+        weights = training.folder.best
         by = " by best.safetensors, which the validation images chose"
-    sentence = metric.sentence.format(value=metric.text(row[metric.column()]), images="the test images")
+    sentence = metric.sentence.format(value=metric.text(training.result[metric.column()]), images="the test images")
     console.print(f"[bold green]Done:[/] {sentence}{by}. [bold]hatnet evaluate {weights}[/] draws which ones.")
 
 
+def shown_metrics(training: Training) -> list[Metric]:
+    """The metrics that the result of a run has."""
+    return [metric for metric in training.task.metrics if metric.column() in training.result]
+
+
+def _print_seeds(results: dict[int, Row], metrics: Sequence[Metric], path: Path) -> None:
+    """One row per seed, then the mean and the spread."""
+    table = Table(title="Result of every seed on the test images", box=box.SIMPLE_HEAD)
+    for column in ("seed", *(metric.name for metric in metrics)):
+        table.add_column(column, justify="right")
+    columns = {metric: [row[metric.column()] for row in results.values()] for metric in metrics}
+    for index, seed in enumerate(results):
+        table.add_row(str(seed), *(metric.text(values[index]) for metric, values in columns.items()))
+    table.add_section()
+    table.add_row("mean", *(metric.text(fmean(values)) for metric, values in columns.items()))
+    spreads = {metric: spread(values) for metric, values in columns.items()}
+    cells = ("-" if value is None else metric.text(value) for metric, value in spreads.items())
+    table.add_row("spread", *cells)
+    console.print(table)
+    console.print("The spread is the sample standard deviation (n - 1). The record:")
+    print(path.resolve())  # not by rich, which would break a long path
+
+
 @contextmanager
-def _shown(monitor: Monitor, training: Training) -> Iterator[None]:
-    """A progress bar, and one line per epoch."""
+def _shown(monitor: Monitor, training: Training, log: TensorBoardLog | None) -> Iterator[None]:
+    """A progress bar, which moves with every slice of a batch, and one line per epoch."""
     columns = (MofNCompleteColumn(), TextColumn("{task.fields[facts]}"))
+    share, facts = training.learner.share, "computing the first step"
     with progress_bar(*columns, label=0, width=8, averaged_over=300) as bars:
-        bar = bars.add_task("step", total=training.steps, completed=training.step, facts="")
+        bar = bars.add_task("step", total=training.steps, completed=training.step, facts=facts)
+
+        def part(what: str, done: float, total: int) -> None:
+            if what == "testing":
+                bars.update(bar, facts=f"testing: {done:,.0f} of {total:,} batches")
+            else:
+                slices = f", slice {round(done % 1 * share) + 1} of {share}" if share > 1 else ""
+                bars.update(bar, completed=done, facts=facts + slices)
 
         def report(now: Progress) -> None:
+            nonlocal facts
             facts = f"loss {now.loss:.3f} rate {now.learning_rate:.0e} {now.images_per_second:,.0f} images/s"
-            bars.update(bar, completed=now.step, facts=f"{facts} {now.memory_mb / 1000:.1f} GB")
+            facts += f" {now.memory_mb / 1000:.1f} GB"
+            bars.update(bar, completed=now.step, facts=facts)
+            if log is not None:
+                log.write(now)
             if now.evaluation is not None:
                 console.print(
                     f"epoch {now.epoch + 1:>3} of {training.recipe.epochs}  training loss {now.loss:.4f}  "
                     + words_of(training.task, training.history[-1], training.folder.part)
                 )
 
-        monitor.report = report
+        monitor.part, monitor.report = part, report
         yield

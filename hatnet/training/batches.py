@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
@@ -15,7 +16,30 @@ from hatnet.training.seeds import derive, seed_cpu
 
 Batch = tuple[Tensor, Tensor]  # images (B, C_in, H, W) float32, labels (B,) int64
 
+MOST_WORKERS = 256  # processes that prepare images, for each process that trains
 NEIGHBOURS = 100  # files in a row that may be unreadable
+PRINTED = 20  # files that have gone bad
+
+
+class BrokenFiles:
+    """Prints each file that has gone bad once per run, whichever worker meets it, and only the first `PRINTED`."""
+
+    def __init__(self, images: Images) -> None:
+        self.told = torch.zeros(len(images), dtype=torch.bool)
+
+    def share(self) -> None:
+        """Let worker processes share what has been printed."""
+        self.told.share_memory_()
+
+    def tell(self, index: int, message: str) -> None:
+        if self.told[index]:
+            return
+        self.told[index] = True
+        count = int(self.told.sum())
+        if count <= PRINTED:
+            print(message, flush=True)
+        elif count == PRINTED + 1:
+            print("more files cannot be read, which are not named here", flush=True)
 
 
 class Augmented(Dataset[Batch]):
@@ -23,6 +47,7 @@ class Augmented(Dataset[Batch]):
 
     def __init__(self, images: Images, transform: Transform, seed: int) -> None:
         self.images, self.transform, self.seed = images, transform, seed
+        self.broken = BrokenFiles(images)
 
     def __getitem__(self, draw: Draw) -> Batch:
         seed_cpu(derive(self.seed, "augment", draw.position))
@@ -32,7 +57,7 @@ class Augmented(Dataset[Batch]):
                 return self.transform(image, self.images.label(index % len(self.images)))
             except DataError as error:
                 if index == draw.index:
-                    print(f"left out, its neighbour taken: {error}", flush=True)
+                    self.broken.tell(index, f"left out, its neighbour taken: {error}")
         raise DataError(f"{NEIGHBOURS} images in a row cannot be read: the data is damaged, or its disk is away")
 
 
@@ -40,13 +65,13 @@ class Plain(Dataset[Batch | None]):
     """Test images. None for a file that has gone bad: its neighbour would be counted twice."""
 
     def __init__(self, images: Images, transform: Transform) -> None:
-        self.images, self.transform = images, transform
+        self.images, self.transform, self.broken = images, transform, BrokenFiles(images)
 
     def __getitem__(self, index: int) -> Batch | None:
         try:
             image = self.images.image(index)
         except DataError as error:
-            print(f"left out of the test: {error}", flush=True)
+            self.broken.tell(index, f"left out of the test: {error}")
             return None
         return self.transform(image, self.images.label(index))
 
@@ -59,6 +84,10 @@ class ReadableBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         return (batch for batch in self.loader if batch is not None)
+
+    def __len__(self) -> int:
+        """The number of batches, those without a readable image included."""
+        return len(self.loader)
 
 
 def batches_for_training(
@@ -77,7 +106,9 @@ def batches_for_testing(
     return ReadableBatches(_load(Plain(images, transform), batches, workers, pinned))
 
 
-def _load(dataset: Dataset[Any], batches: object, workers: int, pinned: bool) -> DataLoader[Any]:
+def _load(dataset: Augmented | Plain, batches: object, workers: int, pinned: bool) -> DataLoader[Any]:
+    if workers:
+        dataset.broken.share()
     return DataLoader(
         dataset,
         batch_sampler=batches,  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from hatnet.config import HATNetConfig
 from hatnet.data import DataError, Split
 from hatnet.data.transforms import for_testing, require_side
 from hatnet.files import json_bytes, write_whole
-from hatnet.training.batches import Batch, batches_for_testing
+from hatnet.training.batches import MOST_WORKERS, Batch, batches_for_testing
 from hatnet.training.classification import CLASSIFICATION, Classification, Evaluation, evaluate
 from hatnet.training.distributed import Processes
 from hatnet.training.recipes import RECIPES, Recipe, from_json
@@ -68,7 +68,8 @@ def evaluate_checkpoint(
     Raises FileNotFoundError or CheckpointError if the weights cannot be read, and DataError if the data is missing or
     damaged, or its classes or sizes do not fit the weights.
     """
-    require_whole("batch_size", batch_size, 1)
+    require_whole("batch_size", batch_size, 1, 2**20)
+    require_whole("workers", workers, 0, MOST_WORKERS)
     source, name = find_source(weights, windows=windows), str(weights)
     model, known = source.model, source.about
     if data is None and "data" not in known:
@@ -81,7 +82,7 @@ def evaluate_checkpoint(
     split = normalised_as(split, known)
     transform = for_testing(recipe, split)
     batches = batches_for_testing(split.test, transform, processes.rank, processes.size, batch_size, workers)
-    with bar("testing", None) as step:
+    with bar("testing", len(batches)) as step:
         found = evaluate(model.to(processes.device), _advance(batches, step), processes)
     return CheckpointEvaluation(weights, split.name, split.classes, found, changes=source.changes)
 

@@ -65,6 +65,12 @@ class Processes:
             distributed.barrier(group=self.patient_group)
 
 
+def connection_lost(error: RuntimeError) -> bool:
+    """Return whether another process cannot be reached. Gloo has no error class, only these texts."""
+    lost = ("Connection closed by peer", "Connection reset by peer", "gloo/transport")
+    return isinstance(error, distributed.DistError) or any(text in str(error) for text in lost)
+
+
 @contextmanager
 def join(device: str) -> Iterator[Processes]:
     """Join the processes that `torchrun` started, or be the only one. With `cuda`, each takes its own GPU.

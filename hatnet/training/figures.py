@@ -41,7 +41,10 @@ def draw_curves(history: Sequence[Row], metrics: Sequence[Metric], path: Path, p
         else:
             axes.plot(epochs, values, color=ORANGE, marker="o" if len(epochs) < 5 else None)
             last = metric.text(history[-1].get(metric.column(part), nan))
-            axes.annotate(last, (epochs[-1], values[-1]), (-4, -14), textcoords="offset points", ha="right")
+            rises = len(values) < 2 or values[-1] >= values[-2]  # the label is on the side where the line is not
+            offset = {"xytext": (0, 6 if rises else -6), "va": "bottom" if rises else "top"}
+            axes.annotate(last, (epochs[-1], values[-1]), **offset, textcoords="offset points", ha="right")
+            axes.margins(y=0.2)
     _write_svg(figure, path)
 
 

@@ -6,16 +6,18 @@ nothing that `State` does not hold, and every draw is seeded by its purpose, so 
 
 import copy
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
-from hatnet.checks import require_whole
+from hatnet.checks import require_between, require_whole
 from hatnet.data import Split
 from hatnet.data.transforms import for_testing, for_training
+from hatnet.device import thread_facts, use_threads
 from hatnet.machine import peak_memory_mb
 from hatnet.network import HATNet
-from hatnet.training.batches import batches_for_testing, batches_for_training
+from hatnet.training.batches import MOST_WORKERS, Batch, batches_for_testing, batches_for_training
 from hatnet.training.classification import CLASSIFICATION
 from hatnet.training.distributed import Processes
 from hatnet.training.initial_weights import Build
@@ -30,6 +32,7 @@ from hatnet.training.task import Row, Task, row_of
 from hatnet.weights.checkpoints import load
 
 CHECK_EVERY = 10  # steps between checks of the loss, for which a GPU has to stop
+CHECK_AFTER = 2.0  # seconds after which a slow process checks earlier, if it is the only one
 
 
 class NonFiniteLossError(RuntimeError):
@@ -44,6 +47,8 @@ class Training:
         resume: continue from the state in `folder`, if there is one.
         clean: leaves out files that cannot be read; called when nothing else is wrong, and not on a resume.
         workers: processes that prepare images, for each process that trains.
+        threads: of PyTorch on a CPU; by default those of the state, so that a resumed run gets the same bits, or those
+            that PyTorch has.
         save_every: seconds between saves of the state within an epoch. It is also saved after each epoch.
 
     Raises ValueError if recipe, data, folder, weights and processes do not fit together, or another training uses the
@@ -63,32 +68,40 @@ class Training:
         resume: bool = False,
         clean: Clean = None,
         workers: int = 0,
+        threads: int | None = None,
         save_every: float = 60.0,
     ) -> None:
         import hatnet.training.figures  # noqa: F401 needs matplotlib, whose absence should be an error now
 
-        require_whole("workers", workers, 0)
+        require_whole("workers", workers, 0, MOST_WORKERS)
+        require_between("save_every", save_every, 0, 1e9)
+        use_threads(threads)
         self.recipe, self.task, self.processes, self.save_every = recipe, task, processes, save_every
         self.folder = RunFolder(folder, task)
         self.lock = lock_folder(folder, processes)
         try:
-            self._prepare(data, build or task.build, resume, clean, workers)
+            self._prepare(data, build or task.build, resume, clean, workers, threads)
         except BaseException:
             self._release()
             raise
 
-    def _prepare(self, data: Split, build: Build, resume: bool, clean: Clean, workers: int) -> None:
+    def _prepare(
+        self, data: Split, build: Build, resume: bool, clean: Clean, workers: int, threads: int | None
+    ) -> None:
         recipe, task, processes = self.recipe, self.task, self.processes
         self.start = prepare(recipe, data, self.folder, processes, build, resume, clean)
         self.recipe = recipe = self.start.recipe
         self.data, self.sampler, self.precision = self.start.data, self.start.sampler, self.start.precision
         self.folder.part = self.data.choosing
         self.learner = Learner(self.start.model, recipe, task, self.data, self.sampler, processes, self.precision)
+        self.monitor = Monitor()
         self.history: list[Row] = []
         self.tested: Row = {}  # the best weights on the test images, if validation images chose them
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=processes.device)  # over the epoch's steps
         self.seconds = 0.0  # of the epoch's steps
         if (state := self.start.state) is not None:
+            if threads is None and processes.device.type == "cpu":  # another number of threads rounds differently
+                use_threads(state.threads.get("threads per process"))
             restore(self.learner, state, self.folder.state)
             self.history = state.history
             self.loss_sum.fill_(state.running["loss_sum"])
@@ -114,6 +127,11 @@ class Training:
     def steps(self) -> int:
         return self.sampler.steps
 
+    @property
+    def result(self) -> Row:
+        """The metrics on the test images: of the best weights if validation images chose them, else of the last."""
+        return self.tested or self.history[-1]
+
     def run(self, monitor: Monitor | None = None) -> list[Row]:
         """Train to the end, or until the monitor stops it. Returns one row per epoch, as in `metrics.csv`.
 
@@ -122,23 +140,27 @@ class Training:
         if self.lock is not None:
             self.lock.begin()
         try:
-            return self._run(monitor or Monitor())
+            self.monitor = monitor or Monitor()
+            return self._run(self.monitor)
         finally:
             self._release()
 
     def _run(self, monitor: Monitor) -> list[Row]:
         self._begin()
         first, saved, stop = self.step, time.monotonic(), False
+        checked = saved
         while self.step < self.steps and not stop:
             start = time.monotonic()
-            self.loss_sum += self.learner.take_step(self.batches)
+            self.loss_sum += self.learner.take_step(self._slices())
             epoch_ends = self.step % self.sampler.steps_per_epoch == 0
-            check = epoch_ends or self.step % CHECK_EVERY == 0 or self.step == first + 1
+            slow = self.processes.size == 1 and start - checked > CHECK_AFTER
+            check = epoch_ends or self.step % CHECK_EVERY == 0 or self.step == first + 1 or slow
             save = self.processes.is_first and (epoch_ends or start - saved > self.save_every)
             if check or save:
                 self._require_finite(weights=epoch_ends or save)  # waits for a GPU, so that its time is counted
             self.seconds += time.monotonic() - start
             if check:
+                checked = time.monotonic()
                 monitor.report(self.end_epoch() if epoch_ends else self.progress())
             if check or self.processes.size == 1:
                 stop = self.processes.any(monitor.stop)  # all processes stop at the same step
@@ -162,11 +184,22 @@ class Training:
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.enable_cudnn_sdp(False)  # gradients may be NaN with masks: pytorch issue 196678
 
+    def _slices(self) -> Iterator[Batch]:
+        """The slices of a step. Whoever takes one has computed the one before, so nothing waits for a GPU."""
+        for done in range(self.learner.share):
+            self.monitor.part("training", self.step + done / self.learner.share, self.steps)
+            yield next(self.batches)
+
+    def _tests(self) -> Iterator[Batch]:
+        for done, batch in enumerate(self.tests):
+            self.monitor.part("testing", done, len(self.tests))
+            yield batch
+
     def end_epoch(self) -> Progress:
         """Test the weights and record the epoch."""
         tested = self.learner.tested.eval()
         with self.learner.autocast:
-            evaluation = self.task.evaluate(tested, self.tests, self.processes)
+            evaluation = self.task.evaluate(tested, self._tests(), self.processes)
         progress, result = self.progress(evaluation), row_of(self.task, evaluation, self.folder.part)
         row = {
             "epoch": progress.epoch + 1,
@@ -230,7 +263,7 @@ class Training:
         state = State(
             self.step, tensors_of(self.learner), self.history, running, self.learner.scaler.state_dict(),
             self.start.started_from, self.start.fingerprint, self.start.left_out, vars(self.model.config),
-            {"mean": list(self.data.mean), "std": list(self.data.std)},
+            {"mean": list(self.data.mean), "std": list(self.data.std)}, thread_facts(),
         )  # fmt: skip
         save_state(self.folder.state, state, self.recipe)
 

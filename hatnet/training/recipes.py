@@ -1,9 +1,9 @@
 """Recipes: every setting of a training, as data."""
 
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from typing import Any, Literal, get_type_hints
 
-from hatnet.checks import require_between, require_whole
+from hatnet.checks import require_between, require_type, require_whole
 from hatnet.config import HATNetConfig, get_config, nearest
 
 
@@ -109,12 +109,21 @@ def to_json(recipe: Recipe) -> dict[str, Any]:
 
 
 def from_json(content: dict[str, Any]) -> Recipe:
-    """Read a recipe that `to_json` wrote. Raises ValueError for an unknown key, with the nearest known one."""
-    known = [field.name for field in fields(Recipe)]
+    """Read a recipe that `to_json` wrote.
+
+    Raises ValueError for an unknown key, with the nearest known one, for a missing key, and for a value of another type
+    than the field's.
+    """
+    known, types = [field.name for field in fields(Recipe)], get_type_hints(Recipe)
     for key in content:
         if key not in known:
             raise ValueError(f"unknown key {key!r} in a recipe{nearest(key, known)}")
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
+    for key, value in values.items():
+        require_type(key, value, types[key])
+    missing = [field.name for field in fields(Recipe) if field.default is MISSING and field.name not in values]
+    if missing:
+        raise ValueError(f"a recipe needs the keys {', '.join(missing)}, too")
     return Recipe(**values)
 
 

@@ -41,6 +41,7 @@ class State:
     left_out: dict[str, list[int]] = field(default_factory=dict)  # unreadable files: `hatnet.data.left_out`
     network: dict[str, Any] = field(default_factory=dict)  # configuration
     normalisation: dict[str, list[float]] = field(default_factory=dict)  # mean and std of pixels; empty: the data's
+    threads: dict[str, Any] = field(default_factory=dict)  # `hatnet.device.thread_facts`
 
 
 FACTS = [entry.name for entry in fields(State) if entry.name != "tensors"]

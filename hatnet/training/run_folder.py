@@ -12,6 +12,7 @@ import torch
 
 from hatnet.config import HATNetConfig
 from hatnet.data import Split
+from hatnet.device import thread_facts
 from hatnet.files import json_bytes, parse_json, read_whole, remove_partial_files, write_whole
 from hatnet.machine import device_model, software
 from hatnet.network import HATNet
@@ -159,7 +160,7 @@ def run_facts(
         "hardware": {
             "device": device_model(processes.device),
             "processes": processes.size,
-            "threads per process": torch.get_num_threads(),
+            **thread_facts(),
         },
         "versions": software(),
     }

@@ -5,6 +5,7 @@ import torch
 
 from hatnet.cli.errors import errors_as_messages
 from hatnet.training.loop import NonFiniteLossError
+from hatnet.training.progress import Terminated
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,9 @@ def test_unknown_options_are_refused_by_name(hatnet_command, arguments):
         (ModuleNotFoundError(name="torchvision"), 2, "error: this command needs torchvision: python -m pip install"),
         (torch.OutOfMemoryError("CUDA out of memory.\nDetails"), 2, "error: CUDA out of memory.\nHalve --slice-size"),
         (KeyboardInterrupt(), 130, ""),
+        (Terminated(), 143, ""),
+        (RuntimeError("[gloo/transport/tcp/pair.cc:5] Connection closed by peer"), 1, "stopped: another process of"),
+        (torch.distributed.DistStoreError("timed out\ntraceback"), 1, "stopped: another process of this training has"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
 )

@@ -34,7 +34,7 @@ def test_cheap_checks_come_before_reading_all_images(hatnet, tmp_path, monkeypat
         (["--weights", "none.safetensors"], "no weights to start from"),
         (["--batch-size", "64", "--slice-size", "64"], "batch_size=64 is more than the 16 images there are"),
         (["--precision", "float16", "--device", "cpu"], "is for GPUs"),
-        (["--workers", "-1"], "workers=-1 must be a whole number of at least 0"),
+        (["--workers", "-1"], "workers=-1 must be a whole number from 0 to 256"),
     ):
         with pytest.raises(SystemExit):
             hatnet(*command, *options)
@@ -51,8 +51,8 @@ def test_cheap_checks_come_before_reading_all_images(hatnet, tmp_path, monkeypat
         (["train", "fashion-quick", "--data", "folder:{tmp}/none"], "no folder {tmp}/none/train"),
         (["train", "fashion-quick", "--device", "tpu"], "device='tpu' must be cpu, cuda or one GPU such as"),
         (["evaluate", "{tmp}/none.safetensors"], "no checkpoint file at {tmp}/none.safetensors"),
-        (["evaluate", "{tmp}/none.safetensors", "--batch-size", "-1"], "batch_size=-1 must be a whole number of at"),
-        (["evaluate", "{tmp}/none.safetensors", "--batch-size", "0"], "batch_size=0 must be a whole number of at"),
+        (["evaluate", "{tmp}/none.safetensors", "--batch-size", "-1"], "batch_size=-1 must be a whole number from 1"),
+        (["evaluate", "{tmp}/none.safetensors", "--batch-size", "0"], "batch_size=0 must be a whole number from 1"),
         (["evaluate", "{tmp}"], "no checkpoint file at {tmp}/last.safetensors"),
     ],
 )

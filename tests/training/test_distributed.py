@@ -1,10 +1,13 @@
 """Several processes train what one process trains, or refuse to start."""
 
+import json
 import math
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from hatnet.training.run_folder import read_metrics
 from hatnet.weights.checkpoints import load
 from tests.training.image_files import folder_data
 from tests.training.runs import ALONE
+from tests.training.small_command import small_options
 
 
 def test_a_single_process_does_not_wait_for_its_device(monkeypatch):
@@ -95,6 +99,44 @@ def test_processes_with_different_settings_refuse_to_train_together(option, word
     assert f"error: {words.format(tmp=tmp_path)}" in ended.stderr
     assert not (tmp_path / "1").exists()
     assert not first.exists() or (first / "state.safetensors").read_bytes() == before
+
+
+@pytest.mark.long
+def test_several_seeds_under_torchrun_give_one_table(tmp_path):
+    ended = torchrun(
+        2, "-m", "hatnet", "train", "fashion-quick", *small_options(tmp_path), "--slice-size", "4", "--seeds", "0", "1",
+        "--out", str(tmp_path / "run"),
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("Done:") == 2
+    assert ended.stdout.count("The spread is") == 1
+    assert json.loads((tmp_path / "run-seeds.json").read_text())["seeds"] == [0, 1]
+
+
+@pytest.mark.long
+def test_a_lost_process_without_torchrun_ends_the_other_in_one_line(tmp_path):
+    command = [sys.executable, "-m", "hatnet", "train", "fashion-quick", "--slice-size", "32", "--device", "cpu"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    place |= {"LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    first, second = (
+        subprocess.Popen(
+            [*command, "--out", str(tmp_path / "run")], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=os.environ | place | {"RANK": rank, "LOCAL_RANK": rank},
+        )
+        for rank in ("0", "1")
+    )  # fmt: skip
+    while not (tmp_path / "run" / "run.json").exists():
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.1)
+    time.sleep(1)
+    second.kill()
+    second.communicate()
+    _, error = first.communicate(timeout=60)
+    assert first.returncode == 1
+    assert error.startswith("stopped: another process of this training has ended")
+    assert error.count("\n") == 1
 
 
 FOUR = {"WORLD_SIZE": "4", "RANK": "0", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "4"}

@@ -189,3 +189,18 @@ def test_top_5_of_five_classes_or_of_nan_is_not_claimed(tmp_path, capsys):
     assert "five most probable" not in capsys.readouterr().out
     nan = torch.full((1, 7), math.nan)
     assert int(rank(nan, torch.tensor([3]))) == 7, "not among the first"
+
+
+@pytest.mark.parametrize("values", [[0.5], [0.1, 0.3, 0.9], [0.9, 0.3, 0.1], [0.2, 0.9, 0.85]])
+def test_the_label_of_a_curve_is_not_on_its_line(curves, values, monkeypatch):
+    figures = []
+    monkeypatch.setattr("hatnet.training.figures._write_svg", lambda figure, _: figures.append(figure))
+    rows = [{"epoch": epoch + 1, "test_accuracy": value} for epoch, value in enumerate(values)]
+    draw_curves(rows, [ACCURACY], Path("curves.svg"))
+    (axes,) = figures[0].axes
+    figures[0].draw_without_rendering()
+    (label,), (line,) = axes.texts, axes.lines
+    box = label.get_window_extent()
+    assert not line.get_path().transformed(axes.transData).intersects_bbox(box, filled=False)
+    assert not box.contains(*axes.transData.transform((len(values), 100 * values[-1])))
+    assert axes.get_window_extent().y0 < box.y0 < box.y1 < axes.get_window_extent().y1

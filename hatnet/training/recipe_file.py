@@ -1,0 +1,52 @@
+"""Read recipes from files and write them: a recipe by itself, or the `run.json` of a run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hatnet.training.recipes import Recipe, from_json, to_json
+
+FORMAT, VERSION = "hatnet recipe", 1
+LARGEST = 10_000_000  # bytes
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """The recipe as the text of a file that `read_recipe` reads."""
+    return json.dumps({"format": FORMAT, "version": VERSION, "recipe": to_json(recipe)}, indent=2) + "\n"
+
+
+def read_recipe(path: Path) -> tuple[Recipe, int | None]:
+    """Read the recipe of a file, or of a run from its folder or `run.json`; and a run's threads, if it is one on a CPU.
+
+    Raises FileNotFoundError if there is no such file, and ValueError if it does not hold a valid recipe.
+    """
+    path = path.expanduser()
+    path = path / "run.json" if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"no recipe file at {path}; give a file, or the folder of a run")
+    content = _parse(path)
+    if not isinstance(content, dict) or not isinstance(content.get("recipe"), dict):
+        raise ValueError(f'{path} holds no recipe: it must be a JSON object with the key "recipe", or a run.json')
+    if content.get("format") == FORMAT and content.get("version") != VERSION:
+        raise ValueError(f"{path} has version {content.get('version')!r}; this version of hatnet reads {VERSION}")
+    try:
+        return from_json(content["recipe"]), _threads(content)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _parse(path: Path) -> Any:
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path} has {path.stat().st_size:,} bytes, which is too large for a recipe")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply for a recipe") from error
+    except ValueError as error:  # not JSON, or not UTF-8
+        raise ValueError(f"{path} is not a JSON file: {error}") from error
+
+
+def _threads(content: dict[str, Any]) -> int | None:
+    hardware = content.get("hardware")
+    threads = hardware.get("threads per process") if isinstance(hardware, dict) else None
+    return threads if isinstance(threads, int) and not isinstance(threads, bool) else None
