@@ -69,8 +69,12 @@ def test_the_reference_computes_float32_images_in_float64():
 
 def test_missing_parameters_are_named():
     params = {name: value for name, value in PARAMS.items() if not name.startswith("stages.1.blocks.0.mlp")}
-    with pytest.raises(KeyError, match="no parameter below 'mlp'; given: attention.global_attention.kv.bias"):
+    with pytest.raises(
+        ValueError, match=r"missing \(7\): stages.1.blocks.0.mlp.norm_in.weight.*unexpected \(0\): none"
+    ):
         reference.hat_net(np.zeros((3, 32, 32)), params, MODEL.config)
+    with pytest.raises(ValueError, match="no parameter below 'mlp'; given: attention.global_attention.kv.bias"):
+        reference.block(np.zeros((4, 4, 64)), reference.within(params, "stages.1.blocks.0"), MODEL.config.stages[1])
 
 
 def test_layers_check_their_sizes():
