@@ -1,13 +1,23 @@
-"""Checks of given values. Each raises a ValueError with the name, the value, and what it must be."""
+"""Checks of given values. Each raises a ValueError or a TypeError with the name, the value, and what it must be."""
 
-from collections.abc import Collection
-from math import inf
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable
+from math import inf, nextafter
+from typing import TypeGuard
+
+import numpy as np
+
+ALMOST_ONE = nextafter(1, 0)  # the largest rate of dropping
 
 
-def require_whole(name: str, value: object, low: int, high: int | None = None) -> None:
-    """Require a whole number from `low` to `high`, or of at least `low` where `high` is None.
+def require_whole(name: str, value: object, low: int, high: int | None = None) -> int:
+    """Return a whole number from `low` to `high`, or of at least `low` where `high` is None, as an int.
+
+    Whole numbers of NumPy count, since they come from arrays of sizes; as an int they cannot overflow.
 
     >>> require_whole("epochs", 3, 1)
+    3
     >>> require_whole("epochs", 2.5, 1)
     Traceback (most recent call last):
     ValueError: epochs=2.5 must be a whole number of at least 1
@@ -15,20 +25,31 @@ def require_whole(name: str, value: object, low: int, high: int | None = None) -
     Traceback (most recent call last):
     ValueError: seeds=True must be a whole number from 1 to 1000
     """
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= (inf if high is None else high):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | np.integer)
+        or not low <= value <= (inf if high is None else high)
+    ):
         bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
-        raise ValueError(f"{name}={value!r} must be a whole number {bounds}")
+        raise ValueError(f"{name}={shown(value)} must be a whole number {bounds}")
+    return int(value)
 
 
-def require_between(name: str, value: object, low: float, high: float) -> None:
-    """Require a number from `low` to `high`, both included. NaN is none.
+def require_between(name: str, value: object, low: float, high: float) -> float:
+    """Return a number from `low` to `high`, both included, as an int or a float. NaN is none.
 
     >>> require_between("lr", float("nan"), 0, 1)
     Traceback (most recent call last):
     ValueError: lr=nan must be from 0 to 1
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ValueError(f"{name}={value!r} must be from {low:g} to {high:g}")
+    if not is_number(value) or not low <= value <= high:
+        raise ValueError(f"{name}={shown(value)} must be from {low:g} to {high:g}")
+    return value if isinstance(value, int | float) else float(value)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether a value is a real number of Python or NumPy; True and False are none."""
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
 def require_choice(name: str, value: object, known: Collection[object]) -> None:
@@ -38,5 +59,26 @@ def require_choice(name: str, value: object, known: Collection[object]) -> None:
     Traceback (most recent call last):
     ValueError: clock='sun' must be one of wall, cpu
     """
-    if value not in known:
-        raise ValueError(f"{name}={value!r} must be one of {', '.join(map(str, known))}")
+    if not isinstance(value, Hashable) or value not in known:
+        raise ValueError(f"{name}={shown(value)} must be one of {', '.join(map(str, known))}")
+
+
+def require_type(name: str, value: object, kind: type | tuple[type, ...], expected: str) -> None:
+    """Require an instance of a class, or of one of several; `expected` names it for people.
+
+    >>> require_type("flip", "no", bool, "True or False")
+    Traceback (most recent call last):
+    TypeError: flip='no' must be True or False
+    """
+    if not isinstance(value, kind):
+        raise TypeError(f"{name}={shown(value)} must be {expected}")
+
+
+def shown(value: object) -> str:
+    """A value for a message, on one line of at most 100 characters.
+
+    >>> len(shown("x" * 1000))
+    100
+    """
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 100 else f"{text[:97]}..."

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from math import ceil, inf
 from typing import Any
 
+from hatnet.checks import is_number, require_whole, shown
 from hatnet.complexity import network_costs, total, training_memory
 from hatnet.training.recipes import Recipe, get_recipe
 from hatnet.training.sampling import BatchSampler
@@ -48,8 +49,10 @@ class Assumptions:
     def __post_init__(self) -> None:
         for assumption in fields(self):
             value, high = getattr(self, assumption.name), assumption.metadata["high"]
-            if not 0 < value <= high:
-                raise ValueError(f"{assumption.name}={value} must be above 0" + (f", at most {high}" * (high < inf)))
+            if not is_number(value) or not 0 < value <= high or value == inf:
+                raise ValueError(
+                    f"{assumption.name}={shown(value)} must be above 0" + (f", at most {high}" * (high < inf))
+                )
 
     @property
     def seconds_per_mac(self) -> float:
@@ -111,6 +114,7 @@ def plan(
     >>> on_paper.steps, on_paper.limit
     (375300, 'images')
     """
+    tests = require_whole("tests", tests, 0)
     given, order = assumptions or Assumptions(), BatchSampler.of(recipe, images)
     slices, config, side = order.share(given.gpus), recipe.config(classes, channels), recipe.image_size
     cost = total(network_costs(config, side, side))

@@ -3,13 +3,13 @@
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
-from hatnet.checks import require_between, require_whole
+from hatnet.checks import require_between, require_choice, require_type, require_whole, shown
 from hatnet.config import HATNetConfig, get_config, nearest
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train a network, and on which data. Raises ValueError, naming the field, for impossible settings."""
+    """How to train a network, and on which data. Impossible settings raise a ValueError or a TypeError."""
 
     data: str  # a name in `hatnet.data.SOURCES`, or folder:PATH
     variant: str  # of HAT-Net
@@ -48,11 +48,12 @@ class Recipe:
     compile: bool = False  # torch.compile
 
     def __post_init__(self) -> None:
+        self._check_types()
         for name, (low, high) in WHOLE.items():
             if name != "crop_padding" or self.crop_padding is not None:
-                require_whole(name, getattr(self, name), low, high)
+                object.__setattr__(self, name, require_whole(name, getattr(self, name), low, high))
         for name, (least, most) in REAL.items():
-            require_between(name, getattr(self, name), least, most)
+            object.__setattr__(self, name, require_between(name, getattr(self, name), least, most))
         if self.batch_size % self.slice_size:
             raise ValueError(f"slice_size={self.slice_size} must divide batch_size={self.batch_size}")
         if self.warmup_epochs >= self.epochs:
@@ -60,6 +61,14 @@ class Recipe:
         if self.slice_size % 2 and (self.mixup or self.cutmix):
             raise ValueError(f"slice_size={self.slice_size} must be even if images are mixed")
         self.config(10, 3).layout(self.image_size, self.image_size)  # raises if the image is too small
+
+    def _check_types(self) -> None:
+        for name in ("flip", "compile"):
+            require_type(name, getattr(self, name), bool, "True or False")
+        for name in ("data", "variant") if self.weights is None else ("data", "variant", "weights"):
+            require_type(name, getattr(self, name), str, "a text")
+        require_choice("precision", self.precision, ("auto", "float32", "bfloat16", "float16"))
+        require_choice("initial_weights", self.initial_weights, ("authors", "fan-in"))
 
     def config(self, classes: int, channels: int) -> HATNetConfig:
         """The network of this recipe, for data with these numbers of classes and channels."""
@@ -149,6 +158,6 @@ EXPECT: dict[str, str] = {
 
 def get_recipe(name: str) -> Recipe:
     """Look up a recipe by name. Raises ValueError for an unknown name, with the nearest known one."""
-    if name not in RECIPES:
-        raise ValueError(f"unknown recipe {name!r}{nearest(name, RECIPES)}; known: {', '.join(RECIPES)}")
+    if not isinstance(name, str) or name not in RECIPES:
+        raise ValueError(f"unknown recipe {shown(name)}{nearest(name, RECIPES)}; known: {', '.join(RECIPES)}")
     return RECIPES[name]

@@ -20,7 +20,7 @@ from torch import Tensor
 from hatnet.config import HATNetConfig
 from hatnet.files import write_whole
 from hatnet.former_names import current_name
-from hatnet.network import HATNet, require_windows
+from hatnet.network import HATNet, require_network, require_windows
 
 
 class CheckpointError(ValueError):
@@ -137,6 +137,7 @@ def _parameters(model: HATNet) -> dict[str, Tensor]:
 
 def require_as_configured(model: HATNet) -> None:
     """Raise a CheckpointError unless the model is the network that `model.config` describes."""
+    require_network(model)
     require_match(_parameters(model), shapes(model.config), {}, "the model, compared with its own configuration,")
     try:
         require_windows(model)

@@ -80,10 +80,12 @@ def test_missing_parameters_are_named():
 def test_layers_check_their_sizes():
     with pytest.raises(ValueError, match="4 heads do not divide 6 channels"):
         reference.multi_head_attention(np.ones((2, 6)), np.ones((2, 6)), np.ones((2, 6)), heads=4)
-    for layer in (lambda: MHSA(6, 4), lambda: HMHSA(6, 4, 2, 2), lambda: MHSA(6, 0)):
+    for layer in (lambda: MHSA(6, 4), lambda: HMHSA(6, 4, 2, 2)):
         with pytest.raises(ValueError, match="heads do not divide 6 channels"):
             layer()
-    with pytest.raises(ValueError, match="grid_size=0 and pool_size=2 must be at least 1"):
+    with pytest.raises(ValueError, match="heads=0 must be a whole number of at least 1"):
+        MHSA(6, 0)
+    with pytest.raises(ValueError, match="grid_size=0 must be a whole number of at least 1"):
         HMHSA(6, 3, 0, 2)
     with pytest.raises(ValueError, match="drop_path_rate=-0.1 must be a probability"):
         create_model("micro").set_drop_path_rate(-0.1)
