@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hatnet.checks import require_whole
+from hatnet.config import MOST
 from hatnet.layers import ChannelDropout, GroupNorm, require_map
 from hatnet.trace import NO_TRACE, Trace, full_name, records
 
 
 def require_heads(channels: int, heads: int) -> tuple[int, int]:
     """Return the channels and heads of an attention. Raises a ValueError unless `heads` divides `channels`."""
-    channels, heads = require_whole("channels", channels, 1), require_whole("heads", heads, 1)
+    channels, heads = require_whole("channels", channels, 1, MOST["channels"]), require_whole("heads", heads, 1)
     if channels % heads:
         raise ValueError(f"{heads} heads do not divide {channels} channels; each head has channels / heads of them")
     return channels, heads

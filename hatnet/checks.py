@@ -47,6 +47,22 @@ def require_between(name: str, value: object, low: float, high: float) -> float:
     return value if isinstance(value, int | float) else float(value)
 
 
+def require_numbers(name: str, values: object, least: int = 1) -> None:
+    """Require a list (or a tuple) of at least `least` finite numbers.
+
+    >>> require_numbers("values", [1.0], least=2)
+    Traceback (most recent call last):
+    ValueError: values=[1.0] must be a list of at least 2 finite numbers
+    """
+    good = (
+        isinstance(values, list | tuple)
+        and len(values) >= least
+        and all(is_number(v) and -inf < v < inf for v in values)
+    )
+    if not good:
+        raise ValueError(f"{name}={shown(values)} must be a list of at least {least} finite numbers")
+
+
 def is_number(value: object) -> TypeGuard[float]:
     """Return whether a value is a real number of Python or NumPy; True and False are none."""
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)

@@ -99,7 +99,10 @@ class Agreement:
 
 def worst(agreements: Iterable[Agreement]) -> Agreement:
     """The agreement with the largest error; NaN counts as larger than any number. ValueError if there are none."""
+    require_type("agreements", agreements, Iterable, "a list of agreements, from `compare`")
     agreements = list(agreements)
+    for agreement in agreements:
+        require_type("agreement", agreement, Agreement, "an Agreement, from `compare`")
     if not agreements:
         raise ValueError("there are no agreements: no intermediate was compared")
     return max(agreements, key=lambda agreement: math.inf if math.isnan(agreement.error) else agreement.error)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from hatnet.attention import attention_weights, multi_head_attention, require_heads
 from hatnet.checks import require_whole
-from hatnet.config import ceil_div
+from hatnet.config import MOST, ceil_div
 from hatnet.former_names import accept_former_names
 from hatnet.layers import ChannelDropout, GroupNorm, average_pool, require_map
 from hatnet.trace import NO_TRACE, Trace, full_name, records
@@ -120,8 +120,8 @@ class HMHSA(nn.Module):
     def __init__(self, channels: int, heads: int, grid_size: int, pool_size: int, drop_rate: float = 0.0) -> None:
         super().__init__()
         channels, heads = require_heads(channels, heads)
-        self.grid_size = require_whole("grid_size", grid_size, 1)  # G1, in tokens
-        self.pool_size = require_whole("pool_size", pool_size, 1)  # G2, in tokens
+        self.grid_size = require_whole("grid_size", grid_size, 1, MOST["grid_sizes"])  # G1, in tokens
+        self.pool_size = require_whole("pool_size", pool_size, 1, MOST["pool_sizes"])  # G2, in tokens
         self.norm = GroupNorm(channels)  # D1
         self.local_attention = LocalAttention(channels, heads)
         self.local_norm = GroupNorm(channels)  # D2

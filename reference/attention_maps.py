@@ -248,7 +248,7 @@ def rollout(trace: Mapping[str, Array], config: Config, stage: int, block: int) 
     return R
 
 
-@checked(weights="...")
+@checked(weights="...", gradient="...")
 def relevance(weights: Array, gradient: Array, heads_axis: int) -> Array:
     r"""The relevance of attention weights for a class: $\bar W = \frac{1}{\text{heads}} \sum_{\text{heads}} \max(\partial y / \partial W \odot W,\, 0)$.
 

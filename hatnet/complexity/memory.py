@@ -10,6 +10,7 @@ as PyTorch stores them. Without fused kernels, add the weights (`attention_weigh
 concerns these.
 """
 
+from hatnet.checks import require_type
 from hatnet.complexity.attention import window_tokens_and_pairs
 from hatnet.complexity.cost import Cost, check_sizes
 from hatnet.complexity.network import stem_sizes
@@ -39,6 +40,7 @@ def attention_weights(cost: Cost, C: int, heads: int) -> int:
     >>> attention_weights(plain, C=64, heads=1), attention_weights(hierarchical, C=64, heads=1)
     (9834496, 354368)
     """
+    require_type("cost", cost, Cost, "a Cost, such as mhsa_cost(H, W, C)")
     C, heads = check_sizes(C=C, heads=heads)
     return sum(count for term, count in cost.macs.items() if term.endswith("^T")) // C * heads
 

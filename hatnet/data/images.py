@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import inf, isfinite
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from hatnet.checks import is_number, shown
+from hatnet.checks import is_number, require_type, shown
 
 WHOLE_NUMBERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
@@ -19,6 +19,7 @@ class DataError(ValueError):
     """Data is missing, damaged or inconsistent. The message says what to do."""
 
 
+@runtime_checkable
 class Images(Protocol):
     """Images with labels. Images from files may differ in size."""
 
@@ -102,7 +103,10 @@ class Split:
                 )
 
     def _check_facts(self) -> None:
-        if isinstance(self.classes, str) or not all(isinstance(name, str) for name in self.classes):
+        require_type("name", self.name, str, "a text")
+        for name in ("train", "test"):
+            require_type(name, getattr(self, name), Images, "images, such as an ImageTensor or an ImageFolder")
+        if not isinstance(self.classes, tuple) or not all(isinstance(name, str) for name in self.classes):
             raise DataError(f"classes={shown(self.classes)} must be a tuple of names")
         for field, least in (("mean", -inf), ("std", 0.0)):
             numbers = getattr(self, field)
@@ -124,6 +128,7 @@ class Split:
 
 def fingerprint(data: Split) -> dict[str, int | str]:
     """Identify images, classes and their order, which a resumed training must find again. Files count by name."""
+    require_type("data", data, Split, "a Split")
     labels, images = blake2b("\n".join(data.classes).encode(), digest_size=8), blake2b(digest_size=8)
     for part in (data.train, data.test):
         labels.update(part.labels.numpy().tobytes())

@@ -8,6 +8,7 @@ from hatnet.checks import require_whole
 from hatnet.complexity.cost import Cost, check_sizes, linear_parameters, norm_parameters
 from hatnet.config import ceil_div
 from hatnet.layers import require_map
+from hatnet.relatives.swin import LONGEST
 
 
 class PVTAttention(nn.Module):
@@ -19,7 +20,7 @@ class PVTAttention(nn.Module):
     def __init__(self, channels: int, heads: int, reduction: int) -> None:
         super().__init__()
         channels, heads = require_heads(channels, heads)
-        reduction = require_whole("reduction", reduction, 1)
+        reduction = require_whole("reduction", reduction, 1, LONGEST)
         self.heads = heads
         self.reduction = reduction  # R, in tokens
         self.norm = nn.LayerNorm(channels)
@@ -52,7 +53,7 @@ class PVTv2LinearAttention(PVTAttention):
     """Attention of every token to `pooled` x `pooled` averages of the map. Raises ValueError as `PVTAttention` does."""
 
     def __init__(self, channels: int, heads: int, pooled: int = 7) -> None:
-        pooled = require_whole("pooled", pooled, 1)
+        pooled = require_whole("pooled", pooled, 1, LONGEST)
         super().__init__(channels, heads, reduction=1)
         self.pooled = pooled
         self.reduce = nn.Linear(channels, channels)  # a 1x1 convolution in the paper

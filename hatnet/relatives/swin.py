@@ -11,6 +11,8 @@ from hatnet.complexity.cost import Cost, check_sizes, linear_parameters, norm_pa
 from hatnet.hierarchical_attention import from_windows, to_windows
 from hatnet.layers import require_map
 
+LONGEST = 1024  # tokens of a window or a merged cell along one side, far above any use
+
 
 class SwinAttention(nn.Module):
     """Attention inside windows, with a learned bias for each relative position.
@@ -24,7 +26,7 @@ class SwinAttention(nn.Module):
     def __init__(self, channels: int, heads: int, window: int, shift: int = 0) -> None:
         super().__init__()
         channels, heads = require_heads(channels, heads)
-        window = require_whole("window", window, 1)
+        window = require_whole("window", window, 1, LONGEST)
         try:
             shift = require_whole("shift", shift, 0, window - 1)
         except ValueError:

@@ -9,9 +9,10 @@ Each assumption is a field of `Assumptions` with its reason. Change one and plan
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from math import ceil, inf
+from types import NoneType
 from typing import Any
 
-from hatnet.checks import is_number, require_whole, shown
+from hatnet.checks import is_number, require_type, require_whole, shown
 from hatnet.complexity import network_costs, total, training_memory
 from hatnet.training.recipes import Recipe, get_recipe
 from hatnet.training.sampling import BatchSampler
@@ -114,6 +115,8 @@ def plan(
     >>> on_paper.steps, on_paper.limit
     (375300, 'images')
     """
+    require_type("recipe", recipe, Recipe, "a Recipe, such as get_recipe('imagenet')")
+    require_type("assumptions", assumptions, (Assumptions, NoneType), "Assumptions, or None")
     tests = require_whole("tests", tests, 0)
     given, order = assumptions or Assumptions(), BatchSampler.of(recipe, images)
     slices, config, side = order.share(given.gpus), recipe.config(classes, channels), recipe.image_size

@@ -102,6 +102,7 @@ def to_json(recipe: Recipe) -> dict[str, Any]:
 
 def from_json(content: dict[str, Any]) -> Recipe:
     """Read a recipe that `to_json` wrote. Raises ValueError for an unknown key, with the nearest known one."""
+    require_type("content", content, dict, "the fields of a recipe by name")
     known = [field.name for field in fields(Recipe)]
     for key in content:
         if key not in known:

@@ -14,22 +14,25 @@ class TooSlowError(BaseException):
 
 @contextmanager
 def limited(seconds: float, memory: int = MEMORY):
-    """Raise TooSlowError after `seconds`; allocations beyond `memory` bytes fail."""
+    """Raise TooSlowError after `seconds` of the processor, or ten times as long by the clock; allocations beyond `memory` bytes fail."""
 
     def stop(number, frame):
         raise TooSlowError(f"still running after {seconds:g} s")
 
     pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else None
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    timers = {signal.SIGPROF: (signal.ITIMER_PROF, seconds), signal.SIGALRM: (signal.ITIMER_REAL, 10 * seconds)}
+    before = {number: signal.signal(number, stop) for number in timers}
+    for timer, most in timers.values():
+        signal.setitimer(timer, most)
     try:
         if pages is not None:
             resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + memory, hard))
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for number, (timer, _) in timers.items():
+            signal.setitimer(timer, 0)
+            signal.signal(number, before[number])
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.fuzz.api import EXCLUDED, TABLE
 from tests.fuzz.conftest import OUTCOMES
 from tests.fuzz.limits import files_below, limited
-from tests.fuzz.values import arguments
+from tests.fuzz.values import Call, calls
 
 EXPECTED = (ValueError, TypeError, OSError)
 SECONDS = 5.0
@@ -31,6 +31,12 @@ sizes = st.builds(
     lambda H, W, heads, d, G1, G2: SimpleNamespace(H=H, W=W, heads=heads, C=heads * d, G1=G1, G2=G2),
     *[st.integers(1, most) for most in (6, 6, 3, 3, 4, 3)],
 )
+
+
+NAMES = [
+    pytest.param(name, marks=pytest.mark.xfail(strict=False, reason=entry.pending) if entry.pending else ())
+    for name, entry in TABLE.items()
+]
 
 
 def examples(default: int) -> int:
@@ -57,25 +63,24 @@ def run(name: str, call: dict, changed: dict) -> str:
 
 def check_function(name: str, most: int, folder) -> None:
     @settings(max_examples=most, suppress_health_check=list(HealthCheck))
-    @given(drawn=arguments(sizes.map(TABLE[name].arguments)))
-    def check(drawn):
-        call, changed = drawn
-        note(f"{name}, changed: {changed}")
-        OUTCOMES["api", run(name, call, changed)] += 1
-        left = {file for file in files_below(folder) if file.split("/")[0] not in TABLE[name].files}
+    @given(call=calls(sizes, TABLE[name].arguments))
+    def check(call: Call):
+        note(f"{name}, changed: {call.changed}")
+        OUTCOMES["api", run(name, call.given, call.changed)] += 1
+        left = {file for file in files_below(folder) if not file.startswith(TABLE[name].files or "-")}
         assert not left, f"files left: {left}"
 
     check()
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_function_answers_or_refuses_clearly(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     check_function(name, examples(4), tmp_path)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_function_answers_or_refuses_clearly_in_many_cases(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     check_function(name, examples(40), tmp_path)

@@ -1,7 +1,10 @@
 """Hostile values: of wrong types, shapes and sizes, and valid ones that are changed a little."""
 
 import copy
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -98,7 +101,19 @@ hostile = st.sampled_from(list(MAKERS))  # a name, which a failing case prints
 def changes(value: object) -> list[str]:
     """The names of the small changes that `change` can make to a value."""
     if isinstance(value, np.ndarray):
-        return ["float32", "int", "complex", "transpose", "axis more", "axis less", "cut", "longer", "NaN", "1e300", "list"]
+        return [
+            "float32",
+            "int",
+            "complex",
+            "transpose",
+            "axis more",
+            "axis less",
+            "cut",
+            "longer",
+            "NaN",
+            "1e300",
+            "list",
+        ]
     if isinstance(value, torch.Tensor):
         return ["float64", "int", "complex", "axis more", "axis less", "cut", "NaN", "meta", "sparse", "strided"]
     if isinstance(value, bool) or value is None:
@@ -139,6 +154,7 @@ def _change_array(value, how: str):
     numpy = isinstance(value, np.ndarray)
     if how in ("int", "complex", "float32", "float64"):
         kind = {"int": "int64", "complex": "complex64"}.get(how, how)
+        value = value.real
         return value.astype(kind) if numpy else value.to(getattr(torch, kind))
     if how == "NaN":
         value = value.copy() if numpy else value.clone()
@@ -177,10 +193,23 @@ def _change_dict(value: dict, how: str):
     return value
 
 
+@dataclass
+class Call:
+    """Arguments of one call. Its text is short and is enough to make them again."""
+
+    sizes: SimpleNamespace
+    given: dict
+    changed: dict[str, str]  # how each argument was replaced or changed
+
+    def __repr__(self) -> str:
+        return f"Call(sizes={vars(self.sizes)}, changed={self.changed})"
+
+
 @st.composite
-def arguments(draw, valid: st.SearchStrategy[dict]):
-    """Valid arguments, of which none, one or two are replaced or changed; and what was replaced."""
-    given, changed = dict(draw(valid)), {}
+def calls(draw, sizes: st.SearchStrategy[SimpleNamespace], valid: Callable[[SimpleNamespace], dict]):
+    """A call with valid arguments, of which none, one or two are replaced or changed."""
+    chosen = draw(sizes)
+    given, changed = dict(valid(chosen)), {}
     names = sorted(given)
     count = draw(st.sampled_from([0, 1, 1, 1, 2])) if names else 0
     for name in draw(st.lists(st.sampled_from(names), min_size=count, max_size=count)) if names else ():
@@ -189,6 +218,6 @@ def arguments(draw, valid: st.SearchStrategy[dict]):
             given[name] = MAKERS[changed[name]]()
         else:
             how = draw(st.sampled_from(changes(given[name])))
-            changed[name] = f"changed: {how}"
+            changed[name] = f"{changed.get(name, '')} changed: {how}".strip()
             given[name] = change(copy.copy(given[name]), how)
-    return given, changed
+    return Call(chosen, given, changed)

@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from hatnet.checks import shown
+from hatnet.checks import require_numbers, shown
 from hatnet.studies.ablation.arms import BASE
 from hatnet.studies.ablation.record import Record
 from hatnet.studies.common.statistics import t_quantile
@@ -78,7 +78,10 @@ def residual_deviation(table: Sequence[Sequence[float]]) -> float:
     >>> residual_deviation([[1.0, 2.0, 3.0], [2.0, 3.0, 4.0]])  # a better arm, better seeds: nothing is left
     0.0
     """
-    if not len(table) or len({len(row) for row in table}) != 1 or not len(table[0]):
+    rows = table if isinstance(table, list | tuple) else ()
+    for row in rows:
+        require_numbers("a row of the table", row)
+    if len({len(row) for row in rows}) != 1:
         raise ValueError(f"table={shown(table)} must have rows of one length, at least 1")
     values = np.array(table, dtype=np.float64)
     residuals = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()

@@ -4,9 +4,8 @@ import random
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 
-from hatnet.checks import require_whole, shown
+from hatnet.checks import require_numbers, require_whole
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,7 @@ def quartiles(values: Sequence[float]) -> Quartiles:
     >>> quartiles([1.0, 2.0, 3.0, 4.0, 5.0])
     Quartiles(low=2.0, median=3.0, high=4.0)
     """
-    if not len(values) or not all(map(isfinite, values)):
-        raise ValueError(f"values={shown(values)} must hold at least one number, all finite")
+    require_numbers("values", values)
     if len(values) == 1:
         return Quartiles(values[0], values[0], values[0])
     return Quartiles(*statistics.quantiles(values, n=4, method="inclusive"))

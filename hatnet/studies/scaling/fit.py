@@ -4,11 +4,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import exp, inf, log, nan, sqrt
+from math import exp, log, nan, sqrt
 
 import numpy as np
 
-from hatnet.checks import is_number, shown
+from hatnet.checks import require_numbers, shown
 from hatnet.studies.common.statistics import Quartiles
 
 
@@ -83,7 +83,8 @@ def crossings(tokens: Sequence[int], ratios: Sequence[float]) -> list[float]:
 def require_positive(**lists: Sequence[float]) -> None:
     """Raise a ValueError unless all lists have the same length and hold finite numbers above 0."""
     for name, values in lists.items():
-        if not all(is_number(value) and 0 < value < inf for value in values):
+        require_numbers(name, values, least=0)
+        if min(values, default=1) <= 0:
             raise ValueError(f"{name}={shown(values)} must hold finite numbers above 0")
     if len({len(values) for values in lists.values()}) > 1:
         raise ValueError(f"{' and '.join(lists)} must have the same length, got {[len(v) for v in lists.values()]}")
