@@ -12,7 +12,7 @@ from hatnet.checks import ALMOST_ONE, require_between
 
 
 def require_map(x: Tensor, weight: Tensor) -> None:
-    """Raise a TypeError or a ValueError unless `x` is (B, H, W, C) for a norm's weight (C,), on its device, in its dtype.
+    """Require (B, H, W, C) for a norm's weight (C,), on its device and in its dtype; TypeError or ValueError.
 
     Under autocast any floats do. Values are not checked, which would cost time.
     """

@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+from hatnet.checks import require_whole
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -15,6 +17,7 @@ def docs(folder: Path = Path("site"), serve: bool = True, port: int = 8000, agai
         port: port of the server.
         again: run every tutorial, even if nothing changed.
     """
+    require_whole("port", port, 0, 65_535)
     if not (ROOT / "mkdocs.yml").is_file():
         raise ValueError(f"the site is built in a checkout; {ROOT} has no mkdocs.yml, so install with `pip install -e`")
     sys.path.insert(0, str(ROOT / "docs"))  # the builder lies beside the pages, not in the package

@@ -116,9 +116,8 @@ class Split:
                 raise DataError(f"{field}={shown(numbers)} must be a tuple of one finite number per channel{above}")
         for part, images in (("training", self.train), ("test", self.test)):
             if isinstance(images, ImageTensor) and images.pixels.shape[1] != self.channels:
-                raise DataError(
-                    f"{self.name} has {part} images with {images.pixels.shape[1]} channels, but mean has {self.channels}"
-                )
+                found = images.pixels.shape[1]
+                raise DataError(f"{self.name} has {part} images with {found} channels, but mean has {self.channels}")
 
     @property
     def channels(self) -> int:

@@ -14,7 +14,10 @@ class TooSlowError(BaseException):
 
 @contextmanager
 def limited(seconds: float, memory: int = MEMORY):
-    """Raise TooSlowError after `seconds` of the processor, or ten times as long by the clock; allocations beyond `memory` bytes fail."""
+    """Raise TooSlowError after `seconds` of the processor, or ten times as long by the clock.
+
+    Allocations beyond `memory` bytes fail.
+    """
 
     def stop(number, frame):
         raise TooSlowError(f"still running after {seconds:g} s")

@@ -150,6 +150,7 @@ def change(value, how: str):
     return new[how]
 
 
+@np.errstate(all="ignore")
 def _change_array(value, how: str):
     numpy = isinstance(value, np.ndarray)
     if how in ("int", "complex", "float32", "float64"):

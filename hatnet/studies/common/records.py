@@ -1,12 +1,14 @@
 """Records of measurements: JSON files with one list entry per line, so that a diff is easy to read."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from types import UnionType
+from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from hatnet.checks import shown
 from hatnet.files import write_whole
 
 R = TypeVar("R")
@@ -37,7 +39,7 @@ class RecordFormat(Generic[R]):
             raise FileNotFoundError(f"no record at {path}")
         try:
             data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} is not a record of {self.kind}: {error}") from error
         kind = (data.pop("kind", None), data.pop("version", None)) if isinstance(data, dict) else None
         if kind != (self.kind, self.version):
@@ -47,9 +49,57 @@ class RecordFormat(Generic[R]):
             data["settings"] = self.settings(**settings)
             for name, entry in self.lists.items():
                 data[name] = [entry(**fields) for fields in data[name]]
-            return self.record(**data)
+            record = self.record(**data)
+            for name, kind in get_type_hints(self.record).items():
+                require_kind(name, getattr(record, name), kind)
+            return record
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is not a complete record of {self.kind}: {error}") from error
+
+
+def require_kind(name: str, value: object, kind: Any) -> None:
+    """Raise a TypeError unless a value that was read from JSON has the type of its field, with all its entries.
+
+    >>> require_kind("seconds", [1.0, "x"], list[float])
+    Traceback (most recent call last):
+    TypeError: seconds[1]='x' must be float
+    """
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        if any(_has_kind(value, one) for one in inner):
+            return
+    elif origin in (list, tuple, Sequence):
+        one = inner[0] if inner else Any
+        if isinstance(value, list | tuple):
+            for index, entry in enumerate(value):
+                require_kind(f"{name}[{index}]", entry, one)
+            return
+    elif origin in (dict, Mapping):
+        if isinstance(value, dict):
+            for key, entry in value.items():
+                require_kind(f"{name}[{key!r}]", entry, inner[1])
+            return
+    elif is_dataclass(kind):
+        if isinstance(value, kind):  # type: ignore[arg-type]
+            for field, expected in get_type_hints(kind).items():
+                require_kind(f"{name}.{field}", getattr(value, field), expected)
+            return
+    elif origin is Literal:
+        if value in inner:
+            return
+    elif kind is Any or (
+        isinstance(value, bool) == (kind is bool) and isinstance(value, int | float if kind is float else kind)
+    ):
+        return
+    raise TypeError(f"{name}={shown(value)} must be {getattr(kind, '__name__', kind)}")
+
+
+def _has_kind(value: object, kind: Any) -> bool:
+    try:
+        require_kind("", value, kind)
+    except TypeError:
+        return False
+    return True
 
 
 def timestamp() -> str:
