@@ -46,6 +46,17 @@ def attention_weights(Q: Array, K: Array) -> Array:
     return softmax(Q @ K.T / np.sqrt(d))  # Eq. 2
 
 
+def head_channels(C: int, heads: int) -> int:
+    """d, the channels of a head; ValueError if `heads` does not divide C.
+
+    >>> head_channels(6, heads=2)
+    3
+    """
+    if C % heads:
+        raise ValueError(f"{heads} heads do not divide {C} channels")
+    return C // heads
+
+
 @checked(Q="N C", K="M C", V="M C", heads=1)
 def multi_head_attention(Q: Array, K: Array, V: Array, heads: int) -> tuple[Array, Array]:
     r"""Attention head by head: $A = \operatorname{Softmax}(Q K^T / \sqrt{d})\, V$ (Eq. 2).
@@ -68,9 +79,7 @@ def multi_head_attention(Q: Array, K: Array, V: Array, heads: int) -> tuple[Arra
     ((3, 6), (2, 3, 5))
     """
     N, C = Q.shape
-    if C % heads:
-        raise ValueError(f"{heads} heads do not divide {C} channels")
-    d = C // heads
+    d = head_channels(C, heads)
     A = np.empty((N, C))
     weights = np.empty((heads, N, len(K)))
     for head in range(heads):

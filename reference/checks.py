@@ -110,7 +110,9 @@ def _check(name: str, value: Any, rule: Rule | None, sizes: dict[str, int]) -> A
     elif isinstance(rule, tuple):
         if not isinstance(value, tuple | list) or len(value) != len(rule):
             raise TypeError(f"{name}={value!r} must be a tuple of {len(rule)} whole numbers")
-        return tuple(require_whole(f"{name}[{i}]", entry, low) for i, (entry, low) in enumerate(zip(value, rule)))  # noqa: B905
+        return tuple(
+            require_whole(f"{name}[{i}]", entry, low) for i, (entry, low) in enumerate(zip(value, rule, strict=True))
+        )
     return value
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from reference.attention import multi_head_attention
+from reference.attention import head_channels, multi_head_attention
 from reference.checks import checked
 from reference.layers import average_pool, ceil_div, group_norm, linear
 from reference.names import NO_TRACE, Array, Params, Trace, within
@@ -52,6 +52,7 @@ def local_attention(x: Array, params: Params, heads: int, G1: int, trace: Trace 
     (4, 5, 6)
     """
     H, W, C = x.shape
+    head_channels(C, heads)  # raises before memory for the weights is taken
     A1 = np.empty_like(x)
     g, h = min(G1, H), min(G1, W)  # a full window
     rows, columns = ceil_div(H, G1), ceil_div(W, G1)

@@ -1,6 +1,6 @@
 """Whatever a public function receives, it answers or says what is wrong: no hang, no flood, no nonsense in silence.
 
-`HATNET_FUZZ_EXAMPLES=10000 HYPOTHESIS_PROFILE=nightly python -m pytest -n 0 tests/fuzz/test_api.py` draws new cases.
+`HATNET_FUZZ_EXAMPLES=10000 HYPOTHESIS_PROFILE=nightly python -m pytest tests/fuzz/test_api.py` draws new cases.
 """
 
 import importlib
@@ -70,7 +70,7 @@ def check_function(name: str, most: int, folder) -> None:
     @given(call=calls(sizes, TABLE[name].arguments))
     def check(call: Call):
         note(f"{name}, changed: {call.changed}")
-        OUTCOMES["api", run(name, call.given, call.changed)] += 1
+        OUTCOMES[f"functions, {run(name, call.given, call.changed)}"] += 1
         left = {file for file in files_below(folder) if not file.startswith(TABLE[name].files or "-")}
         assert not left, f"files left: {left}"
 

@@ -1,6 +1,6 @@
 """Whatever a command receives, it ends with a result or a message: no traceback, no half file, no endless work.
 
-`HATNET_FUZZ_EXAMPLES=10000 HYPOTHESIS_PROFILE=nightly python -m pytest -n 0 tests/fuzz/test_commands.py` draws new
+`HATNET_FUZZ_EXAMPLES=10000 HYPOTHESIS_PROFILE=nightly python -m pytest tests/fuzz/test_commands.py` draws new
 cases. Everything is written below a temporary folder, and `run` refuses any other path.
 """
 
@@ -67,7 +67,7 @@ def check_command(name: str, most: int, files, hatnet_command, monkeypatch) -> N
     @given(words=command_lines(name, known, files))
     def check(words):
         note(f"command: hatnet {' '.join(map(repr, words))}")
-        OUTCOMES["commands", run(words, base, hatnet_command)] += 1
+        OUTCOMES[f"commands, {run(words, base, hatnet_command)}"] += 1
 
     check()
 

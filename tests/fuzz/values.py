@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -194,13 +193,12 @@ def _change_dict(value: dict, how: str):
     return value
 
 
-@dataclass
 class Call:
     """Arguments of one call. Its text is short and is enough to make them again."""
 
-    sizes: SimpleNamespace
-    given: dict
-    changed: dict[str, str]  # how each argument was replaced or changed
+    def __init__(self, sizes: SimpleNamespace, given: dict, changed: dict[str, str]) -> None:
+        self.sizes, self.given = sizes, given
+        self.changed = changed  # how each argument was replaced or changed
 
     def __repr__(self) -> str:
         return f"Call(sizes={vars(self.sizes)}, changed={self.changed})"
