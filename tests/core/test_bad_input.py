@@ -85,7 +85,7 @@ def test_layers_check_their_sizes():
             layer()
     with pytest.raises(ValueError, match="heads=0 must be a whole number of at least 1"):
         MHSA(6, 0)
-    with pytest.raises(ValueError, match="grid_size=0 must be a whole number of at least 1"):
+    with pytest.raises(ValueError, match="grid_size=0 must be a whole number from 1"):
         HMHSA(6, 3, 0, 2)
     with pytest.raises(ValueError, match="drop_path_rate=-0.1 must be a probability"):
         create_model("micro").set_drop_path_rate(-0.1)

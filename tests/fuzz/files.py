@@ -122,16 +122,20 @@ def _with_header(header: dict, tensors: bytes) -> bytes:
 
 def records(folder: Path, generator: random.Random) -> list[Path]:
     """Kept records, smaller ones with one value anywhere replaced by junk, and files that are no records."""
-    kept = [ROOT / "docs/measurements" / name for name in (
-        "scaling-stage-0-cpu.json", "ablation-subset-cpu.json", "faithfulness.json",
-    )]  # fmt: skip
+    names = ("scaling-stage-0-cpu.json", "ablation-subset-cpu.json", "faithfulness.json")
+    kept = [path for path in (ROOT / "docs/measurements" / name for name in names) if path.is_file()]
     paths = []
     for path in kept:
         content = json.loads(path.read_text())
         for index in range(25):
             paths.append(folder / f"{path.stem}-{index}.json")
             paths[-1].write_text(json.dumps(with_junk(content, generator) if index else content))
-    for name, text in {"deep": "[" * 5000, "list": "[]", "null": "null", "half": kept[0].read_text()[:900]}.items():
+    for name, text in {
+        "deep": "[" * 5000,
+        "list": "[]",
+        "null": "null",
+        "half": '{"kind": "hatnet scaling", "version":',
+    }.items():
         paths.append(folder / f"{name}.json")
         paths[-1].write_text(text)
     return paths
