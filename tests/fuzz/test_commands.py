@@ -32,8 +32,8 @@ def files(tmp_path_factory):
 
 def inside(word: str, folder: Path) -> bool:
     """Whether a word, read as a path from the working folder, stays below `folder`."""
-    path = word.removeprefix("folder:")
-    return (not path.startswith("/") and ".." not in path) or Path(path).parent.resolve().is_relative_to(folder)
+    path = os.path.normpath(folder / word.removeprefix("folder:"))
+    return Path(path).is_relative_to(folder)
 
 
 def run(words: list[str], base: Path, hatnet_command) -> str:
