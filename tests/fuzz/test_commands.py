@@ -46,6 +46,8 @@ def run(words: list[str], base: Path, hatnet_command) -> str:
         with contextlib.chdir(folder), limited(SECONDS):
             status, out, err = hatnet_command(*words)
         partial = [name for name in files_below(folder) if PARTIAL in name]
+    except Exception as error:
+        raise AssertionError(f"the command ends in a traceback: {type(error).__name__}: {error}") from error
     finally:
         shutil.rmtree(folder)
     assert status in (0, 1, 2, 130), f"exit status {status}"
