@@ -117,7 +117,6 @@ def plan(
     """
     require_type("recipe", recipe, Recipe, "a Recipe, such as get_recipe('imagenet')")
     require_type("assumptions", assumptions, (Assumptions, NoneType), "Assumptions, or None")
-    tests = require_whole("tests", tests, 0)
     given, order = assumptions or Assumptions(), BatchSampler.of(recipe, images)
     slices, config, side = order.share(given.gpus), recipe.config(classes, channels), recipe.image_size
     cost = total(network_costs(config, side, side))
@@ -131,7 +130,10 @@ def plan(
     loading = recipe.batch_size / given.loader_rate
     step = max(computing, moving) + exchanging
     rate = recipe.batch_size / step
-    test_rate, tests = rate * (1 + given.backward), tests * recipe.epochs  # a test has no backward pass
+    test_rate, tests = (
+        rate * (1 + given.backward),
+        require_whole("tests", tests, 0) * recipe.epochs,
+    )  # a test has no backward pass
     return Plan(
         steps_per_epoch=order.steps_per_epoch,
         steps=order.steps,
