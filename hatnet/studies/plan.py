@@ -116,8 +116,7 @@ def plan(
     (375300, 'images')
     """
     require_type("recipe", recipe, Recipe, "a Recipe, such as get_recipe('imagenet')")
-    require_type("assumptions", assumptions, (Assumptions, NoneType), "Assumptions, or None")
-    given, order = assumptions or Assumptions(), BatchSampler.of(recipe, images)
+    given, order = _checked(assumptions), BatchSampler.of(recipe, images)
     slices, config, side = order.share(given.gpus), recipe.config(classes, channels), recipe.image_size
     cost = total(network_costs(config, side, side))
     kept = recipe.slice_size * training_memory(config, side, side) * given.element_bytes
@@ -130,10 +129,8 @@ def plan(
     loading = recipe.batch_size / given.loader_rate
     step = max(computing, moving) + exchanging
     rate = recipe.batch_size / step
-    test_rate, tests = (
-        rate * (1 + given.backward),
-        require_whole("tests", tests, 0) * recipe.epochs,
-    )  # a test has no backward pass
+    test_rate = rate * (1 + given.backward)  # a test has no backward pass
+    tests = require_whole("tests", tests, 0) * recipe.epochs
     return Plan(
         steps_per_epoch=order.steps_per_epoch,
         steps=order.steps,
@@ -153,6 +150,11 @@ def plan(
         hours=(order.steps * max(step, loading) + tests / min(test_rate, given.loader_rate)) / 3600,
         hours_if_fed=(order.steps * step + tests / test_rate) / 3600,
     )
+
+
+def _checked(assumptions: Assumptions | None) -> Assumptions:
+    require_type("assumptions", assumptions, (Assumptions, NoneType), "Assumptions, or None")
+    return assumptions or Assumptions()
 
 
 def _bytes_per_parameter(recipe: Recipe, gpus: int) -> int:
