@@ -118,7 +118,7 @@ class MHSA(nn.Module):
 
     def forward(self, x: Tensor, trace: Trace = NO_TRACE) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C). Raises as `require_map` does."""
-        require_map(x, self.norm.weight)
+        require_map(x, self.qkv.weight)
         X = self.norm(x).flatten(1, 2)  # (B, HW, C)
         Q, K, V = self.qkv(X).chunk(3, dim=-1)  # (B, HW, C) each  Eq. 1
         A = multi_head_attention(Q, K, V, self.heads, name=full_name(trace, "weights"))  # (B, HW, C)  Eq. 2

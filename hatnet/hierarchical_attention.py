@@ -133,7 +133,7 @@ class HMHSA(nn.Module):
 
     def forward(self, x: Tensor, trace: Trace = NO_TRACE) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C). Raises as `require_map` does."""
-        require_map(x, self.norm.weight)
+        require_map(x, self.local_attention.qkv.weight)
         A1 = self.local_attention(self.norm(x), self.grid_size, trace)  # (B, H, W, C)  Eq. 6-8
         A1 = self.local_norm(A1 + x)  # + X, not + its norm  Eq. 9, D2
         merged = self.merge(A1, self.pool_size)  # (B, H / G2, W / G2, C)  Eq. 10

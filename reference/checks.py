@@ -20,6 +20,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Rule = str | int | tuple[int, ...]
 
+UNUSUAL = (np.ma.MaskedArray, np.matrix)  # compute otherwise than arrays
 LARGEST = 2**30  # entries of a matrix, 8 GiB
 
 
@@ -121,9 +122,9 @@ def _is_trace(value: object) -> bool:
 
 
 def _check_array(name: str, value: Any, axes: list[str], sizes: dict[str, int]) -> Array:
-    if type(value) is not np.ndarray or not np.issubdtype(value.dtype, np.floating):
+    if not isinstance(value, np.ndarray) or isinstance(value, UNUSUAL) or not np.issubdtype(value.dtype, np.floating):
         kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
-        raise TypeError(f"{name} must be a NumPy array of floats, got {kind}")
+        raise TypeError(f"{name} must be a NumPy array of floats, unmasked, got {kind}")
     leading = axes[:1] == ["..."]
     names = axes[1:] if leading else axes
     last = value.shape[value.ndim - len(names) :] if value.ndim >= len(names) else ()

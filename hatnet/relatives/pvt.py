@@ -33,7 +33,7 @@ class PVTAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C). Raises as `require_map` does."""
-        require_map(x, self.norm.weight)
+        require_map(x, self.q.weight)
         x = self.norm(x)
         Q = self.q(x.flatten(1, 2))  # (B, HW, C)
         K, V = self.kv(self.merge(x).flatten(1, 2)).chunk(2, dim=-1)  # (B, merged tokens, C) each

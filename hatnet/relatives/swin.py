@@ -42,7 +42,7 @@ class SwinAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C). Raises as `require_map` does."""
-        require_map(x, self.norm.weight)
+        require_map(x, self.qkv.weight)
         B, H, W, _ = x.shape
         window = (min(self.window, H), min(self.window, W))
         shift = (self.shift if self.window < H else 0, self.shift if self.window < W else 0)

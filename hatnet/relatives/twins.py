@@ -32,7 +32,7 @@ class TwinsAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C); the block adds `x` to this, which makes it the two residual layers."""
-        require_map(x, self.norm.weight)
+        require_map(x, self.local_attention.qkv.weight)
         near = self.local_projection(self.local_attention(self.norm(x), self.window))
         return near + self.far(x + near)
 

@@ -35,12 +35,12 @@ def quartiles(values: Sequence[float]) -> Quartiles:
 
 
 def schedule(count: int, rounds: int, seed: int) -> list[list[int]]:
-    """One random permutation of `range(count)` per round. Raises ValueError for a `count` or `rounds` below 1.
+    """One random permutation of `range(count)` per round. Raises ValueError for a negative `count` and for `rounds` below 1.
 
     >>> schedule(3, rounds=2, seed=1)
     [[0, 2, 1], [0, 1, 2]]
     """
-    count, rounds = require_whole("count", count, 1), require_whole("rounds", rounds, 1)
+    count, rounds = require_whole("count", count, 0), require_whole("rounds", rounds, 1)
     generator = random.Random(require_whole("seed", seed, 0))
     return [generator.sample(range(count), count) for _ in range(rounds)]
 
