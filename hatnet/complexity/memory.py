@@ -16,6 +16,8 @@ from hatnet.complexity.cost import Cost, check_sizes
 from hatnet.complexity.network import stem_sizes
 from hatnet.config import HATNetConfig, Stage, StageLayout, ceil_div, require_config
 
+LONGEST = 16_384  # pixels along one side, up to which `reference_memory` counts windows one by one
+
 
 def inference_memory(config: HATNetConfig, height: int, width: int, batch: int = 1) -> int:
     """The most elements alive at once in a forward pass without gradients.
@@ -136,6 +138,8 @@ def reference_memory(config: HATNetConfig, height: int, width: int) -> int:
     """
     require_config(config)
     height, width = check_sizes(height=height, width=width)
+    if max(height, width) > LONGEST:
+        raise ValueError(f"an image of {height} x {width} pixels is too large to count its windows: at most {LONGEST}")
     (H1, W1), _ = stem_sizes(config, height, width)
     peaks = [5 * H1 * W1 * config.stem_channels]  # conv1; in SiLU its normed input, e^-|x|, x e^-|x|, 1 + e^-|x|
     for stage, layout in zip(config.stages, config.layout(height, width), strict=True):

@@ -189,7 +189,15 @@ SHAPES = (
 TABLE: dict[str, Entry] = {}
 for _module, _arguments in ((reference, REFERENCE), (maps, MAPS)):
     for _name, _make in _arguments.items():
-        _check = rows_sum_to_one if _name in SUMS else same_shape if _name in SHAPES else finite
+        _check = (
+            anything
+            if _name in ("within", "scope")
+            else rows_sum_to_one
+            if _name in SUMS
+            else same_shape
+            if _name in SHAPES
+            else finite
+        )
         TABLE[f"{_module.__name__}.{_name}"] = Entry(getattr(_module, _name), _make, _check)
 
 

@@ -155,6 +155,8 @@ def _change_array(value, how: str):
     if how in ("int", "complex", "float32", "float64"):
         kind = {"int": "int64", "complex": "complex64"}.get(how, how)
         value = value.real
+        if numpy and value.dtype == object:
+            return value
         return value.astype(kind) if numpy else value.to(getattr(torch, kind))
     if how == "NaN":
         value = value.copy() if numpy else value.clone()

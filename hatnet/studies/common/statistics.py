@@ -35,7 +35,9 @@ def quartiles(values: Sequence[float]) -> Quartiles:
 
 
 def schedule(count: int, rounds: int, seed: int) -> list[list[int]]:
-    """One random permutation of `range(count)` per round. Raises ValueError for a negative `count` and for `rounds` below 1.
+    """One random permutation of `range(count)` per round.
+
+    Raises ValueError for a negative `count` and for `rounds` below 1.
 
     >>> schedule(3, rounds=2, seed=1)
     [[0, 2, 1], [0, 1, 2]]
