@@ -12,14 +12,18 @@ from typing import Protocol
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hatnet.layers import ChannelDropout, GroupNorm
+from hatnet.checks import require_whole
+from hatnet.config import MOST
+from hatnet.layers import ChannelDropout, GroupNorm, require_map
 from hatnet.trace import NO_TRACE, Trace, full_name, records
 
 
-def require_heads(channels: int, heads: int) -> None:
-    """Raise a ValueError unless `heads` divides `channels`."""
-    if heads < 1 or channels % heads:
+def require_heads(channels: int, heads: int) -> tuple[int, int]:
+    """Return the channels and heads of an attention. Raises a ValueError unless `heads` divides `channels`."""
+    channels, heads = require_whole("channels", channels, 1, MOST["channels"]), require_whole("heads", heads, 1)
+    if channels % heads:
         raise ValueError(f"{heads} heads do not divide {channels} channels; each head has channels / heads of them")
+    return channels, heads
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -98,11 +102,14 @@ def attention_weights(Q: Tensor, K: Tensor, heads: int, mask: Tensor | None = No
 
 
 class MHSA(nn.Module):
-    """Attention over all tokens of a map, Eq. 1-3; the block adds the `+ X`. `heads` must divide `channels`."""
+    """Attention over all tokens of a map, Eq. 1-3; the block adds the `+ X`.
+
+    Raises ValueError if `heads` does not divide `channels`, or `drop_rate` is not a probability.
+    """
 
     def __init__(self, channels: int, heads: int, drop_rate: float = 0.0) -> None:
         super().__init__()
-        require_heads(channels, heads)
+        channels, heads = require_heads(channels, heads)
         self.heads = heads
         self.norm = GroupNorm(channels)  # D1
         self.qkv = nn.Linear(channels, 3 * channels)  # rows: W^q, W^k, W^v  D4
@@ -110,7 +117,8 @@ class MHSA(nn.Module):
         self.drop = ChannelDropout(drop_rate)
 
     def forward(self, x: Tensor, trace: Trace = NO_TRACE) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C)."""
+        """(B, H, W, C) -> (B, H, W, C). Raises as `require_map` does."""
+        require_map(x, self.qkv.weight)
         X = self.norm(x).flatten(1, 2)  # (B, HW, C)
         Q, K, V = self.qkv(X).chunk(3, dim=-1)  # (B, HW, C) each  Eq. 1
         A = multi_head_attention(Q, K, V, self.heads, name=full_name(trace, "weights"))  # (B, HW, C)  Eq. 2

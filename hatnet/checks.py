@@ -1,15 +1,25 @@
-"""Checks of given values. Each raises a ValueError with the name, the value, and what it must be."""
+"""Checks of given values. Each raises a ValueError or a TypeError with the name, the value, and what it must be."""
 
-from collections.abc import Collection
-from math import inf
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import is_dataclass
+from math import inf, nextafter
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, TypeGuard, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+ALMOST_ONE = nextafter(1, 0)  # the largest rate of dropping
 
 
-def require_whole(name: str, value: object, low: int, high: int | None = None) -> None:
-    """Require a whole number from `low` to `high`, or of at least `low` where `high` is None.
+def require_whole(name: str, value: object, low: int, high: int | None = None) -> int:
+    """Return a whole number from `low` to `high`, or of at least `low` where `high` is None, as an int.
+
+    Whole numbers of NumPy count, since they come from arrays of sizes; as an int they cannot overflow.
 
     >>> require_whole("epochs", 3, 1)
+    3
     >>> require_whole("epochs", 2.5, 1)
     Traceback (most recent call last):
     ValueError: epochs=2.5 must be a whole number of at least 1
@@ -17,20 +27,47 @@ def require_whole(name: str, value: object, low: int, high: int | None = None) -
     Traceback (most recent call last):
     ValueError: seeds=True must be a whole number from 1 to 1000
     """
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= (inf if high is None else high):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | np.integer)
+        or not low <= value <= (inf if high is None else high)
+    ):
         bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
-        raise ValueError(f"{name}={value!r} must be a whole number {bounds}")
+        raise ValueError(f"{name}={shown(value)} must be a whole number {bounds}")
+    return int(value)
 
 
-def require_between(name: str, value: object, low: float, high: float) -> None:
-    """Require a number from `low` to `high`, both included. NaN is none.
+def require_between(name: str, value: object, low: float, high: float) -> float:
+    """Return a number from `low` to `high`, both included, as an int or a float. NaN is none.
 
     >>> require_between("lr", float("nan"), 0, 1)
     Traceback (most recent call last):
     ValueError: lr=nan must be from 0 to 1
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ValueError(f"{name}={value!r} must be from {low:g} to {high:g}")
+    if not is_number(value) or not low <= value <= high:
+        raise ValueError(f"{name}={shown(value)} must be from {low:g} to {high:g}")
+    return value if isinstance(value, int | float) else float(value)
+
+
+def require_numbers(name: str, values: object, least: int = 1) -> None:
+    """Require a list (or a tuple) of at least `least` finite numbers.
+
+    >>> require_numbers("values", [1.0], least=2)
+    Traceback (most recent call last):
+    ValueError: values=[1.0] must be a list of at least 2 finite numbers
+    """
+    good = (
+        isinstance(values, list | tuple)
+        and len(values) >= least
+        and all(is_number(v) and -inf < v < inf for v in values)
+    )
+    if not good:
+        raise ValueError(f"{name}={shown(values)} must be a list of at least {least} finite numbers")
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether a value is a real number of Python or NumPy; True and False are none."""
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
 def require_choice(name: str, value: object, known: Collection[object]) -> None:
@@ -40,36 +77,72 @@ def require_choice(name: str, value: object, known: Collection[object]) -> None:
     Traceback (most recent call last):
     ValueError: clock='sun' must be one of wall, cpu
     """
-    if value not in known:
-        raise ValueError(f"{name}={value!r} must be one of {', '.join(map(str, known))}")
+    if not isinstance(value, Hashable) or value not in known:
+        raise ValueError(f"{name}={shown(value)} must be one of {', '.join(map(str, known))}")
 
 
-def require_type(name: str, value: object, annotation: Any) -> None:
-    """Require a value of an annotated type: a class, a tuple, a Literal, or a union of them.
+def require_type(name: str, value: object, kind: type | tuple[type, ...], expected: str) -> None:
+    """Require an instance of a class, or of one of several; `expected` names it for people.
 
-    A whole number is a float, too, but True is no number.
-
-    >>> require_type("sizes", (7, 4), tuple[int, ...] | None)
-    >>> require_type("lr", "0.1", float)
+    >>> require_type("flip", "no", bool, "True or False")
     Traceback (most recent call last):
-    ValueError: lr='0.1' must be of the type float
+    TypeError: flip='no' must be True or False
     """
-    if not _is_of(value, annotation):
-        words = annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
-        raise ValueError(f"{name}={value!r} must be of the type {words.replace('typing.', '')}")
+    if not isinstance(value, kind):
+        raise TypeError(f"{name}={shown(value)} must be {expected}")
 
 
-def _is_of(value: object, annotation: Any) -> bool:
-    origin, parts = get_origin(annotation), get_args(annotation)
+def require_kind(name: str, value: object, kind: Any) -> None:
+    """Raise a TypeError unless a value has the annotated type of its field, with all its entries.
+
+    >>> require_kind("seconds", [1.0, "x"], list[float])
+    Traceback (most recent call last):
+    TypeError: seconds[1]='x' must be of the type float
+    """
+    origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
-        return any(_is_of(value, part) for part in parts)
-    if origin is Literal:
-        return any(value == part and type(value) is type(part) for part in parts)
-    if origin is tuple:
-        if not isinstance(value, tuple):
-            return False
-        expected = parts[:1] * len(value) if parts[-1] is ... else parts
-        return len(value) == len(expected) and all(map(_is_of, value, expected))
-    if isinstance(value, bool):
-        return annotation is bool
-    return isinstance(value, int | float if annotation is float else annotation)
+        if any(_has_kind(value, one) for one in inner):
+            return
+    elif origin in (list, tuple, Sequence):
+        fixed = len(inner) if origin is tuple and inner[-1] is not ... else None
+        if isinstance(value, list | tuple) and fixed in (None, len(value)):
+            for index, entry in enumerate(value):
+                require_kind(f"{name}[{index}]", entry, inner[index if fixed else 0])
+            return
+    elif origin in (dict, Mapping):
+        if isinstance(value, dict):
+            for key, entry in value.items():
+                require_kind(f"{name}[{key!r}]", entry, inner[1])
+            return
+    elif is_dataclass(kind):
+        if isinstance(value, kind):  # type: ignore[arg-type]
+            for field, expected in get_type_hints(kind).items():
+                require_kind(f"{name}.{field}", getattr(value, field), expected)
+            return
+    elif origin is Literal:
+        if value in inner:
+            return
+    elif kind is Any or (
+        isinstance(value, bool) == (kind is bool) and isinstance(value, int | float if kind is float else kind)
+    ):
+        return
+    words = str(kind).replace("typing.", "") if inner else kind.__name__
+    raise TypeError(f"{name}={shown(value)} must be of the type {words}")
+
+
+def _has_kind(value: object, kind: Any) -> bool:
+    try:
+        require_kind("", value, kind)
+    except TypeError:
+        return False
+    return True
+
+
+def shown(value: object) -> str:
+    """A value for a message, on one line of at most 100 characters.
+
+    >>> len(shown("x" * 1000))
+    100
+    """
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 100 else f"{text[:97]}..."

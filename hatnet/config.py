@@ -3,8 +3,18 @@
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
-from itertools import islice
+from itertools import islice, pairwise
 from math import prod
+
+from hatnet.checks import ALMOST_ONE, require_between, require_type, require_whole, shown
+
+# The largest value of each field, far above any use: a damaged or hostile file is refused before memory is taken.
+MOST = {
+    "in_channels": 4096, "num_classes": 10_000_000, "stem_channels": 65_536, "stem_strides": 64, "channels": 65_536,
+    "depths": 1000, "kernel_sizes": 255, "expansions": 1024, "head_dim": 65_536, "grid_sizes": 2**20,
+    "pool_sizes": 2**20,
+}  # fmt: skip
+MOST_PARAMETERS = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -37,7 +47,7 @@ class StageLayout:
 class HATNetConfig:
     """The architecture of one HAT-Net. Tuples have one entry per stage unless noted.
 
-    Raises ValueError if the fields do not describe a network.
+    Raises ValueError if the fields do not describe a network, or one of more than `MOST_PARAMETERS`.
     """
 
     name: str = "custom"
@@ -61,6 +71,7 @@ class HATNetConfig:
             value = getattr(self, field.name)
             if isinstance(value, list):
                 object.__setattr__(self, field.name, tuple(value))
+        require_type("name", self.name, str, "a text")
         self._check_lengths()
         self._check_whole_numbers()
         if any(kernel_size % 2 == 0 for kernel_size in self.kernel_sizes):
@@ -73,10 +84,15 @@ class HATNetConfig:
                 )
         for name in ("drop_rate", "drop_path_rate", "classifier_drop_rate"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-                raise ValueError(f"{name}={value!r} must be a probability in [0, 1)")
+            try:
+                object.__setattr__(self, name, require_between(name, value, 0, ALMOST_ONE))
+            except ValueError:
+                raise ValueError(f"{name}={shown(value)} must be a probability in [0, 1)") from None
+        self._check_parameters()
 
     def _check_lengths(self) -> None:
+        if not isinstance(self.channels, tuple):
+            raise ValueError(f"channels={shown(self.channels)} must be a tuple with one entry per stage")
         stages = len(self.channels)
         if not stages:
             raise ValueError("channels is empty: a HAT-Net has at least one stage")
@@ -84,16 +100,32 @@ class HATNetConfig:
         for name in ("stem_strides", "depths", "kernel_sizes", "expansions", "grid_sizes", "pool_sizes"):
             value, length = getattr(self, name), lengths.get(name, stages)
             if not isinstance(value, tuple) or len(value) != length:
-                raise ValueError(f"{name}={value!r} must have {length} entries for {stages} stages")
+                raise ValueError(f"{name}={shown(value)} must have {length} entries for {stages} stages")
 
     def _check_whole_numbers(self) -> None:
         for field in fields(self):
             if field.type in (str, float):
                 continue
-            value = getattr(self, field.name)
+            value, most = getattr(self, field.name), MOST[field.name]
             entries, kind = (value, "whole numbers") if isinstance(value, tuple) else ((value,), "a whole number")
-            if any(not isinstance(entry, int) or isinstance(entry, bool) or entry < 1 for entry in entries):
-                raise ValueError(f"{field.name}={value!r} must be {kind} of at least 1")
+            try:
+                numbers = tuple(require_whole(field.name, entry, 1, most) for entry in entries)
+            except ValueError:
+                message = f"{field.name}={shown(value)} must be {kind} of at least 1 and at most {most}"
+                raise ValueError(message) from None
+            object.__setattr__(self, field.name, numbers if isinstance(value, tuple) else numbers[0])
+
+    def _check_parameters(self) -> None:
+        blocks = zip(self.depths, self.channels, self.expansions, self.kernel_sizes, strict=True)
+        count = sum(L * C * (E * (2 * C + K**2) + 4 * C) for L, C, E, K in blocks)  # at least, without norms and biases
+        before = (self.in_channels, self.stem_channels, *self.channels)
+        count += sum(9 * inputs * outputs for inputs, outputs in pairwise(before))
+        count += self.channels[-1] * self.num_classes
+        if count > MOST_PARAMETERS:
+            raise ValueError(
+                f"the fields describe a network of {count:.2g} parameters; at most {MOST_PARAMETERS:.2g} are allowed, "
+                f"thirty times as many as the largest published variant has"
+            )
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -114,12 +146,13 @@ class HATNetConfig:
         """The sizes of maps, windows and cells at each stage, for an image of `height` x `width` pixels.
 
         Every stride-2 convolution rounds up. Windows and pooling cells start at the top left; those cut by the border
-        are smaller. Raises ValueError if the image is smaller than `min_image_size`.
+        are smaller. Raises ValueError if the image is smaller than `min_image_size`, or a side is not a whole number.
 
         >>> last = HATNetConfig(grid_sizes=(8, 8, 8), pool_sizes=(16, 8, 4)).layout(800, 1333)[0]
         >>> last.map, last.windows, last.last_window, last.merged, last.last_cell
         ((200, 334), (25, 42), (8, 6), (13, 21), (8, 14))
         """
+        height, width = require_whole("height", height, 1), require_whole("width", width, 1)
         if min(height, width) < self.min_image_size:
             raise ValueError(
                 f"image of {height} x {width} pixels is too small: the last stage of {self.name!r} has one token per "
@@ -158,6 +191,11 @@ def _tiles(sizes: tuple[int, int], tile: tuple[int, int]) -> tuple[tuple[int, in
     return counts, (sizes[0] - (counts[0] - 1) * tile[0], sizes[1] - (counts[1] - 1) * tile[1])
 
 
+def require_config(config: object) -> None:
+    """Raise a TypeError unless `config` is a HATNetConfig."""
+    require_type("config", config, HATNetConfig, "a HATNetConfig, such as get_config('tiny')")
+
+
 # Table 1 of the paper; `micro` is ours, for images of 28 to 64 pixels a side.
 VARIANTS: dict[str, HATNetConfig] = {
     config.name: config
@@ -190,8 +228,8 @@ def get_config(name: str, **overrides: object) -> HATNetConfig:
     >>> get_config("tiny", num_classes=10).num_classes
     10
     """
-    if name not in VARIANTS:
-        raise ValueError(f"unknown variant {name!r}{nearest(name, VARIANTS)}; known: {', '.join(VARIANTS)}")
+    if not isinstance(name, str) or name not in VARIANTS:
+        raise ValueError(f"unknown variant {shown(name)}{nearest(name, VARIANTS)}; known: {', '.join(VARIANTS)}")
     known = [field.name for field in fields(HATNetConfig)]
     for key in overrides:
         if key not in known:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from hatnet.checks import require_type, require_whole
 from hatnet.device import full_precision
 from hatnet.former_names import former_name
 from hatnet.network import HATNet
@@ -31,12 +32,28 @@ TOLERANCES: dict[torch.dtype, float] = {
 
 
 def to_numpy(model: nn.Module) -> dict[str, NDArray[np.float64]]:
-    """Copies of the parameters of a model or layer by name, in float64, as the functions of `reference` take them."""
+    """Copies of the parameters of a model or layer by name, in float64, as the functions of `reference` take them.
+
+    Raises TypeError for what is no module and for parameters that are not real floats, ValueError for those on the meta
+    device, which have no values.
+    """
+    require_type("model", model, nn.Module, "a module of PyTorch, such as a HATNet")
+    for name, tensor in model.state_dict().items():
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or tensor.layout != torch.strided:
+            found = f"{tensor.dtype}, {tensor.layout}" if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise TypeError(f"parameter {name} must be a dense tensor of real floats, got {found}")
+        if tensor.is_meta:
+            raise ValueError(f"parameter {name} is on the meta device and has no values; load weights first")
     return {name: tensor.detach().cpu().double().numpy().copy() for name, tensor in model.state_dict().items()}
 
 
 def randomise(model: nn.Module, seed: int = 0) -> None:
-    """Fill a model with parameters, drawn from names and a seed, that hide no mistake; fresh weights hide many."""
+    """Fill a model with parameters, drawn from names and a seed, that hide no mistake; fresh weights hide many.
+
+    Raises TypeError for what is no module, ValueError for a negative seed.
+    """
+    require_type("model", model, nn.Module, "a module of PyTorch, such as a HATNet")
+    seed = require_whole("seed", seed, 0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             own_seed = zlib.crc32(former_name(name).encode())  # so that renaming a parameter keeps its numbers
@@ -54,6 +71,8 @@ def relative_error(got: ArrayLike, want: ArrayLike) -> float:
     >>> relative_error([1.0, 2.5], [1.0, 2.0])
     0.25
     """
+    if np.iscomplexobj(got) or np.iscomplexobj(want):
+        raise TypeError("got and want must be real; compare real and imaginary parts one by one")
     got, want = np.asarray(got, dtype=np.float64), np.asarray(want, dtype=np.float64)
     if got.shape != want.shape:
         raise ValueError(f"shapes differ: got {got.shape}, want {want.shape}")
@@ -79,7 +98,13 @@ class Agreement:
 
 
 def worst(agreements: Iterable[Agreement]) -> Agreement:
-    """The agreement with the largest error; NaN counts as larger than any number."""
+    """The agreement with the largest error; NaN counts as larger than any number. ValueError if there are none."""
+    require_type("agreements", agreements, Iterable, "a list of agreements, from `compare`")
+    agreements = list(agreements)
+    for agreement in agreements:
+        require_type("agreement", agreement, Agreement, "an Agreement, from `compare`")
+    if not agreements:
+        raise ValueError("there are no agreements: no intermediate was compared")
     return max(agreements, key=lambda agreement: math.inf if math.isnan(agreement.error) else agreement.error)
 
 
@@ -166,8 +191,15 @@ def compare(model: HATNet, images: Tensor, on_intermediate: OnIntermediate | Non
     """Run both on the same images (B, C, H, W) and compare every intermediate, in the order of computation.
 
     The model may have any dtype and device; the reference uses its parameters in float64. `on_intermediate` is called
-    with the name of each intermediate, first those of PyTorch.
+    with the name of each intermediate, first those of PyTorch. Raises TypeError for what is no HATNet, ValueError for a
+    batch without images, and what both implementations raise.
     """
+    require_type("model", model, HATNet, "a HATNet; create_model builds one")
+    if not isinstance(images, Tensor) or images.ndim != 4 or not len(images):
+        found = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise ValueError(f"images must be a tensor (B, C_in, H, W) with at least one image, got {found}")
+    if not images.is_floating_point():
+        raise TypeError(f"images must hold floats, got {images.dtype}; scale and normalise pixel values first")
     images = images.to(next(model.parameters()).dtype)  # so that both get the same rounded pixels
     got = run_model(model, images, on_intermediate)
     wants = [run_reference(model, image.double().cpu().numpy(), on_intermediate) for image in images]

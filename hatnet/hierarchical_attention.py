@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hatnet.attention import attention_weights, multi_head_attention, require_heads
-from hatnet.config import ceil_div
+from hatnet.checks import require_whole
+from hatnet.config import MOST, ceil_div
 from hatnet.former_names import accept_former_names
-from hatnet.layers import ChannelDropout, GroupNorm, average_pool
+from hatnet.layers import ChannelDropout, GroupNorm, average_pool, require_map
 from hatnet.trace import NO_TRACE, Trace, full_name, records
 
 
@@ -54,7 +55,7 @@ class LocalAttention(nn.Module):
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
-        require_heads(channels, heads)
+        channels, heads = require_heads(channels, heads)
         self.heads = heads
         self.qkv = nn.Linear(channels, 3 * channels)  # rows: W_1^q, W_1^k, W_1^v  D4
 
@@ -92,7 +93,7 @@ class GlobalAttention(nn.Module):
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
-        require_heads(channels, heads)
+        channels, heads = require_heads(channels, heads)
         self.heads = heads
         self.q = nn.Linear(channels, channels)  # W_2^q
         self.kv = nn.Linear(channels, 2 * channels)  # rows: W_2^k, W_2^v
@@ -118,10 +119,9 @@ class HMHSA(nn.Module):
 
     def __init__(self, channels: int, heads: int, grid_size: int, pool_size: int, drop_rate: float = 0.0) -> None:
         super().__init__()
-        if min(grid_size, pool_size) < 1:
-            raise ValueError(f"grid_size={grid_size} and pool_size={pool_size} must be at least 1 token")
-        self.grid_size = grid_size  # G1, in tokens
-        self.pool_size = pool_size  # G2, in tokens
+        channels, heads = require_heads(channels, heads)
+        self.grid_size = require_whole("grid_size", grid_size, 1, MOST["grid_sizes"])  # G1, in tokens
+        self.pool_size = require_whole("pool_size", pool_size, 1, MOST["pool_sizes"])  # G2, in tokens
         self.norm = GroupNorm(channels)  # D1
         self.local_attention = LocalAttention(channels, heads)
         self.local_norm = GroupNorm(channels)  # D2
@@ -132,7 +132,8 @@ class HMHSA(nn.Module):
         accept_former_names(self)
 
     def forward(self, x: Tensor, trace: Trace = NO_TRACE) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C)."""
+        """(B, H, W, C) -> (B, H, W, C). Raises as `require_map` does."""
+        require_map(x, self.local_attention.qkv.weight)
         A1 = self.local_attention(self.norm(x), self.grid_size, trace)  # (B, H, W, C)  Eq. 6-8
         A1 = self.local_norm(A1 + x)  # + X, not + its norm  Eq. 9, D2
         merged = self.merge(A1, self.pool_size)  # (B, H / G2, W / G2, C)  Eq. 10

@@ -8,6 +8,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hatnet.checks import ALMOST_ONE, require_between
+
+
+def require_map(x: Tensor, weight: Tensor) -> None:
+    """Require (B, H, W, C) for weights (..., C), on their device and in their dtype; TypeError or ValueError.
+
+    Under autocast any floats do. Values are not checked, which would cost time.
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x must be a tensor, got {type(x).__name__}; for an array use torch.from_numpy")
+    if x.ndim != 4 or x.shape[3] != weight.shape[-1] or not x.shape[1] * x.shape[2]:
+        raise ValueError(f"x must have shape (B, H, W, {weight.shape[-1]}), H and W at least 1, got {tuple(x.shape)}")
+    if not x.is_floating_point() or (x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type)):
+        raise TypeError(
+            f"x is {x.dtype}, the parameters are {weight.dtype}; use x.to({weight.dtype}) or torch.autocast"
+        )
+    if x.device != weight.device or x.layout != torch.strided:
+        raise ValueError(f"x is a {x.layout} tensor on {x.device}; a dense one on {weight.device} is expected")
+
 
 class GroupNorm(nn.Module):
     r"""Group normalisation with one group: one mean and one variance per image, not per token.
@@ -48,7 +67,7 @@ class ChannelDropout(nn.Module):
 
     def __init__(self, rate: float) -> None:
         super().__init__()
-        self.rate = rate
+        self.rate = require_between("drop_rate", rate, 0, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.dropout2d(x.permute(0, 3, 1, 2), self.rate, self.training).permute(0, 2, 3, 1)
@@ -65,7 +84,7 @@ class DropPath(nn.Module):
 
     def __init__(self, rate: float) -> None:
         super().__init__()
-        self.rate = rate
+        self.rate = require_between("rate", rate, 0, ALMOST_ONE)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.rate == 0:  # D9

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hatnet.attention import MHSA
-from hatnet.config import HATNetConfig, Stage
+from hatnet.config import HATNetConfig, Stage, require_config
 from hatnet.hierarchical_attention import HMHSA
 from hatnet.layers import ChannelDropout, Conv2d, DropPath, GroupNorm
 from hatnet.trace import NO_TRACE, Place, Trace, scope
@@ -126,6 +126,7 @@ class Backbone(nn.Module):
 
     def __init__(self, config: HATNetConfig) -> None:
         super().__init__()
+        require_config(config)
         self.config = config
         self.stem = Stem(config.in_channels, config.stem_channels, config.channels[0], config.stem_strides)
         self.stages = nn.ModuleList(
@@ -173,6 +174,11 @@ class Backbone(nn.Module):
         dtype = self.stem.conv1.weight.dtype
         if not image.is_floating_point():
             raise TypeError(f"image must hold floats, got {image.dtype}; scale and normalise pixel values first")
+        weight = self.stem.conv1.weight
+        if image.device != weight.device or image.layout != torch.strided:
+            raise ValueError(
+                f"image is a {image.layout} tensor on {image.device}; a dense one on {weight.device} is expected"
+            )
         if image.dtype != dtype and not torch.is_autocast_enabled(image.device.type):
             raise TypeError(
                 f"image is {image.dtype}, the parameters are {dtype}; use image.to({dtype}), model.to({image.dtype}) "
@@ -204,6 +210,12 @@ def initialise(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def require_network(model: object) -> None:
+    """Raise a TypeError unless `model` is a network with a configuration: a `Backbone`, also compiled."""
+    if not isinstance(model, nn.Module) or not isinstance(getattr(model, "config", None), HATNetConfig):
+        raise TypeError(f"model must be a HATNet, got {type(model).__name__}; create_model builds one")
 
 
 def require_windows(model: Backbone) -> None:

@@ -5,10 +5,12 @@ Tags such as D1 are explained in docs/paper-vs-code.md.
 
 import numpy as np
 
+from reference.checks import checked
 from reference.layers import group_norm, linear
 from reference.names import NO_TRACE, Array, Params, Trace, within
 
 
+@checked(scores="N M")
 def softmax(scores: Array) -> Array:
     r"""Turn scores into weights: $\operatorname{Softmax}(S)_{nm} = e^{S_{nm}} / \sum_{m'} e^{S_{nm'}}$.
 
@@ -26,6 +28,7 @@ def softmax(scores: Array) -> Array:
     return e / e.sum(axis=-1, keepdims=True)
 
 
+@checked(Q="N d", K="M d")
 def attention_weights(Q: Array, K: Array) -> Array:
     r"""The weight of each key for each query: $\operatorname{Softmax}(Q K^T / \sqrt{d})$, the left half of Eq. 2.
 
@@ -43,6 +46,18 @@ def attention_weights(Q: Array, K: Array) -> Array:
     return softmax(Q @ K.T / np.sqrt(d))  # Eq. 2
 
 
+def head_channels(C: int, heads: int) -> int:
+    """d, the channels of a head; ValueError if `heads` does not divide C.
+
+    >>> head_channels(6, heads=2)
+    3
+    """
+    if C % heads:
+        raise ValueError(f"{heads} heads do not divide {C} channels")
+    return C // heads
+
+
+@checked(Q="N C", K="M C", V="M C", heads=1)
 def multi_head_attention(Q: Array, K: Array, V: Array, heads: int) -> tuple[Array, Array]:
     r"""Attention head by head: $A = \operatorname{Softmax}(Q K^T / \sqrt{d})\, V$ (Eq. 2).
 
@@ -64,9 +79,7 @@ def multi_head_attention(Q: Array, K: Array, V: Array, heads: int) -> tuple[Arra
     ((3, 6), (2, 3, 5))
     """
     N, C = Q.shape
-    if C % heads:
-        raise ValueError(f"{heads} heads do not divide {C} channels")
-    d = C // heads
+    d = head_channels(C, heads)
     A = np.empty((N, C))
     weights = np.empty((heads, N, len(K)))
     for head in range(heads):
@@ -76,6 +89,7 @@ def multi_head_attention(Q: Array, K: Array, V: Array, heads: int) -> tuple[Arra
     return A, weights
 
 
+@checked(x="H W C", params="norm qkv projection", heads=1)
 def mhsa(x: Array, params: Params, heads: int, trace: Trace = NO_TRACE) -> Array:
     r"""Multi-head self-attention over all tokens of a map: Eq. 1-3, except for the `+ X` of Eq. 3, which `block` adds.
 

@@ -15,15 +15,18 @@ D6 is explained in docs/paper-vs-code.md.
 """
 
 from collections.abc import Mapping
+from math import prod
 
 import numpy as np
 
+from reference.checks import checked, require_size, require_whole
 from reference.hierarchical_attention import windows
 from reference.layers import ceil_div
 from reference.names import Array
-from reference.network import Config, Stage
+from reference.network import Config, Stage, require_config, require_stage
 
 
+@checked(weights="rows columns n n", size=(1, 1), G1=1)
 def local_matrix(weights: Array, size: tuple[int, int], G1: int) -> Array:
     """L: the weights of all windows over all tokens, zero outside a query's window.
 
@@ -43,6 +46,10 @@ def local_matrix(weights: Array, size: tuple[int, int], G1: int) -> Array:
     """
     H, W = size
     g, h = min(G1, H), min(G1, W)
+    require_size(H * W, H * W)
+    expected = (ceil_div(H, G1), ceil_div(W, G1), g * h, g * h)
+    if weights.shape != expected:
+        raise ValueError(f"weights must have shape {expected} for windows of G1={G1} on {H} x {W}, got {weights.shape}")
     number = np.arange(H * W).reshape(H, W)  # the index of each token
     L = np.zeros((H * W, H * W))
     for row, column, window in windows(H, W, G1):
@@ -53,6 +60,7 @@ def local_matrix(weights: Array, size: tuple[int, int], G1: int) -> Array:
     return L
 
 
+@checked(size=(1, 1), G2=1)
 def pooling_matrix(size: tuple[int, int], G2: int) -> Array:
     """P: the merging of Eq. 10 as a matrix, with one row per cell and equal weights for the tokens in it.
 
@@ -69,6 +77,7 @@ def pooling_matrix(size: tuple[int, int], G2: int) -> Array:
     """
     H, W = size
     rows, columns = ceil_div(H, G2), ceil_div(W, G2)
+    require_size(rows * columns, H * W)
     P = np.zeros((rows, columns, H, W))
     for row in range(rows):
         for column in range(columns):
@@ -77,6 +86,7 @@ def pooling_matrix(size: tuple[int, int], G2: int) -> Array:
     return P.reshape(rows * columns, H * W)
 
 
+@checked(L="N N", G="N M", P="M N")
 def composed_matrix(L: Array, G: Array, P: Array) -> Array:
     r"""C: the contribution of each token to each token through H-MHSA in one head, with every path counted equally.
 
@@ -107,6 +117,7 @@ def composed_matrix(L: Array, G: Array, P: Array) -> Array:
     return (A1 + A2 + I) / 5  # Eq. 14
 
 
+@checked(A="N N")
 def plain_matrix(A: Array) -> Array:
     """The same for plain attention, Eq. 3: the residual connection and the weights, (I + A) / 2.
 
@@ -117,6 +128,7 @@ def plain_matrix(A: Array) -> Array:
     return (np.eye(len(A)) + A) / 2  # Eq. 3
 
 
+@checked()
 def block_matrix(trace: Mapping[str, Array], stage: Stage, block: str, head: int | None = None) -> Array:
     """The matrix of a block, for one head or averaged over all heads.
 
@@ -129,18 +141,22 @@ def block_matrix(trace: Mapping[str, Array], stage: Stage, block: str, head: int
     Returns:
         (HW, HW), rows sum to one.
     """
-    heads = range(stage.heads) if head is None else [head]
+    require_stage(stage)
+    heads = range(stage.heads) if head is None else [require_whole("head", head, 0, stage.heads - 1)]
     return np.mean([_head_matrix(trace, stage, block, one) for one in heads], axis=0)
 
 
 def _head_matrix(trace: Mapping[str, Array], stage: Stage, block: str, head: int) -> Array:
     if stage.grid_size is None or stage.pool_size is None:
-        return plain_matrix(trace[f"{block}.attention.weights"][head])
-    size = _size(trace[f"{block}.output"])
-    L = local_matrix(trace[f"{block}.attention.local_weights"][:, :, head], size, stage.grid_size)
-    return composed_matrix(L, trace[f"{block}.attention.global_weights"][head], pooling_matrix(size, stage.pool_size))
+        return plain_matrix(_read(trace, f"{block}.attention.weights")[head])
+    size = _size(_read(trace, f"{block}.output"))
+    L = local_matrix(_read(trace, f"{block}.attention.local_weights")[:, :, head], size, stage.grid_size)
+    return composed_matrix(
+        L, _read(trace, f"{block}.attention.global_weights")[head], pooling_matrix(size, stage.pool_size)
+    )
 
 
+@checked(size=(1, 1), stride=1)
 def receptive_field(size: tuple[int, int], stride: int) -> Array:
     """A 3x3 convolution as a matrix that shows which inputs each output reads, whatever the weights.
 
@@ -162,6 +178,7 @@ def receptive_field(size: tuple[int, int], stride: int) -> Array:
     """
     H, W = size
     rows, columns = ceil_div(H, stride), ceil_div(W, stride)
+    require_size(rows * columns, H * W)
     shares = [1, 2, 1] if stride == 2 else [1, 1, 1]
     looks = np.zeros((rows, columns, H, W))
     for row in range(rows):
@@ -176,6 +193,7 @@ def receptive_field(size: tuple[int, int], stride: int) -> Array:
     return every_place_alike.reshape(rows * columns, H * W)
 
 
+@checked(size=(1, 1), strides=(1, 1))
 def stem_matrix(size: tuple[int, int], strides: tuple[int, int]) -> Array:
     """The two convolutions of the stem: one row per token of the first stage, one column per pixel of a `size` image.
 
@@ -187,6 +205,7 @@ def stem_matrix(size: tuple[int, int], strides: tuple[int, int]) -> Array:
     return receptive_field(hidden, strides[1]) @ receptive_field(size, strides[0])
 
 
+@checked(maps="... N")
 def to_shares(maps: Array) -> Array:
     """Divide rows, or means of rows, by their sums.
 
@@ -194,9 +213,13 @@ def to_shares(maps: Array) -> Array:
     array([[0.25, 0.75],
            [0.  , 1.  ]])
     """
-    return maps / maps.sum(axis=-1, keepdims=True)
+    sums = maps.sum(axis=-1, keepdims=True)
+    if not sums.all():
+        raise ValueError(f"maps has {np.count_nonzero(sums == 0)} rows that sum to zero, which have no shares")
+    return maps / sums
 
 
+@checked(stage=0, block=0)
 def rollout(trace: Mapping[str, Array], config: Config, stage: int, block: int) -> Array:
     """The contribution of each token of the stem to each output of a block: the product of all matrices in between.
 
@@ -213,15 +236,19 @@ def rollout(trace: Mapping[str, Array], config: Config, stage: int, block: int) 
         (HW of that stage, HW of the stem). Downsampling makes row sums differ from one; `to_shares` corrects a row, or
         the mean of all rows, which belongs to the classifier's input.
     """
-    R = np.eye(trace["stem"].shape[0] * trace["stem"].shape[1])
+    require_config(config)
+    require_whole("stage", stage, 0, len(config.stages) - 1)
+    require_whole("block", block, 0, config.stages[stage].depth - 1)
+    R = np.eye(prod(_size(_read(trace, "stem"))))
     for s in range(stage + 1):
         if s > 0:
-            R = receptive_field(_size(trace[f"stages.{s - 1}.output"]), stride=2) @ R
+            R = receptive_field(_size(_read(trace, f"stages.{s - 1}.output")), stride=2) @ R
         for b in range(block + 1 if s == stage else config.stages[s].depth):
             R = block_matrix(trace, config.stages[s], f"stages.{s}.blocks.{b}") @ R
     return R
 
 
+@checked(weights="...", gradient="...")
 def relevance(weights: Array, gradient: Array, heads_axis: int) -> Array:
     r"""The relevance of attention weights for a class: $\bar W = \frac{1}{\text{heads}} \sum_{\text{heads}} \max(\partial y / \partial W \odot W,\, 0)$.
 
@@ -236,9 +263,13 @@ def relevance(weights: Array, gradient: Array, heads_axis: int) -> Array:
     >>> relevance(np.full((2, 1, 2), 0.5), np.array([[[4.0, -4.0]], [[0.0, 2.0]]]), heads_axis=0)
     array([[1. , 0.5]])
     """  # noqa: E501 one formula
+    if gradient.shape != weights.shape:
+        raise ValueError(f"gradient must have the shape of weights, {weights.shape}, got {gradient.shape}")
+    require_whole("heads_axis", heads_axis, -weights.ndim, weights.ndim - 1)
     return np.maximum(gradient * weights, 0).mean(axis=heads_axis)
 
 
+@checked()
 def class_map(trace: Mapping[str, Array], gradients: Mapping[str, Array], config: Config) -> Array:
     r"""The relevance of each token of the stem for a class: a rollout of relevances, minus that of the residuals alone.
 
@@ -254,10 +285,11 @@ def class_map(trace: Mapping[str, Array], gradients: Mapping[str, Array], config
     Returns:
         (HW of the stem,), not negative. Its sum has no meaning.
     """
-    R = residuals = np.eye(trace["stem"].shape[0] * trace["stem"].shape[1])
+    require_config(config)
+    R = residuals = np.eye(prod(_size(_read(trace, "stem"))))
     for s, stage in enumerate(config.stages):
         if s > 0:
-            down = receptive_field(_size(trace[f"stages.{s - 1}.output"]), stride=2)
+            down = receptive_field(_size(_read(trace, f"stages.{s - 1}.output")), stride=2)
             R, residuals = down @ R, down @ residuals
         for b in range(stage.depth):
             R = R + _added(trace, gradients, stage, f"stages.{s}.blocks.{b}") @ R
@@ -269,14 +301,22 @@ def _added(trace: Mapping[str, Array], gradients: Mapping[str, Array], stage: St
 
     def of(kind: str, heads_axis: int) -> Array:
         name = f"{block}.attention.{kind}"
-        return relevance(trace[name], gradients[name], heads_axis)
+        return relevance(_read(trace, name), _read(gradients, name), heads_axis)
 
     if stage.grid_size is None or stage.pool_size is None:
         return of("weights", heads_axis=0)
-    size = _size(trace[f"{block}.output"])
+    size = _size(_read(trace, f"{block}.output"))
     L = local_matrix(of("local_weights", heads_axis=2), size, stage.grid_size)
     GP = of("global_weights", heads_axis=0) @ pooling_matrix(size, stage.pool_size)
     return (L + GP + GP @ L) / 2
+
+
+def _read(trace: Mapping[str, Array], name: str) -> Array:
+    """An array of a trace, or of gradients. Raises ValueError if it is not there, or is no array of floats."""
+    found = trace.get(name) if isinstance(trace, Mapping) else None
+    if not isinstance(found, np.ndarray) or found.ndim < 2 or not np.issubdtype(found.dtype, np.floating):
+        raise ValueError(f"no array {name!r} in the trace or the gradients; give those of hat_net for this network")
+    return found
 
 
 def _size(map: Array) -> tuple[int, int]:

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from reference.attention import multi_head_attention
+from reference.attention import head_channels, multi_head_attention
+from reference.checks import checked
 from reference.layers import average_pool, ceil_div, group_norm, linear
 from reference.names import NO_TRACE, Array, Params, Trace, within
 
 
+@checked(H=1, W=1, G1=1)
 def windows(H: int, W: int, G1: int) -> Iterator[tuple[int, int, tuple[slice, slice]]]:
     """The windows of Eq. 6 from the top left: the row and column of each, and its slices of the map.
 
@@ -28,6 +30,7 @@ def windows(H: int, W: int, G1: int) -> Iterator[tuple[int, int, tuple[slice, sl
             yield row, column, np.s_[top : top + G1, left : left + G1]  # D6
 
 
+@checked(x="H W C", heads=1, G1=1)
 def local_attention(x: Array, params: Params, heads: int, G1: int, trace: Trace = NO_TRACE) -> Array:
     r"""Attention inside each window, $A_1$ of Eq. 6-8.
 
@@ -49,6 +52,7 @@ def local_attention(x: Array, params: Params, heads: int, G1: int, trace: Trace 
     (4, 5, 6)
     """
     H, W, C = x.shape
+    head_channels(C, heads)  # raises before memory for the weights is taken
     A1 = np.empty_like(x)
     g, h = min(G1, H), min(G1, W)  # a full window
     rows, columns = ceil_div(H, G1), ceil_div(W, G1)
@@ -67,6 +71,7 @@ def local_attention(x: Array, params: Params, heads: int, G1: int, trace: Trace 
     return A1
 
 
+@checked(A1="H W C", G2=1)
 def merge(A1: Array, params: Params, G2: int) -> Array:
     r"""The merged tokens $\hat A_1 = \operatorname{AvePool}_{G_2}(A_1)$ of Eq. 10.
 
@@ -85,6 +90,7 @@ def merge(A1: Array, params: Params, G2: int) -> Array:
     return group_norm(merged, **within(params, "merge.norm"))  # D3
 
 
+@checked(A1="H W C", merged="rows columns C", heads=1)
 def global_attention(A1: Array, merged: Array, params: Params, heads: int, trace: Trace = NO_TRACE) -> Array:
     r"""Every token attends to all merged tokens, $A_2$ of Eq. 11-13.
 
@@ -116,6 +122,7 @@ def global_attention(A1: Array, merged: Array, params: Params, heads: int, trace
     return A2.reshape(H, W, C)  # Eq. 13
 
 
+@checked(A1="H W C", A2="H W C")
 def aggregate(A1: Array, A2: Array, params: Params) -> Array:
     r"""Near and far together: $(A_1 + A_2) W^p$ of Eq. 14; `block` adds its $+ X$.
 
@@ -132,6 +139,7 @@ def aggregate(A1: Array, A2: Array, params: Params) -> Array:
     return linear(A1 + A2, **within(params, "projection"))  # Eq. 14
 
 
+@checked(x="H W C", params="norm local_attention local_norm merge global_attention projection", heads=1, G1=1, G2=1)
 def h_mhsa(x: Array, params: Params, heads: int, G1: int, G2: int, trace: Trace = NO_TRACE) -> Array:
     r"""Hierarchical multi-head self-attention: Eq. 6-14, except for the last `+ X`, which `block` adds.
 

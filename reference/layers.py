@@ -7,6 +7,7 @@ Tags such as D1 are explained in docs/paper-vs-code.md.
 
 import numpy as np
 
+from reference.checks import checked, require_finite
 from reference.names import Array
 
 
@@ -19,6 +20,14 @@ def ceil_div(length: int, step: int) -> int:
     return -(-length // step)
 
 
+def odd(K: int) -> int:
+    """K, or a ValueError if it is even: only odd kernels keep the size of a map."""
+    if K % 2 == 0:
+        raise ValueError(f"weight has kernels of {K} x {K}; K must be odd, so that a map keeps its size")
+    return K
+
+
+@checked(x="... C_in", weight="C_out C_in", bias="C_out")
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     r"""Multiply each token by a matrix: $Y = X W + b$. A 1x1 convolution is the same.
 
@@ -37,6 +46,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     return y if bias is None else y + bias  # D4
 
 
+@checked(x="H W C_in", weight="C_out C_in K K", bias="C_out", stride=1)
 def conv2d(x: Array, weight: Array, bias: Array, stride: int = 1) -> Array:
     r"""A convolution over a map padded with zeros, which keeps its size at stride 1.
 
@@ -55,7 +65,7 @@ def conv2d(x: Array, weight: Array, bias: Array, stride: int = 1) -> Array:
     (5, 6, 3)
     """
     H, W, _ = x.shape
-    K = weight.shape[-1]
+    K = odd(weight.shape[-1])
     p = (K - 1) // 2
     padded = np.pad(x, ((p, p), (p, p), (0, 0)))  # (H + 2p, W + 2p, C_in)
     y = np.zeros((ceil_div(H, stride), ceil_div(W, stride), len(weight)))
@@ -66,6 +76,7 @@ def conv2d(x: Array, weight: Array, bias: Array, stride: int = 1) -> Array:
     return y + bias
 
 
+@checked(x="H W C", weight="C 1 K K")
 def depthwise_conv2d(x: Array, weight: Array) -> Array:
     r"""Convolve each channel with its own kernel: $Y_{hwc} = \sum_{i,j} X_{h+i-p,\,w+j-p,\,c}\, W_{cij}$.
 
@@ -83,7 +94,7 @@ def depthwise_conv2d(x: Array, weight: Array) -> Array:
            [4., 6., 6., 6., 4.]])
     """
     H, W, _ = x.shape
-    K = weight.shape[-1]
+    K = odd(weight.shape[-1])
     p = (K - 1) // 2
     padded = np.pad(x, ((p, p), (p, p), (0, 0)))  # (H + 2p, W + 2p, C)
     y = np.zeros_like(x)
@@ -93,6 +104,7 @@ def depthwise_conv2d(x: Array, weight: Array) -> Array:
     return y
 
 
+@checked(x="H W C", weight="C", bias="C")
 def group_norm(x: Array, weight: Array, bias: Array) -> Array:
     r"""Group normalisation with one group: one mean and one variance for the whole map, not per token.
 
@@ -115,9 +127,11 @@ def group_norm(x: Array, weight: Array, bias: Array) -> Array:
     """
     eps = 1e-6  # the authors' value, not PyTorch's 1e-5
     centred = x - x.mean()
-    return centred / np.sqrt(np.mean(centred**2) + eps) * weight + bias  # D1
+    variance = require_finite("the variance", np.mean(centred**2))
+    return centred / np.sqrt(variance + eps) * weight + bias  # D1
 
 
+@checked(x="...")
 def silu(x: Array) -> Array:
     r"""The activation $\operatorname{SiLU}(x) = x / (1 + e^{-x})$, written so that no exponential overflows.
 
@@ -128,6 +142,7 @@ def silu(x: Array) -> Array:
     return x * np.where(x >= 0, 1, small) / (1 + small)
 
 
+@checked(x="H W C", G2=1)
 def average_pool(x: Array, G2: int) -> Array:
     """Average each cell of G2 x G2 tokens, from the top left; a cell cut by the border averages the tokens it has.
 

@@ -3,7 +3,7 @@
 `within` selects the parameters below a path, and `scope` the part of a trace below a path. Neither computes anything.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -23,15 +23,33 @@ def within(params: Params, path: str) -> dict[str, Array]:
     """The parameters below `path`, by the rest of their names.
 
     Raises:
-        KeyError: if there are none.
+        TypeError: if `params` is no mapping of names to arrays.
+        ValueError: if there are none.
 
     >>> within({"norm.weight": np.ones(2), "norm.bias": np.zeros(2), "kv.bias": np.ones(4)}, "norm")
     {'weight': array([1., 1.]), 'bias': array([0., 0.])}
     """
+    require_params(params)
     found = {name.removeprefix(f"{path}."): value for name, value in params.items() if name.startswith(f"{path}.")}
     if not found:
-        raise KeyError(f"no parameter below {path!r}; given: {', '.join(sorted(params)) or 'none'}")
+        raise ValueError(f"no parameter below {path!r}; given: {', '.join(sorted(params)) or 'none'}")
     return found
+
+
+def require_params(params: object, layers: Collection[str] | None = None) -> None:
+    """Raise a TypeError unless `params` maps names to arrays, a ValueError for parameters outside these `layers`.
+
+    >>> require_params({"norm.weight": np.ones(2), "nrm.bias": np.ones(2)}, ["norm"])
+    Traceback (most recent call last):
+    ValueError: unexpected parameter 'nrm.bias'; the layers are: norm
+    """
+    if not isinstance(params, Mapping):
+        raise TypeError(f"params must be a dictionary of arrays by name, got {type(params).__name__}")
+    for name, value in params.items():
+        if not isinstance(name, str) or not isinstance(value, np.ndarray):
+            raise TypeError(f"params must be a dictionary of arrays by name, got {type(value).__name__} for {name!r}")
+        if layers is not None and name.partition(".")[0] not in layers:
+            raise ValueError(f"unexpected parameter {name!r}; the layers are: {', '.join(layers)}")
 
 
 class NoTrace:
@@ -62,4 +80,6 @@ def scope(trace: Trace, path: str) -> Trace:
     >>> trace
     {'stages.0.blocks.1.output': array([1., 1.])}
     """
+    if not hasattr(trace, "__setitem__"):
+        raise TypeError(f"trace must be a dictionary, got {type(trace).__name__}")
     return trace if trace is NO_TRACE else Scope(trace, path)

@@ -3,16 +3,19 @@
 Tags such as D1 are explained in docs/paper-vs-code.md.
 """
 
-from typing import Protocol
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from reference.attention import mhsa
+from reference.checks import checked
 from reference.hierarchical_attention import h_mhsa
 from reference.layers import conv2d, depthwise_conv2d, group_norm, linear, silu
 from reference.names import NO_TRACE, Array, Params, Trace, scope, within
 
 
+@runtime_checkable
 class Stage(Protocol):
     """The fields of a stage that `block` uses: one row of Table 1."""
 
@@ -26,6 +29,7 @@ class Stage(Protocol):
     def pool_size(self) -> int | None: ...
 
 
+@runtime_checkable
 class Config(Protocol):
     """The fields of a variant that `hat_net` uses; `hatnet.HATNetConfig` has them."""
 
@@ -39,6 +43,7 @@ class Config(Protocol):
     def stages(self) -> tuple[Stage, ...]: ...
 
 
+@checked(image="H W C_in", params="conv1 norm conv2", strides=(1, 1))
 def stem(image: Array, params: Params, strides: tuple[int, int] = (2, 2)) -> Array:
     """The convolution block of Figure 1: two 3x3 convolutions, by default each of stride 2.
 
@@ -60,6 +65,7 @@ def stem(image: Array, params: Params, strides: tuple[int, int] = (2, 2)) -> Arr
     return conv2d(x, **within(params, "conv2"), stride=strides[1])  # (H / 4, W / 4, C)
 
 
+@checked(x="H W C", params="conv norm")
 def downsample(x: Array, params: Params) -> Array:
     """Between two stages: a 3x3 convolution of stride 2, then normalisation.
 
@@ -79,6 +85,7 @@ def downsample(x: Array, params: Params) -> Array:
     return group_norm(x, **within(params, "norm"))
 
 
+@checked(x="H W C", params="norm_in expand depthwise contract norm_out")
 def mlp(x: Array, params: Params) -> Array:
     """The MLP of Eq. 4: two matrices with a depthwise convolution between them, which mixes neighbouring tokens.
 
@@ -105,6 +112,7 @@ def mlp(x: Array, params: Params) -> Array:
     return group_norm(x, **within(params, "norm_out"))
 
 
+@checked(x="H W C", params="attention mlp")
 def block(x: Array, params: Params, stage: Stage, trace: Trace = NO_TRACE) -> Array:
     """One transformer block: attention (Eq. 14 or 3) and MLP (Eq. 4), each with a residual connection.
 
@@ -123,6 +131,7 @@ def block(x: Array, params: Params, stage: Stage, trace: Trace = NO_TRACE) -> Ar
     >>> block(np.ones((9, 11, 32)), params, model.config.stages[0]).shape
     (9, 11, 32)
     """
+    require_stage(stage)
     attention_params, inner = within(params, "attention"), scope(trace, "attention")
     if stage.grid_size is None or stage.pool_size is None:
         attended = mhsa(x, attention_params, stage.heads, inner)
@@ -135,6 +144,7 @@ def block(x: Array, params: Params, stage: Stage, trace: Trace = NO_TRACE) -> Ar
     return x
 
 
+@checked(x="H W C", params="weight bias")
 def classifier(x: Array, params: Params) -> Array:
     """Global average pooling, then one matrix: GAP and FC of Figure 1.
 
@@ -151,6 +161,7 @@ def classifier(x: Array, params: Params) -> Array:
     return linear(x.mean(axis=(0, 1)), **params)
 
 
+@checked()
 def hat_net(image: Array, params: Params, config: Config, trace: Trace | None = None) -> Array:
     """The network of Figure 1, for one image.
 
@@ -164,8 +175,9 @@ def hat_net(image: Array, params: Params, config: Config, trace: Trace | None = 
         logits, (classes,).
 
     Raises:
-        TypeError: if the image is not an array of floats.
-        ValueError: if it has another rank or number of channels, is too small, or holds NaN or infinite values.
+        TypeError: if an argument has another type, or an array does not hold floats.
+        ValueError: if the image has another rank or number of channels or is too small, parameters are missing,
+            unexpected or of another shape, numbers are NaN or infinite, or overflow on their way.
 
     >>> from hatnet import create_model, to_numpy
     >>> model = create_model("micro")
@@ -174,6 +186,7 @@ def hat_net(image: Array, params: Params, config: Config, trace: Trace | None = 
     """
     trace = NO_TRACE if trace is None else trace
     x = check_image(image, config).transpose(1, 2, 0)  # (H, W, C_in)
+    check_names(params, config)
     x = stem(x, within(params, "stem"), config.stem_strides)  # (H / 4, W / 4, C)
     trace["stem"] = x
     for s, stage in enumerate(config.stages):
@@ -200,6 +213,7 @@ def check_image(image: Array, config: Config) -> Array:
     Traceback (most recent call last):
     ValueError: image of 30 x 64 pixels is too small: both sides must be at least 32
     """
+    require_config(config)
     image = np.asarray(image)
     if not np.issubdtype(image.dtype, np.floating):
         raise TypeError(f"image must hold floats, got {image.dtype}; scale and normalise pixel values first")
@@ -214,3 +228,54 @@ def check_image(image: Array, config: Config) -> Array:
     if bad:
         raise ValueError(f"image holds {bad} NaN or infinite values of {image.size}")
     return image.astype(np.float64, copy=False)
+
+
+def require_config(config: object) -> None:
+    """Raise a TypeError unless `config` has the fields of a `Config`, and its stages those of a `Stage`."""
+    if not isinstance(config, Config):
+        raise TypeError(f"config must be a HATNetConfig or have its fields, got {type(config).__name__}")
+    for stage in config.stages:
+        require_stage(stage)
+
+
+def require_stage(stage: object) -> None:
+    """Raise a TypeError unless `stage` has the fields of a `Stage`."""
+    if not isinstance(stage, Stage):
+        raise TypeError(f"stage must have the fields depth, heads, grid_size, pool_size; got {type(stage).__name__}")
+
+
+def check_names(params: Params, config: Config) -> None:
+    """Raise a ValueError that lists missing and unexpected parameters, unless `params` are those of this network."""
+    expected = list(parameter_names(config))
+    missing = [name for name in expected if name not in params]
+    unexpected = sorted(params.keys() - set(expected))
+    if missing or unexpected:
+        raise ValueError(
+            "params are not those of the network in config: "
+            f"missing ({len(missing)}): {', '.join(missing[:10]) or 'none'}; "
+            f"unexpected ({len(unexpected)}): {', '.join(unexpected[:10]) or 'none'}"
+        )
+
+
+def parameter_names(config: Config) -> Iterator[str]:
+    """The names of all parameters of a network, in the order of computation.
+
+    >>> from hatnet import get_config
+    >>> list(parameter_names(get_config("micro")))[:3]
+    ['stem.conv1.weight', 'stem.conv1.bias', 'stem.norm.weight']
+    """
+    hierarchical = "norm local_attention.qkv local_norm merge.norm global_attention.q global_attention.kv projection"
+    layers = ["stem.conv1", "stem.norm", "stem.conv2"]
+    for s, stage in enumerate(config.stages):
+        layers += [f"stages.{s}.downsample.{layer}" for layer in ("conv", "norm") if s > 0]
+        plain = stage.grid_size is None or stage.pool_size is None
+        for b in range(stage.depth):
+            path = f"stages.{s}.blocks.{b}"
+            layers += [
+                f"{path}.attention.{layer}" for layer in ("norm qkv projection" if plain else hierarchical).split()
+            ]
+            layers += [f"{path}.mlp.{layer}" for layer in ("norm_in", "expand", "depthwise", "contract", "norm_out")]
+    for layer in (*layers, "classifier"):
+        yield f"{layer}.weight"
+        if not layer.endswith((".expand", ".depthwise", ".contract")):  # the matrices of the MLP have no bias
+            yield f"{layer}.bias"

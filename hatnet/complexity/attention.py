@@ -17,7 +17,7 @@ from hatnet.config import ceil_div
 
 def mhsa_cost(H: int, W: int, C: int) -> Cost:
     """Cost of plain attention: every token attends to every token (Eq. 1-3)."""
-    check_sizes(H=H, W=W, C=C)
+    H, W, C = check_sizes(H=H, W=W, C=C)
     tokens = H * W
     macs = {
         "Wq Wk Wv": 3 * tokens * C**2,
@@ -35,7 +35,7 @@ def h_mhsa_cost(H: int, W: int, C: int, G1: int, G2: int, padded: bool = False) 
     {'W1q W1k W1v': 38535168, 'Q1 K1^T': 12845056, 'softmax V1': 12845056,
      'W2q': 12845056, 'W2k W2v': 401408, 'Q2 K2^T': 9834496, 'softmax V2': 9834496, 'Wp': 12845056}
     """
-    check_sizes(H=H, W=W, C=C, G1=G1, G2=G2)
+    H, W, C, G1, G2 = check_sizes(H=H, W=W, C=C, G1=G1, G2=G2)
     near_tokens, near_pairs = window_tokens_and_pairs(H, W, G1, padded)
     tokens, merged = H * W, ceil_div(H, G2) * ceil_div(W, G2)
     macs = {
@@ -53,7 +53,7 @@ def h_mhsa_cost(H: int, W: int, C: int, G1: int, G2: int, padded: bool = False) 
 
 def equation_5(H: int, W: int, C: int) -> int:
     """Eq. 5 as printed: 3 H W C^2 + 2 H^2 W^2 C."""
-    check_sizes(H=H, W=W, C=C)
+    H, W, C = check_sizes(H=H, W=W, C=C)
     return 3 * H * W * C**2 + 2 * H**2 * W**2 * C  # Eq. 5
 
 
@@ -65,7 +65,7 @@ def equation_15(H: int, W: int, C: int, G1: int, G2: int) -> int:
     >>> round(equation_5(14, 14, 320) / equation_15(14, 14, 320, G1=7, G2=2), 2)  # plain attention is cheaper here
     0.83
     """
-    check_sizes(H=H, W=W, C=C, G1=G1, G2=G2)
+    H, W, C, G1, G2 = check_sizes(H=H, W=W, C=C, G1=G1, G2=G2)
     for name, size in (("G1", G1), ("G2", G2)):
         if H % size or W % size:
             raise ValueError(

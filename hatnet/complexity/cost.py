@@ -49,12 +49,11 @@ def norm_parameters(C: int) -> int:
     return 2 * C
 
 
-def check_sizes(**sizes: int) -> None:
-    """Raise a ValueError for the first size that is not a whole number of at least 1.
+def check_sizes(**sizes: int) -> tuple[int, ...]:
+    """Return sizes as ints. Raises a ValueError for the first that is not a whole number of at least 1.
 
     >>> check_sizes(H=56, G1=0)
     Traceback (most recent call last):
     ValueError: G1=0 must be a whole number of at least 1
     """
-    for name, value in sizes.items():
-        require_whole(name, value, 1)
+    return tuple(require_whole(name, value, 1) for name, value in sizes.items())

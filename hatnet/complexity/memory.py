@@ -10,10 +10,13 @@ as PyTorch stores them. Without fused kernels, add the weights (`attention_weigh
 concerns these.
 """
 
+from hatnet.checks import require_type
 from hatnet.complexity.attention import window_tokens_and_pairs
 from hatnet.complexity.cost import Cost, check_sizes
 from hatnet.complexity.network import stem_sizes
-from hatnet.config import HATNetConfig, Stage, StageLayout, ceil_div
+from hatnet.config import HATNetConfig, Stage, StageLayout, ceil_div, require_config
+
+LONGEST = 16_384  # pixels along one side, up to which `reference_memory` counts windows one by one
 
 
 def inference_memory(config: HATNetConfig, height: int, width: int, batch: int = 1) -> int:
@@ -39,7 +42,8 @@ def attention_weights(cost: Cost, C: int, heads: int) -> int:
     >>> attention_weights(plain, C=64, heads=1), attention_weights(hierarchical, C=64, heads=1)
     (9834496, 354368)
     """
-    check_sizes(C=C, heads=heads)
+    require_type("cost", cost, Cost, "a Cost, such as mhsa_cost(H, W, C)")
+    C, heads = check_sizes(C=C, heads=heads)
     return sum(count for term, count in cost.macs.items() if term.endswith("^T")) // C * heads
 
 
@@ -48,7 +52,8 @@ def inference_memory_by_part(config: HATNetConfig, height: int, width: int, batc
 
     The image and the outputs of all stages so far, which dense tasks need, stay alive and count in every part.
     """
-    check_sizes(height=height, width=width, batch=batch)
+    require_config(config)
+    height, width, batch = check_sizes(height=height, width=width, batch=batch)
     layouts = config.layout(height, width)
     (H1, W1), (H2, W2) = stem_sizes(config, height, width)
     held = config.in_channels * height * width
@@ -66,7 +71,8 @@ def inference_memory_by_part(config: HATNetConfig, height: int, width: int, batc
 
 def training_memory_by_part(config: HATNetConfig, height: int, width: int, batch: int = 1) -> dict[str, int]:
     """The elements that each part keeps for the backward pass; the parts have the names of `network_costs`."""
-    check_sizes(height=height, width=width, batch=batch)
+    require_config(config)
+    height, width, batch = check_sizes(height=height, width=width, batch=batch)
     (H1, W1), _ = stem_sizes(config, height, width)
     # The image; conv1, normalised, scaled, after SiLU.
     parts = {"stem": config.in_channels * height * width + 4 * H1 * W1 * config.stem_channels}
@@ -130,7 +136,10 @@ def reference_memory(config: HATNetConfig, height: int, width: int) -> int:
     >>> reference_memory(VARIANTS["tiny"], 224, 224) / inference_memory(VARIANTS["tiny"], 224, 224)  # elements
     1.5357142857142858
     """
-    check_sizes(height=height, width=width)
+    require_config(config)
+    height, width = check_sizes(height=height, width=width)
+    if max(height, width) > LONGEST:
+        raise ValueError(f"an image of {height} x {width} pixels is too large to count its windows: at most {LONGEST}")
     (H1, W1), _ = stem_sizes(config, height, width)
     peaks = [5 * H1 * W1 * config.stem_channels]  # conv1; in SiLU its normed input, e^-|x|, x e^-|x|, 1 + e^-|x|
     for stage, layout in zip(config.stages, config.layout(height, width), strict=True):

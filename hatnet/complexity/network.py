@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hatnet.complexity.attention import h_mhsa_cost, mhsa_cost
 from hatnet.complexity.cost import Cost, check_sizes, norm_parameters
-from hatnet.config import HATNetConfig, Stage, StageLayout, ceil_div
+from hatnet.config import HATNetConfig, Stage, StageLayout, ceil_div, require_config
 from hatnet.trace import Place
 
 
@@ -35,7 +35,8 @@ def network_costs(config: HATNetConfig, height: int, width: int, padded: bool = 
     >>> cost.projection_macs, cost.total_macs, cost.parameters
     (1969741824, 2128134912, 12650152)
     """
-    check_sizes(height=height, width=width)
+    require_config(config)
+    height, width = check_sizes(height=height, width=width)
     layouts = config.layout(height, width)
     parts = [Part("stem", _stem(config, height, width), None)]
     for index, (stage, layout) in enumerate(zip(config.stages, layouts, strict=True)):

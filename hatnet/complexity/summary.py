@@ -5,7 +5,7 @@ from typing import Any
 
 from hatnet.complexity import network_costs, total
 from hatnet.complexity.memory import inference_memory_by_part, training_memory_by_part
-from hatnet.config import HATNetConfig, StageLayout
+from hatnet.config import HATNetConfig, StageLayout, require_config
 from hatnet.weights.official import PUBLISHED, unused_shapes
 
 # Tables 1 and 2 of the paper, for 224 x 224 pixels: parameters in millions, and what the paper calls FLOPs, in G.
@@ -91,6 +91,7 @@ def published_parameters(config: HATNetConfig) -> int | None:
     >>> published_parameters(VARIANTS["tiny"])
     12655912
     """
+    require_config(config)
     if config.name not in PUBLISHED:
         return None
     unused = sum(channels for (channels,) in unused_shapes(config).values())

@@ -9,6 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hatnet.complexity.attention import h_mhsa_cost
+from hatnet.complexity.cost import check_sizes
+
+LONGEST = 512  # tokens along the longer side: 262,144 pairs take seconds
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,14 @@ def cell_within_window(G1: int, G2: int) -> bool:
 
 
 def macs_by_window_sizes(H: int, W: int, C: int) -> dict[tuple[int, int], int]:
-    """MACs of H-MHSA for every pair (G1, G2) up to the longer side of the map.
+    """MACs of H-MHSA for every pair (G1, G2) up to the longer side of the map, which may have `LONGEST` tokens.
 
     >>> macs_by_window_sizes(14, 14, 320)[7, 2]
     122680320
     """
+    H, W, C = check_sizes(H=H, W=W, C=C)
+    if max(H, W) > LONGEST:
+        raise ValueError(f"a map of {H} x {W} tokens is too large to try every pair: at most {LONGEST} a side")
     sides = range(1, max(H, W) + 1)
     return {(G1, G2): h_mhsa_cost(H, W, C, G1, G2).total_macs for G1 in sides for G2 in sides}
 
@@ -63,4 +69,5 @@ def valley(H: int, W: int, C: int) -> float:
     >>> round(valley(56, 56, 64), 1)  # the published sizes are 8 and 8
     56.6
     """
+    H, W, C = check_sizes(H=H, W=W, C=C)
     return float((H * W + C) ** 0.5)

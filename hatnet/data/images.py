@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Protocol
+from math import inf, isfinite
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from hatnet.checks import is_number, require_type, shown
+
+WHOLE_NUMBERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 class DataError(ValueError):
     """Data is missing, damaged or inconsistent. The message says what to do."""
 
 
+@runtime_checkable
 class Images(Protocol):
     """Images with labels. Images from files may differ in size."""
 
@@ -38,10 +44,21 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class ImageTensor:
-    """Images in memory, all of one size: (images, C_in, H, W), uint8."""
+    """Images in memory, all of one size: (images, C_in, H, W), uint8. Raises DataError for other shapes and types."""
 
     pixels: Tensor
-    labels: Tensor
+    labels: Tensor  # (images, ...), whole numbers
+
+    def __post_init__(self) -> None:
+        for name, value in (("pixels", self.pixels), ("labels", self.labels)):
+            if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
+                raise DataError(f"{name} must be a dense tensor, got {type(value).__name__}")
+        if self.pixels.ndim != 4 or self.pixels.dtype != torch.uint8:
+            found = f"{tuple(self.pixels.shape)} of {self.pixels.dtype}"
+            raise DataError(f"pixels must have shape (images, C_in, H, W) and hold uint8, got {found}")
+        if self.labels.ndim < 1 or len(self.labels) != len(self.pixels) or self.labels.dtype not in WHOLE_NUMBERS:
+            found = f"{tuple(self.labels.shape)} of {self.labels.dtype}"
+            raise DataError(f"labels must hold one class per image ({len(self.pixels)}), whole numbers; got {found}")
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -63,7 +80,11 @@ class ImageTensor:
 
 @dataclass(frozen=True)
 class Split:
-    """A data set in two or three parts. Raises DataError if a part is empty or has a label without a class."""
+    """A data set in two or three parts.
+
+    Raises DataError if a part is empty or has a label without a class, and unless `mean` and `std` have one number per
+    channel, `std` above 0.
+    """
 
     name: str
     train: Images
@@ -75,6 +96,7 @@ class Split:
     note: str = ""  # what a user should know about how it was split
 
     def __post_init__(self) -> None:
+        self._check_facts()
         for part, images in self.parts.items():
             if not len(images):
                 raise DataError(f"{self.name} has no {part} images")
@@ -84,6 +106,23 @@ class Split:
                     f"{self.name} has a {part} label {high if high >= len(self.classes) else low}, but its "
                     f"{len(self.classes)} classes are numbered from 0 to {len(self.classes) - 1}"
                 )
+
+    def _check_facts(self) -> None:
+        require_type("name", self.name, str, "a text")
+        for name, images in self.parts.items():
+            require_type(name, images, Images, "images, such as an ImageTensor or an ImageFolder")
+        if not isinstance(self.classes, tuple) or not all(isinstance(name, str) for name in self.classes):
+            raise DataError(f"classes={shown(self.classes)} must be a tuple of names")
+        for field, least in (("mean", -inf), ("std", 0.0)):
+            numbers = getattr(self, field)
+            good = isinstance(numbers, tuple) and all(is_number(n) and isfinite(n) and n > least for n in numbers)
+            if not good or len(numbers) != len(self.mean):
+                above = ", above 0" if field == "std" else ""
+                raise DataError(f"{field}={shown(numbers)} must be a tuple of one finite number per channel{above}")
+        for part, images in self.parts.items():
+            if isinstance(images, ImageTensor) and images.pixels.shape[1] != self.channels:
+                found = images.pixels.shape[1]
+                raise DataError(f"{self.name} has {part} images with {found} channels, but mean has {self.channels}")
 
     @property
     def parts(self) -> dict[str, Images]:
@@ -104,6 +143,7 @@ class Split:
 
 def fingerprint(data: Split) -> dict[str, int | str]:
     """Identify images, classes and their order, which a resumed training must find again. Files count by name."""
+    require_type("data", data, Split, "a Split")
     labels, images = blake2b("\n".join(data.classes).encode(), digest_size=8), blake2b(digest_size=8)
     for part in data.parts.values():
         labels.update(part.labels.numpy().tobytes())

@@ -4,8 +4,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hatnet.attention import multi_head_attention, require_heads
+from hatnet.checks import require_whole
 from hatnet.complexity.cost import Cost, check_sizes, linear_parameters, norm_parameters
 from hatnet.config import ceil_div
+from hatnet.layers import require_map
+from hatnet.relatives.swin import LONGEST
 
 
 class PVTAttention(nn.Module):
@@ -16,8 +19,8 @@ class PVTAttention(nn.Module):
 
     def __init__(self, channels: int, heads: int, reduction: int) -> None:
         super().__init__()
-        require_heads(channels, heads)
-        check_sizes(reduction=reduction)
+        channels, heads = require_heads(channels, heads)
+        reduction = require_whole("reduction", reduction, 1, LONGEST)
         self.heads = heads
         self.reduction = reduction  # R, in tokens
         self.norm = nn.LayerNorm(channels)
@@ -29,7 +32,8 @@ class PVTAttention(nn.Module):
         self.projection = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C)."""
+        """(B, H, W, C) -> (B, H, W, C). Raises as `require_map` does."""
+        require_map(x, self.q.weight)
         x = self.norm(x)
         Q = self.q(x.flatten(1, 2))  # (B, HW, C)
         K, V = self.kv(self.merge(x).flatten(1, 2)).chunk(2, dim=-1)  # (B, merged tokens, C) each
@@ -49,7 +53,7 @@ class PVTv2LinearAttention(PVTAttention):
     """Attention of every token to `pooled` x `pooled` averages of the map. Raises ValueError as `PVTAttention` does."""
 
     def __init__(self, channels: int, heads: int, pooled: int = 7) -> None:
-        check_sizes(pooled=pooled)
+        pooled = require_whole("pooled", pooled, 1, LONGEST)
         super().__init__(channels, heads, reduction=1)
         self.pooled = pooled
         self.reduce = nn.Linear(channels, channels)  # a 1x1 convolution in the paper
@@ -63,7 +67,7 @@ class PVTv2LinearAttention(PVTAttention):
 
 def pvt_cost(H: int, W: int, C: int, reduction: int) -> Cost:
     """Cost of attention to the map merged by a convolution; averages, as in H-MHSA, have no R^2 C^2 weights."""
-    check_sizes(H=H, W=W, C=C, reduction=reduction)
+    H, W, C, reduction = check_sizes(H=H, W=W, C=C, reduction=reduction)
     merged, weights = ceil_div(H, reduction) * ceil_div(W, reduction), reduction**2 * C**2
     if reduction == 1:
         return merged_attention_cost(H * W, merged, C, reduce_macs=0, reduce_parameters=0)
@@ -72,7 +76,7 @@ def pvt_cost(H: int, W: int, C: int, reduction: int) -> Cost:
 
 def pvt_v2_linear_cost(H: int, W: int, C: int, pooled: int = 7) -> Cost:
     """Cost of attention to `pooled` x `pooled` averages, whatever the size of the map."""
-    check_sizes(H=H, W=W, C=C, pooled=pooled)
+    H, W, C, pooled = check_sizes(H=H, W=W, C=C, pooled=pooled)
     merged = pooled**2
     parameters = linear_parameters(C, C) + norm_parameters(C)
     return merged_attention_cost(H * W, merged, C, reduce_macs=merged * C**2, reduce_parameters=parameters)

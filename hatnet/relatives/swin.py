@@ -5,9 +5,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hatnet.attention import multi_head_attention, require_heads
+from hatnet.checks import require_whole
 from hatnet.complexity.attention import window_tokens_and_pairs
 from hatnet.complexity.cost import Cost, check_sizes, linear_parameters, norm_parameters
 from hatnet.hierarchical_attention import from_windows, to_windows
+from hatnet.layers import require_map
+
+LONGEST = 1024  # tokens of a window or a merged cell along one side, far above any use
 
 
 class SwinAttention(nn.Module):
@@ -21,10 +25,13 @@ class SwinAttention(nn.Module):
 
     def __init__(self, channels: int, heads: int, window: int, shift: int = 0) -> None:
         super().__init__()
-        require_heads(channels, heads)
-        check_sizes(window=window)
-        if not 0 <= shift < window:
-            raise ValueError(f"shift={shift} must be at least 0 and less than the window of {window} tokens")
+        channels, heads = require_heads(channels, heads)
+        window = require_whole("window", window, 1, LONGEST)
+        try:
+            shift = require_whole("shift", shift, 0, window - 1)
+        except ValueError:
+            message = f"shift={shift} must be at least 0 and less than the window of {window} tokens"
+            raise ValueError(message) from None
         self.heads = heads
         self.window = window  # M, in tokens
         self.shift = shift
@@ -34,7 +41,8 @@ class SwinAttention(nn.Module):
         self.projection = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C)."""
+        """(B, H, W, C) -> (B, H, W, C). Raises as `require_map` does."""
+        require_map(x, self.qkv.weight)
         B, H, W, _ = x.shape
         window = (min(self.window, H), min(self.window, W))
         shift = (self.shift if self.window < H else 0, self.shift if self.window < W else 0)
@@ -80,7 +88,7 @@ def visible_keys(x: Tensor, window: tuple[int, int], shift: tuple[int, int]) -> 
 
 def swin_cost(H: int, W: int, C: int, window: int, heads: int = 1, padded: bool = False) -> Cost:
     """Cost of attention inside windows of `window` x `window` tokens; shifting them costs nothing."""
-    check_sizes(H=H, W=W, C=C, window=window, heads=heads)
+    H, W, C, window, heads = check_sizes(H=H, W=W, C=C, window=window, heads=heads)
     tokens, pairs = window_tokens_and_pairs(H, W, window, padded)
     macs = {
         "Wq Wk Wv": 3 * tokens * C**2,

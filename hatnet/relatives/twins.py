@@ -4,10 +4,13 @@ import re
 
 from torch import Tensor, nn
 
-from hatnet.complexity.cost import Cost, check_sizes
+from hatnet.attention import require_heads
+from hatnet.checks import require_whole
+from hatnet.complexity.cost import Cost
 from hatnet.hierarchical_attention import LocalAttention
+from hatnet.layers import require_map
 from hatnet.relatives.pvt import PVTAttention, pvt_cost
-from hatnet.relatives.swin import swin_cost
+from hatnet.relatives.swin import LONGEST, swin_cost
 
 
 class TwinsAttention(nn.Module):
@@ -19,7 +22,8 @@ class TwinsAttention(nn.Module):
 
     def __init__(self, channels: int, heads: int, window: int, reduction: int) -> None:
         super().__init__()
-        check_sizes(window=window)
+        channels, heads = require_heads(channels, heads)
+        window = require_whole("window", window, 1, LONGEST)
         self.window = window  # in tokens
         self.norm = nn.LayerNorm(channels)
         self.local_attention = LocalAttention(channels, heads)
@@ -28,6 +32,7 @@ class TwinsAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C); the block adds `x` to this, which makes it the two residual layers."""
+        require_map(x, self.local_attention.qkv.weight)
         near = self.local_projection(self.local_attention(self.norm(x), self.window))
         return near + self.far(x + near)
 

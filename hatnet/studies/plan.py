@@ -9,8 +9,10 @@ Each assumption is a field of `Assumptions` with its reason. Change one and plan
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from math import ceil, inf
+from types import NoneType
 from typing import Any
 
+from hatnet.checks import is_number, require_type, require_whole, shown
 from hatnet.complexity import network_costs, total, training_memory
 from hatnet.training.recipes import Recipe, get_recipe
 from hatnet.training.sampling import BatchSampler
@@ -48,8 +50,10 @@ class Assumptions:
     def __post_init__(self) -> None:
         for assumption in fields(self):
             value, high = getattr(self, assumption.name), assumption.metadata["high"]
-            if not 0 < value <= high:
-                raise ValueError(f"{assumption.name}={value} must be above 0" + (f", at most {high}" * (high < inf)))
+            if not is_number(value) or not 0 < value <= high or value == inf:
+                raise ValueError(
+                    f"{assumption.name}={shown(value)} must be above 0" + (f", at most {high}" * (high < inf))
+                )
 
     @property
     def seconds_per_mac(self) -> float:
@@ -111,7 +115,8 @@ def plan(
     >>> on_paper.steps, on_paper.limit
     (375300, 'images')
     """
-    given, order = assumptions or Assumptions(), BatchSampler.of(recipe, images)
+    require_type("recipe", recipe, Recipe, "a Recipe, such as get_recipe('imagenet')")
+    given, order = _checked(assumptions), BatchSampler.of(recipe, images)
     slices, config, side = order.share(given.gpus), recipe.config(classes, channels), recipe.image_size
     cost = total(network_costs(config, side, side))
     kept = recipe.slice_size * training_memory(config, side, side) * given.element_bytes
@@ -124,7 +129,8 @@ def plan(
     loading = recipe.batch_size / given.loader_rate
     step = max(computing, moving) + exchanging
     rate = recipe.batch_size / step
-    test_rate, tests = rate * (1 + given.backward), tests * recipe.epochs  # a test has no backward pass
+    test_rate = rate * (1 + given.backward)  # a test has no backward pass
+    tests = require_whole("tests", tests, 0) * recipe.epochs
     return Plan(
         steps_per_epoch=order.steps_per_epoch,
         steps=order.steps,
@@ -144,6 +150,11 @@ def plan(
         hours=(order.steps * max(step, loading) + tests / min(test_rate, given.loader_rate)) / 3600,
         hours_if_fed=(order.steps * step + tests / test_rate) / 3600,
     )
+
+
+def _checked(assumptions: Assumptions | None) -> Assumptions:
+    require_type("assumptions", assumptions, (Assumptions, NoneType), "Assumptions, or None")
+    return assumptions or Assumptions()
 
 
 def _bytes_per_parameter(recipe: Recipe, gpus: int) -> int:

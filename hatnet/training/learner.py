@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from hatnet.checks import require_between, require_whole
 from hatnet.data import Split
 from hatnet.network import HATNet
 from hatnet.training.distributed import Processes
@@ -22,9 +23,15 @@ from hatnet.training.task import Task
 def learning_rate(step: int, steps: int, warmup: int, peak: float, first: float = 1e-6, last: float = 1e-5) -> float:
     """Linear warm-up from `first` to `peak` in `warmup` steps, then half a cosine down to `last`.
 
+    Raises ValueError for steps that are not whole numbers, a `step` after the last, and rates that are not finite.
+
     >>> [round(learning_rate(step, 8, 2, 1.0, 0.0, 0.0), 2) for step in range(9)]
     [0.0, 0.5, 1.0, 0.93, 0.75, 0.5, 0.25, 0.07, 0.0]
     """
+    steps, warmup = require_whole("steps", steps, 1), require_whole("warmup", warmup, 0)
+    step = require_whole("step", step, 0, steps)
+    for name, rate in (("peak", peak), ("first", first), ("last", last)):
+        require_between(name, rate, 0, 1e9)
     if step < warmup:
         return first + (peak - first) * step / warmup
     done = (step - warmup) / max(steps - warmup, 1)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from hatnet.files import expand_home, parse_json, read_whole
 from hatnet.training.recipes import Recipe, from_json, to_json
 
 FORMAT, VERSION = "hatnet recipe", 1
@@ -20,11 +21,14 @@ def read_recipe(path: Path) -> tuple[Recipe, int | None]:
 
     Raises FileNotFoundError if there is no such file, and ValueError if it does not hold a valid recipe.
     """
-    path = path.expanduser()
+    path = expand_home(path)
     path = path / "run.json" if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(f"no recipe file at {path}; give a file, or the folder of a run")
-    content = _parse(path)
+    try:
+        content = parse_json(read_whole(path, LARGEST))
+    except ValueError as error:
+        raise ValueError(f"{path} is not a JSON file: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("recipe"), dict):
         raise ValueError(f'{path} holds no recipe: it must be a JSON object with the key "recipe", or a run.json')
     if content.get("format") == FORMAT and content.get("version") != VERSION:
@@ -33,17 +37,6 @@ def read_recipe(path: Path) -> tuple[Recipe, int | None]:
         return from_json(content["recipe"]), _threads(content)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-def _parse(path: Path) -> Any:
-    if path.stat().st_size > LARGEST:
-        raise ValueError(f"{path} has {path.stat().st_size:,} bytes, which is too large for a recipe")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError as error:
-        raise ValueError(f"{path} is nested too deeply for a recipe") from error
-    except ValueError as error:  # not JSON, or not UTF-8
-        raise ValueError(f"{path} is not a JSON file: {error}") from error
 
 
 def _threads(content: dict[str, Any]) -> int | None:

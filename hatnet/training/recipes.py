@@ -3,13 +3,13 @@
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any, Literal, get_type_hints
 
-from hatnet.checks import require_between, require_type, require_whole
+from hatnet.checks import require_between, require_choice, require_kind, require_type, require_whole, shown
 from hatnet.config import HATNetConfig, get_config, nearest
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train a network, and on which data. Raises ValueError, naming the field, for impossible settings."""
+    """How to train a network, and on which data. Impossible settings raise a ValueError or a TypeError."""
 
     data: str  # a name in `hatnet.data.SOURCES`, or folder:PATH
     variant: str  # of HAT-Net, for random weights; trained weights bring their own
@@ -54,11 +54,12 @@ class Recipe:
     compile: bool = False  # torch.compile
 
     def __post_init__(self) -> None:
+        self._check_types()
         for name, (low, high) in WHOLE.items():
             if name != "crop_padding" or self.crop_padding is not None:
-                require_whole(name, getattr(self, name), low, high)
+                object.__setattr__(self, name, require_whole(name, getattr(self, name), low, high))
         for name, (least, most) in REAL.items():
-            require_between(name, getattr(self, name), least, most)
+            object.__setattr__(self, name, require_between(name, getattr(self, name), least, most))
         if self.batch_size % self.slice_size:
             raise ValueError(f"slice_size={self.slice_size} must divide batch_size={self.batch_size}")
         if self.warmup_epochs >= self.epochs:
@@ -70,6 +71,14 @@ class Recipe:
         if self.weights is None:  # else the network is known only when they are read
             self.config(10, 3).layout(self.image_size, self.image_size)  # raises if the image is too small
         get_config(self.variant)
+
+    def _check_types(self) -> None:
+        for name in ("flip", "compile"):
+            require_type(name, getattr(self, name), bool, "True or False")
+        for name in ("data", "variant") if self.weights is None else ("data", "variant", "weights"):
+            require_type(name, getattr(self, name), str, "a text")
+        require_choice("precision", self.precision, ("auto", "float32", "bfloat16", "float16"))
+        require_choice("initial_weights", self.initial_weights, ("authors", "fan-in"))
 
     def config(self, classes: int, channels: int) -> HATNetConfig:
         """The network of this recipe with random weights, for data with these numbers of classes and channels."""
@@ -111,16 +120,17 @@ def to_json(recipe: Recipe) -> dict[str, Any]:
 def from_json(content: dict[str, Any]) -> Recipe:
     """Read a recipe that `to_json` wrote.
 
-    Raises ValueError for an unknown key, with the nearest known one, for a missing key, and for a value of another type
-    than the field's.
+    Raises ValueError for an unknown key, with the nearest known one, and for a missing key; TypeError for a value of
+    another type than the field's.
     """
+    require_type("content", content, dict, "the fields of a recipe by name")
     known, types = [field.name for field in fields(Recipe)], get_type_hints(Recipe)
     for key in content:
         if key not in known:
             raise ValueError(f"unknown key {key!r} in a recipe{nearest(key, known)}")
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
     for key, value in values.items():
-        require_type(key, value, types[key])
+        require_kind(key, value, types[key])
     missing = [field.name for field in fields(Recipe) if field.default is MISSING and field.name not in values]
     if missing:
         raise ValueError(f"a recipe needs the keys {', '.join(missing)}, too")
@@ -176,6 +186,6 @@ EXPECT: dict[str, str] = {
 
 def get_recipe(name: str) -> Recipe:
     """Look up a recipe by name. Raises ValueError for an unknown name, with the nearest known one."""
-    if name not in RECIPES:
-        raise ValueError(f"unknown recipe {name!r}{nearest(name, RECIPES)}; known: {', '.join(RECIPES)}")
+    if not isinstance(name, str) or name not in RECIPES:
+        raise ValueError(f"unknown recipe {shown(name)}{nearest(name, RECIPES)}; known: {', '.join(RECIPES)}")
     return RECIPES[name]

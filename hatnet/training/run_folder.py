@@ -30,6 +30,8 @@ class RunFolder:
     """Where each file of a run is, and what the start, an epoch and the end write."""
 
     def __init__(self, path: Path, task: Task) -> None:
+        if not isinstance(path, Path):
+            raise TypeError(f"folder={path!r} must be a Path, such as Path('runs/mine')")
         self.path, self.task = path, task
         self.part = "test"  # the part of the data that is tested after every epoch: test or validation
         self.state = path / "state.safetensors"  # for resuming

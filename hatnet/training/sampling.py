@@ -7,10 +7,11 @@ slice. So one process (with gradient accumulation) and several get the same resu
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 
+from hatnet.checks import require_whole
 from hatnet.training.recipes import Recipe
 from hatnet.training.seeds import derive
 
@@ -41,6 +42,9 @@ class BatchSampler:
     repeats: int = 1
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            least = 0 if field.name in ("images", "seed") else 1
+            object.__setattr__(self, field.name, require_whole(field.name, getattr(self, field.name), least))
         if self.batch_size % self.slice_size:
             raise ValueError(f"slice_size={self.slice_size} must divide batch_size={self.batch_size}")
         if self.images < self.batch_size:
@@ -78,6 +82,7 @@ class BatchSampler:
 
     def share(self, processes: int) -> int:
         """Slices of a batch that each process computes. Raises ValueError if they cannot be shared evenly."""
+        require_whole("processes", processes, 1)
         if self.slices % processes:
             raise ValueError(
                 f"{processes} processes cannot share the {self.slices} slices of a batch evenly: "

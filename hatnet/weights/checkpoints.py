@@ -16,7 +16,7 @@ from torch import Tensor
 from hatnet.config import HATNetConfig
 from hatnet.files import write_whole
 from hatnet.former_names import current_name
-from hatnet.network import HATNet, require_windows
+from hatnet.network import HATNet, require_network, require_windows
 from hatnet.weights.facts import check_about, config_of
 from hatnet.weights.tensor_file import WEIGHTS, TensorFile, read, read_kind, to_parts
 from hatnet.weights.tensor_file import CheckpointError as CheckpointError
@@ -111,6 +111,7 @@ def _parameters(model: HATNet) -> dict[str, Tensor]:
 
 def require_as_configured(model: HATNet, about: Mapping[str, object] | None = None) -> None:
     """Raise a CheckpointError unless the model is the network that `model.config` describes, and fits `about`."""
+    require_network(model)
     tensors, source = _parameters(model), "the model, compared with its own configuration,"
     require_match(tensors, shapes(model.config), {}, source)
     require_numbers(tensors, "the model")

@@ -69,17 +69,23 @@ def test_the_reference_computes_float32_images_in_float64():
 
 def test_missing_parameters_are_named():
     params = {name: value for name, value in PARAMS.items() if not name.startswith("stages.1.blocks.0.mlp")}
-    with pytest.raises(KeyError, match="no parameter below 'mlp'; given: attention.global_attention.kv.bias"):
+    with pytest.raises(
+        ValueError, match=r"missing \(7\): stages.1.blocks.0.mlp.norm_in.weight.*unexpected \(0\): none"
+    ):
         reference.hat_net(np.zeros((3, 32, 32)), params, MODEL.config)
+    with pytest.raises(ValueError, match="no parameter below 'mlp'; given: attention.global_attention.kv.bias"):
+        reference.block(np.zeros((4, 4, 64)), reference.within(params, "stages.1.blocks.0"), MODEL.config.stages[1])
 
 
 def test_layers_check_their_sizes():
     with pytest.raises(ValueError, match="4 heads do not divide 6 channels"):
         reference.multi_head_attention(np.ones((2, 6)), np.ones((2, 6)), np.ones((2, 6)), heads=4)
-    for layer in (lambda: MHSA(6, 4), lambda: HMHSA(6, 4, 2, 2), lambda: MHSA(6, 0)):
+    for layer in (lambda: MHSA(6, 4), lambda: HMHSA(6, 4, 2, 2)):
         with pytest.raises(ValueError, match="heads do not divide 6 channels"):
             layer()
-    with pytest.raises(ValueError, match="grid_size=0 and pool_size=2 must be at least 1"):
+    with pytest.raises(ValueError, match="heads=0 must be a whole number of at least 1"):
+        MHSA(6, 0)
+    with pytest.raises(ValueError, match="grid_size=0 must be a whole number from 1"):
         HMHSA(6, 3, 0, 2)
     with pytest.raises(ValueError, match="drop_path_rate=-0.1 must be a probability"):
         create_model("micro").set_drop_path_rate(-0.1)

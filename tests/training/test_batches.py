@@ -88,7 +88,7 @@ def test_batches_that_cannot_be_shared_evenly_are_refused(images, batch_size, sl
 @given(st.integers(1, 9), st.integers(1, 5), st.integers(1, 7))
 def test_processes_together_test_each_image_once(images, world, batch_size):
     seen = []
-    data = ImageTensor(torch.arange(images).view(-1, 1, 1, 1), torch.arange(images))
+    data = ImageTensor(torch.arange(images, dtype=torch.uint8).view(-1, 1, 1, 1), torch.arange(images))
     for rank in range(world):
         for _, labels in batches_for_testing(data, lambda *pair: pair, rank, world, batch_size, 0):
             assert len(labels) <= batch_size

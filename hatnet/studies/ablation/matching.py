@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import ceil, floor
 
+from hatnet.checks import require_type, require_whole
 from hatnet.complexity import Cost, Part, network_costs, total
 from hatnet.config import HATNetConfig, Stage
 from hatnet.network import MLP, Block, HATNet, HATStage
@@ -44,6 +45,8 @@ def match_cost(arm: Arm, image_size: int = 28, classes: int = 10, channels: int 
     >>> match_cost(ARMS["local"]).widths
     (149, 285, 264)
     """
+    require_type("arm", arm, Arm, "one of ARMS")
+    image_size = require_whole("image_size", image_size, 1, 4096)
     base_config, config = ARMS[BASE].config(classes, channels), arm.config(classes, channels)
     base_widths = tuple(stage.expansion * stage.channels for stage in base_config.stages)
     if arm.own_cost:

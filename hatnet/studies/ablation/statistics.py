@@ -7,6 +7,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 
+from hatnet.checks import require_numbers, shown
 from hatnet.studies.ablation.arms import BASE
 from hatnet.studies.ablation.record import Record
 from hatnet.studies.common.statistics import t_quantile
@@ -72,12 +73,17 @@ def residual_deviation(table: Sequence[Sequence[float]]) -> float:
     """Standard deviation of a single run, after the means of its row (arm) and its column (seed) are subtracted.
 
     Three runs of one arm say little about their spread. All arms together say more, if they scatter alike. The result
-    is nan for a single row or column.
+    is nan for a single row or column. Raises ValueError unless all rows have the same length, at least 1.
 
     >>> residual_deviation([[1.0, 2.0, 3.0], [2.0, 3.0, 4.0]])  # a better arm, better seeds: nothing is left
     0.0
     """
-    values = np.array(table)
+    rows = table if isinstance(table, list | tuple) else ()
+    for row in rows:
+        require_numbers("a row of the table", row)
+    if len({len(row) for row in rows}) != 1:
+        raise ValueError(f"table={shown(table)} must have rows of one length, at least 1")
+    values = np.array(table, dtype=np.float64)
     residuals = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
     degrees_of_freedom = (len(table) - 1) * (len(table[0]) - 1)
     return sqrt((residuals**2).sum() / degrees_of_freedom) if degrees_of_freedom else nan

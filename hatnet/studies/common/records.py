@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_type_hints
 
+from hatnet.checks import require_kind
 from hatnet.files import parse_json, read_whole, write_whole
 
 R = TypeVar("R")
@@ -47,7 +48,10 @@ class RecordFormat(Generic[R]):
             data["settings"] = self.settings(**settings)
             for name, entry in self.lists.items():
                 data[name] = [entry(**fields) for fields in data[name]]
-            return self.record(**data)
+            record = self.record(**data)
+            for name, kind in get_type_hints(self.record).items():
+                require_kind(name, getattr(record, name), kind)
+            return record
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is not a complete record of {self.kind}: {error}") from error
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from hatnet.checks import require_whole
 from hatnet.studies.faithfulness.patches import replace_patches
 
 Output = Callable[[Tensor], Tensor]  # images (B, C_in, H, W) -> one number per image, (B,)
@@ -29,11 +30,12 @@ def descending_order(scores: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def patch_counts(patches: int, steps: int) -> list[int]:
-    """Number of replaced patches at each point of a curve.
+    """Number of replaced patches at each point of a curve. Raises ValueError for `patches` or `steps` below 1.
 
     >>> patch_counts(49, 4)
     [0, 12, 24, 37, 49]
     """
+    patches, steps = require_whole("patches", patches, 1), require_whole("steps", steps, 1)
     return [round(patches * step / steps) for step in range(steps + 1)]
 
 

@@ -6,6 +6,7 @@ from math import sqrt
 from statistics import fmean, stdev
 from typing import Any
 
+from hatnet.checks import require_numbers
 from hatnet.studies.common.statistics import t_quantile
 from hatnet.studies.faithfulness.record import MEASURES, Score
 
@@ -26,12 +27,13 @@ class Interval:
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """Compute the 95 % interval of the mean of at least two values.
+    """Compute the 95 % interval of the mean of at least two finite values; ValueError for others.
 
     >>> found = interval([1.0, 3.0])
     >>> found.mean, round(found.margin, 2)
     (2.0, 12.71)
     """
+    require_numbers("values", values, least=2)
     return Interval(fmean(values), t_quantile(len(values) - 1) * stdev(values) / sqrt(len(values)))
 
 

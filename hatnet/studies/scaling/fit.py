@@ -8,6 +8,7 @@ from math import exp, log, nan, sqrt
 
 import numpy as np
 
+from hatnet.checks import require_numbers, shown
 from hatnet.studies.common.statistics import Quartiles
 
 
@@ -26,9 +27,12 @@ class Exponent:
 def fit_exponent(tokens: Sequence[int], costs: Sequence[float]) -> Exponent | None:
     """The slope of cost against tokens on logarithmic axes, by least squares; None for fewer than two sizes.
 
+    Raises ValueError unless both are as many finite numbers above 0.
+
     >>> round(fit_exponent([100, 400, 1600], [1.0, 8.0, 64.0]).value, 12)
     1.5
     """
+    require_positive(tokens=tokens, costs=costs)
     if len(set(tokens)) < 2:
         return None
     x, y = np.log(tokens), np.log(costs)
@@ -39,7 +43,11 @@ def fit_exponent(tokens: Sequence[int], costs: Sequence[float]) -> Exponent | No
 
 
 def macs_per_second(macs: Sequence[int], seconds: Sequence[float]) -> float:
-    """The rate that turns the formula's MACs into time: the geometric mean over the sizes."""
+    """The rate that turns the formula's MACs into time: the geometric mean over the sizes.
+
+    Raises ValueError unless both are as many finite numbers above 0, at least one.
+    """
+    require_positive(macs=macs, seconds=seconds)
     return statistics.geometric_mean(count / time for count, time in zip(macs, seconds, strict=True))
 
 
@@ -59,10 +67,24 @@ class Comparison:
 
 
 def crossings(tokens: Sequence[int], ratios: Sequence[float]) -> list[float]:
-    """Numbers of tokens where a ratio passes 1, interpolated linearly on logarithmic axes."""
+    """Numbers of tokens where a ratio passes 1, interpolated linearly on logarithmic axes.
+
+    Raises ValueError unless both are as many finite numbers above 0.
+    """
+    require_positive(tokens=tokens, ratios=ratios)
     found = []
     for (n, ratio), (next_n, next_ratio) in pairwise(zip(tokens, ratios, strict=True)):
         if (ratio < 1) != (next_ratio < 1):
             share = log(ratio) / (log(ratio) - log(next_ratio))
             found.append(exp(log(n) + share * (log(next_n) - log(n))))
     return found
+
+
+def require_positive(**lists: Sequence[float]) -> None:
+    """Raise a ValueError unless all lists have the same length and hold finite numbers above 0."""
+    for name, values in lists.items():
+        require_numbers(name, values, least=0)
+        if min(values, default=1) <= 0:
+            raise ValueError(f"{name}={shown(values)} must hold finite numbers above 0")
+    if len({len(values) for values in lists.values()}) > 1:
+        raise ValueError(f"{' and '.join(lists)} must have the same length, got {[len(v) for v in lists.values()]}")

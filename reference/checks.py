@@ -1,0 +1,146 @@
+"""Checks of arguments, declared above each function: `@checked(x="H W C", heads=1)`. They compute nothing.
+
+A text is the shape of an array of floats; equal names must have equal sizes, and `...` are any leading axes. For
+`params`, it lists the layers that have parameters, and no others may be given. A number is the least value of a whole
+number; a tuple, that of each entry of a tuple. What is wrong raises a TypeError or a
+ValueError with its name, its value, and what it must be. No result holds NaN or infinite values: numbers too large for
+float64 raise a ValueError.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from reference.names import Array, require_params
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Rule = str | int | tuple[int, ...]
+
+UNUSUAL = (np.ma.MaskedArray, np.matrix)  # compute otherwise than arrays
+LARGEST = 2**30  # entries of a matrix, 8 GiB
+
+
+def checked(**rules: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Check the named arguments before each call, and the result after it. Arrays are passed on in float64.
+
+    >>> @checked(x="H W C", weight="C")
+    ... def scale(x, weight):
+    ...     return x * weight
+    >>> scale(np.ones((4, 5, 6)), np.ones(1))
+    Traceback (most recent call last):
+    ValueError: scale: weight must have shape (C,) = (6,), got (1,)
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+        optional = {name for name, parameter in signature.parameters.items() if parameter.default is None}
+
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            sizes = {"1": 1}
+            try:
+                bound = signature.bind(*args, **kwargs)
+                given: dict[str, Any] = bound.arguments
+                for name in given:
+                    if not (given[name] is None and name in optional):
+                        given[name] = _check(name, given[name], rules.get(name), sizes)
+                with np.errstate(all="ignore"):  # the result is checked instead
+                    result = function(*bound.args, **bound.kwargs)
+                for part in result if isinstance(result, tuple) else (result,):
+                    if isinstance(part, np.ndarray):
+                        require_finite("the result", part)
+            except (TypeError, ValueError) as error:
+                raise _with_name(error, function.__name__) from error.__cause__
+            return result
+
+        return call
+
+    return decorate
+
+
+def require_finite(name: str, value: Array) -> Array:
+    """Return an array, or raise a ValueError if it holds NaN or infinite values.
+
+    >>> require_finite("the variance", np.array([1.0, np.inf]))
+    Traceback (most recent call last):
+    ValueError: the variance holds 1 NaN or infinite values of 2; finite numbers up to 1.8e308 are expected
+    """
+    if not np.isfinite(value).all():
+        bad = np.count_nonzero(~np.isfinite(value))
+        raise ValueError(
+            f"{name} holds {bad} NaN or infinite values of {np.size(value)}; finite numbers up to 1.8e308 are expected"
+        )
+    return value
+
+
+def require_whole(name: str, value: object, low: int, high: int | None = None) -> int:
+    """Return a whole number, also one of NumPy, as an int. Raises TypeError for other types, ValueError out of range.
+
+    >>> require_whole("heads", 2.0, 1)
+    Traceback (most recent call last):
+    TypeError: heads=2.0 must be a whole number of at least 1
+    """
+    bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name}={value!r} must be a whole number {bounds}")
+    if value < low or (high is not None and value > high):
+        raise ValueError(f"{name}={value!r} must be a whole number {bounds}")
+    return int(value)
+
+
+def require_size(rows: int, columns: int) -> None:
+    """Raise a ValueError for a matrix of more than `LARGEST` entries."""
+    if rows * columns > LARGEST:
+        raise ValueError(f"a matrix of {rows} x {columns} is too large: at most {LARGEST} entries are formed")
+
+
+def _check(name: str, value: Any, rule: Rule | None, sizes: dict[str, int]) -> Any:
+    """The value of one argument, as the function receives it."""
+    if name == "params":
+        require_params(value, str(rule).split() if rule else None)
+    elif name == "trace" and not _is_trace(value):
+        raise TypeError(f"trace must be a dictionary, got {type(value).__name__}")
+    elif isinstance(rule, str):
+        return _check_array(name, value, rule.split(), sizes)
+    elif isinstance(rule, int):
+        return require_whole(name, value, rule)
+    elif isinstance(rule, tuple):
+        if not isinstance(value, tuple | list) or len(value) != len(rule):
+            raise TypeError(f"{name}={value!r} must be a tuple of {len(rule)} whole numbers")
+        return tuple(
+            require_whole(f"{name}[{i}]", entry, low) for i, (entry, low) in enumerate(zip(value, rule, strict=True))
+        )
+    return value
+
+
+def _is_trace(value: object) -> bool:
+    return hasattr(value, "__setitem__") and (isinstance(value, Mapping) or not hasattr(value, "__len__"))
+
+
+def _check_array(name: str, value: Any, axes: list[str], sizes: dict[str, int]) -> Array:
+    if not isinstance(value, np.ndarray) or isinstance(value, UNUSUAL) or not np.issubdtype(value.dtype, np.floating):
+        kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
+        raise TypeError(f"{name} must be a NumPy array of floats, unmasked, got {kind}")
+    leading = axes[:1] == ["..."]
+    names = axes[1:] if leading else axes
+    last = value.shape[value.ndim - len(names) :] if value.ndim >= len(names) else ()
+    fits = len(last) == len(names) and (leading or value.ndim == len(names)) and value.size > 0
+    if not fits or any(sizes.setdefault(axis, size) != size for axis, size in zip(names, last, strict=True)):
+        known = tuple(sizes.get(axis, axis) for axis in names)
+        symbols = ", ".join(axes) + ("," if len(axes) == 1 else "")
+        numbers = f" = {known}" if any(axis in sizes for axis in names) and not leading else ""
+        raise ValueError(f"{name} must have shape ({symbols}){numbers}, got {value.shape}")
+    return require_finite(name, value.astype(np.float64, copy=False))
+
+
+def _with_name(error: TypeError | ValueError, function: str) -> TypeError | ValueError:
+    """The same error, with the name of the innermost function in front."""
+    if getattr(error, "named", False):
+        return error
+    named = type(error)(f"{function}: {error}") if type(error) in (TypeError, ValueError) else error
+    named.named = True  # type: ignore[union-attr]
+    return named

@@ -1,0 +1,289 @@
+"""The functions under test, each with valid arguments: `TABLE`. A function is added with one entry.
+
+`arguments` makes valid ones from a few small sizes. With these the function must give an answer that passes `check`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+import hatnet
+import reference
+from hatnet import complexity, data, equivalence, relatives, training
+from hatnet.complexity import summary, window_sizes
+from hatnet.data import photo
+from hatnet.network import HATNet
+from hatnet.studies import plan
+from hatnet.studies.ablation import matching, statistics
+from hatnet.studies.ablation.arms import ARMS
+from hatnet.studies.common import statistics as common
+from hatnet.studies.faithfulness import curves
+from hatnet.studies.faithfulness import statistics as intervals
+from hatnet.studies.scaling import fit
+from hatnet.training import learner, recipes, sampling, seeds
+from hatnet.weights import checkpoints, pretrained, source
+from reference import attention_maps as maps
+from tests.fuzz.networks import SMALL
+
+
+def finite(result, given) -> None:
+    """No array, tensor or float of the result is NaN or infinite."""
+    parts = result if isinstance(result, tuple | list) else result.values() if isinstance(result, dict) else [result]
+    for part in parts:
+        if isinstance(part, np.ndarray | float):
+            assert np.isfinite(part).all()
+
+
+def anything(result, given) -> None:
+    pass
+
+
+def rows_sum_to_one(result, given) -> None:
+    assert np.allclose((result[1] if isinstance(result, tuple) else result).sum(axis=-1), 1)
+
+
+def same_shape(result, given) -> None:
+    assert result.shape == next(value for value in given.values() if hasattr(value, "shape")).shape
+
+
+def logits_as_reference(result, given) -> None:
+    """PyTorch gives the same for the same parameters, where the image passes both."""
+    model = HATNet(given["config"]).double().eval()
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in given["params"].items()})
+    got = model(torch.from_numpy(given["image"])[None].double())[0]
+    assert equivalence.relative_error(got.detach().numpy(), result) < 1e-9
+
+
+@dataclass(frozen=True)
+class Entry:
+    function: Callable
+    arguments: Callable[[SimpleNamespace], dict] = field(default=lambda d: {})
+    check: Callable = finite
+    files: tuple[str, ...] = ()  # that the function writes into the working folder
+    pending: str = ""  # why bad arguments are still answered wrong
+
+
+def floats(*shape: int) -> np.ndarray:
+    return np.sin(np.arange(1.0, np.prod(shape) + 1)).reshape(shape)
+
+
+def network(d) -> HATNet:
+    model = HATNet(SMALL)
+    equivalence.randomise(model, d.heads)
+    return model.eval()
+
+
+def trace_of(d) -> dict:
+    trace = {}
+    reference.hat_net(floats(3, 16, 20), equivalence.to_numpy(network(d)), SMALL, trace)
+    return trace
+
+
+def gradients_of(d) -> dict:
+    return {name: value for name, value in trace_of(d).items() if name.endswith("weights")}
+
+
+def part(d, path: str) -> dict:
+    return reference.within(equivalence.to_numpy(network(d)), path)
+
+
+def weights_file(d) -> str:
+    hatnet.save(network(d), "in.safetensors", {"classes": ["a", "b", "c"], "image_size": 16})
+    return "in.safetensors"
+
+
+def tensors(d) -> data.ImageTensor:
+    return data.ImageTensor(torch.zeros(4, 3, 16, 16, dtype=torch.uint8), torch.tensor([0, 1, 2, 0]))
+
+
+def split(d) -> data.Split:
+    return data.Split("drawn", tensors(d), tensors(d), ("a", "b", "c"), (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+
+
+def image_file(d) -> Path:
+    from PIL import Image
+
+    Image.fromarray(np.full((20, 24, 3), 7, np.uint8)).save("in.png")
+    return Path("in.png")
+
+
+def agreements(d) -> list:
+    return [equivalence.Agreement("stem", (2, 3), 1e-9, 1.0), equivalence.Agreement("logits", (3,), 1e-8, 1.0)]
+
+
+def x(d):
+    return floats(d.H, d.W, d.C)
+
+
+def six(d):
+    return {"x": torch.from_numpy(floats(2, d.H, d.W, 6)).float()}
+
+
+def matrix(d):
+    return np.full((d.H, d.H), 1 / d.H)
+
+
+REFERENCE = {
+    "aggregate": lambda d: {"A1": x(d), "A2": x(d), "params": {"projection.weight": floats(d.C, d.C)}},
+    "attention_weights": lambda d: {"Q": floats(d.H, d.C), "K": floats(d.W, d.C)},
+    "average_pool": lambda d: {"x": x(d), "G2": d.G2},
+    "block": lambda d: {"x": floats(d.H, d.W, 2), "params": part(d, "stages.0.blocks.0"), "stage": SMALL.stages[0], "trace": {}},
+    "classifier": lambda d: {"x": x(d), "params": {"weight": floats(3, d.C), "bias": floats(3)}},
+    "conv2d": lambda d: {"x": x(d), "weight": floats(4, d.C, 3, 3), "bias": floats(4), "stride": d.G2},
+    "depthwise_conv2d": lambda d: {"x": x(d), "weight": floats(d.C, 1, 3, 3)},
+    "downsample": lambda d: {"x": floats(d.H, d.W, 2), "params": part(d, "stages.1.downsample")},
+    "global_attention": lambda d: {"A1": floats(d.H, d.W, 2), "merged": floats(2, 3, 2), "params": part(d, "stages.0.blocks.0.attention"), "heads": 1, "trace": {}},
+    "group_norm": lambda d: {"x": x(d), "weight": floats(d.C), "bias": floats(d.C)},
+    "h_mhsa": lambda d: {"x": floats(d.H, d.W, 2), "params": part(d, "stages.0.blocks.0.attention"), "heads": 1, "G1": d.G1, "G2": d.G2, "trace": {}},
+    "hat_net": lambda d: {"image": floats(3, 8 + d.H, 8 + d.W), "params": equivalence.to_numpy(network(d)), "config": SMALL, "trace": {}},
+    "linear": lambda d: {"x": x(d), "weight": floats(3, d.C), "bias": floats(3)},
+    "local_attention": lambda d: {"x": floats(d.H, d.W, 2), "params": part(d, "stages.0.blocks.0.attention"), "heads": 1, "G1": d.G1, "trace": {}},
+    "merge": lambda d: {"A1": floats(d.H, d.W, 2), "params": part(d, "stages.0.blocks.0.attention"), "G2": d.G2},
+    "mhsa": lambda d: {"x": floats(d.H, d.W, 4), "params": part(d, "stages.1.blocks.0.attention"), "heads": 2, "trace": {}},
+    "mlp": lambda d: {"x": floats(d.H, d.W, 2), "params": part(d, "stages.0.blocks.0.mlp")},
+    "multi_head_attention": lambda d: {"Q": floats(d.H, d.C), "K": floats(d.W, d.C), "V": floats(d.W, d.C), "heads": d.heads},
+    "scope": lambda d: {"trace": {}, "path": "stages.0"},
+    "silu": lambda d: {"x": x(d)},
+    "softmax": lambda d: {"scores": floats(d.H, d.W)},
+    "stem": lambda d: {"image": floats(d.H, d.W, 3), "params": part(d, "stem"), "strides": (2, 2)},
+    "windows": lambda d: {"H": d.H, "W": d.W, "G1": d.G1},
+    "within": lambda d: {"params": {"norm.weight": floats(2), "norm.bias": floats(2)}, "path": "norm"},
+}  # fmt: skip
+MAPS = {
+    "local_matrix": lambda d: {"weights": np.full((-(-d.H // 2), -(-d.W // 2), *[min(2, d.H) * min(2, d.W)] * 2), 1 / (min(2, d.H) * min(2, d.W))), "size": (d.H, d.W), "G1": 2},
+    "pooling_matrix": lambda d: {"size": (d.H, d.W), "G2": d.G2},
+    "composed_matrix": lambda d: {"L": matrix(d), "G": np.ones((d.H, 1)), "P": np.full((1, d.H), 1 / d.H)},
+    "plain_matrix": lambda d: {"A": matrix(d)},
+    "block_matrix": lambda d: {"trace": trace_of(d), "stage": SMALL.stages[0], "block": "stages.0.blocks.0", "head": 0},
+    "receptive_field": lambda d: {"size": (d.H, d.W), "stride": d.G2},
+    "stem_matrix": lambda d: {"size": (d.H, d.W), "strides": (2, 2)},
+    "to_shares": lambda d: {"maps": np.abs(floats(d.H, d.W))},
+    "rollout": lambda d: {"trace": trace_of(d), "config": SMALL, "stage": 1, "block": 0},
+    "relevance": lambda d: {"weights": x(d), "gradient": x(d), "heads_axis": 0},
+    "class_map": lambda d: {"trace": trace_of(d), "gradients": gradients_of(d), "config": SMALL},
+}  # fmt: skip
+SUMS = (
+    "softmax",
+    "attention_weights",
+    "multi_head_attention",
+    "pooling_matrix",
+    "composed_matrix",
+    "plain_matrix",
+)
+SHAPES = (
+    "group_norm",
+    "silu",
+    "depthwise_conv2d",
+    "mlp",
+    "mhsa",
+    "h_mhsa",
+    "local_attention",
+    "block",
+    "global_attention",
+)
+
+TABLE: dict[str, Entry] = {}
+for _module, _arguments in ((reference, REFERENCE), (maps, MAPS)):
+    for _name, _make in _arguments.items():
+        _check = (
+            anything
+            if _name in ("within", "scope")
+            else rows_sum_to_one
+            if _name in SUMS
+            else same_shape
+            if _name in SHAPES
+            else finite
+        )
+        TABLE[f"{_module.__name__}.{_name}"] = Entry(getattr(_module, _name), _make, _check)
+
+
+HW = lambda d: {"H": d.H, "W": d.W, "C": d.C}  # noqa: E731
+SIZE = lambda d: {"config": SMALL, "height": 8 + d.H, "width": 8 + d.W}  # noqa: E731
+TABLE |= {
+    "reference.hat_net": Entry(reference.hat_net, REFERENCE["hat_net"], logits_as_reference),
+    "hatnet.MHSA": Entry(hatnet.MHSA, lambda d: {"channels": d.C, "heads": d.heads, "drop_rate": 0.1}),
+    "hatnet.HMHSA": Entry(hatnet.HMHSA, lambda d: {"channels": d.C, "heads": d.heads, "grid_size": d.G1, "pool_size": d.G2, "drop_rate": 0.0}),
+    "MHSA.forward": Entry(lambda x: hatnet.MHSA(6, 3)(x), six, same_shape),
+    "HMHSA.forward": Entry(lambda x: hatnet.HMHSA(6, 3, 2, 2)(x), six, same_shape),
+    "HATNet.forward": Entry(lambda image: HATNet(SMALL)(image), lambda d: {"image": torch.from_numpy(floats(2, 3, 8 + d.H, 16)).float()}),
+    "hatnet.HATNet": Entry(hatnet.HATNet, lambda d: {"config": SMALL}),
+    "hatnet.Backbone": Entry(hatnet.Backbone, lambda d: {"config": SMALL}),
+    "hatnet.HATNetConfig": Entry(hatnet.HATNetConfig, lambda d: vars(SMALL) | {"drop_rate": 0.1, "drop_path_rate": 0.2}),
+    "hatnet.create_model": Entry(hatnet.create_model, lambda d: {"name": "micro", "pretrained": "fashion-mnist", "grid_sizes": (d.G1, 2), "drop_rate": 0.1}),
+    "hatnet.get_config": Entry(hatnet.get_config, lambda d: {"name": "tiny", "num_classes": d.heads}),
+    "HATNetConfig.layout": Entry(SMALL.layout, lambda d: {"height": 8 + d.H, "width": 8 + d.W}),
+    "HATNet.set_drop_path_rate": Entry(lambda rate: HATNet(SMALL).set_drop_path_rate(rate), lambda d: {"rate": 0.5}),
+    "hatnet.to_numpy": Entry(hatnet.to_numpy, lambda d: {"model": network(d)}),
+    "hatnet.save": Entry(hatnet.save, lambda d: {"model": network(d), "path": "out.safetensors", "about": {"data": "drawn"}}, files=("out",)),
+    "hatnet.load": Entry(hatnet.load, lambda d: {"path": weights_file(d)}, files=("in.safetensors",)),
+    "equivalence.randomise": Entry(equivalence.randomise, lambda d: {"model": network(d), "seed": d.H}),
+    "equivalence.relative_error": Entry(equivalence.relative_error, lambda d: {"got": x(d), "want": x(d)}, anything),
+    "equivalence.compare": Entry(equivalence.compare, lambda d: {"model": network(d), "images": torch.from_numpy(floats(1, 3, 16, 8 + d.W))}, anything),
+    "equivalence.worst": Entry(equivalence.worst, lambda d: {"agreements": agreements(d)}),
+    "hatnet.data.ImageTensor": Entry(data.ImageTensor, lambda d: vars(tensors(d))),
+    "hatnet.data.Split": Entry(data.Split, lambda d: vars(split(d))),
+    "hatnet.data.fingerprint": Entry(data.fingerprint, lambda d: {"data": split(d)}),
+    "hatnet.data.open_data": Entry(data.open_data, lambda d: {"name": "fashion-subset", "folder": Path("data")}, pending="checked elsewhere"),
+    "data.photo.load_photo": Entry(photo.load_photo, lambda d: {"path": image_file(d), "size": 8 + d.H}, files=("in.png",), pending="checked elsewhere"),
+    "hatnet.complexity.mhsa_cost": Entry(complexity.mhsa_cost, HW),
+    "hatnet.complexity.h_mhsa_cost": Entry(complexity.h_mhsa_cost, lambda d: HW(d) | {"G1": d.G1, "G2": d.G2}),
+    "hatnet.complexity.equation_5": Entry(complexity.equation_5, HW),
+    "hatnet.complexity.equation_15": Entry(complexity.equation_15, lambda d: {"H": 4 * d.H, "W": 4 * d.W, "C": d.C, "G1": 2, "G2": 4}),
+    "hatnet.complexity.attention_weights": Entry(complexity.attention_weights, lambda d: {"cost": complexity.mhsa_cost(d.H, d.W, d.C), "C": d.C, "heads": d.heads}),
+    "hatnet.complexity.inference_memory": Entry(complexity.inference_memory, lambda d: SIZE(d) | {"batch": d.heads}),
+    "hatnet.complexity.training_memory": Entry(complexity.training_memory, lambda d: SIZE(d) | {"batch": d.heads}),
+    "hatnet.complexity.reference_memory": Entry(complexity.reference_memory, SIZE),
+    "hatnet.complexity.network_costs": Entry(complexity.network_costs, SIZE),
+    "complexity.summary.summarise": Entry(summary.summarise, SIZE),
+    "complexity.summary.describe": Entry(summary.describe, SIZE),
+    "complexity.summary.published_parameters": Entry(summary.published_parameters, lambda d: {"config": hatnet.VARIANTS["tiny"]}),
+    "complexity.window_sizes.cheapest": Entry(window_sizes.cheapest_window_sizes, HW),
+    "complexity.window_sizes.valley": Entry(window_sizes.valley, HW),
+    "hatnet.relatives.SwinAttention": Entry(relatives.SwinAttention, lambda d: {"channels": d.C, "heads": d.heads, "window": 3, "shift": 1}),
+    "hatnet.relatives.PVTAttention": Entry(relatives.PVTAttention, lambda d: {"channels": d.C, "heads": d.heads, "reduction": d.G2}),
+    "hatnet.relatives.PVTv2LinearAttention": Entry(relatives.PVTv2LinearAttention, lambda d: {"channels": d.C, "heads": d.heads, "pooled": d.G2}),
+    "hatnet.relatives.TwinsAttention": Entry(relatives.TwinsAttention, lambda d: {"channels": d.C, "heads": d.heads, "window": 3, "reduction": 2}),
+    "SwinAttention.forward": Entry(lambda x: relatives.SwinAttention(6, 3, 3, 1)(x), six, same_shape),
+    "PVTAttention.forward": Entry(lambda x: relatives.PVTAttention(6, 3, 2)(x), six, same_shape),
+    "TwinsAttention.forward": Entry(lambda x: relatives.TwinsAttention(6, 3, 3, 2)(x), six, same_shape),
+    "hatnet.relatives.swin_cost": Entry(relatives.swin_cost, lambda d: HW(d) | {"window": d.G1, "heads": d.heads}),
+    "hatnet.relatives.pvt_cost": Entry(relatives.pvt_cost, lambda d: HW(d) | {"reduction": d.G2}),
+    "hatnet.relatives.pvt_v2_linear_cost": Entry(relatives.pvt_v2_linear_cost, lambda d: HW(d) | {"pooled": d.G2}),
+    "hatnet.relatives.twins_cost": Entry(relatives.twins_cost, lambda d: HW(d) | {"window": d.G1, "reduction": d.G2}),
+    "hatnet.training.Recipe": Entry(training.Recipe, lambda d: vars(training.RECIPES["fashion-quick"])),
+    "hatnet.training.get_recipe": Entry(training.get_recipe, lambda d: {"name": "fashion"}),
+    "training.recipes.from_json": Entry(recipes.from_json, lambda d: {"content": recipes.to_json(training.RECIPES["fashion"])}),
+    "training.learner.learning_rate": Entry(learner.learning_rate, lambda d: {"step": d.H, "steps": 9, "warmup": 2, "peak": 1.0, "first": 0.0, "last": 0.0}),
+    "training.seeds.derive": Entry(seeds.derive, lambda d: {"seed": d.H}),
+    "training.sampling.BatchSampler": Entry(lambda **given: sampling.BatchSampler(**given).steps, lambda d: {"images": 12, "batch_size": 4, "slice_size": 2, "epochs": 2, "seed": 0, "repeats": 1}),
+    "studies.plan.plan": Entry(plan.plan, lambda d: {"recipe": training.RECIPES["imagenet"], "images": 10**6, "tests": 100, "classes": 10, "channels": 3}),
+    "studies.plan.Assumptions": Entry(plan.Assumptions, lambda d: {"gpus": 2, "backward": 2.0, "flops_reached": 0.5}),
+    "studies.common.quartiles": Entry(common.quartiles, lambda d: {"values": [1.0, 2.0, 5.0]}),
+    "studies.common.schedule": Entry(common.schedule, lambda d: {"count": d.H, "rounds": 2, "seed": 0}),
+    "studies.common.t_quantile": Entry(common.t_quantile, lambda d: {"degrees_of_freedom": d.H}),
+    "studies.scaling.fit_exponent": Entry(fit.fit_exponent, lambda d: {"tokens": [10, 20, 40], "costs": [1.0, 2.0, 5.0]}),
+    "studies.scaling.macs_per_second": Entry(fit.macs_per_second, lambda d: {"macs": [10, 20], "seconds": [1.0, 2.0]}),
+    "studies.scaling.crossings": Entry(fit.crossings, lambda d: {"tokens": [10, 20], "ratios": [0.5, 2.0]}),
+    "studies.ablation.residual_deviation": Entry(statistics.residual_deviation, lambda d: {"table": [[1.0, 2.0], [2.0, 4.0]]}, anything),
+    "studies.ablation.match_cost": Entry(matching.match_cost, lambda d: {"arm": ARMS["local"], "image_size": 28, "classes": 10, "channels": 1}),
+    "studies.faithfulness.patch_counts": Entry(curves.patch_counts, lambda d: {"patches": 9, "steps": d.H}),
+    "studies.faithfulness.interval": Entry(intervals.interval, lambda d: {"values": [1.0, 2.0, 4.0]}),
+    "weights.checkpoints.about": Entry(checkpoints.about, lambda d: {"path": weights_file(d)}, files=("in.safetensors",)),
+    "weights.pretrained.weights_file": Entry(pretrained.weights_file, lambda d: {"given": "fashion-mnist"}, pending="checked elsewhere"),
+    "weights.source.find_source": Entry(source.find_source, lambda d: {"variant": "micro", "seed": d.H}, pending="checked elsewhere"),
+}  # fmt: skip
+
+# Names that `__all__` lists and that are not in the table, with the reason.
+EXCLUDED = {
+    "hatnet.VARIANTS": "data", "hatnet.CheckpointError": "an error", "hatnet.load_official": "its smallest network is slow to draw", "hatnet.data.SOURCES": "data",
+    "hatnet.data.DataError": "an error", "hatnet.data.Images": "a protocol", "hatnet.data.ImageFolder": "with the folder",
+    "hatnet.data.leave_out": "of a folder", "hatnet.data.left_out": "of a folder", "hatnet.complexity.Cost": "a result",
+    "hatnet.complexity.Part": "a result", "hatnet.complexity.total": "adds results", "hatnet.relatives.ATTENTIONS": "data",
+    "hatnet.relatives.Attention": "data", "hatnet.training.RECIPES": "data", "hatnet.training.Monitor": "a record",
+    "hatnet.training.NonFiniteLossError": "an error", "hatnet.training.Processes": "a record",
+    "hatnet.training.Progress": "a record", "hatnet.training.Training": "by the commands", "hatnet.training.join": "starts processes",
+}  # fmt: skip
