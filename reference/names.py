@@ -1,6 +1,7 @@
 """Parameters and traces are flat dictionaries whose keys are paths, such as `stages.0.blocks.1.attention.norm.weight`.
 
-`within` selects the parameters below a path, and `scope` the part of a trace below a path. Neither computes anything.
+`within` selects the parameters below a path, `named` puts gradients back below their paths, and `scope` is the part of
+a trace below a path. None of them computes anything.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[np.float64]
 Params: TypeAlias = Mapping[str, Array]
+Gradients: TypeAlias = dict[str, Array]  # of the loss, by the names of the parameters
 
 
 class Trace(Protocol):
@@ -32,6 +34,15 @@ def within(params: Params, path: str) -> dict[str, Array]:
     if not found:
         raise KeyError(f"no parameter below {path!r}; given: {', '.join(sorted(params)) or 'none'}")
     return found
+
+
+def named(parts: Mapping[str, Gradients]) -> Gradients:
+    """The gradients of several parts of a network, each below its path; undoes `within`.
+
+    >>> named({"norm": {"weight": np.ones(2)}, "attention.kv": {"weight": np.zeros(3), "bias": np.zeros(1)}})
+    {'norm.weight': array([1., 1.]), 'attention.kv.weight': array([0., 0., 0.]), 'attention.kv.bias': array([0.])}
+    """
+    return {f"{path}.{name}": gradient for path, own in parts.items() for name, gradient in own.items()}
 
 
 class NoTrace:
