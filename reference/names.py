@@ -5,7 +5,7 @@ a trace below a path. None of them computes anything.
 """
 
 from collections.abc import Mapping
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.float64]
 Params: TypeAlias = Mapping[str, Array]
 Gradients: TypeAlias = dict[str, Array]  # of the loss, by the names of the parameters
+Value = TypeVar("Value")
 
 
 class Trace(Protocol):
@@ -36,8 +37,8 @@ def within(params: Params, path: str) -> dict[str, Array]:
     return found
 
 
-def named(parts: Mapping[str, Gradients]) -> Gradients:
-    """The gradients of several parts of a network, each below its path; undoes `within`.
+def named(parts: Mapping[str, Mapping[str, Value]]) -> dict[str, Value]:
+    """The gradients (or shapes) of several parts of a network, each below its path; undoes `within`.
 
     >>> named({"norm": {"weight": np.ones(2)}, "attention.kv": {"weight": np.zeros(3), "bias": np.zeros(1)}})
     {'norm.weight': array([1., 1.]), 'attention.kv.weight': array([0., 0., 0.]), 'attention.kv.bias': array([0.])}
