@@ -51,7 +51,7 @@ def parameter_shapes(config: NetworkSizes) -> Shapes:
     ((16, 1, 3, 3), (24, 8), (10,))
     """
     first, last = config.stages[0].channels, config.stages[-1].channels
-    parts = {
+    parts: dict[str, Shapes] = {
         "stem.conv1": _convolution(config.stem_channels, config.in_channels),
         "stem.norm": _norm(config.stem_channels),
         "stem.conv2": _convolution(first, config.stem_channels),
@@ -80,7 +80,7 @@ def _block(stage: StageSizes) -> dict[str, Shapes]:
             "global_attention.kv": _matrix(2 * C, C),
             "projection": _matrix(C, C),
         }
-    mlp = {
+    mlp: dict[str, Shapes] = {
         "norm_in": _norm(C),
         "expand": {"weight": (hidden, C)},
         "depthwise": {"weight": (hidden, 1, K, K)},
