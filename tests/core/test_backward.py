@@ -244,16 +244,13 @@ def test_block_with_both_residuals(case, plain):
 @pytest.mark.parametrize("strides", [(2, 2), (1, 2)])
 def test_stem(case, strides):
     layer, params = case.filled(Stem(case.channels, 5, 7, strides))
-    image = case.maps()[0]
-    function = channels_first(lambda x, p: functional_call(layer, p, (x,)))
-    assert_vjp(case, function, lambda *a: backward.stem_vjp(*a, strides), [image], params)
+    assert_vjp(case, call(layer), lambda *a: backward.stem_vjp(*a, strides), [case.maps()[0]], params)
 
 
 @for_gradients
 def test_downsampling(case):
     layer, params = case.filled(Downsample(case.channels, 7))
-    function = channels_first(lambda x, p: functional_call(layer, p, (x,)))
-    assert_vjp(case, function, backward.downsample_vjp, [case.maps()[0]], params)
+    assert_vjp(case, call(layer), backward.downsample_vjp, [case.maps()[0]], params)
 
 
 @for_gradients
@@ -277,4 +274,3 @@ def test_cross_entropy(case):
         assert np.abs(got - logits.grad.numpy()).max() < 1e-15, case
         assert abs(got.sum()) < 1e-15
         assert target(label, classes, smoothing).sum() == pytest.approx(1, abs=1e-15)
-
