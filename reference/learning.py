@@ -46,6 +46,8 @@ class Settings:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 0 and below 1")
         if self.clip is not None and not 0 < self.clip < np.inf:
             raise ValueError(f"clip={self.clip} must be a number above 0, or None")
+        if isinstance(self.smoothing, bool) or not 0 <= self.smoothing <= 1:
+            raise ValueError(f"smoothing={self.smoothing!r} must be a number from 0 to 1")
 
 
 def batch_gradients(

@@ -1,4 +1,4 @@
-"""The gradients of whole networks, derived by hand: equal to autograd's, to central differences, and to the authors'."""
+"""The gradients of whole networks, by hand: equal to autograd's, to central differences, and to the authors'."""
 
 import subprocess
 import sys
@@ -100,8 +100,8 @@ def test_gradients_are_central_differences(computed, name):
     gradient = computed[name]
     rng = np.random.default_rng(len(name))
     directions = [rng.standard_normal(gradient.shape) / np.sqrt(gradient.size)]
-    for entry in rng.integers(gradient.size, size=2):
-        directions.append(np.eye(1, gradient.size, entry).reshape(gradient.shape))
+    entries = rng.integers(gradient.size, size=2)
+    directions += [np.eye(1, gradient.size, entry).reshape(gradient.shape) for entry in entries]
     for direction in directions:
         assert slope(name, direction) == pytest.approx((gradient * direction).sum(), rel=1e-6, abs=2e-10)
 
