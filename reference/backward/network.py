@@ -134,9 +134,9 @@ def block_vjp(dy: Array, x: Array, params: Params, stage: Stage) -> tuple[Array,
     """
     attention_params, mlp_params = within(params, "attention"), within(params, "mlp")
     if stage.grid_size is None or stage.pool_size is None:
-        attended = mhsa(x, attention_params, stage.heads) + x  # (H, W, C), A' of Eq. 3
+        attended = mhsa(x, attention_params, stage.heads) + x  # (H, W, C), A'
     else:
-        attended = h_mhsa(x, attention_params, stage.heads, stage.grid_size, stage.pool_size) + x  # A' of Eq. 14
+        attended = h_mhsa(x, attention_params, stage.heads, stage.grid_size, stage.pool_size) + x  # (H, W, C)
 
     dmlp, of_mlp = mlp_vjp(dy, attended, mlp_params)
     dattended = dmlp + dy  # (H, W, C)
