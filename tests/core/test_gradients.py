@@ -29,7 +29,7 @@ def label_of(case):
 
 
 @also(NETWORK_MUST_HIT)
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(case=network_cases())
 def test_loss_and_gradients_equal_autograds(case):
     """Eq. 1-4, 6-14: for any stages and image size, classes and mixed labels, with and without smoothing."""
@@ -181,6 +181,23 @@ def test_labels_are_checked(label, error, message):
         reference.gradients(IMAGE, label, PARAMS, SIZES)
     with pytest.raises(error, match=message):
         reference.cross_entropy(np.zeros(4), label)
+
+
+def test_a_distribution_may_have_the_rounding_of_float32():
+    rounded = np.array([0.1, 0.2, 0.3, 0.4], dtype=np.float32)
+    assert rounded.sum(dtype=np.float64) != 1
+    loss = reference.cross_entropy(np.arange(4.0), rounded)
+    assert loss == pytest.approx(F.cross_entropy(torch.arange(4.0).double(), torch.tensor(rounded).double()).item())
+    with pytest.raises(ValueError, match="must sum to 1"):
+        reference.cross_entropy(np.zeros(4), np.array([0.5, 0.5, 3e-6, 0.0]))
+
+
+def test_the_loss_of_large_logits_does_not_overflow():
+    logits = np.array([1e4, 0.0, -1e4])
+    assert reference.cross_entropy(logits, 1) == 1e4
+    assert reference.cross_entropy(logits, 0) == 0
+    assert reference.cross_entropy(logits, 2, smoothing=0.3) == pytest.approx(0.8 * 2e4 + 0.1 * 1e4)
+    assert np.array_equal(reference.backward.cross_entropy_vjp(logits, 1), [1, -1, 0])
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.1, np.nan, True])

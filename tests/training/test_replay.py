@@ -11,9 +11,9 @@ from reference.learning import Learner, Settings
 from tests.training.runs import SMALL, start
 
 RECIPE = replace(SMALL, batch_size=8, slice_size=4, drop_path=0.0, classifier_drop=0.0, clip=1.15)
-SETTINGS = Settings(
-    steps=30, warmup=5, peak_rate=RECIPE.lr, first_rate=1e-6, last_rate=1e-5, weight_decay=0.05, clip=RECIPE.clip,
-    average_decay=RECIPE.ema, smoothing=RECIPE.label_smoothing,
+SETTINGS = Settings(  # the other settings have the same defaults
+    steps=30, warmup=5, peak_rate=RECIPE.lr, clip=RECIPE.clip, average_decay=RECIPE.ema,
+    smoothing=RECIPE.label_smoothing,
 )  # fmt: skip
 
 
