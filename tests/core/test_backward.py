@@ -82,7 +82,8 @@ def test_convolution(case, stride):
     K = case.kernel_size
     params = draw(case, weight=(5, case.channels, K, K), bias=5)
     function = channels_first(lambda x, p: F.conv2d(x, p["weight"], p["bias"], stride, padding=K // 2))
-    assert_vjp(case, function, split(backward.conv2d_vjp, ("stride", stride)), [case.maps()[0]], params)
+    rest = [("stride", stride)] if stride > 1 else []  # 1 is the default
+    assert_vjp(case, function, split(backward.conv2d_vjp, *rest), [case.maps()[0]], params)
 
 
 @for_gradients

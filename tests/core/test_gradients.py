@@ -14,6 +14,7 @@ from hatnet import load_official, to_numpy
 from hatnet.weights.official import authors_names
 from reference.backward import hat_net_vjp
 from reference.initial import NetworkSizes, StageSizes, initial_parameters
+from reference.learning import batch_gradients
 from tests.cases import NETWORK_MUST_HIT, also, network_cases
 from tests.core.authors import FIGURES, images, state_dict
 
@@ -181,6 +182,13 @@ def test_labels_are_checked(label, error, message):
         reference.gradients(IMAGE, label, PARAMS, SIZES)
     with pytest.raises(error, match=message):
         reference.cross_entropy(np.zeros(4), label)
+
+
+def test_labels_are_not_smoothed_by_default():
+    plain, default = reference.gradients(IMAGE, 2, PARAMS, SIZES, 0.0), reference.gradients(IMAGE, 2, PARAMS, SIZES)
+    assert plain[0] == default[0] == reference.cross_entropy(reference.hat_net(IMAGE, PARAMS, SIZES), 2)
+    assert all(np.array_equal(default[1][name], gradient) for name, gradient in plain[1].items())
+    assert batch_gradients(IMAGE[None], [2], PARAMS, SIZES)[0] == plain[0]
 
 
 def test_a_distribution_may_have_the_rounding_of_float32():
