@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hatnet.data.image_folder import ImageFolder, read_image
 from hatnet.data.images import DataError
-from hatnet.files import write_whole
+from hatnet.files import parse_json, read_whole, write_whole
 
 Step = Callable[[str], None]  # called after each file, for a progress bar
 
@@ -23,7 +23,7 @@ def broken_files(images: ImageFolder, cache: Path, workers: int = 8, step: Step 
     away. Raises OSError if `cache` cannot be written, before any image is read.
     """
     record = result_file(images, cache)
-    known = json.loads(record.read_text())["broken"] if record.is_file() else None
+    known = _kept(record, len(images))
     if known is not None:
         broken = _unreadable(images.paths, known, workers)
     else:
@@ -36,6 +36,16 @@ def broken_files(images: ImageFolder, cache: Path, workers: int = 8, step: Step 
         facts = {"images": len(images), "broken": broken, "files": [str(path) for path in paths]}
         write_whole(record, json.dumps(facts, indent=2).encode())
     return paths
+
+
+def _kept(record: Path, count: int) -> list[int] | None:
+    """The indices in a record; None if there is none, or it is damaged, so that all files are read again."""
+    try:
+        found = parse_json(read_whole(record, most=2**30))["broken"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    wanted = isinstance(found, list) and all(type(index) is int and 0 <= index < count for index in found)
+    return found if wanted else None
 
 
 def result_file(images: ImageFolder, cache: Path) -> Path:

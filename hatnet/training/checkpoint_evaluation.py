@@ -1,9 +1,7 @@
 """Evaluate the weights in a file: test them on the images that they are for, and record the result."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ from hatnet.checks import require_whole
 from hatnet.config import HATNetConfig
 from hatnet.data import DataError, Split
 from hatnet.data.transforms import for_testing, require_side
-from hatnet.files import write_whole
+from hatnet.files import json_bytes, write_whole
 from hatnet.training.batches import Batch, batches_for_testing
 from hatnet.training.classification import CLASSIFICATION, Classification, Evaluation, evaluate
 from hatnet.training.distributed import Processes
@@ -41,13 +39,10 @@ class CheckpointEvaluation:
             "data": self.data,
             "images": found.images,
             **{metric.name: metric.value(found) for metric in self.task.metrics},
-            "class accuracy": {
-                name: None if isnan(accuracy) else accuracy  # JSON has no NaN
-                for name, accuracy in zip(self.classes, found.class_accuracy, strict=True)
-            },
+            "class accuracy": dict(zip(self.classes, found.class_accuracy, strict=True)),  # null without images
             "confusion (rows true, columns predicted)": found.confusion.tolist(),
         }
-        write_whole(folder / "evaluation.json", (json.dumps(facts, indent=2) + "\n").encode())
+        write_whole(folder / "evaluation.json", json_bytes(facts))
         draw_confusion(found, self.classes, self.data, folder / "evaluation.svg")
 
 

@@ -24,6 +24,7 @@ from hatnet.training.progress import Monitor, Progress
 from hatnet.training.recipes import Recipe
 from hatnet.training.resuming import State, restore, save_state, tensors_of
 from hatnet.training.run_folder import RunFolder, about_weights, run_facts
+from hatnet.training.run_lock import lock_folder
 from hatnet.training.task import Row, Task, row_of
 
 CHECK_EVERY = 10  # steps between checks of the loss, for which a GPU has to stop
@@ -43,8 +44,9 @@ class Training:
         workers: processes that prepare images, for each process that trains.
         save_every: seconds between saves of the state within an epoch. It is also saved after each epoch.
 
-    Raises ValueError if recipe, data, folder, weights and processes do not fit together, and FileNotFoundError if
-    there are no weights to start from, before anything is written.
+    Raises ValueError if recipe, data, folder, weights and processes do not fit together, or another training uses the
+    folder, and FileNotFoundError if there are no weights to start from, before anything is written. The folder is
+    locked until `run` ends or this object is gone.
     """
 
     def __init__(
@@ -66,14 +68,23 @@ class Training:
         require_whole("workers", workers, 0)
         self.recipe, self.task, self.processes, self.save_every = recipe, task, processes, save_every
         self.folder = RunFolder(folder, task)
-        self.start = prepare(recipe, data, self.folder, processes, build or task.build, resume, clean)
+        self.lock = lock_folder(folder, processes)
+        try:
+            self._prepare(data, build or task.build, resume, clean, workers)
+        except BaseException:
+            self._release()
+            raise
+
+    def _prepare(self, data: Split, build: Build, resume: bool, clean: Clean, workers: int) -> None:
+        recipe, task, processes = self.recipe, self.task, self.processes
+        self.start = prepare(recipe, data, self.folder, processes, build, resume, clean)
         self.data, self.sampler, self.precision = self.start.data, self.start.sampler, self.start.precision
         self.learner = Learner(self.start.model, recipe, task, self.data, self.sampler, processes, self.precision)
         self.history: list[Row] = []
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=processes.device)  # over the epoch's steps
         self.seconds = 0.0  # of the epoch's steps
         if (state := self.start.state) is not None:
-            restore(self.learner, state)
+            restore(self.learner, state, self.folder.state)
             self.history = state.history
             self.loss_sum.fill_(state.running["loss_sum"])
             self.seconds = state.running["seconds"]
@@ -103,7 +114,14 @@ class Training:
 
         On a NonFiniteLossError, or an OSError because the folder cannot be written, the last good state is kept.
         """
-        monitor = monitor or Monitor()
+        if self.lock is not None:
+            self.lock.begin()
+        try:
+            return self._run(monitor or Monitor())
+        finally:
+            self._release()
+
+    def _run(self, monitor: Monitor) -> list[Row]:
         self._begin()
         first, saved, stop = self.step, time.monotonic(), False
         while self.step < self.steps and not stop:
@@ -126,6 +144,10 @@ class Training:
             self.folder.finish(self.history)
         self.processes.wait()
         return self.history
+
+    def _release(self) -> None:
+        if self.lock is not None:
+            self.lock.release()
 
     def _begin(self) -> None:
         if self.processes.is_first and self.step < self.steps:

@@ -1,8 +1,7 @@
 """Resume a run exactly: its state in one file, without pickles, and the checks that the state belongs to the run."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from hatnet.files import write_whole
-from hatnet.former_names import current_name
 from hatnet.training.learner import Learner
 from hatnet.training.recipes import Recipe, from_json, to_json
 from hatnet.training.run_folder import RunFolder
-from hatnet.weights.checkpoints import CheckpointError
+from hatnet.weights.checkpoints import CheckpointError, require_match
+from hatnet.weights.tensor_file import STATE, read, to_parts
+
+DAMAGED = (
+    "Put a copy of the file back, or start a new run: give --out another folder, and --weights the last.safetensors of "
+    "this one to begin with what it has learnt"
+)
+MEASURED = {"epoch", "step", "seconds", "images_per_second", "memory_mb"}  # columns that the end of a run needs
+PARTS = ("train", "test")
 
 
 @dataclass
@@ -32,29 +38,50 @@ class State:
     network: dict[str, Any] = field(default_factory=dict)  # configuration
 
 
+FACTS = [entry.name for entry in fields(State) if entry.name != "tensors"]
+
+
 def save_state(path: Path, state: State, recipe: Recipe) -> None:
     """Write the file whole or not at all: on an OSError, such as for a full disk, the last good file is kept."""
-    from safetensors.torch import save
-
     facts = {key: value for key, value in vars(state).items() if key != "tensors"}
-    metadata = {"format": "hatnet training", "recipe": json.dumps(to_json(recipe)), "state": json.dumps(facts)}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
-    write_whole(path, save(tensors, metadata))
+    write_whole(path, *to_parts(STATE, {"recipe": to_json(recipe), "state": facts}, state.tensors))
 
 
 def load_state(path: Path) -> tuple[State, Recipe]:
     """Read what `save_state` wrote. Raises CheckpointError if the file is damaged or holds something else."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {current_name(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 no mapping
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
-    if metadata.get("format") != "hatnet training":
+    file = read(path, DAMAGED)
+    if file.kind != STATE:
         raise CheckpointError(f"{path} does not hold the state of a training")
-    return State(tensors=tensors, **json.loads(metadata["state"])), from_json(json.loads(metadata["recipe"]))
+    settings = file.facts.get("recipe")
+    try:
+        facts = _checked(file.facts.get("state"))
+        if not isinstance(settings, dict):
+            raise ValueError("it has no recipe")
+        recipe = from_json(settings)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} does not hold a whole state: {error}. {DAMAGED}") from error
+    return State(tensors=file.tensors(), **facts), recipe
+
+
+def _checked(facts: Any) -> dict[str, Any]:
+    """The facts of a state. Raises ValueError unless each is there and of the right type."""
+    expected = {"step": int} | {name: list if name == "history" else dict for name in FACTS if name != "step"}
+    if not isinstance(facts, dict) or "step" not in facts:
+        raise ValueError("it has no facts")
+    for key, value in facts.items():
+        if type(value) is not expected.get(key):
+            raise ValueError(f"{key!r:.100} is {value!r:.100}")
+    if facts["step"] < 0:
+        raise ValueError(f"step={facts['step']}")
+    rows = [*facts.get("history", []), facts.get("running", {})]
+    if not all(isinstance(row, dict) and all(type(entry) in (int, float) for entry in row.values()) for row in rows):
+        raise ValueError("a row of its history is no row of numbers")
+    if not all(set(row) >= MEASURED for row in rows[:-1]):
+        raise ValueError(f"a row of its history lacks one of {', '.join(sorted(MEASURED))}")
+    for part, indices in facts.get("left_out", {}).items():
+        if part not in PARTS or not isinstance(indices, list) or any(type(index) is not int for index in indices):
+            raise ValueError(f"left_out of {part!r:.100} is {indices!r:.100}")
+    return facts
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, Tensor]:
@@ -92,6 +119,8 @@ def find_state(folder: RunFolder, recipe: Recipe, resume: bool) -> State | None:
         if folder.is_under_way():
             raise ValueError(f"{folder.state} has gone, so its run cannot be resumed; give --out another folder")
         return None
+    if folder.facts.exists():
+        folder.read_facts()  # raises if it is damaged, before work starts
     state, other = load_state(folder.state)
     require_same(folder.state, "recipe", vars(other), vars(recipe))
     return state
@@ -115,13 +144,36 @@ def tensors_of(learner: Learner) -> dict[str, Tensor]:
     return weights | optimiser_tensors(learner.optimiser, learner.names)
 
 
-def restore(learner: Learner, state: State) -> None:
-    """Put the learner where it was when the state was saved."""
+def restore(learner: Learner, state: State, path: Path) -> None:
+    """Put the learner where it was when the state at `path` was saved. Raises CheckpointError unless all is there."""
+    missing = {"loss_sum", "seconds"} - set(state.running)
+    if missing or state.step > learner.sampler.steps:
+        facts = f"lacks {', '.join(sorted(missing))}" if missing else f"step={state.step} of {learner.sampler.steps}"
+        raise CheckpointError(f"{path} does not hold a whole state: {facts}. {DAMAGED}")
+    require_match(state.tensors, _shapes(learner, state), {}, str(path))
     for section, network in learner.networks.items():
         network.load_state_dict(
             {name.removeprefix(section): part for name, part in state.tensors.items() if name.startswith(section)}
         )
     restore_optimiser(learner.optimiser, learner.names, state.tensors)
     if state.scaler:
-        learner.scaler.load_state_dict(state.scaler)
+        try:
+            learner.scaler.load_state_dict(state.scaler)
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise CheckpointError(f"{path} holds a broken loss scaling: {error!r}. {DAMAGED}") from error
     learner.step = state.step
+
+
+def _shapes(learner: Learner, state: State) -> dict[str, tuple[int, ...]]:
+    """The shapes of all tensors that the state of a learner must have."""
+    shapes = {
+        f"{section}{name}": tuple(tensor.shape)
+        for section, network in learner.networks.items()
+        for name, tensor in network.state_dict().items()
+    }
+    skipped = state.scaler and not any(name.startswith("optimiser.") for name in state.tensors)
+    if state.step and not skipped:  # AdamW has no state before its first step, which loss scaling may skip
+        for parameter, name in learner.names.items():
+            moments = {f"optimiser.{key}.{name}": tuple(parameter.shape) for key in ("exp_avg", "exp_avg_sq")}
+            shapes |= moments | {f"optimiser.step.{name}": ()}
+    return shapes

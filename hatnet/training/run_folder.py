@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from datetime import UTC, datetime
 from math import nan
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 
 from hatnet.config import HATNetConfig
 from hatnet.data import Split
-from hatnet.files import remove_partial_files, write_whole
+from hatnet.files import json_bytes, parse_json, read_whole, remove_partial_files, write_whole
 from hatnet.machine import device_model, software
 from hatnet.network import HATNet
 from hatnet.training.distributed import Processes
@@ -21,6 +20,8 @@ from hatnet.training.task import Row, Task
 from hatnet.weights.checkpoints import write
 
 Facts = dict[str, Any]  # what a JSON file holds
+VERSION = 1  # of the facts; those of version 0.1 of the package have none
+MOST_BYTES = 2**27  # of the facts
 
 
 class RunFolder:
@@ -45,7 +46,7 @@ class RunFolder:
         remove_partial_files(self.path)  # which a kill left
         if step and self.facts.is_file():
             again = {"after step": step} | {key: facts[key] for key in ("date", "hardware", "versions")}
-            first = json.loads(self.facts.read_text())
+            first = self.read_facts()
             facts = first | {"started again": [*first.get("started again", []), again]}
         self._write_facts(facts)
 
@@ -69,7 +70,7 @@ class RunFolder:
 
     def finish(self, history: list[Row]) -> None:
         """Add the result to the facts."""
-        facts = json.loads(self.facts.read_text())
+        facts = self.read_facts()
         metric, seconds = self.task.selection, sum(row["seconds"] for row in history)
         best = metric.best(history)
         facts["result"] = {
@@ -82,8 +83,22 @@ class RunFolder:
         }
         self._write_facts(facts)
 
+    def read_facts(self) -> Facts:
+        """The facts of this run. Raises ValueError if they are damaged, or a newer version wrote them."""
+        try:
+            facts = parse_json(read_whole(self.facts, MOST_BYTES))
+            restarts = facts.get("started again", []) if isinstance(facts, dict) else None
+            if not isinstance(restarts, list):
+                raise ValueError("it holds no facts of a run")
+        except ValueError as error:
+            advice = "put a copy back, or delete it: --resume then writes a new one"
+            raise ValueError(f"{self.facts} is damaged ({error}); {advice}") from error
+        if facts.get("version", VERSION) not in range(VERSION + 1):
+            raise ValueError(f"{self.facts} was written by a newer version of hatnet; update the package")
+        return facts
+
     def _write_facts(self, facts: Facts) -> None:
-        write_whole(self.facts, (json.dumps(facts, indent=2) + "\n").encode())
+        write_whole(self.facts, json_bytes(facts))
 
 
 def columns(task: Task) -> dict[str, str]:
@@ -101,9 +116,12 @@ def columns(task: Task) -> dict[str, str]:
 
 
 def read_metrics(path: Path) -> list[Row]:
-    """Read what `write_metrics` wrote."""
-    with path.open(newline="") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    """Read what `write_metrics` wrote. Raises ValueError, naming the file, for anything else."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file, strict=True)]
+    except (ValueError, TypeError, csv.Error) as error:  # a row with too few or too many entries is a TypeError
+        raise ValueError(f"{path} is damaged ({error}); put a copy back, or delete it") from error
 
 
 def run_facts(
@@ -111,6 +129,7 @@ def run_facts(
 ) -> Facts:
     """Recipe, network, versions and hardware of a run; `start` describes the weights that it started from."""
     return {
+        "version": VERSION,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "recipe": to_json(recipe),
         **({"started_from": start} if start else {}),

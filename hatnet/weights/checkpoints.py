@@ -1,16 +1,12 @@
 """Save weights as safetensors, with the configuration of the network inside, and load them again.
 
-Reading a file never executes code from it: pickles are read with `weights_only=True`.
+`hatnet/weights/tensor_file.py` has the format of the file. Reading it never executes code from it.
 """
 
-import json
 import os
-import pickle
-import re
-import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +17,11 @@ from hatnet.config import HATNetConfig
 from hatnet.files import write_whole
 from hatnet.former_names import current_name
 from hatnet.network import HATNet, require_windows
+from hatnet.weights.facts import check_about, config_of
+from hatnet.weights.tensor_file import WEIGHTS, TensorFile, read, read_kind, to_parts
+from hatnet.weights.tensor_file import CheckpointError as CheckpointError
 
-
-class CheckpointError(ValueError):
-    """A file or state dict does not hold the weights it should; the message lists every difference."""
+FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 def save(model: HATNet, path: str | os.PathLike[str], about: Mapping[str, object] | None = None) -> None:
@@ -34,19 +31,14 @@ def save(model: HATNet, path: str | os.PathLike[str], about: Mapping[str, object
     JSON can hold. The function `about` reads them. Raises CheckpointError (a ValueError) if `load` could not rebuild
     the model, for instance because its classifier was replaced. After an OSError an older file is unchanged.
     """
-    require_as_configured(model)
+    require_as_configured(model, about)
     write(model, path, about)
 
 
 def write(model: HATNet, path: str | os.PathLike[str], about: Mapping[str, object] | None = None) -> None:
     """`save` without checking that `load` can read the file: no configuration describes the networks of an ablation."""
-    from safetensors.torch import save as to_bytes
-
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _parameters(model).items()}
-    metadata = {"format": "hatnet", "version": "1", "config": json.dumps(asdict(model.config))}
-    if about:
-        metadata["about"] = json.dumps(about)
-    write_whole(Path(path), to_bytes(tensors, metadata))
+    facts = {"config": asdict(model.config)} | ({"about": dict(about)} if about else {})
+    write_whole(Path(path), *to_parts(WEIGHTS, facts, _parameters(model)))
 
 
 def about(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -54,74 +46,56 @@ def about(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Training stores `data`, `classes`, `mean`, `std` (of pixels in [0, 1]), `image_size` and `recipe`.
     """
-    found: dict[str, Any] = json.loads(_read_safetensors(Path(path), tensors=False)[1].get("about", "{}"))
-    return found
+    file = read(Path(path))
+    return _checked_facts(file)[1] if file.kind == WEIGHTS else {}
 
 
 def load(path: str | os.PathLike[str]) -> HATNet:
     """Load a file that `save` wrote: the model in evaluation mode, in the file's dtype, on the CPU.
 
-    Raises FileNotFoundError, or CheckpointError (a ValueError) if the file is truncated or of another kind, or if
-    parameters are missing or unexpected; the message lists them.
+    Raises FileNotFoundError, or CheckpointError (a ValueError) if the file is damaged, of another kind or of a newer
+    version, if parameters are missing or unexpected, of several dtypes or not finite; the message lists them. Sizes are
+    compared before anything is built.
     """
-    path = Path(path)
-    tensors, metadata = _read_safetensors(path)
-    if metadata.get("format") != "hatnet":
+    file = read(Path(path))
+    if file.kind != WEIGHTS:
         raise CheckpointError(f"{path} was not written by hatnet.save; for the authors' weights use load_official")
-    try:
-        config = HATNetConfig(**json.loads(metadata["config"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} holds a configuration this version does not understand: {error}") from error
-    require_match(tensors, shapes(config), {}, str(path))
+    config, _ = _checked_facts(file)
+    expected = shapes(config)
+    require_match(_without_data(file), expected, {}, str(path))
+    tensors = file.tensors()
+    require_match(tensors, expected, {}, str(path))
+    require_numbers(tensors, str(path))
     return assemble(config, tensors)
 
 
+def _checked_facts(file: TensorFile) -> tuple[HATNetConfig, dict[str, Any]]:
+    """The configuration, and what `about` returns."""
+    elements = sum(prod(shape) for shape in file.shapes.values())
+    try:
+        config = config_of(file.facts.get("config"), len(file.shapes), elements)
+    except ValueError as error:
+        raise CheckpointError(f"{file.path} holds a configuration this version does not understand: {error}") from error
+    known = file.facts.get("about", {})
+    try:
+        check_about(known, config)
+    except ValueError as error:
+        raise CheckpointError(f"{file.path} holds facts that cannot be: {error}") from error
+    return config, known
+
+
+def _without_data(file: TensorFile) -> dict[str, Tensor]:
+    """Tensors with the shapes and dtypes in a file, but without memory."""
+    return {
+        current_name(name): torch.empty(shape, dtype=FLOATS.get(file.dtypes[name], torch.uint8), device="meta")
+        for name, shape in file.shapes.items()
+    }
+
+
 def is_ours(path: str | os.PathLike[str]) -> bool:
-    """Return whether `save` wrote a file. Errors as in `load`."""
+    """Return whether `save` wrote a file, by its header. Errors as in `load`."""
     path = Path(path)
-    return path.suffix == ".safetensors" and _read_safetensors(path, tensors=False)[1].get("format") == "hatnet"
-
-
-def read_file(path: Path) -> Mapping[str, object]:
-    """The content of a checkpoint, of PyTorch or safetensors; CheckpointError if it holds more than tensors."""
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)[0]
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint file at {path}")
-    with path.open("rb") as file:
-        first = file.read(1)
-    if not (zipfile.is_zipfile(path) or first == b"\x80"):  # the formats of torch.save, new and old
-        raise CheckpointError(f"{path} is truncated or no checkpoint of PyTorch")
-    try:
-        with warnings.catch_warnings(action="ignore"):  # about odd pickles, which are refused below
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        raise CheckpointError(
-            f"{path} holds more than tensors ({found[1] if found else 'Python objects'}), which could execute code "
-            "while it is read, so it was not read. If you trust the file, load it yourself and pass its state dict "
-            "instead of its path."
-        ) from error
-    except Exception as error:  # half a pickle can fail in any way, also with IndexError or AttributeError
-        raise CheckpointError(f"{path} is truncated or no checkpoint of PyTorch") from error
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a state dict")
-    return content
-
-
-def _read_safetensors(path: Path, tensors: bool = True) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a file under their current names (none if `tensors` is False), and its metadata."""
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint file at {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = file.keys() if tensors else ()
-            return {current_name(name): file.get_tensor(name) for name in names}, file.metadata() or {}
-    except SafetensorError as error:
-        hint = "; for the authors' .pth files use load_official" if path.suffix != ".safetensors" else ""
-        raise CheckpointError(f"{path} is truncated or not a safetensors file{hint}") from error
+    return path.suffix == ".safetensors" and read_kind(path) == WEIGHTS
 
 
 def without_wrappers(name: str) -> str:
@@ -135,11 +109,15 @@ def _parameters(model: HATNet) -> dict[str, Tensor]:
     return {without_wrappers(name): tensor for name, tensor in model.state_dict().items()}
 
 
-def require_as_configured(model: HATNet) -> None:
-    """Raise a CheckpointError unless the model is the network that `model.config` describes."""
-    require_match(_parameters(model), shapes(model.config), {}, "the model, compared with its own configuration,")
+def require_as_configured(model: HATNet, about: Mapping[str, object] | None = None) -> None:
+    """Raise a CheckpointError unless the model is the network that `model.config` describes, and fits `about`."""
+    tensors, source = _parameters(model), "the model, compared with its own configuration,"
+    require_match(tensors, shapes(model.config), {}, source)
+    require_numbers(tensors, "the model")
     try:
         require_windows(model)
+        config_of(asdict(model.config), len(tensors), sum(tensor.numel() for tensor in tensors.values()))
+        check_about(about or {}, model.config)
     except ValueError as error:
         raise CheckpointError(str(error)) from error
 
@@ -175,7 +153,31 @@ def require_match(
             if name in allowed and tuple(tensor.shape) != allowed[name]
         ],
         "not floating": [name for name, tensor in tensors.items() if not tensor.is_floating_point()],
+        "of a dtype that is not supported": [
+            f"{name} {tensor.dtype}"
+            for name, tensor in tensors.items()
+            if tensor.is_floating_point() and tensor.dtype not in FLOATS.values()
+        ],
     }
     if any(problems.values()):
         lists = (f"{kind} ({len(names)}): {', '.join(names)}" for kind, names in problems.items() if names)
         raise CheckpointError(f"{source} does not fit.\n" + "\n".join(lists))
+
+
+def require_numbers(tensors: Mapping[str, Tensor], source: str) -> None:
+    """Raise a CheckpointError unless tensors have one dtype, memory of their own, and finite numbers only."""
+    dtypes: dict[torch.dtype, list[str]] = {}
+    for name, tensor in tensors.items():
+        dtypes.setdefault(tensor.dtype, []).append(name)
+    if len(dtypes) > 1:
+        kinds = (f"{len(names)} {dtype} (such as {names[0]})" for dtype, names in dtypes.items())
+        raise CheckpointError(f"{source} holds tensors of several dtypes: {', '.join(kinds)}; convert them to one")
+    empty = [name for name, tensor in tensors.items() if tensor.is_meta]
+    if empty:
+        raise CheckpointError(f"{source} holds tensors without data, on the device meta: {', '.join(empty)}")
+    bad = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if bad:
+        raise CheckpointError(
+            f"{source} holds NaN or infinity in {len(bad)} tensors ({', '.join(bad[:5])}): a training that "
+            "diverged, or numbers beyond the range of their dtype"
+        )

@@ -11,7 +11,15 @@ from torch import Tensor
 
 from hatnet.config import VARIANTS, HATNetConfig, get_config
 from hatnet.network import HATNet
-from hatnet.weights.checkpoints import CheckpointError, assemble, read_file, require_match, shapes, without_wrappers
+from hatnet.weights.checkpoints import (
+    CheckpointError,
+    assemble,
+    require_match,
+    require_numbers,
+    shapes,
+    without_wrappers,
+)
+from hatnet.weights.pickles import mappings, read_file, require_dense
 
 PUBLISHED = ("tiny", "small", "medium", "large")
 
@@ -60,9 +68,9 @@ def load_official(checkpoint: str | os.PathLike[str] | Mapping[str, object], **o
     require_match(tensors, authors_shapes(config), unused_shapes(config), description)
     dtype = reduce(torch.promote_types, {tensor.dtype for tensor in tensors.values()})  # the widest if they differ
     names = authors_names(config)
-    return assemble(
-        config, {name: tensors[names[name]].to(dtype, copy=True).view(shape) for name, shape in shapes(config).items()}
-    )
+    ours = {name: tensors[names[name]].to(dtype, copy=True).view(shape) for name, shape in shapes(config).items()}
+    require_numbers(ours, source)
+    return assemble(config, ours)
 
 
 def authors_names(config: HATNetConfig) -> dict[str, str]:
@@ -102,19 +110,11 @@ def _find_network(content: Mapping[str, object], source: str) -> dict[str, Tenso
     known = {name for variant in PUBLISHED for name in authors_shapes(VARIANTS[variant])}
     found: dict[str, dict[str, Tensor]] = {}
     seen: set[str] = set()
-
-    def search(mapping: Mapping[str, object], path: str) -> None:
-        tensors = {}
-        for key, value in mapping.items():
-            if isinstance(value, Mapping):
-                search(value, f"{path}{key}/")
-            elif isinstance(value, Tensor | np.ndarray):
-                tensors[without_wrappers(str(key))] = torch.as_tensor(value)
+    for path, mapping in mappings(content):
+        tensors = _tensors_in(mapping, source)
         seen.update(tensors)
         if known & set(tensors):
             found[path] = tensors
-
-    search(content, "")
     if not found:
         if "stem.conv1.weight" in seen:
             raise CheckpointError(
@@ -132,6 +132,23 @@ def _find_network(content: Mapping[str, object], source: str) -> dict[str, Tenso
     raise CheckpointError(f"{source} holds several networks ({', '.join(found)}); pass one of them as a state dict")
 
 
+def _tensors_in(mapping: Mapping[str, object], source: str) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for key, value in mapping.items():
+        if not isinstance(value, Tensor | np.ndarray):
+            continue
+        name = without_wrappers(str(key))
+        try:
+            tensor = torch.as_tensor(value)
+        except TypeError as error:  # an array of objects, for instance
+            raise CheckpointError(f"{source} holds the array {name:.100}, which is none of numbers: {error}") from error
+        require_dense(name, tensor, source)
+        if name in tensors:
+            raise CheckpointError(f"{source} holds {name:.100} twice, with and without a prefix such as module.")
+        tensors[name] = tensor
+    return tensors
+
+
 def _recognise(tensors: Mapping[str, Tensor]) -> str:
     """The published variant that shares the most names and shapes and lacks the fewest."""
 
@@ -147,6 +164,6 @@ def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
     """The numbers of classes and input channels, which may differ in fine-tuned checkpoints."""
     sizes = {}
     for field, name, axis in (("num_classes", "classifier.1.weight", 0), ("in_channels", "patch_embed.0.weight", 1)):
-        if name in tensors and tensors[name].ndim > axis and tensors[name].shape[axis]:
+        if name in tensors and tensors[name].ndim > axis and tensors[name].numel():
             sizes[field] = tensors[name].shape[axis]
     return sizes

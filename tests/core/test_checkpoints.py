@@ -185,8 +185,9 @@ def test_our_files_hold_numbers_and_json_and_others_are_refused(path):
     save(create_model("micro"), path)
     written, tensors = path.read_bytes(), load_file(path)
     with safe_open(path, framework="pt") as file:
-        config = file.metadata()
-    assert json.loads(config["config"])["name"] == "micro"
+        facts = json.loads(file.metadata()["hatnet"])
+    assert facts["config"]["name"] == "micro"
+    config = {"format": "hatnet", "version": "1", "config": json.dumps(facts["config"])}  # the older layout
 
     def refuse(message):
         with pytest.raises(CheckpointError, match=message):

@@ -15,6 +15,7 @@ import torch
 from hatnet.config import HATNetConfig
 from hatnet.data import Split, open_data
 from hatnet.data.images import balanced
+from hatnet.files import PARTIAL
 from hatnet.network import HATNet
 from hatnet.training import Monitor, Processes, Recipe, Training
 from hatnet.weights.checkpoints import load
@@ -60,7 +61,7 @@ def stop_after(step: int) -> Monitor:
 
 
 def outcome(folder: Path) -> tuple[dict[str, str], list[dict[str, str]]]:
-    """Digests of the weights (file headers are in random order) and metrics, which interruptions must not change."""
+    """Digests of the weights (their files record times as well) and metrics, which interruptions must not change."""
     measured = ("seconds", "images_per_second", "memory_mb")
     with (folder / "metrics.csv").open(newline="") as file:
         rows = [{key: value for key, value in row.items() if key not in measured} for row in csv.DictReader(file)]
@@ -73,14 +74,22 @@ def outcome(folder: Path) -> tuple[dict[str, str], list[dict[str, str]]]:
 
 
 def kill_at_random(folder: Path, generator: np.random.Generator, longest: float) -> int:
-    """Start the training and kill it after a random time, again and again until it finishes; return the kills."""
+    """Start the training and kill it after a random time, again and again until it finishes; return the kills.
+
+    From the second kill on, every other one waits for a file that is half written, so that it hits a save. In the end
+    neither half-written files nor the lock may be left.
+    """
     fork, kills = multiprocessing.get_context("fork"), 0
     while True:
         child = fork.Process(target=run, args=(folder,), kwargs={"resume": True, "save_every": 0.0})
         child.start()
         child.join(generator.uniform(0, longest * 1.1**kills))  # longer each time, for slow machines
+        while kills % 2 and child.is_alive() and not list(folder.glob(f".*{PARTIAL}*")):
+            time.sleep(0.0002)
         if not child.is_alive():
             assert child.exitcode == 0, f"the training ended with status {child.exitcode}"
+            left = [path.name for path in folder.iterdir() if PARTIAL in path.name or path.name == "run.lock"]
+            assert not left, f"{left} are left"
             return kills
         child.kill()
         child.join()
@@ -97,7 +106,7 @@ def main(times: int) -> None:
         kills = trainings = 0
         while kills < times:
             folder = Path(temporary) / str(trainings)
-            kills += kill_at_random(folder, generator, longest=seconds)
+            kills += kill_at_random(folder, generator, longest=seconds / 10)
             trainings += 1
             if outcome(folder) != outcome(Path(temporary) / "whole"):
                 sys.exit(f"training {trainings} differs from the uninterrupted one")

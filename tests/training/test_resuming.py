@@ -157,6 +157,16 @@ def test_a_killed_training_resumes_bit_for_bit(curves, whole, tmp_path):
 
 
 @pytest.mark.long
+def test_twenty_kills_lose_nothing(whole, tmp_path):
+    """Half of them hit a save. A few trainings, since a training ends after some kills."""
+    kills, generator = 0, np.random.default_rng(2)
+    while kills < 20:
+        folder = tmp_path / str(kills)
+        kills += kill_at_random(folder, generator, longest=0.3)
+        assert outcome(folder) == outcome(whole)
+
+
+@pytest.mark.long
 def test_sigterm_to_all_processes_stops_training_in_order(tmp_path):
     command = [sys.executable, "-m", "hatnet", "train", "fashion-quick", "--workers", "1", "--out", str(tmp_path)]
     with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, start_new_session=True) as child:

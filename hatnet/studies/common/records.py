@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from hatnet.files import write_whole
+from hatnet.files import parse_json, read_whole, write_whole
 
 R = TypeVar("R")
 
@@ -36,7 +36,7 @@ class RecordFormat(Generic[R]):
         if not path.is_file():
             raise FileNotFoundError(f"no record at {path}")
         try:
-            data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            data: dict[str, Any] = parse_json(read_whole(path, most=2**30))
         except ValueError as error:
             raise ValueError(f"{path} is not a record of {self.kind}: {error}") from error
         kind = (data.pop("kind", None), data.pop("version", None)) if isinstance(data, dict) else None
