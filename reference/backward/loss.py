@@ -32,4 +32,5 @@ def cross_entropy_vjp(logits: Array, label: Label, smoothing: float = 0.0) -> Ar
     array([ 0.2, -0.5,  0.3])
     """
     T = target(label, one_image(logits), smoothing)  # (classes,)
-    return softmax(np.asarray(logits, dtype=np.float64)) * T.sum() - T  # the sum is 1, up to rounding
+    P = softmax(np.asarray(logits, dtype=np.float64)[None])[0]  # (classes,), the softmax of one row
+    return P * T.sum() - T  # the sum is 1, up to rounding

@@ -231,7 +231,7 @@ def test_the_loss_needs_the_logits_of_one_image():
 def test_images_and_names_of_parameters_are_checked():
     with pytest.raises(ValueError, match=r"must have shape \(2, H, W\), got \(18, 23, 2\)"):
         reference.gradients(IMAGE.transpose(1, 2, 0), 0, PARAMS, SIZES)
-    with pytest.raises(ValueError, match="the network has no parameter stem.conv3.bias; remove it"):
+    with pytest.raises(ValueError, match="stem.conv3.bias"):
         reference.gradients(IMAGE, 0, {**PARAMS, "stem.conv3.bias": np.zeros(1)}, SIZES)
     with pytest.raises(KeyError, match="no parameter below 'classifier'"):
         reference.gradients(IMAGE, 0, {name: w for name, w in PARAMS.items() if "classifier" not in name}, SIZES)

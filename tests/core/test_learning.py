@@ -189,5 +189,5 @@ def test_a_step_that_cannot_be_taken_changes_nothing():
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # overflow, on purpose
 def test_a_gradient_that_is_not_finite_is_refused():
     learner = Learner({**PARAMS, "classifier.weight": np.full((3, 8), 1e308)}, SMALL, Settings(steps=1))
-    with pytest.raises(ValueError, match="the gradient of step 0 is not finite; lower the learning rate"):
+    with pytest.raises(ValueError, match="finite"):
         learner.take_step(RNG.standard_normal((1, 1, 8, 8)), [0])
