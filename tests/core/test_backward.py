@@ -11,7 +11,7 @@ from hatnet.attention import MHSA
 from hatnet.config import Stage
 from hatnet.hierarchical_attention import HMHSA
 from hatnet.network import MLP, Block, Downsample, Stem
-from reference import backward, within
+from reference import backward
 from reference.loss import target
 from tests.cases import MUST_HIT, also, map_cases
 
@@ -165,8 +165,13 @@ def hierarchical(case):
     return case.filled(HMHSA(case.channels, case.heads, case.grid_size, case.pool_size))
 
 
-def part(params, *paths):
-    return {name: value for name, value in params.items() if name.startswith(paths)}
+def part(params, path):
+    return {name: value for name, value in params.items() if name.startswith(path)}
+
+
+def below(params, path):
+    """The tensors below a path, by the rest of their names."""
+    return {name.removeprefix(f"{path}."): value for name, value in part(params, path).items()}
 
 
 @for_gradients
@@ -174,7 +179,7 @@ def test_local_attention(case):
     """Eq. 6-8, D6: windows share their parameters, and the border cuts them."""
     layer, params = hierarchical(case)
     x = draw(case, x=(case.height, case.width, case.channels))["x"]
-    function = lambda x, p: call(layer.local_attention, case.grid_size)(x, within(p, "local_attention"))  # noqa: E731
+    function = lambda x, p: call(layer.local_attention, case.grid_size)(x, below(p, "local_attention"))  # noqa: E731
     vjp = lambda *a: backward.local_attention_vjp(*a, case.heads, case.grid_size)  # noqa: E731
     assert_vjp(case, function, vjp, [x], part(params, "local_attention"))
 
@@ -183,7 +188,7 @@ def test_local_attention(case):
 def test_merging(case):
     """Eq. 10, D3."""
     layer, params = hierarchical(case)
-    function = lambda x, p: call(layer.merge, case.pool_size)(x, within(p, "merge"))  # noqa: E731
+    function = lambda x, p: call(layer.merge, case.pool_size)(x, below(p, "merge"))  # noqa: E731
     vjp = lambda *a: backward.merge_vjp(*a, case.pool_size)  # noqa: E731
     assert_vjp(case, function, vjp, [case.maps()[0]], part(params, "merge"))
 
@@ -196,7 +201,7 @@ def test_global_attention(case):
     A1, merged = draw(case, A1=shape, merged=(2, case.pool_size, case.channels)).values()
 
     def function(A1, merged, p):
-        inner = within(p, "global_attention")
+        inner = below(p, "global_attention")
         return functional_call(layer.global_attention, inner, (A1[None], merged[None]))[0]
 
     vjp = lambda *a: backward.global_attention_vjp(*a, case.heads)  # noqa: E731
