@@ -1,16 +1,19 @@
 """Parameters and traces are flat dictionaries whose keys are paths, such as `stages.0.blocks.1.attention.norm.weight`.
 
-`within` selects the parameters below a path, and `scope` the part of a trace below a path. Neither computes anything.
+`within` selects the parameters below a path, `named` puts gradients back below their paths, and `scope` is the part of
+a trace below a path. None of them computes anything.
 """
 
 from collections.abc import Collection, Mapping
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[np.float64]
 Params: TypeAlias = Mapping[str, Array]
+Gradients: TypeAlias = dict[str, Array]  # of the loss, by the names of the parameters
+Value = TypeVar("Value")
 
 
 class Trace(Protocol):
@@ -50,6 +53,15 @@ def require_params(params: object, layers: Collection[str] | None = None) -> Non
             raise TypeError(f"params must be a dictionary of arrays by name, got {type(value).__name__} for {name!r}")
         if layers is not None and name.partition(".")[0] not in layers:
             raise ValueError(f"unexpected parameter {name!r}; the layers are: {', '.join(layers)}")
+
+
+def named(parts: Mapping[str, Mapping[str, Value]]) -> dict[str, Value]:
+    """The gradients (or shapes) of several parts of a network, each below its path; undoes `within`.
+
+    >>> named({"norm": {"weight": np.ones(2)}, "attention.kv": {"weight": np.zeros(3), "bias": np.zeros(1)}})
+    {'norm.weight': array([1., 1.]), 'attention.kv.weight': array([0., 0., 0.]), 'attention.kv.bias': array([0.])}
+    """
+    return {f"{path}.{name}": gradient for path, own in parts.items() for name, gradient in own.items()}
 
 
 class NoTrace:

@@ -10,7 +10,7 @@ from builder.fingerprint import changed, fingerprint, remember
 from builder.percent import ScriptError
 
 INPUTS = (
-    "reference/*.py",
+    "reference/**/*.py",
     "hatnet/**/*.py",
     "hatnet/assets/*",
     "docs/data/*.json",
