@@ -50,14 +50,14 @@ def require_between(name: str, value: object, low: float, high: float) -> float:
 
 
 def require_numbers(name: str, values: object, least: int = 1) -> None:
-    """Require a list (or a tuple) of at least `least` finite numbers.
+    """Require a list, a tuple or an array of at least `least` finite numbers.
 
     >>> require_numbers("values", [1.0], least=2)
     Traceback (most recent call last):
     ValueError: values=[1.0] must be a list of at least 2 finite numbers
     """
     good = (
-        isinstance(values, list | tuple)
+        isinstance(values, list | tuple | np.ndarray)
         and len(values) >= least
         and all(is_number(v) and -inf < v < inf for v in values)
     )

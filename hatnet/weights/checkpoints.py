@@ -178,7 +178,8 @@ def require_numbers(tensors: Mapping[str, Tensor], source: str) -> None:
         raise CheckpointError(f"{source} holds tensors without data, on the device meta: {', '.join(empty)}")
     bad = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if bad:
+        others = f" and {len(bad) - 5} others" if len(bad) > 5 else ""
         raise CheckpointError(
-            f"{source} holds NaN or infinity in {len(bad)} tensors ({', '.join(bad[:5])}): a training that "
-            "diverged, or numbers beyond the range of their dtype"
+            f"{source} holds NaN or infinity in {', '.join(bad[:5])}{others}: a training that diverged, or numbers "
+            "beyond the range of their dtype"
         )

@@ -14,6 +14,7 @@ from hatnet.equivalence import randomise
 from hatnet.maps import attention_maps
 from hatnet.maps.figure import draw
 from hatnet.maps.map_selection import KINDS, MapSelection
+from hatnet.weights.checkpoints import write
 from hatnet.weights.source import find_source
 from tests.core.authors import state_dict
 from tests.images import write_image
@@ -204,7 +205,7 @@ def test_files_of_the_wrong_kind_are_named(run, tmp_path):
         "ours": hatnet.create_model("micro"),
         "four": hatnet.create_model("micro", in_channels=4),
     }.items():
-        hatnet.save(model, tmp_path / f"{name}.safetensors")
+        write(model, tmp_path / f"{name}.safetensors")
     torch.save({"layer.weight": torch.zeros(3, 3)}, tmp_path / "other.pth")
     (tmp_path / "notes.png").write_text("not an image")
     for arguments, message in (
@@ -212,7 +213,10 @@ def test_files_of_the_wrong_kind_are_named(run, tmp_path):
         (["--weights", "ours.safetensors", "--variant", "tiny"], "holds 'micro', not 'tiny'; leave --variant out"),
         (["--weights", "other.pth"], "other.pth is not a checkpoint of HAT-Net"),
         (["--weights", "four.safetensors"], "takes 4 channels; an image file gives 1 (grey) or 3 (colour)"),
-        (["--weights", "nan.safetensors"], "stages.1.blocks.0.attention.local_weights is not finite for this image"),
+        (
+            ["--weights", "nan.safetensors"],
+            "NaN or infinity in stages.1.blocks.0.attention.local_attention.qkv.weight",
+        ),
     ):
         status, _, err = run(*arguments, "--out", "drawn.png")
         assert (status, message in err) == (2, True), err

@@ -154,9 +154,12 @@ def test_one_window_and_cells_of_one_token_cost_more_than_plain_attention():
         (lambda: relatives.twins_cost(14, 14, 64, window=7, reduction="2"), "reduction='2' must be"),
         (lambda: relatives.SwinAttention(6, 4, window=4), "4 heads do not divide 6 channels"),
         (lambda: relatives.SwinAttention(6, 2, window=4, shift=4), "shift=4 must be at least 0 and less than"),
-        (lambda: relatives.PVTAttention(6, 2, reduction=0), "reduction=0 must be a whole number of at least 1"),
-        (lambda: relatives.PVTv2LinearAttention(6, 2, pooled=0), "pooled=0 must be a whole number of at least 1"),
-        (lambda: relatives.TwinsAttention(6, 2, window=0, reduction=2), "window=0 must be a whole number of at least"),
+        (lambda: relatives.PVTAttention(6, 2, reduction=0), "reduction=0 must be a whole number from 1 to 1024"),
+        (lambda: relatives.PVTv2LinearAttention(6, 2, pooled=0), "pooled=0 must be a whole number from 1 to 1024"),
+        (
+            lambda: relatives.TwinsAttention(6, 2, window=0, reduction=2),
+            "window=0 must be a whole number from 1 to 1024",
+        ),
     ],
 )
 def test_the_error_for_a_bad_size_names_the_allowed_sizes(call, message):

@@ -26,7 +26,7 @@ KEPT = Path(__file__).parents[3] / "docs" / "measurements" / "faithfulness.json"
         (["--data", "fashion-subst"], "did you mean 'fashion-subset'?"),
         (["--patch", "28"], "patch=28 cuts images of 28 x 28 pixels into 1 patches, at least 4 are needed"),
         (["--patch", "1024"], "give a smaller patch, such as 4"),
-        (["--threads", "0"], "threads=0 must be at least 1"),
+        (["--threads", "0"], "threads=0 must be a whole number from 1"),
         (["--memory", "0"], "memory=0.0 must be a number of GiB above 0"),
         (["--memory", "inf"], "memory=inf must be a number of GiB above 0"),
         (["--memory", "0.001"], "of 1 image of 28 x 28 pixels take"),
