@@ -31,7 +31,7 @@ from hatnet.training.several_seeds import seed_runs, spread, write_seeds
 from hatnet.training.shared_data import open_shared_data, without_broken_files
 from hatnet.training.task import Metric, Row, words_of
 from hatnet.training.tensorboard import TensorBoardLog, require_tensorboard
-from hatnet.training.trained_weights import require_variant
+from hatnet.weights.source import find_source
 
 if TYPE_CHECKING:
     AnyRecipe = Recipe
@@ -85,8 +85,9 @@ def train(
     runs = {out: recipe} if out and not seeds else seed_runs(recipe, seeds or (recipe.seed,), base)
     for folder in runs:
         require_run_folder(folder, new=bool(seeds) and not resume)
-        if _given("--variant") and not (resume and RunFolder(folder, CLASSIFICATION).state.exists()):
-            require_variant(recipe)
+        resumed = resume and RunFolder(folder, CLASSIFICATION).state.exists()
+        if recipe.weights is not None and _given("--variant") and not resumed:
+            find_source(recipe.weights, recipe.variant)  # raises if these are the weights of another variant
     results: dict[int, Row] = {}
     with join(default_device(device)) as processes:
         data = open_shared_data(recipe.data, data_dir, download, processes)

@@ -22,12 +22,13 @@ from hatnet.training.classification import CLASSIFICATION
 from hatnet.training.distributed import Processes
 from hatnet.training.initial_weights import Build
 from hatnet.training.learner import Learner
-from hatnet.training.preparation import Clean, prepare
+from hatnet.training.preparation import Clean, precision_of, prepare
 from hatnet.training.progress import Monitor, Progress
 from hatnet.training.recipes import Recipe
 from hatnet.training.resuming import State, restore, save_state, tensors_of
 from hatnet.training.run_folder import RunFolder, about_weights, run_facts
 from hatnet.training.run_lock import lock_folder
+from hatnet.training.sampling import BatchSampler
 from hatnet.training.task import Row, Task, row_of
 from hatnet.weights.checkpoints import load
 
@@ -75,6 +76,7 @@ class Training:
 
         require_whole("workers", workers, 0, MOST_WORKERS)
         require_between("save_every", save_every, 0, 1e9)
+        self.precision = precision_of(recipe, processes.device)
         use_threads(threads)
         self.recipe, self.task, self.processes, self.save_every = recipe, task, processes, save_every
         self.folder = RunFolder(folder, task)
@@ -88,12 +90,12 @@ class Training:
     def _prepare(
         self, data: Split, build: Build, resume: bool, clean: Clean, workers: int, threads: int | None
     ) -> None:
-        recipe, task, processes = self.recipe, self.task, self.processes
-        self.start = prepare(recipe, data, self.folder, processes, build, resume, clean)
-        self.recipe = recipe = self.start.recipe
-        self.data, self.sampler, self.precision = self.start.data, self.start.sampler, self.start.precision
+        task, processes = self.task, self.processes
+        self.start = prepare(self.recipe, data, self.folder, processes, build, resume, clean)
+        self.recipe, self.data = self.start.recipe, self.start.data
+        self.sampler = BatchSampler.of(self.recipe, len(self.data.train))
         self.folder.part = self.data.choosing
-        self.learner = Learner(self.start.model, recipe, task, self.data, self.sampler, processes, self.precision)
+        self.learner = Learner(self.start.model, self.recipe, task, self.data, self.sampler, processes, self.precision)
         self.monitor = Monitor()
         self.history: list[Row] = []
         self.tested: Row = {}  # the best weights on the test images, if validation images chose them

@@ -7,45 +7,35 @@ from typing import Any
 
 import torch
 
-from hatnet.config import HATNetConfig
-from hatnet.data import DataError, Split, absolute, fingerprint, leave_out, left_out
+from hatnet.config import VARIANTS, HATNetConfig
+from hatnet.data import DataError, Split, fingerprint, leave_out, left_out
 from hatnet.data.split_off import split_off
 from hatnet.data.transforms import require_fit
 from hatnet.network import HATNet
 from hatnet.training.distributed import Processes
 from hatnet.training.initial_weights import Build, random_network
-from hatnet.training.recipes import Recipe, to_json
+from hatnet.training.recipes import Recipe, to_json, with_absolute_paths
 from hatnet.training.resuming import State, find_state, require_same
 from hatnet.training.run_folder import RunFolder
 from hatnet.training.sampling import BatchSampler
 from hatnet.training.seeds import derive
 from hatnet.training.task import Task
-from hatnet.training.trained_weights import (
-    TrainedWeights,
-    absolute_weights,
-    differences,
-    normalised_as,
-    read_trained,
-    settled,
-    start_from,
-    tuned_config,
-)
+from hatnet.training.trained_weights import differences, normalised_as, start_from, tuned_config
+from hatnet.weights.source import Source, find_source
+from hatnet.weights.windows import WINDOWS
 
 Clean = Callable[[Split], Split] | None  # leaves out files that cannot be read
 
 
 @dataclass(frozen=True)
 class Start:
-    """Data, network and state that a training starts or resumes with."""
+    """Recipe, data and network that a training starts or resumes with."""
 
     recipe: Recipe  # with absolute paths, and the variant and windows of the network
     data: Split  # without unreadable files; a resumed run leaves out the same files as at its start
     fingerprint: dict[str, int | str]
     left_out: dict[str, list[int]]  # unreadable files, before the validation part was split off
-    sampler: BatchSampler
-    precision: torch.dtype
     model: HATNet
-    new_classifier: bool
     started_from: dict[str, Any]  # description of the weights that it started from
     lines: tuple[str, ...]  # everything that differs between the weights, the recipe and the network, to be printed
     state: State | None  # to resume from
@@ -58,23 +48,23 @@ def prepare(
     state = find_state(folder, recipe, resume)
     if state is not None:
         data = leave_out(data, state.left_out)  # files that have gone bad since are left to the loop
-    BatchSampler.of(recipe, len(with_validation(recipe, data).train)).share(processes.size)
+    BatchSampler.of(recipe, len(with_validation(recipe, data).train)).share(processes.size)  # raises for too few images
     if processes.differ(0 if state is None else state.step):  # before a process waits for the others in vain
         raise ValueError(
             f"not all processes see the state in {folder.path}: it must lie on a disk that all machines share"
         )
-    precision = precision_of(recipe, processes.device)
-    trained = None if recipe.weights is None or state is not None else read_trained(recipe.weights)
-    config, lines = _network(recipe, data, folder.task, trained, state)
+
+    source = None if recipe.weights is None or state is not None else find_source(recipe.weights)
+    config, lines = _network(recipe, data, folder.task, source, state)
     recipe = _recorded(recipe, config)
-    model = random_network(recipe, config, build)
-    new_classifier, started_from = True, {} if state is None else state.origin
+    model, started_from = random_network(recipe, config, build), {}
     if state is not None:
         require_same(folder.state, "network", state.network, json.loads(json.dumps(vars(model.config))))
-        data = normalised_as(data, state.normalisation)
-    if trained is not None:
-        data, new_classifier, changes = start_from(trained, model, data)
-        lines, started_from = [*lines, *changes], trained.description
+        data, started_from = normalised_as(data, state.normalisation), state.origin
+    if source is not None:
+        data, changes = start_from(source, model, data)
+        lines, started_from = [*lines, *changes], source.origin
+
     if clean is not None and state is None:
         data = clean(data)
     places, data = left_out(data), with_validation(recipe, data)
@@ -84,10 +74,7 @@ def prepare(
     require_fit(recipe, data)
     if processes.differ(derive(0, json.dumps(to_json(recipe)), json.dumps(found))):
         raise ValueError("not all processes were given the same recipe and see the same images and labels")
-    sampler = BatchSampler.of(recipe, len(data.train))
-    return Start(
-        recipe, data, found, places, sampler, precision, model, new_classifier, started_from, tuple(lines), state
-    )
+    return Start(recipe, data, found, places, model, started_from, tuple(lines), state)
 
 
 def with_validation(recipe: Recipe, data: Split) -> Split:
@@ -105,29 +92,26 @@ def with_validation(recipe: Recipe, data: Split) -> Split:
 
 
 def _network(
-    recipe: Recipe, data: Split, task: Task, trained: TrainedWeights | None, state: State | None
+    recipe: Recipe, data: Split, task: Task, source: Source | None, state: State | None
 ) -> tuple[HATNetConfig, list[str]]:
     """The network to train, and its differences from those of the weights and the recipe, one line each."""
-    if recipe.weights is None:
-        return task.config(recipe, data), []
-    plain = replace(recipe, stem_strides=None, grid_sizes=None, pool_sizes=None)
-    own = task.config(plain, data)  # requested windows are for the weights' stages
-    if trained is not None:
-        config = tuned_config(recipe, own, trained.config)
-        lines = differences(own, trained.config, config)
-        if trained.image_size not in (None, recipe.image_size):
-            lines.append(f"Images of {recipe.image_size} pixels; the weights were trained on {trained.image_size}.")
-        return config, lines
-    network = {} if state is None else state.network  # empty in old states, whose recipes hold all windows
-    return tuned_config(recipe, own, HATNetConfig(**network)) if network else task.config(recipe, data), []
+    untuned = replace(recipe, stem_strides=None, grid_sizes=None, pool_sizes=None)  # these are for the weights' stages
+    if source is not None:
+        own = task.config(untuned, data)
+        config = tuned_config(recipe, own, source.model.config)
+        return config, differences(recipe, own, source, config)
+    if recipe.weights is not None and state is not None and state.network:  # old states, without it, hold all windows
+        return tuned_config(recipe, task.config(untuned, data), HATNetConfig(**state.network)), []
+    return task.config(recipe, data), []
 
 
 def _recorded(recipe: Recipe, config: HATNetConfig) -> Recipe:
-    """The recipe as it is recorded: it holds from any folder, and names the network that is trained."""
-    recipe = replace(recipe, data=absolute(recipe.data))
+    """The recipe as it is recorded, to repeat it: it holds from any folder, and names the network that is trained."""
+    recipe = with_absolute_paths(recipe)
     if recipe.weights is None:
         return recipe
-    return settled(replace(recipe, weights=absolute_weights(recipe.weights)), config)
+    variant = config.name if config.name in VARIANTS else recipe.variant
+    return replace(recipe, variant=variant, **{name: getattr(config, name) for name in WINDOWS})
 
 
 def precision_of(recipe: Recipe, device: torch.device) -> torch.dtype:

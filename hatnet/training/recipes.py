@@ -3,8 +3,12 @@
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any, Literal, get_type_hints
 
-from hatnet.checks import require_between, require_choice, require_kind, require_type, require_whole, shown
+from hatnet.checks import require_between, require_kind, require_type, require_whole, shown
 from hatnet.config import HATNetConfig, get_config, nearest
+from hatnet.data.sources import absolute
+from hatnet.files import absolute_path
+from hatnet.weights.pretrained import SHIPPED
+from hatnet.weights.windows import WINDOWS
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,9 @@ class Recipe:
     compile: bool = False  # torch.compile
 
     def __post_init__(self) -> None:
-        self._check_types()
+        for name, kind in get_type_hints(Recipe).items():
+            if name not in WHOLE | REAL:
+                require_kind(name, getattr(self, name), kind)
         for name, (low, high) in WHOLE.items():
             if name != "crop_padding" or self.crop_padding is not None:
                 object.__setattr__(self, name, require_whole(name, getattr(self, name), low, high))
@@ -72,14 +78,6 @@ class Recipe:
             self.config(10, 3).layout(self.image_size, self.image_size)  # raises if the image is too small
         get_config(self.variant)
 
-    def _check_types(self) -> None:
-        for name in ("flip", "compile"):
-            require_type(name, getattr(self, name), bool, "True or False")
-        for name in ("data", "variant") if self.weights is None else ("data", "variant", "weights"):
-            require_type(name, getattr(self, name), str, "a text")
-        require_choice("precision", self.precision, ("auto", "float32", "bfloat16", "float16"))
-        require_choice("initial_weights", self.initial_weights, ("authors", "fan-in"))
-
     def config(self, classes: int, channels: int) -> HATNetConfig:
         """The network of this recipe with random weights, for data with these numbers of classes and channels."""
         given = {name: getattr(self, name) for name in WINDOWS}
@@ -96,7 +94,6 @@ class Recipe:
         )
 
 
-WINDOWS = ("stem_strides", "grid_sizes", "pool_sizes")  # fields of a network that hold no parameters
 NETWORK = ("variant", *WINDOWS, "untrained_grid_sizes")  # all fields that choose the network
 
 # Bounds of a recipe's numbers, both included.
@@ -182,6 +179,14 @@ EXPECT: dict[str, str] = {
     "imagenette": "Not measured: needs a GPU.",
     "imagenet": "Not measured here. The paper reports top-1 79.8 % for Tiny, 82.6 Small, 84.0 Medium, 84.2 Large.",
 }
+
+
+def with_absolute_paths(recipe: Recipe) -> Recipe:
+    """The recipe with the paths of data and weights made absolute, `~` expanded. Names stay as they are."""
+    weights = recipe.weights
+    if weights is not None and weights not in SHIPPED:
+        weights = str(absolute_path(weights))
+    return replace(recipe, data=absolute(recipe.data), weights=weights)
 
 
 def get_recipe(name: str) -> Recipe:

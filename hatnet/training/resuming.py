@@ -9,12 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hatnet.data import absolute
 from hatnet.files import write_whole
 from hatnet.training.learner import Learner
-from hatnet.training.recipes import NETWORK, Recipe, from_json, to_json
+from hatnet.training.recipes import NETWORK, Recipe, from_json, to_json, with_absolute_paths
 from hatnet.training.run_folder import RunFolder
-from hatnet.training.trained_weights import absolute_weights
 from hatnet.weights.checkpoints import CheckpointError, require_match
 from hatnet.weights.facts import are_numbers, config_of
 from hatnet.weights.tensor_file import STATE, read, to_parts
@@ -139,11 +137,7 @@ def find_state(folder: RunFolder, recipe: Recipe, resume: bool) -> State | None:
 
 def _comparable(recipe: Recipe) -> dict[str, Any]:
     """The recipe without the fields of its network, which is compared itself, and with absolute paths."""
-    facts = {name: value for name, value in vars(recipe).items() if name not in NETWORK}
-    facts["data"] = absolute(recipe.data)
-    if recipe.weights is not None:
-        facts["weights"] = absolute_weights(recipe.weights)
-    return facts
+    return {name: value for name, value in vars(with_absolute_paths(recipe)).items() if name not in NETWORK}
 
 
 def require_same(path: Path, what: str, there: Mapping[str, Any], here: Mapping[str, Any], advice: str = "") -> None:

@@ -1,64 +1,21 @@
 """Start from trained weights: their network holds unless the recipe asks for another; every difference is listed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
-from hatnet.config import VARIANTS, HATNetConfig
+from hatnet.config import HATNetConfig
 from hatnet.data import Split
-from hatnet.data.image_folder import IMAGENET_MEAN, IMAGENET_STD
-from hatnet.files import absolute_path
 from hatnet.network import HATNet
-from hatnet.training.recipes import WINDOWS, Recipe
+from hatnet.training.recipes import Recipe
 from hatnet.weights.adapting import FirstLayer, adapt, rows_of_classes
-from hatnet.weights.checkpoints import about, is_ours, load, require_match
-from hatnet.weights.official import load_official
-from hatnet.weights.pretrained import PRETRAINED, weights_file
+from hatnet.weights.checkpoints import require_match
+from hatnet.weights.source import Source
+from hatnet.weights.windows import RATES, WINDOWS, changed_fields, describe_changes
 
 HEAD = ("classifier.weight", "classifier.bias")
-
-
-@dataclass(frozen=True)
-class TrainedWeights:
-    """The content of a file to start from. Facts that the file does not give are None or empty."""
-
-    path: Path
-    config: HATNetConfig
-    tensors: dict[str, Tensor]
-    description: dict[str, Any]  # `checkpoints.about`, or the file's name if that is empty
-    classes: tuple[str, ...]
-    mean: tuple[float, ...] | None  # of pixels in [0, 1], one entry per channel, or one for all
-    std: tuple[float, ...] | None
-    image_size: int | None
-
-
-def read_trained(given: str | Path) -> TrainedWeights:
-    """Read weights of ours, or the authors', found by `weights_file`.
-
-    Raises FileNotFoundError, or CheckpointError if the file is damaged, or its facts are impossible for its network.
-    """
-    path = weights_file(given)
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights to start from at {path}: train them first, or give --weights another file")
-    if not is_ours(path):
-        model = load_official(path)
-        colour = model.config.in_channels == 3  # the authors normalise photos as for ImageNet
-        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if colour else (None, None)
-        return TrainedWeights(path, model.config, model.state_dict(), {"file": path.name}, (), mean, std, None)
-    model, known = load(path), about(path)
-    classes = tuple(known.get("classes", ()))
-    mean, std = (tuple(known[name]) if name in known else None for name in ("mean", "std"))
-    description = known or {"file": path.name}
-    size = known.get("image_size")
-    return TrainedWeights(path, model.config, model.state_dict(), description, classes, mean, std, size)
-
-
-def absolute_weights(given: str) -> str:
-    """The name of weights that ship with the package as it is, any other path as an absolute one, `~` expanded."""
-    return given if weights_file(given) in PRETRAINED.values() else str(absolute_path(given))
 
 
 def normalised_as(data: Split, known: Mapping[str, Any]) -> Split:
@@ -73,36 +30,20 @@ def tuned_config(recipe: Recipe, config: HATNetConfig, trained: HATNetConfig) ->
     if requested windows or the image size do not fit the network.
     """
     asked = {name: getattr(recipe, name) for name in WINDOWS if getattr(recipe, name) is not None}
-    data = {name: getattr(config, name) for name in ("num_classes", "in_channels")}
-    drops = {name: getattr(config, name) for name in ("drop_rate", "drop_path_rate", "classifier_drop_rate")}
-    tuned = replace(trained, **asked, **data, **drops)
+    others = {name: getattr(config, name) for name in ("num_classes", "in_channels", *RATES)}
+    tuned = replace(trained, **asked, **others)
     tuned.layout(recipe.image_size, recipe.image_size)
     return tuned
 
 
-def settled(recipe: Recipe, config: HATNetConfig) -> Recipe:
-    """The recipe with the variant and windows of the network that it trains, to record and to repeat it."""
-    variant = config.name if config.name in VARIANTS else recipe.variant
-    return replace(recipe, variant=variant, **{name: getattr(config, name) for name in WINDOWS})
-
-
-def require_variant(recipe: Recipe) -> None:
-    """Raise a ValueError if the recipe's weights are of another variant than the recipe's; for a requested variant."""
-    if recipe.weights is None:
-        return
-    held = read_trained(recipe.weights).config.name
-    if held != recipe.variant:
-        raise ValueError(f"{recipe.weights} holds {held!r}, not {recipe.variant!r}: leave --variant out")
-
-
-def start_from(trained: TrainedWeights, model: HATNet, data: Split) -> tuple[Split, bool, list[str]]:
+def start_from(source: Source, model: HATNet, data: Split) -> tuple[Split, list[str]]:
     """Load trained weights into `model`, adapted to the channels and classes of `data`.
 
-    Returns the data, normalised as for the weights; whether the classifier stays random; and one line about each
-    change. Raises CheckpointError that lists the differences if the model is another network.
+    Returns the data, normalised as for the weights, and one line about each change. Raises CheckpointError that lists
+    the differences if the model is another network.
     """
-    tensors, lines = dict(trained.tensors), []
-    mean, std = _normalisation(trained, data)
+    tensors, lines = source.model.state_dict(), []
+    mean, std = (_fitted(source.about.get(name, getattr(data, name)), source) for name in ("mean", "std"))
     before = FirstLayer(tensors["stem.conv1.weight"], tensors["stem.conv1.bias"], mean, std)
     layer = adapt(before, data.channels)
     tensors |= {"stem.conv1.weight": layer.weight, "stem.conv1.bias": layer.bias}
@@ -113,11 +54,11 @@ def start_from(trained: TrainedWeights, model: HATNet, data: Split) -> tuple[Spl
             f"Pixels are normalised as for the weights: mean {_text(layer.mean)}, std {_text(layer.std)} "
             f"(data: mean {_text(data.mean)}, std {_text(data.std)})."
         )
-    new_classifier, line = _fit_classifier(tensors, trained, model, data)
-    own = model.state_dict()
-    require_match(tensors, {name: tuple(tensor.shape) for name, tensor in own.items()}, {}, str(trained.path))
+    lines.append(_fit_classifier(tensors, source, model, data))
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    require_match(tensors, expected, {}, str(source.file))
     model.load_state_dict(tensors)
-    return replace(data, mean=layer.mean, std=layer.std), new_classifier, [*lines, line]
+    return replace(data, mean=layer.mean, std=layer.std), lines
 
 
 ADAPTED = {
@@ -128,53 +69,42 @@ ADAPTED = {
 }
 
 
-def _fit_classifier(
-    tensors: dict[str, Tensor], trained: TrainedWeights, model: HATNet, data: Split
-) -> tuple[bool, str]:
-    """Keep, reorder or drop the classifier in `tensors`; whether it is new, and the sentence that explains it."""
-    count, own = len(data.classes), model.state_dict()
-    if trained.classes == data.classes:
-        return False, f"The classifier of the weights is kept: the same {count} classes."
-    if not trained.classes and trained.config.num_classes == count:
-        return False, (
+def _fit_classifier(tensors: dict[str, Tensor], source: Source, model: HATNet, data: Split) -> str:
+    """Keep, reorder or replace the classifier in `tensors`. Returns the sentence that explains it."""
+    has, count = source.model.config.num_classes, len(data.classes)
+    if source.classes == data.classes:
+        return f"The classifier of the weights is kept: the same {count} classes."
+    if not source.classes and has == count:
+        return (
             f"The classifier of the weights is kept: the file names no classes, but has {count} as the data. "
             "They must be in the order of the data's."
         )
-    rows = rows_of_classes(trained.classes, data.classes)
+    rows = rows_of_classes(source.classes, data.classes)
     if rows is not None:
         tensors |= {name: tensors[name][rows] for name in HEAD}
-        return False, f"The classifier of the weights is kept, with its {count} classes in the order of the data."
+        return f"The classifier of the weights is kept, with its {count} classes in the order of the data."
+    own = model.state_dict()
     tensors |= {name: own[name] for name in HEAD}
-    reason = f"{trained.config.num_classes} others" if trained.classes else f"{trained.config.num_classes}, not named"
-    return True, f"The classifier is new, for {count} classes; the weights have {reason}."
+    reason = f"{has} others" if source.classes else f"{has}, not named"
+    return f"The classifier is new, for {count} classes; the weights have {reason}."
 
 
-def differences(recipe: HATNetConfig, trained: HATNetConfig, network: HATNetConfig) -> list[str]:
-    """One line on what the network to train has from the weights instead of the recipe, one on what it changes."""
-    lines = []
-    if different := _different(network, recipe, "recipe"):
-        lines.append(f"From the weights, not from the recipe: {different}.")
-    if different := _different(network, trained, "weights"):
-        lines.append(f"Other than in the weights: {different}.")
+def differences(recipe: Recipe, config: HATNetConfig, source: Source, network: HATNetConfig) -> list[str]:
+    """One line per difference between the recipe, its network `config`, the weights, and the network to train."""
+    trained = source.model.config
+    lines = describe_changes(config, network, "the recipe's", "the weights'", but=changed_fields(trained, network))
+    lines += describe_changes(trained, network)
+    size = source.about.get("image_size", recipe.image_size)
+    if size != recipe.image_size:
+        lines.append(f"Images of {recipe.image_size} pixels; the weights were trained on {size}.")
     return lines
 
 
-def _different(network: HATNetConfig, other: HATNetConfig, whose: str) -> str:
-    pairs = {field.name: (getattr(network, field.name), getattr(other, field.name)) for field in fields(HATNetConfig)}
-    return "; ".join(
-        f"{name} {_text(ours)} ({whose}: {_text(its)})" for name, (ours, its) in pairs.items() if ours != its
-    )
+def _fitted(values: Sequence[float], source: Source) -> tuple[float, ...]:
+    """One number for each channel of the weights: the mean of `values` where these are for other channels."""
+    channels = source.model.config.in_channels
+    return tuple(values) if len(values) == channels else channels * (sum(values) / len(values),)
 
 
-def _text(value: object) -> str:
-    return ", ".join(f"{entry:g}" for entry in value) if isinstance(value, tuple) else str(value)
-
-
-def _normalisation(trained: TrainedWeights, data: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std of the weights, or of the data where the file does not give them."""
-    channels = trained.config.in_channels
-
-    def fitted(values: Sequence[float]) -> tuple[float, ...]:
-        return tuple(values) if len(values) == channels else channels * (sum(values) / len(values),)
-
-    return fitted(trained.mean or data.mean), fitted(trained.std or data.std)
+def _text(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{entry:g}" for entry in values)

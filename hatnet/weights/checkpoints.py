@@ -57,16 +57,21 @@ def load(path: str | os.PathLike[str]) -> HATNet:
     version, if parameters are missing or unexpected, of several dtypes or not finite; the message lists them. Sizes are
     compared before anything is built.
     """
+    return load_with_facts(path)[0]
+
+
+def load_with_facts(path: str | os.PathLike[str]) -> tuple[HATNet, dict[str, Any]]:
+    """What `load` and `about` return, of the file as it is at one moment."""
     file = read(Path(path))
     if file.kind != WEIGHTS:
         raise CheckpointError(f"{path} was not written by hatnet.save; for the authors' weights use load_official")
-    config, _ = _checked_facts(file)
+    config, known = _checked_facts(file)
     expected = shapes(config)
     require_match(_without_data(file), expected, {}, str(path))
     tensors = file.tensors()
     require_match(tensors, expected, {}, str(path))
     require_numbers(tensors, str(path))
-    return assemble(config, tensors)
+    return assemble(config, tensors), known
 
 
 def _checked_facts(file: TensorFile) -> tuple[HATNetConfig, dict[str, Any]]:

@@ -7,11 +7,12 @@ from typing import Any
 from hatnet.config import nearest
 from hatnet.files import expand_home
 from hatnet.network import HATNet
-from hatnet.weights.checkpoints import load
+from hatnet.weights.checkpoints import about, load
 from hatnet.weights.windows import change_windows
 
 ASSETS = Path(__file__).parents[1] / "assets"
 PRETRAINED = {("micro", "fashion-mnist"): ASSETS / "micro-fashion-mnist.safetensors"}
+SHIPPED = {data: file for (_, data), file in PRETRAINED.items()}  # by the name that `weights_file` takes
 
 
 def pretrained_file(variant: str, data: str) -> Path:
@@ -26,25 +27,30 @@ def pretrained_file(variant: str, data: str) -> Path:
 def weights_file(given: str | Path) -> Path:
     """The file that `given` means: the name of weights that ship with the package, a file, or the folder of a run.
 
-    A run's folder gives the weights of its last epoch, and `~` is the home folder. A file or folder that has the name
-    of such weights is given as `./NAME`, or as a `Path`.
+    A run's folder gives its result: the best weights if validation images chose them, else those of the last epoch,
+    since the test images chose the best. `~` is the home folder. A file or folder that has the name of such weights is
+    given as `./NAME`, or as a `Path`.
 
     >>> weights_file("fashion-mnist").name
     'micro-fashion-mnist.safetensors'
     """
-    for (_, data), file in PRETRAINED.items():
-        if given == data:
-            return file
+    if given in SHIPPED:
+        return SHIPPED[str(given)]
     path = expand_home(given)
-    return path / "last.safetensors" if path.is_dir() else path
+    return _result_of(path) if path.is_dir() else path
+
+
+def _result_of(run: Path) -> Path:
+    best = run / "best.safetensors"
+    validated = best.is_file() and any(name.startswith("validation_") for name in about(best))
+    return best if validated else run / "last.safetensors"
 
 
 def existing_weights(given: str | Path) -> Path:
     """`weights_file`; FileNotFoundError, with the names of weights that ship, if there is no such file."""
     file = weights_file(given)
     if not file.is_file():
-        names = [data for _, data in PRETRAINED]
-        advice = f"{nearest(str(given), names)}; weights that come with the package: {', '.join(names)}"
+        advice = f"{nearest(str(given), SHIPPED)}; weights that come with the package: {', '.join(SHIPPED)}"
         raise FileNotFoundError(f"no checkpoint file at {file}{advice}")
     return file
 

@@ -9,7 +9,7 @@ from hatnet.config import get_config
 from hatnet.data.photo import MEAN, STD
 from hatnet.equivalence import randomise
 from hatnet.network import HATNet
-from hatnet.weights.checkpoints import about, is_ours, load
+from hatnet.weights.checkpoints import is_ours, load_with_facts
 from hatnet.weights.official import load_official
 from hatnet.weights.pretrained import existing_weights
 from hatnet.weights.windows import change_windows, describe_changes
@@ -25,6 +25,12 @@ class Source:
     words: str  # the origin of its weights, in one or two sentences
     about: dict[str, Any] = field(default_factory=dict)  # facts stored with the weights, see `checkpoints.about`
     changes: tuple[str, ...] = ()  # one line per field of the configuration that differs from the weights' own
+    file: Path | None = None  # None for random weights
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """The description of these weights in a training that starts from them: never empty."""
+        return self.about or {"file": "" if self.file is None else self.file.name}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -81,9 +87,12 @@ def _random(variant: str, seed: int) -> Source:
 
 def _from_file(checkpoint: Path) -> Source:
     if not is_ours(checkpoint):
-        return Source(load_official(checkpoint).float(), f"Weights of the authors' file {checkpoint.name}.")
-    known = about(checkpoint)
+        model, known = load_official(checkpoint).float(), {}
+        if model.config.in_channels == 3:
+            known = {"mean": MEAN.tolist(), "std": STD.tolist()}  # the authors normalise photos as for ImageNet
+        return Source(model, f"Weights of the authors' file {checkpoint.name}.", known, file=checkpoint)
+    model, known = load_with_facts(checkpoint)
     training = f"trained on {known['data']}" if "data" in known else "without a record of their training"
     if "data" in known and "test_accuracy" in known:
         training += f": right on {known['test_accuracy']:.1%} of its test images"
-    return Source(load(checkpoint).float(), f"Weights of {checkpoint.name}, {training}.", known)
+    return Source(model.float(), f"Weights of {checkpoint.name}, {training}.", known, file=checkpoint)

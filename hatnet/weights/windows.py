@@ -1,5 +1,6 @@
 """Change windows, merging and stem strides under trained weights. None of them holds parameters."""
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -51,16 +52,23 @@ def changed_fields(before: HATNetConfig, after: HATNetConfig) -> list[str]:
     return [field.name for field in fields(after) if getattr(before, field.name) != getattr(after, field.name)]
 
 
-def describe_changes(before: HATNetConfig, after: HATNetConfig, owner: str = "the weights'") -> list[str]:
-    """One line per field that differs.
+def describe_changes(
+    before: HATNetConfig,
+    after: HATNetConfig,
+    owner: str = "the weights'",
+    giver: str = "given",
+    but: Sequence[str] = (),
+) -> list[str]:
+    """One line per field that differs, except for the fields `but`.
 
     >>> from hatnet.config import get_config
     >>> describe_changes(get_config("micro"), get_config("micro", grid_sizes=(4, 4)))
     ["grid_sizes: 8 4 (the weights') -> 4 4 (given)"]
     """
     return [
-        f"{name}: {_words(getattr(before, name))} ({owner}) -> {_words(getattr(after, name))} (given)"
+        f"{name}: {_words(getattr(before, name))} ({owner}) -> {_words(getattr(after, name))} ({giver})"
         for name in changed_fields(before, after)
+        if name not in but
     ]
 
 

@@ -31,7 +31,7 @@ def test_cheap_checks_come_before_reading_all_images(hatnet, tmp_path, monkeypat
     (tmp_path / "taken" / "run.json").write_text("{}")
     for options, message in (
         (["--out", "taken"], "holds a run already"),
-        (["--weights", "none.safetensors"], "no weights to start from"),
+        (["--weights", "none.safetensors"], "no checkpoint file at none.safetensors"),
         (["--batch-size", "64", "--slice-size", "64"], "batch_size=64 is more than the 16 images there are"),
         (["--precision", "float16", "--device", "cpu"], "is for GPUs"),
         (["--workers", "-1"], "workers=-1 must be a whole number from 0 to 256"),

@@ -18,9 +18,10 @@ from hatnet.models import create_model
 from hatnet.network import HATNet
 from hatnet.training.recipes import get_recipe
 from hatnet.training.resuming import load_state
-from hatnet.training.trained_weights import differences, read_trained, tuned_config
+from hatnet.training.trained_weights import differences, tuned_config
 from hatnet.weights.checkpoints import CheckpointError, about, load, save, write
 from hatnet.weights.official import authors_names, authors_shapes
+from hatnet.weights.source import Source, find_source
 from tests.training.image_files import write_folder
 from tests.training.runs import ONE_EPOCH, SMALL, outcome, run, small_data, start, stop_after, thin
 
@@ -49,10 +50,11 @@ def test_fine_tuning_starts_where_the_shipped_weights_are(fashion, tmp_path):
     data, want = fashion
     training = start(tmp_path, SHIPPED, data, build=None)
     assert torch.allclose(logits_of(training), want, rtol=0, atol=1e-4)
-    (line, classifier) = training.start.lines
-    assert line == (
-        "From the weights, not from the recipe: stem_strides 1, 1 (recipe: 1, 2); grid_sizes 7, 7 (recipe: 7, 4)."
-    )
+    *lines, classifier = training.start.lines
+    assert lines == [
+        "stem_strides: 1 2 (the recipe's) -> 1 1 (the weights')",
+        "grid_sizes: 7 4 (the recipe's) -> 7 7 (the weights')",
+    ]
     assert "classifier of the weights is kept: the same 10 classes" in classifier
     assert training.recipe.grid_sizes == (7, 7)
 
@@ -75,8 +77,7 @@ def test_fine_tuning_starts_there_on_a_folder_of_files_too(fashion, tmp_path):
     assert "Pixels are normalised as for the weights: mean 0.286, 0.286, 0.286, std 0.353" in text
     assert "adapted from grey to colour" in text
     assert "with its 10 classes in the order of the data" in text
-    assert "Other than in the weights: in_channels 3 (weights: 1)." in text
-    assert not training.start.new_classifier
+    assert "in_channels: 1 (the weights') -> 3 (given)" in text
 
 
 def test_another_image_size_is_listed(fashion, tmp_path):
@@ -88,7 +89,7 @@ def test_a_requested_window_holds_even_where_it_is_the_recipes_default(fashion, 
     training = start(tmp_path, replace(SHIPPED, grid_sizes=(7, 4)), fashion[0], build=None)
     assert training.model.config.grid_sizes == (7, 4)
     assert training.model.config.stem_strides == (1, 1)
-    assert "Other than in the weights: grid_sizes 7, 4 (weights: 7, 7)." in training.start.lines
+    assert "grid_sizes: 7 7 (the weights') -> 7 4 (given)" in training.start.lines
     assert get_recipe("fashion-quick").config(10, 1).grid_sizes == (7, 4), "random weights keep the recipe's default"
 
 
@@ -102,15 +103,13 @@ def test_a_run_from_before_the_recipes_default_windows_had_their_own_field_resum
 def test_every_difference_is_listed():
     recipe, trained = get_config("tiny", num_classes=2), get_config("micro", in_channels=1)
     network = replace(trained, num_classes=2, grid_sizes=(5, 3))
-    first, second = differences(recipe, trained, network)
-    for name in (
-        "name micro (recipe: tiny)",
-        "depths 2, 2, 2 (recipe: 2, 2, 6, 3)",
-        "grid_sizes 5, 3 (recipe: 8, 7, 7)",
-    ):
-        assert name in first
-    assert second == "Other than in the weights: num_classes 2 (weights: 10); grid_sizes 5, 3 (weights: 8, 4)."
-    assert differences(network, network, network) == []
+    *taken, classes, grid_sizes = differences(SMALL, recipe, Source(HATNet(trained), ""), network)
+    assert "name: tiny (the recipe's) -> micro (the weights')" in taken
+    assert "depths: 2 2 6 3 (the recipe's) -> 2 2 2 (the weights')" in taken
+    assert not any(line.startswith("grid_sizes") for line in taken), "they are requested, not the weights'"
+    assert classes == "num_classes: 10 (the weights') -> 2 (given)"
+    assert grid_sizes == "grid_sizes: 8 4 (the weights') -> 5 3 (given)"
+    assert differences(SMALL, network, Source(HATNet(network), ""), network) == []
 
 
 def test_a_custom_network_is_trained_and_resumed_without_its_file(tmp_path):
@@ -129,11 +128,11 @@ def test_a_custom_network_is_trained_and_resumed_without_its_file(tmp_path):
     assert trained == replace(odd, drop_path_rate=SMALL.drop_path, classifier_drop_rate=SMALL.classifier_drop)
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     assert facts["recipe"]["grid_sizes"] == [5, 3]
-    assert any("name custom (recipe: tiny)" in line for line in facts["changes at the start"])
+    assert "name: tiny (the recipe's) -> custom (the weights')" in facts["changes at the start"]
 
 
 def test_windows_and_images_that_do_not_fit_the_weights_are_refused(tmp_path):
-    held = read_trained("fashion-mnist").config
+    held = find_source("fashion-mnist").model.config
     with pytest.raises(ValueError, match=r"grid_sizes=\(7, 7, 7\) must have 2 entries for 3 stages"):
         tuned_config(replace(SHIPPED, grid_sizes=(7, 7, 7)), held, held)
     with pytest.raises(ValueError, match="image of 2 x 2 pixels is too small"):
@@ -163,7 +162,7 @@ def test_normalisation_follows_the_weights_and_survives_a_resume(tmp_path):
 def test_facts_that_contradict_the_network_are_refused(facts, message, tmp_path):
     write(thin(SMALL.config(10, 1)), tmp_path / "w.safetensors", facts)
     with pytest.raises(CheckpointError, match=message):
-        read_trained(tmp_path / "w.safetensors")
+        find_source(tmp_path / "w.safetensors")
 
 
 @pytest.mark.parametrize(("names", "line"), [((), "file names no classes, but has 10"), (None, "new, for 10 classes")])
@@ -172,7 +171,6 @@ def test_a_classifier_without_names_is_kept_for_as_many_classes(names, line, tmp
     save(thin(SMALL.config(10, 1)), tmp_path / "w.safetensors", facts)
     training = start(tmp_path / "run", replace(SMALL, weights=str(tmp_path / "w.safetensors")))
     assert line in training.start.lines[-1]
-    assert training.start.new_classifier == (names is None)
 
 
 def test_the_authors_colour_weights_start_a_training_on_grey_images(tmp_path):
@@ -197,13 +195,13 @@ def test_the_command_prints_what_changes_and_refuses_a_contradicting_variant(hat
     command = ["train", "fashion-quick", "--weights", "fashion-mnist", "--device", "cpu", "--out", "run"]
     status, _, error = hatnet_command(*command, "--variant", "tiny")
     assert (status, list(tmp_path.iterdir())) == (2, [])
-    assert "fashion-mnist holds 'micro', not 'tiny': leave --variant out" in error
+    assert "fashion-mnist holds 'micro', not 'tiny'; leave --variant out" in error
     monkeypatch.setattr("hatnet.cli.train.open_shared_data", lambda *_: small_data())
     monkeypatch.setattr("hatnet.training.loop.Training.run", lambda self, _: None)
     status, printed, _ = hatnet_command(*command, "--batch-size", 8, "--slice-size", 8)
     printed = " ".join(printed.split())
     assert "HAT-Net Micro on fashion-subset: 80 training and 30 test images" in printed
-    assert "stem_strides 1, 1 (recipe: 1, 2); grid_sizes 7, 7 (recipe: 7, 4)" in printed
+    assert "stem_strides: 1 2 (the recipe's) -> 1 1 (the weights')" in printed
     assert "the test images choose best.safetensors" in printed
 
 
