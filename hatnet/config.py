@@ -116,16 +116,23 @@ class HATNetConfig:
             object.__setattr__(self, field.name, numbers if isinstance(value, tuple) else numbers[0])
 
     def _check_parameters(self) -> None:
-        blocks = zip(self.depths, self.channels, self.expansions, self.kernel_sizes, strict=True)
-        count = sum(L * C * (E * (2 * C + K**2) + 4 * C) for L, C, E, K in blocks)  # at least, without norms and biases
-        before = (self.in_channels, self.stem_channels, *self.channels)
-        count += sum(9 * inputs * outputs for inputs, outputs in pairwise(before))
-        count += self.channels[-1] * self.num_classes
+        count = self.fewest_parameters
         if count > MOST_PARAMETERS:
             raise ValueError(
                 f"the fields describe a network of {count:.2g} parameters; at most {MOST_PARAMETERS:.2g} are allowed, "
                 f"thirty times as many as the largest published variant has"
             )
+
+    @property
+    def fewest_parameters(self) -> int:
+        """A lower bound of the number of parameters: all matrices and kernels, without norms and biases."""
+        blocks = zip(self.depths, self.channels, self.expansions, self.kernel_sizes, strict=True)
+        before = (self.in_channels, self.stem_channels, *self.channels)
+        return (
+            sum(L * C * (E * (2 * C + K**2) + 4 * C) for L, C, E, K in blocks)
+            + sum(9 * inputs * outputs for inputs, outputs in pairwise(before))
+            + self.channels[-1] * self.num_classes
+        )
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -37,6 +37,11 @@ def thread_facts() -> dict[str, int | str]:
     return {"threads per process": torch.get_num_threads(), "threads wait": wait_policy()}
 
 
+def default_device(name: str | None) -> str:
+    """The device that was asked for, by default the GPU if there is one, else the CPU."""
+    return name or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def usable_device(name: str) -> torch.device:
     """The device of that name, such as `cpu` or `cuda:1`; ValueError if it cannot hold a tensor."""
     try:

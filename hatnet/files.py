@@ -172,6 +172,11 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("its brackets are nested too deeply") from None
 
 
+def read_json(path: Path, most: int = 2**27) -> Any:
+    """Parse a JSON file of at most `most` bytes. Errors as in `read_whole` and `parse_json`."""
+    return parse_json(read_whole(path, most))
+
+
 def json_bytes(facts: Mapping[str, Any]) -> bytes:
     """Facts as indented JSON. NaN and infinity, which JSON cannot hold, become null."""
     return (json.dumps(_finite(facts), indent=2, allow_nan=False) + "\n").encode()

@@ -1,19 +1,18 @@
 """The command `hatnet ablation` (extra `studies`)."""
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from rich.progress import TaskProgressColumn
 
 from hatnet.checks import require_whole
-from hatnet.cli.console import console, progress_bar, require_used
-from hatnet.cli.study import require_figure, save_figure, show
+from hatnet.cli.console import console, progress_bar
+from hatnet.cli.output_files import run_folder
+from hatnet.cli.study import require_figure, require_used, save_figure, show
+from hatnet.cli.train import default_workers
 from hatnet.data import Split, open_data
-from hatnet.device import usable_device, use_threads
+from hatnet.device import default_device, usable_device, use_threads
 from hatnet.files import write_whole
 from hatnet.studies.ablation import tables
 from hatnet.studies.ablation.arms import MATCHED
@@ -68,17 +67,13 @@ def ablation(
     require_known("data", [data], DATA)
     settings = Settings(data, DATA[data].epochs if epochs is None else epochs)
     use_threads(threads)
-    chosen_device = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if workers is None:
-        workers = 0 if chosen_device.type == "cpu" else min(8, os.cpu_count() or 1)
-    require_whole("workers", workers, 0, MOST_WORKERS)
-    work = Ablation(settings, arms, seeds, out or Path("runs") / f"ablation-{data}", chosen_device)
+    chosen_device = usable_device(default_device(device))
+    require_whole("workers", workers or 0, 0, MOST_WORKERS)
+    folder = run_folder(out or Path("runs") / f"ablation-{data}")
+    work = Ablation(settings, arms, seeds, folder, chosen_device)
     opened = open_data(data, data_dir, download)
-    try:
-        work.folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=work.folder).close()
-    except OSError as error:
-        raise ValueError(f"cannot write to the folder {work.folder}: {error}; give another --out") from error
+    workers = default_workers(opened, chosen_device) if workers is None else workers
+    folder.mkdir(parents=True, exist_ok=True)
     monitor = Monitor()
     done = _run(work, opened, workers, monitor)
     if work.record.runs:

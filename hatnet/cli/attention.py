@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,11 +21,11 @@ from hatnet.files import expand_home
 from hatnet.maps.explorer import Start, picture_from_maps, require_openable, write_explorer
 from hatnet.maps.map_selection import KINDS, MapSelection, class_number, select_maps
 from hatnet.maps.maps import AttentionMaps, attention_maps
-from hatnet.maps.memory import GIB, require_memory
+from hatnet.maps.memory import memory_limit, require_memory
 from hatnet.weights.pretrained import existing_weights
 from hatnet.weights.source import Source
 
-EXPLORER = Formats(".html", "the explorer")
+EXPLORER = Formats(".html", "the explorer", "attention")
 WEIGHTS_OWN = WindowOptions()
 
 
@@ -146,7 +145,7 @@ def attention(
     prepared = _prepare(image, maps, run, source, files)
     pixels = to_image(prepared.picture, source.mean, source.std)
     model = source.model.to(device)
-    found = attention_maps(model, pixels.to(next(model.parameters())), int(run.memory * GIB))
+    found = attention_maps(model, pixels.to(next(model.parameters())), memory_limit(run.memory))
     _announce(image, maps, prepared, random=weights.weights is None)
     for path in files:
         _write(path, found, prepared)
@@ -154,8 +153,7 @@ def attention(
 
 
 def _check_options(image: ImageOptions, maps: MapOptions, run: RunOptions) -> torch.device:
-    if not (run.memory > 0 and isfinite(run.memory * GIB)):
-        raise ValueError(f"memory={run.memory!r} must be a finite number of GiB above 0, such as 2")
+    memory_limit(run.memory)
     options = {"--query": maps.query, "--stage": maps.stage, "--block": maps.block, "--head": maps.head}
     given = [f"{name} {value}" for name, value in options.items() if value is not None]
     if maps.kind == "class" and given:
@@ -187,7 +185,7 @@ def _prepare(image: ImageOptions, maps: MapOptions, run: RunOptions, source: Sou
     if gradients:
         advice += "; only class maps and explorers need gradients, --kind composed --out figure.png does without"
     item = next(source.model.parameters()).element_size()
-    require_memory(config, height, width, 1, item, int(run.memory * GIB), gradients, advice)
+    require_memory(config, height, width, 1, item, memory_limit(run.memory), gradients, advice)
     picture = read_picture(image.path, config.in_channels, size, image.square, image.background)
     return Prepared(image.path.name, picture, source, pixel, selection)
 

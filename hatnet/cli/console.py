@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
-from inspect import signature
-from math import isnan
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -24,10 +19,6 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
-
-if TYPE_CHECKING:
-    from hatnet.training.checkpoint_evaluation import CheckpointEvaluation
 
 console = Console(highlight=False)
 
@@ -40,22 +31,6 @@ def printable(text: str) -> str:
 def plain(text: str) -> str:
     """The text for `console.print`, which would read [b] in a name as bold."""
     return escape(printable(text))
-
-
-def require_used(command: Callable[..., None], given: Mapping[str, Any], used: Collection[str]) -> None:
-    """Raise a ValueError for arguments `given` to `command` that it ignores with `--record`: all but those `used`."""
-    defaults = {name: parameter.default for name, parameter in signature(command).parameters.items()}
-    values = dict(given)
-    for settings in [value for value in given.values() if is_dataclass(value)]:  # their fields are options, too
-        defaults |= {field.name: field.default for field in fields(settings)}
-        values |= vars(settings)
-    ignored = [
-        f"--{name.replace('_', '-')}"
-        for name, value in values.items()
-        if name not in ("record", *used) and not is_dataclass(value) and value != defaults[name]
-    ]
-    if ignored:
-        raise ValueError(f"--record shows what is already measured, so {', '.join(ignored)} can't be given with it")
 
 
 FIRST_LINE, LATER_LINES = 10.0, 60.0  # seconds, where no bar can move
@@ -113,28 +88,6 @@ def progress(description: str, total: int | None = None) -> Iterator[Callable[[s
         yield lambda _: bars.advance(task)
         done = int(bars.tasks[task].completed)
         bars.update(task, total=done, completed=done, visible=done > 0)
-
-
-def print_evaluation(result: CheckpointEvaluation) -> None:
-    """One row per class, worst first, with the class that it is most often mistaken for; then every metric."""
-    evaluation, classes = result.evaluation, result.classes
-    table = Table(title="Accuracy by class, worst first", box=box.SIMPLE_HEAD)
-    for column in ("class", "images", "right", "most often taken for"):
-        table.add_column(column, justify="right" if column in ("images", "right") else "left")
-    confusion = evaluation.confusion
-    for index in sorted(range(len(classes)), key=lambda index: evaluation.class_accuracy[index])[:30]:
-        wrong = confusion[index].clone()
-        wrong[index] = 0
-        other = f"{classes[int(wrong.argmax())]} ({int(wrong.max())})" if wrong.any() else "-"
-        right = f"{100 * evaluation.class_accuracy[index]:.1f} %"
-        table.add_row(plain(classes[index]), str(int(confusion[index].sum())), right, plain(other))
-    console.print(table)
-    for metric in result.task.metrics:
-        if isnan(metric.value(evaluation)):  # not defined for this data, such as top-5 of two classes
-            continue
-        value = f"[bold]{metric.text(metric.value(evaluation))}[/]"
-        sentence = metric.sentence + "." if metric.sentence else f"{metric.name}: {{value}}"
-        console.print(sentence.format(value=value, images=f"{evaluation.images:,} images"))
 
 
 def cell(value: int | tuple[int, ...] | None) -> str:

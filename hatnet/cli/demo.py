@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from hatnet.checks import require_whole
 from hatnet.cli.console import console
+from hatnet.cli.output_files import require_writable
 from hatnet.cli.verify import print_agreement, run_both
 from hatnet.data.photo import load_photo, normalise
 from hatnet.equivalence import TOLERANCES, first_difference, randomise
+from hatnet.files import expand_home
 from hatnet.maps.explorer import Start
 from hatnet.maps.report import write_report
 from hatnet.models import create_model
@@ -31,12 +34,9 @@ def demo(out: Path = Path("hatnet-demo.html"), seed: int = 0) -> None:
         out: the report to write, one HTML file.
         seed: of the random weights.
     """
-    if not out.parent.is_dir():
-        raise ValueError(f"no folder {out.parent} to write {out.name} to; create it first")
-    if out.is_dir():
-        raise ValueError(f"{out} is a folder; give the report a file name, such as {out / 'hatnet-demo.html'}")
-    if seed < 0:
-        raise ValueError(f"seed={seed} must not be negative")
+    out = expand_home(out)
+    require_writable("--out", out, "hatnet-demo.html")
+    require_whole("seed", seed, 0)
     limit, photo = TOLERANCES[torch.float64], load_photo()
     console.print(f"HAT-Net Tiny in float64 on a photo of {photo.shape[1]} x {photo.shape[2]} pixels; seconds on a CPU")
     model = create_model("tiny")

@@ -1,19 +1,22 @@
 """The command `hatnet evaluate`: test weights on every test image once."""
 
+from math import isnan
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+from rich import box
+from rich.table import Table
 
-from hatnet.cli.console import console, print_evaluation, progress
-from hatnet.cli.train import default_device
+from hatnet.cli.console import console, plain, progress
+from hatnet.cli.output_files import require_writable
 from hatnet.cli.weights import WindowOptions
-from hatnet.device import use_threads
+from hatnet.device import default_device, use_threads
 from hatnet.files import expand_home
-from hatnet.training.checkpoint_evaluation import evaluate_checkpoint
+from hatnet.training.checkpoint_evaluation import CheckpointEvaluation, evaluate_checkpoint
 from hatnet.training.distributed import join
 from hatnet.training.shared_data import no_progress_bar
-from hatnet.weights.pretrained import PRETRAINED, weights_file
+from hatnet.weights.pretrained import SHIPPED, weights_file
 
 WEIGHTS_OWN = WindowOptions()
 
@@ -34,7 +37,7 @@ def evaluate(
 
     Args:
         weights: fashion-mnist (comes with the package), a file of ours (.safetensors) or of the authors (.pth), or the
-            folder of a run for its last weights.
+            folder of a run for its result.
         data: a data set or folder:PATH; by default the one of the training.
         data_dir: folder for data sets.
         download: fetch the data set if it is missing.
@@ -48,9 +51,8 @@ def evaluate(
     """
     use_threads(threads)
     file = weights_file(weights)
-    folder = expand_home(out) if out else Path() if file in PRETRAINED.values() else file.parent
-    if not folder.is_dir():
-        raise ValueError(f"no folder {folder} to write to; create it first")
+    folder = expand_home(out) if out else Path() if file in SHIPPED.values() else file.parent
+    require_writable("--out", folder / "evaluation.json", "evaluation.json")
     if out is None and any(windows.changes.values()):
         raise ValueError("give --out a folder: with other windows this is no evaluation of the weights as trained")
     with join(default_device(device)) as processes:
@@ -65,3 +67,25 @@ def evaluate(
         console.print(line)
     print_evaluation(found)
     print((folder / "evaluation.svg").resolve())
+
+
+def print_evaluation(result: CheckpointEvaluation) -> None:
+    """One row per class, worst first, with the class that it is most often mistaken for; then every metric."""
+    evaluation, classes = result.evaluation, result.classes
+    table = Table(title="Accuracy by class, worst first", box=box.SIMPLE_HEAD)
+    for column in ("class", "images", "right", "most often taken for"):
+        table.add_column(column, justify="right" if column in ("images", "right") else "left")
+    confusion = evaluation.confusion
+    for index in sorted(range(len(classes)), key=lambda index: evaluation.class_accuracy[index])[:30]:
+        wrong = confusion[index].clone()
+        wrong[index] = 0
+        other = f"{classes[int(wrong.argmax())]} ({int(wrong.max())})" if wrong.any() else "-"
+        right = f"{100 * evaluation.class_accuracy[index]:.1f} %"
+        table.add_row(plain(classes[index]), str(int(confusion[index].sum())), right, plain(other))
+    console.print(table)
+    for metric in result.task.metrics:
+        if isnan(metric.value(evaluation)):  # not defined for this data, such as top-5 of two classes
+            continue
+        value = f"[bold]{metric.text(metric.value(evaluation))}[/]"
+        sentence = metric.sentence + "." if metric.sentence else f"{metric.name}: {{value}}"
+        console.print(sentence.format(value=value, images=f"{evaluation.images:,} images"))

@@ -1,16 +1,17 @@
 """The command `hatnet faithfulness` (extra `studies`)."""
 
-from math import inf
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from hatnet.cli.console import console, progress, require_used
-from hatnet.cli.study import require_matplotlib, require_writable, show
+from hatnet.cli.console import console, progress
+from hatnet.cli.output_files import require_writable
+from hatnet.cli.study import require_matplotlib, require_used, show
 from hatnet.data import open_data
 from hatnet.device import use_threads
 from hatnet.files import write_whole
+from hatnet.maps.memory import memory_limit
 from hatnet.studies.faithfulness import tables
 from hatnet.studies.faithfulness.preparation import check_study, patches_per_image
 from hatnet.studies.faithfulness.record import Record, Settings, read, write
@@ -57,13 +58,12 @@ def faithfulness(
         return
     if page:
         raise ValueError("--page prints the tables of a kept record: give it with --record FILE.json")
-    if not 0 < memory < inf:
-        raise ValueError(f"memory={memory!r} must be a number of GiB above 0")
+    limit = memory_limit(memory)
     use_threads(threads)
     out = out or Path("faithfulness")
     _require_files(out, (RECORD, *REPORT), existing_weights(weights))
     source = find_source(weights)
-    data, limit = open_data(settings.data, data_dir, download), int(memory * 2**30)
+    data = open_data(settings.data, data_dir, download)
     check_study(settings, source, data, limit)
     patches = patches_per_image(settings, source)
     console.print(f"{source.words} {settings.images} test images of {settings.data}, {patches} patches per image.")
@@ -102,14 +102,11 @@ def _report(record: Record, out: Path | None) -> None:
     show(tables.all_tables(record), (*tables.findings(record), tables.facts(record)))
 
 
-def _require_files(out: Path, endings: tuple[str, ...], source: Path | None) -> None:
+def _require_files(out: Path, endings: tuple[str, ...], source: Path) -> None:
     """Check before the work that all files can be written and drawn, and that none overwrites `source`."""
     require_writable("--out", out, "faithfulness")
-    for path in (_path(out, ending) for ending in endings):
-        if path.is_dir():
-            raise ValueError(f"{path} is a folder; give --out another name")
-        if source is not None and path.resolve() == source.resolve():
-            raise ValueError(f"{path} would be overwritten by the files made from it; give --out another name")
+    for ending in endings:
+        require_writable("--out", _path(out, ending), "faithfulness", inputs=(source,))
     require_matplotlib()
 
 

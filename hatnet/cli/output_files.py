@@ -1,11 +1,12 @@
-"""The files that `--out` names: a figure as PNG and SVG, and one other file. Checked before any work."""
+"""Files and folders that options such as `--out` name, checked before any work."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from hatnet.files import expand_home
+from hatnet.files import absolute_path, expand_home
 
 FIGURE = (".png", ".svg")
 # Known endings, of which a command writes only some. Any other is taken as a part of the name.
@@ -15,12 +16,48 @@ KNOWN = {
 }
 
 
+def require_writable(option: str, path: Path, example: str, inputs: Sequence[Path | None] = ()) -> None:
+    """Raise a ValueError, suggesting the name `example`, if no file can be written to the `path` given as `option`.
+
+    `inputs` are files that must not be overwritten, because the new one is made from them.
+    """
+    if not path.parent.is_dir():
+        raise ValueError(f"no folder {path.parent} to write {path.name} to; create it first")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give {option} a name in it, such as {path / example}")
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # a link that leads back to itself, or a name that is too long
+        raise ValueError(f"{path} cannot be written ({error.strerror}); give {option} another name") from error
+    if not os.access(path.parent, os.W_OK):
+        folder = path.parent.resolve()
+        raise ValueError(f"nothing may be written to the folder {folder}; give {option} a path in another one")
+    if any(given is not None and path.resolve() == given.resolve() for given in inputs):
+        raise ValueError(f"{path} would overwrite the file it is made from; give {option} another name")
+
+
+def run_folder(out: Path) -> Path:
+    """The folder of a run, `~` expanded. Raises ValueError for the working folder, and for one that cannot be made."""
+    folder = absolute_path(out)
+    if folder == Path.cwd():
+        raise ValueError("--out is the working folder itself: give the run a folder of its own, such as runs/mine")
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise ValueError(f"{there} is a file, so no run can be written to {out}; give another --out")
+    if not os.access(there, os.W_OK):
+        raise ValueError(f"nothing may be written to the folder {there}; give another --out")
+    return expand_home(out)
+
+
 @dataclass(frozen=True)
 class Formats:
-    """What a command writes besides a figure: the ending of that file, and its contents in a word or two."""
+    """What a command writes besides a figure: the ending of that file, its contents, and a name for all files."""
 
     ending: str
-    contents: str
+    contents: str  # in a word or two
+    name: str
 
 
 def output_files(out: Path, formats: Formats, inputs: Sequence[Path | None]) -> list[Path]:
@@ -29,10 +66,7 @@ def output_files(out: Path, formats: Formats, inputs: Sequence[Path | None]) -> 
     Raises ValueError for a name that cannot be written, for a file of `inputs`, and if matplotlib is missing.
     """
     out = expand_home(out)
-    if not out.parent.is_dir():
-        raise ValueError(f"no folder {out.parent} to write {out.name} to; create it first")
-    if out.is_dir():
-        raise ValueError(f"{out} is a folder; give --out a name in it, such as {out / 'attention'}")
+    require_writable("--out", out, formats.name)
     suffix, endings = out.suffix.lower(), (*FIGURE, formats.ending)
     if suffix in KNOWN - set(endings):
         raise ValueError(
@@ -41,26 +75,12 @@ def output_files(out: Path, formats: Formats, inputs: Sequence[Path | None]) -> 
         )
     files = [out] if suffix in endings else [out.with_name(out.name + ending) for ending in endings]
     for path in files:
-        _require_writable(path)
-        if any(given is not None and path.resolve() == given.resolve() for given in inputs):
-            raise ValueError(f"{path} would overwrite the file it is made from; give --out another name")
+        require_writable("--out", path, formats.name, inputs)
+        if path.exists() and not path.is_file():
+            raise ValueError(f"{path} is a device or a pipe, not a file; give --out another name")
     if files[0].suffix.lower() != formats.ending and find_spec("matplotlib") is None:
         raise ValueError(
             f"a figure needs matplotlib: python -m pip install 'hatnet[train]'; or write {formats.contents} alone, "
             f"with --out {out.with_suffix(formats.ending)}"
         )
     return files
-
-
-def _require_writable(path: Path) -> None:
-    """Raise a ValueError for a folder, a device, a pipe, or a link that leads back to itself."""
-    try:
-        path.stat()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise ValueError(f"{path} cannot be written ({error.strerror}); give --out another name") from error
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; give --out another name")
-    if not path.is_file():
-        raise ValueError(f"{path} is a device or a pipe, not a file; give --out another name")

@@ -20,7 +20,7 @@ from hatnet.maps.prediction import Prediction, Settings, find_images, percent, p
 from hatnet.weights.pretrained import existing_weights
 from hatnet.weights.source import Source
 
-JSON = Formats(".json", "the numbers")
+JSON = Formats(".json", "the numbers", "predictions")
 SHOWN = 200  # rows of the table
 LARGEST_FIGURE = 200  # images
 NUMBERS = re.compile(r"\[\n\s*([^][{}\"]+)\n\s*\]")  # a list of numbers over several lines, to be put on one

@@ -9,9 +9,12 @@ from typing import Annotated
 import tyro
 from rich.progress import TaskProgressColumn
 
-from hatnet.cli.console import console, format_duration, progress_bar, require_used
-from hatnet.cli.study import require_figure, require_writable, save_figure, show
+from hatnet.cli.console import console, format_duration, progress_bar
+from hatnet.cli.output_files import require_writable
+from hatnet.cli.study import require_figure, require_used, save_figure, show
 from hatnet.device import usable_device
+from hatnet.files import expand_home
+from hatnet.maps.memory import memory_limit
 from hatnet.studies.scaling import Record, Settings, measure, read, tables, write
 from hatnet.studies.scaling.measurement import OnProgress
 
@@ -35,27 +38,26 @@ def scaling(
         record: print and draw this kept record instead of measuring.
     """
     given = dict(locals())
-    require_writable("--out", out, "scaling.json")
+    path = expand_home(out or Path(f"scaling-{datetime.now():%Y-%m-%d-%H%M%S}.json"))
+    require_writable("--out", path, "scaling.json")
     require_figure(figure, "scaling.svg")
     if record is not None:
         require_used(scaling, given, used=("figure",))
         _show(read(record), figure)
         return
-    if memory is not None and not memory > 0:
-        raise ValueError(f"memory={memory!r} must be a number of GiB above 0")
+    limit = None if memory is None else memory_limit(memory)
     usable_device(settings.device)
     console.print(
         f"{len(settings.modules)} modules at {len(settings.sizes)} sizes in {settings.dtype} on {settings.device}: "
         f"C = {settings.C}, heads {settings.head_count}, {settings.stride} pixels per token"
     )
-    path = out or Path(f"scaling-{datetime.now():%Y-%m-%d-%H%M%S}.json")
 
     def save(found: Record) -> None:
         if _has_times(found):
             write(found, path)
 
     with _progress() as on_progress:
-        found = measure(settings, None if memory is None else int(memory * 2**30), on_progress, save)
+        found = measure(settings, limit, on_progress, save)
     _report(found, path, figure)
 
 

@@ -1,31 +1,36 @@
-"""Shared by the commands of the studies: checks of the files they write, and the output of results."""
+"""Shared by the commands of the studies: checks of their options, and the output of results."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hatnet.cli.console import console
+from hatnet.cli.output_files import require_writable
 from hatnet.studies.common.table import Grid
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def require_writable(option: str, path: Path | None, example: str) -> None:
-    """Raise a ValueError, suggesting the name `example`, if the `path` that was given as `option` cannot be written."""
-    if path is None:
-        return
-    if not path.parent.is_dir():
-        raise ValueError(f"no folder {path.parent} to write {path.name} to; create it first")
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; give {option} a name in it, such as {path / example}")
-    if not os.access(path.parent, os.W_OK):
-        folder = path.parent.resolve()
-        raise ValueError(f"nothing may be written to the folder {folder}; give {option} a path in another one")
+def require_used(command: Callable[..., None], given: Mapping[str, Any], used: Collection[str]) -> None:
+    """Raise a ValueError for arguments `given` to `command` that it ignores with `--record`: all but those `used`."""
+    defaults = {name: parameter.default for name, parameter in signature(command).parameters.items()}
+    values = dict(given)
+    for settings in [value for value in given.values() if is_dataclass(value)]:  # their fields are options, too
+        defaults |= {field.name: field.default for field in fields(settings)}
+        values |= vars(settings)
+    ignored = [
+        f"--{name.replace('_', '-')}"
+        for name, value in values.items()
+        if name not in ("record", *used) and not is_dataclass(value) and value != defaults[name]
+    ]
+    if ignored:
+        raise ValueError(f"--record shows what is already measured, so {', '.join(ignored)} can't be given with it")
 
 
 def require_figure(path: Path | None, example: str) -> None:

@@ -18,12 +18,13 @@ from rich import box
 from rich.progress import MofNCompleteColumn, TextColumn
 from rich.table import Table
 
-from hatnet.cli.console import console, progress, progress_bar
+from hatnet.cli.console import console, plain, progress, progress_bar
+from hatnet.cli.output_files import run_folder
 from hatnet.data import ImageFolder, Split, absolute
-from hatnet.device import use_threads
+from hatnet.device import default_device, use_threads
 from hatnet.training import Monitor, Progress, Training
 from hatnet.training.classification import CLASSIFICATION
-from hatnet.training.distributed import Processes, join
+from hatnet.training.distributed import join
 from hatnet.training.progress import stoppable
 from hatnet.training.recipes import EXPECT, RECIPES, Recipe
 from hatnet.training.run_folder import RunFolder
@@ -80,11 +81,11 @@ def train(
     if tensorboard:
         require_tensorboard()
     use_threads(threads)
-    base = out or default_folder(recipe)
-    require_run_folder(base)
-    runs = {out: recipe} if out and not seeds else seed_runs(recipe, seeds or (recipe.seed,), base)
+    base = run_folder(out or default_folder(recipe))
+    runs = {base: recipe} if out and not seeds else seed_runs(recipe, seeds or (recipe.seed,), base)
     for folder in runs:
-        require_run_folder(folder, new=bool(seeds) and not resume)
+        if seeds:
+            RunFolder(run_folder(folder), CLASSIFICATION).require_new(resume)
         resumed = resume and RunFolder(folder, CLASSIFICATION).state.exists()
         if recipe.weights is not None and _given("--variant") and not resumed:
             find_source(recipe.weights, recipe.variant)  # raises if these are the weights of another variant
@@ -95,7 +96,7 @@ def train(
             training = Training(
                 seeded, data, folder, processes, resume=resume, save_every=save_every, threads=threads,
                 clean=lambda data: without_broken_files(data, data_dir, processes, bar=progress),
-                workers=default_workers(data, processes) if workers is None else workers,
+                workers=default_workers(data, processes.device) if workers is None else workers,
             )  # fmt: skip
             _run(training, folder, tensorboard)
             results[seeded.seed] = training.result
@@ -129,18 +130,6 @@ def _given(option: str) -> bool:
     return any(word == option or word.startswith(f"{option}=") for word in sys.argv)
 
 
-def require_run_folder(folder: Path, new: bool = False) -> None:
-    """Raise a ValueError if no run can be written to the folder, or, for a `new` one, if it holds a run already."""
-    if folder.resolve() == Path.cwd():
-        raise ValueError("--out is the working folder itself: give the run a folder of its own, such as runs/mine")
-    there = next(path for path in (folder, *folder.resolve().parents) if path.exists())
-    if not there.is_dir():
-        raise ValueError(f"{there} is a file, so no run can be written to {folder}; give another --out")
-    files = RunFolder(folder, CLASSIFICATION)
-    if new and (files.state.exists() or files.facts.exists()):
-        raise ValueError(f"{folder} holds a run already: give --resume to go on, or --out another folder")
-
-
 def _run(training: Training, folder: Path, tensorboard: bool) -> None:
     """Train to the end. Raises KeyboardInterrupt, for the exit status, if a signal stopped it before."""
     monitor, first = Monitor(), training.processes.is_first
@@ -159,14 +148,9 @@ def _run(training: Training, folder: Path, tensorboard: bool) -> None:
         raise monitor.interruption()
 
 
-def default_device(name: str | None) -> str:
-    """The device that was asked for, by default the GPU if there is one, else the CPU."""
-    return name or ("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def default_workers(data: Split, processes: Processes) -> int:
+def default_workers(data: Split, device: torch.device) -> int:
     """None for images in memory on a CPU, else the processors of this machine for each process on it, at most 8."""
-    if processes.device.type == "cpu" and not isinstance(data.train, ImageFolder):
+    if device.type == "cpu" and not isinstance(data.train, ImageFolder):
         return 0
     return max(min(8, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))), 1)
 
@@ -179,7 +163,7 @@ def _print_start(training: Training, folder: Path) -> None:
     console.print(
         f"HAT-Net {name.capitalize()} on {data.name}: {', '.join(others)} and {last} images; "
         f"{processes.size} x {processes.device}{threads}, {precision}\n"
-        f"Everything goes to {folder.resolve()}"
+        f"Everything goes to {plain(str(folder.resolve()))}"
     )
     if training.step:
         console.print(f"Going on after step {training.step:,} of {training.steps:,}")
@@ -190,9 +174,9 @@ def _print_start(training: Training, folder: Path) -> None:
             "optimistic (--validation 0.1 splits off a part)."
         )
     if training.recipe.weights is not None:
-        console.print(f"Starting from {training.recipe.weights}")
+        console.print(f"Starting from {plain(training.recipe.weights)}")
     for line in training.start.lines:
-        console.print(line)
+        console.print(plain(line))
 
 
 def _threads_text(training: Training) -> str:
@@ -210,12 +194,11 @@ def _print_end(training: Training, folder: Path) -> None:
         )
         return
     metric = training.task.selection
-    weights, by = folder, ""
-    if training.tested:
-        weights = training.folder.best
-        by = " by best.safetensors, which the validation images chose"
+    by = " by best.safetensors, which the validation images chose" if training.tested else ""
     sentence = metric.sentence.format(value=metric.text(training.result[metric.column()]), images="the test images")
-    console.print(f"[bold green]Done:[/] {sentence}{by}. [bold]hatnet evaluate {weights}[/] draws which ones.")
+    console.print(
+        f"[bold green]Done:[/] {sentence}{by}. [bold]hatnet evaluate {plain(str(folder))}[/] draws which ones."
+    )
 
 
 def shown_metrics(training: Training) -> list[Metric]:

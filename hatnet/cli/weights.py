@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from hatnet.cli.console import console
+from hatnet.cli.console import console, plain
 from hatnet.weights.source import Source, find_source
 
 
@@ -30,5 +30,5 @@ def open_source(weights: str | None, windows: WindowOptions, variant: str | None
     """`find_source`, and print what differs from the configuration of the weights."""
     source = find_source(weights, variant, seed, windows.changes)
     for line in source.changes:
-        console.print(line)
+        console.print(plain(line))
     return source

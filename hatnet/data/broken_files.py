@@ -1,6 +1,5 @@
 """Find image files that cannot be read, before a long training meets them."""
 
-import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from hatnet.data.image_folder import ImageFolder, read_image
 from hatnet.data.images import DataError
-from hatnet.files import parse_json, read_whole, write_whole
+from hatnet.files import json_bytes, read_json, write_whole
 
 Step = Callable[[str], None]  # called after each file, for a progress bar
 
@@ -34,14 +33,14 @@ def broken_files(images: ImageFolder, cache: Path, workers: int = 8, step: Step 
     paths = [images.paths[index] for index in broken]
     if broken != known:  # a later run reads the indices; the paths, which it may spell differently, are for people
         facts = {"images": len(images), "broken": broken, "files": [str(path) for path in paths]}
-        write_whole(record, json.dumps(facts, indent=2).encode())
+        write_whole(record, json_bytes(facts))
     return paths
 
 
 def _kept(record: Path, count: int) -> list[int] | None:
     """The indices in a record; None if there is none, or it is damaged, so that all files are read again."""
     try:
-        found = parse_json(read_whole(record, most=2**30))["broken"]
+        found = read_json(record, most=2**30)["broken"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     wanted = isinstance(found, list) and all(type(index) is int and 0 <= index < count for index in found)

@@ -10,6 +10,13 @@ from hatnet.trace import Place
 GIB = 2**30
 
 
+def memory_limit(memory: float) -> int:
+    """A limit of `memory` GiB, in bytes. Raises ValueError unless it is finite and above 0."""
+    if not 0 < memory <= 2**20:
+        raise ValueError(f"memory={memory!r} must be a finite number of GiB above 0, such as 2")
+    return int(memory * GIB)
+
+
 def numbers_by_part(config: HATNetConfig, height: int, width: int, batch: int, gradients: bool = False) -> Counter[str]:
     """Count the attention weights in each part; with gradients three times as many, and all maps kept for them.
 

@@ -19,7 +19,7 @@ from hatnet.data.transparency import parse_colour
 from hatnet.device import full_precision, usable_device
 from hatnet.files import expand_home
 from hatnet.maps.maps import attention_maps
-from hatnet.maps.memory import GIB, images_at_once
+from hatnet.maps.memory import images_at_once, memory_limit
 from hatnet.network import HATNet
 from hatnet.training.checkpoint_evaluation import recipe_for_testing
 from hatnet.weights.source import Source, find_source
@@ -69,8 +69,7 @@ class Settings:
         require_whole("top", self.top, 1)
         require_whole("maps", self.maps, 0)
         parse_colour(self.background)
-        if not 0 < self.memory <= 2**20:
-            raise ValueError(f"memory={self.memory!r} must be a finite number of GiB above 0, such as 2")
+        memory_limit(self.memory)
 
 
 DEFAULTS = Settings()
@@ -111,8 +110,8 @@ def predict_files(
     config = source.model.config
     if config.in_channels not in (1, 3):
         raise ValueError(f"the network takes {config.in_channels} channels; image files give 1 (grey) or 3 (colour)")
-    recipe = recipe_for_testing(config, source.about, "the weights file")
-    size, device, limit = recipe.image_size, usable_device(settings.device), int(settings.memory * GIB)
+    recipe = recipe_for_testing(source)
+    size, device, limit = recipe.image_size, usable_device(settings.device), memory_limit(settings.memory)
     config.layout(size, size)  # raises if images are too small
     with_maps = images_at_once(config, size, size, BATCH, 4, limit, gradients=True) if settings.maps else BATCH
     without = images_at_once(config, size, size, BATCH, 4, limit)

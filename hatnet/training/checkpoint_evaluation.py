@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from hatnet.checks import require_whole
-from hatnet.config import HATNetConfig
 from hatnet.data import DataError, Split
 from hatnet.data.transforms import for_testing, require_side
 from hatnet.files import json_bytes, write_whole
@@ -16,7 +15,7 @@ from hatnet.training.distributed import Processes
 from hatnet.training.recipes import RECIPES, Recipe, from_json
 from hatnet.training.shared_data import ProgressBar, no_progress_bar, open_shared_data, without_broken_files
 from hatnet.training.trained_weights import normalised_as
-from hatnet.weights.source import NO_CHANGES, find_source
+from hatnet.weights.source import NO_CHANGES, Source, find_source
 
 
 @dataclass(frozen=True)
@@ -70,54 +69,57 @@ def evaluate_checkpoint(
     """
     require_whole("batch_size", batch_size, 1, 2**20)
     require_whole("workers", workers, 0, MOST_WORKERS)
-    source, name = find_source(weights, windows=windows), str(weights)
-    model, known = source.model, source.about
-    if data is None and "data" not in known:
-        raise DataError(f"{name} doesn't say what it was trained on: give --data, such as --data folder:data/imagenet")
-    split = open_shared_data(data or known["data"], data_dir, download, processes)
-    require_suited(model.config, known, split, name)
+    source = find_source(weights, windows=windows)
+    data = data or source.about.get("data")
+    if data is None:
+        raise DataError(
+            f"{source.name} doesn't say what it was trained on: give --data, such as --data folder:data/imagenet"
+        )
+    split = open_shared_data(data, data_dir, download, processes)
+    require_suited(source, split)
     split = without_broken_files(split, data_dir, processes, parts=("test",), bar=bar)
-    recipe = recipe_for_testing(model.config, known, name)
-    require_size(recipe, split, name)
-    split = normalised_as(split, known)
-    transform = for_testing(recipe, split)
+    recipe = recipe_for_testing(source)
+    require_size(recipe, split, source)
+    transform = for_testing(recipe, normalised_as(split, source.about))
     batches = batches_for_testing(split.test, transform, processes.rank, processes.size, batch_size, workers)
     with bar("testing", len(batches)) as step:
-        found = evaluate(model.to(processes.device), _advance(batches, step), processes)
+        found = evaluate(source.model.to(processes.device), _advance(batches, step), processes)
     return CheckpointEvaluation(weights, split.name, split.classes, found, changes=source.changes)
 
 
-def recipe_for_testing(config: HATNetConfig, known: Mapping[str, Any], weights: str) -> Recipe:
+def recipe_for_testing(source: Source) -> Recipe:
     """The recipe that prepares test images: the training's, or the paper's for photos. Raises DataError for others."""
-    if "recipe" in known:
-        return from_json(known["recipe"])
+    config = source.model.config
+    if "recipe" in source.about:
+        return from_json(source.about["recipe"])
     if config.name == "micro" or config.in_channels != 3:
         raise DataError(
-            f"{weights} doesn't say how it was trained, so how to prepare images is unknown: take a file that "
+            f"{source.name} doesn't say how it was trained, so how to prepare images is unknown: take a file that "
             "hatnet train wrote, or one of a published variant"
         )
     return RECIPES["imagenet"]
 
 
-def require_suited(config: HATNetConfig, known: Mapping[str, Any], data: Split, weights: str) -> None:
+def require_suited(source: Source, data: Split) -> None:
     """Raise a DataError that names what differs, unless the data has the network's channels and classes, in order."""
+    config, name, classes = source.model.config, source.name, source.classes
     if config.num_classes != len(data.classes):
-        raise DataError(f"{weights} has {config.num_classes} classes, {data.name} has {len(data.classes)}")
+        raise DataError(f"{name} has {config.num_classes} classes, {data.name} has {len(data.classes)}")
     if config.in_channels != data.channels:
         raise DataError(
-            f"{weights} takes images with {config.in_channels} channels, those of {data.name} have {data.channels}"
+            f"{name} takes images with {config.in_channels} channels, those of {data.name} have {data.channels}"
         )
-    if "classes" in known and tuple(known["classes"]) != data.classes:
+    if classes and classes != data.classes:
         raise DataError(
-            f"{weights} was trained on the classes {', '.join(known['classes'][:10])} ..., "
+            f"{name} was trained on the classes {', '.join(classes[:10])} ..., "
             f"{data.name} has {', '.join(data.classes[:10])} ..."
         )
 
 
-def require_size(recipe: Recipe, data: Split, weights: str) -> None:
+def require_size(recipe: Recipe, data: Split, source: Source) -> None:
     """Raise a DataError if test images are not resized and one differs in size from the training images."""
     if recipe.crop_padding is not None:
-        advice = f"the test takes images as they are, as the training of {weights} did; store them in that size"
+        advice = f"the test takes images as they are, as the training of {source.name} did; store them in that size"
         require_side(data.test, data.name, recipe.image_size, advice)
 
 

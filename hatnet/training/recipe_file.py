@@ -1,10 +1,9 @@
 """Read recipes from files and write them: a recipe by itself, or the `run.json` of a run."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from hatnet.files import expand_home, parse_json, read_whole
+from hatnet.files import expand_home, json_bytes, read_json
 from hatnet.training.recipes import Recipe, from_json, to_json
 
 FORMAT, VERSION = "hatnet recipe", 1
@@ -13,7 +12,7 @@ LARGEST = 10_000_000  # bytes
 
 def recipe_text(recipe: Recipe) -> str:
     """The recipe as the text of a file that `read_recipe` reads."""
-    return json.dumps({"format": FORMAT, "version": VERSION, "recipe": to_json(recipe)}, indent=2) + "\n"
+    return json_bytes({"format": FORMAT, "version": VERSION, "recipe": to_json(recipe)}).decode()
 
 
 def read_recipe(path: Path) -> tuple[Recipe, int | None]:
@@ -26,7 +25,7 @@ def read_recipe(path: Path) -> tuple[Recipe, int | None]:
     if not path.is_file():
         raise FileNotFoundError(f"no recipe file at {path}; give a file, or the folder of a run")
     try:
-        content = parse_json(read_whole(path, LARGEST))
+        content = read_json(path, LARGEST)
     except ValueError as error:
         raise ValueError(f"{path} is not a JSON file: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("recipe"), dict):

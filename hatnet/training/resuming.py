@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
+from hatnet.checks import require_kind, shown
 from hatnet.files import write_whole
 from hatnet.training.learner import Learner
 from hatnet.training.recipes import NETWORK, Recipe, from_json, to_json, with_absolute_paths
@@ -70,23 +71,20 @@ def load_state(path: Path) -> tuple[State, Recipe]:
 
 
 def _checked(facts: Any) -> dict[str, Any]:
-    """The facts of a state. Raises ValueError unless each is there and of the right type."""
-    expected = {"step": int} | {name: list if name == "history" else dict for name in FACTS if name != "step"}
+    """The facts of a state. Raises ValueError or TypeError unless each is there and of the right type."""
     if not isinstance(facts, dict) or "step" not in facts:
         raise ValueError("it has no facts")
+    kinds = get_type_hints(State)
     for key, value in facts.items():
-        if type(value) is not expected.get(key):
-            raise ValueError(f"{key!r:.100} is {value!r:.100}")
+        if key not in FACTS:
+            raise ValueError(f"it has the unknown fact {key!r:.100}")
+        require_kind(key, value, kinds[key])
     if facts["step"] < 0:
         raise ValueError(f"step={facts['step']}")
-    rows = [*facts.get("history", []), facts.get("running", {})]
-    if not all(isinstance(row, dict) and all(type(entry) in (int, float) for entry in row.values()) for row in rows):
-        raise ValueError("a row of its history is no row of numbers")
-    if not all(set(row) >= MEASURED for row in rows[:-1]):
+    if not all(set(row) >= MEASURED for row in facts.get("history", [])):
         raise ValueError(f"a row of its history lacks one of {', '.join(sorted(MEASURED))}")
-    for part, indices in facts.get("left_out", {}).items():
-        if part not in PARTS or not isinstance(indices, list) or any(type(index) is not int for index in indices):
-            raise ValueError(f"left_out of {part!r:.100} is {indices!r:.100}")
+    if unknown := set(facts.get("left_out", {})) - set(PARTS):
+        raise ValueError(f"left_out has the unknown parts {shown(unknown)}")
     for name, numbers in facts.get("normalisation", {}).items():
         if name not in ("mean", "std") or not are_numbers(numbers, -1e3, 1e3) or (name == "std" and min(numbers) <= 0):
             raise ValueError(f"normalisation by {name!r:.100} is {numbers!r:.100}")
@@ -122,8 +120,7 @@ def restore_optimiser(
 
 def find_state(folder: RunFolder, recipe: Recipe, resume: bool) -> State | None:
     """The state to resume from; None to start. Raises ValueError for a run that cannot be, or is not to be, resumed."""
-    if not resume and (folder.state.exists() or folder.facts.exists()):
-        raise ValueError(f"{folder.path} holds a run already: give --resume to go on, or --out another folder")
+    folder.require_new(resume)
     if not folder.state.exists():
         if folder.is_under_way():
             raise ValueError(f"{folder.state} has gone, so its run cannot be resumed; give --out another folder")

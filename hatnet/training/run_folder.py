@@ -13,7 +13,7 @@ import torch
 from hatnet.config import HATNetConfig
 from hatnet.data import Split
 from hatnet.device import thread_facts
-from hatnet.files import json_bytes, parse_json, read_whole, remove_partial_files, write_whole
+from hatnet.files import json_bytes, read_json, remove_partial_files, write_whole
 from hatnet.machine import device_model, software
 from hatnet.network import HATNet
 from hatnet.training.distributed import Processes
@@ -23,7 +23,6 @@ from hatnet.weights.checkpoints import about, write
 
 Facts = dict[str, Any]  # what a JSON file holds
 VERSION = 1  # of the facts; those of version 0.1 of the package have none
-MOST_BYTES = 2**27  # of the facts
 
 
 class RunFolder:
@@ -40,6 +39,11 @@ class RunFolder:
         self.metrics = path / "metrics.csv"
         self.curves = path / "curves.svg"
         self.facts = path / "run.json"
+
+    def require_new(self, resume: bool) -> None:
+        """Raise a ValueError if the folder holds a run already, unless it is to be resumed."""
+        if not resume and (self.state.exists() or self.facts.exists()):
+            raise ValueError(f"{self.path} holds a run already: give --resume to go on, or --out another folder")
 
     def is_under_way(self) -> bool:
         """Whether more than one epoch was done, so that there must have been a state."""
@@ -104,7 +108,7 @@ class RunFolder:
     def read_facts(self) -> Facts:
         """The facts of this run. Raises ValueError if they are damaged, or a newer version wrote them."""
         try:
-            facts = parse_json(read_whole(self.facts, MOST_BYTES))
+            facts = read_json(self.facts)
             restarts = facts.get("started again", []) if isinstance(facts, dict) else None
             if not isinstance(restarts, list):
                 raise ValueError("it holds no facts of a run")

@@ -1,10 +1,10 @@
 """Check the facts in a weights file, its configuration and how it was trained, once, when they are read."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from math import isfinite
 from typing import Any
 
+from hatnet.checks import is_number, shown
 from hatnet.config import HATNetConfig
 
 MOST_BLOCKS = 1000  # Large has 41
@@ -22,42 +22,15 @@ def config_of(found: object, tensors: int, elements: int) -> HATNetConfig:
         config = HATNetConfig(**found)
     except TypeError as error:
         raise ValueError(str(error)) from error
-    for field in fields(HATNetConfig):
-        value, expected = getattr(config, field.name), type(field.default)
-        if type(value) is not expected and not (expected is float and type(value) is int):
-            raise ValueError(f"{field.name}={value!r:.100} must be of type {expected.__name__}")
     if len(config.name) > 100:
-        raise ValueError(f"name={config.name!r:.100} is too long")
-    if any(
-        number >= 2**31 for sizes in (config.stem_strides, config.grid_sizes, config.pool_sizes) for number in sizes
-    ):
-        raise ValueError("stem_strides, grid_sizes and pool_sizes must be below 2**31")
-    blocks, least = sum(config.depths), fewest_parameters(config)
+        raise ValueError(f"name={shown(config.name)} is too long")
+    blocks, least = sum(config.depths), config.fewest_parameters
     if blocks > min(MOST_BLOCKS, tensors) or least > elements:
         raise ValueError(
-            f"it describes a network of {_short(blocks)} blocks (at most {MOST_BLOCKS}) and at least {_short(least)} "
+            f"it describes a network of {blocks:,} blocks (at most {MOST_BLOCKS}) and at least {least:,} "
             f"parameters, but there are {tensors:,} tensors with {elements:,}"
         )
     return config
-
-
-def fewest_parameters(config: HATNetConfig) -> int:
-    """A lower bound of the number of parameters, from the largest layers: stem, MLPs and classifier."""
-    stages = zip(config.channels, config.depths, config.kernel_sizes, config.expansions, strict=True)
-    blocks = sum(depth * E * C * (2 * C + K * K) for C, depth, K, E in stages)
-    return (
-        9 * config.stem_channels * (config.in_channels + config.channels[0])
-        + blocks
-        + (config.num_classes * (config.channels[-1] + 1))
-    )
-
-
-def _short(number: int) -> str:
-    return f"{number:,}" if number < 10**15 else "more than 10^15"
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def are_numbers(value: object, low: float, high: float) -> bool:
@@ -65,12 +38,12 @@ def are_numbers(value: object, low: float, high: float) -> bool:
     return (
         isinstance(value, list | tuple)
         and len(value) > 0
-        and all(_is_number(entry) and isfinite(entry) and low <= entry <= high for entry in value)
+        and all(is_number(entry) and isfinite(entry) and low <= entry <= high for entry in value)
     )
 
 
 def _is_whole(value: object, low: int, high: int) -> bool:
-    return _is_number(value) and isinstance(value, int) and low <= value <= high
+    return type(value) is int and low <= value <= high
 
 
 def _are_names(value: object) -> bool:
@@ -84,7 +57,7 @@ KNOWN: dict[str, tuple[str, Callable[[Any], bool]]] = {  # what a fact must be, 
     "std": ("a list of numbers from 1e-6 to 1000", lambda value: are_numbers(value, 1e-6, 1e3)),
     "image_size": ("a whole number from 1 to 4096", lambda value: _is_whole(value, 1, 4096)),
     "epoch": ("a whole number of at least 0", lambda value: _is_whole(value, 0, 2**63)),
-    "test_accuracy": ("a number", _is_number),
+    "test_accuracy": ("a number", is_number),
     "recipe": ("a table of settings", lambda value: isinstance(value, Mapping)),
     "started_from": ("a table of facts", lambda value: isinstance(value, Mapping)),
 }

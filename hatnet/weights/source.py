@@ -28,6 +28,11 @@ class Source:
     file: Path | None = None  # None for random weights
 
     @property
+    def name(self) -> str:
+        """The file, for messages."""
+        return "the network" if self.file is None else str(self.file)
+
+    @property
     def origin(self) -> dict[str, Any]:
         """The description of these weights in a training that starts from them: never empty."""
         return self.about or {"file": "" if self.file is None else self.file.name}
@@ -77,8 +82,6 @@ def find_source(
 
 
 def _random(variant: str, seed: int) -> Source:
-    if seed < 0:
-        raise ValueError(f"seed={seed} must not be negative")
     model = HATNet(get_config(variant))
     randomise(model, seed)
     words = f"Random weights (seed {seed}): these maps show how hierarchical attention works, not learnt attention."

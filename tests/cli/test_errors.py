@@ -27,8 +27,8 @@ from hatnet.training.progress import Terminated
         (("verify", "--checkpoint=a.pth", "--pretrained=b"), "--checkpoint and --pretrained all choose the weights"),
         (("docs", "--port", 99999), "port=99999 must be a whole number from 0 to 65535"),
         (("demo", "--out", "no/such/folder/report.html"), "no folder no/such/folder to write report.html to; create"),
-        (("demo", "--out", "."), ". is a folder; give the report a file name"),
-        (("demo", "--seed", "-1"), "seed=-1 must not be negative"),
+        (("demo", "--out", "."), ". is a folder; give --out a name in it, such as hatnet-demo.html"),
+        (("demo", "--seed", "-1"), "seed=-1 must be a whole number of at least 0"),
     ],
 )
 def test_wrong_input_is_one_line_and_status_2(hatnet_command, arguments, message):

@@ -172,7 +172,7 @@ def test_an_image_that_is_not_cropped_keeps_its_shape(written, tmp_path):
         (["--out", "nowhere/x"], "no folder nowhere to write x to; create it first"),
         (["--out", "."], ". is a folder; give --out a name in it, such as attention"),
         (["--device", "abacus"], "device 'abacus' can"),
-        (["--seed", -1], "seed=-1 must not be negative"),
+        (["--seed", -1], "seed=-1 must be a whole number of at least 0"),
         (["--weights", "fashion"], "no checkpoint file at fashion, did you mean 'fashion-mnist'?; weights that come"),
         (["--pretrained", "fashion-mnist", "--checkpoint", "x.pth"], "--pretrained and --checkpoint all choose"),
         (["--weights", "~nobody-of-that-name/x.pth"], "there is no such home folder"),

@@ -237,7 +237,7 @@ def test_ctrl_c_stops_the_command_with_a_record_that_can_be_drawn(tmp_path, monk
     ("arguments", "message"),
     [
         (["--modules", "hmhsa"], "unknown module 'hmhsa', did you mean 'h-mhsa'?"),
-        (["--memory", "-1"], "memory=-1.0 must be a number of GiB above 0"),
+        (["--memory", "-1"], "memory=-1.0 must be a finite number of GiB above 0"),
         (["--device", "abacus"], "device 'abacus' can't be used here"),
         (["--out", "no/such/folder/a.json"], "no folder no/such/folder to write a.json to"),
         (["--out", "."], ". is a folder; give --out a name in it, such as scaling.json"),

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision import tv_tensors
 
-from hatnet.cli.console import print_evaluation
+from hatnet.cli.evaluate import print_evaluation
 from hatnet.data import DataError, ImageTensor, Split
 from hatnet.data.transforms import for_testing
 from hatnet.network import HATNet

@@ -14,6 +14,7 @@ from hatnet.training.preparation import with_validation
 from hatnet.training.resuming import load_state
 from hatnet.training.run_folder import read_metrics
 from hatnet.weights.checkpoints import CheckpointError, about
+from hatnet.weights.pretrained import weights_file
 from tests.training.image_files import folder_data, write_folder
 from tests.training.runs import ALONE, ONE_EPOCH, SMALL, outcome, run, small_data, start, stop_after
 from tests.training.test_distributed import torchrun
@@ -80,6 +81,13 @@ def test_the_recorded_test_is_that_of_the_best_weights(validated, monkeypatch):
     found = evaluate_checkpoint(validated.folder.best, ALONE).evaluation
     assert (found.images, found.accuracy) == (30, validated.tested["test_accuracy"])
     assert found.loss == pytest.approx(validated.tested["test_loss"], rel=1e-5)
+
+
+def test_the_folder_of_a_run_stands_for_its_result(validated, whole):
+    folder = validated.folder.path
+    assert weights_file(folder) == folder / "best.safetensors"
+    assert (whole / "best.safetensors").exists()
+    assert weights_file(whole) == whole / "last.safetensors", "the test images chose the best ones"
 
 
 def test_the_test_images_are_read_once_and_not_again_on_resume(tmp_path, monkeypatch):

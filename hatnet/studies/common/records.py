@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from hatnet.checks import require_kind
-from hatnet.files import parse_json, read_whole, write_whole
+from hatnet.files import read_json, write_whole
 
 R = TypeVar("R")
 
@@ -37,7 +37,7 @@ class RecordFormat(Generic[R]):
         if not path.is_file():
             raise FileNotFoundError(f"no record at {path}")
         try:
-            data: dict[str, Any] = parse_json(read_whole(path, most=2**30))
+            data: dict[str, Any] = read_json(path, most=2**30)
         except ValueError as error:
             raise ValueError(f"{path} is not a record of {self.kind}: {error}") from error
         kind = (data.pop("kind", None), data.pop("version", None)) if isinstance(data, dict) else None

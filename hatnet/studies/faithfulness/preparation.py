@@ -27,8 +27,8 @@ def check_study(settings: Settings, source: Source, data: Split, memory_limit: i
     Raises DataError if the network does not fit the images or the classes, or there are too few images; ValueError if
     the settings leave too few patches, one image takes too much memory, or Captum is missing.
     """
-    require_suited(source.model.config, source.about, data, "the network")
-    side, patches = _testing_recipe(source).image_size, patches_per_image(settings, source)
+    require_suited(source, data)
+    side, patches = recipe_for_testing(source).image_size, patches_per_image(settings, source)
     if patches < FEWEST_PATCHES:
         raise ValueError(
             f"patch={settings.patch} cuts images of {side} x {side} pixels into {patches} patches, at least "
@@ -38,24 +38,24 @@ def check_study(settings: Settings, source: Source, data: Split, memory_limit: i
     if any(method.startswith("grad-cam") for method in settings.methods):
         require_captum()
     batch_size(settings, source, memory_limit)
-    require_size(_testing_recipe(source), data, "the network")
+    require_size(recipe_for_testing(source), data, source)
 
 
 def patches_per_image(settings: Settings, source: Source) -> int:
     """Number of patches of an image."""
-    return ceil(_testing_recipe(source).image_size / settings.patch) ** 2
+    return ceil(recipe_for_testing(source).image_size / settings.patch) ** 2
 
 
 def batch_size(settings: Settings, source: Source, memory_limit: int) -> int:
     """`LARGEST_BATCH` images, halved until they fit into `memory_limit` bytes. Raises ValueError if one takes more."""
-    side, item = _testing_recipe(source).image_size, next(source.model.parameters()).element_size()
+    side, item = recipe_for_testing(source).image_size, next(source.model.parameters()).element_size()
     gradients = any(METHODS[method].needs_gradients for method in settings.methods)
     return images_at_once(source.model.config, side, side, LARGEST_BATCH, item, memory_limit, gradients)
 
 
 def prepare_images(settings: Settings, source: Source, data: Split) -> tuple[Tensor, Tensor]:
     """Prepare the first test images of each class as `hatnet evaluate` does: (B, C_in, H, W), and their labels (B,)."""
-    indices, recipe = balanced(data.test.labels, settings.images // len(data.classes)), _testing_recipe(source)
+    indices, recipe = balanced(data.test.labels, settings.images // len(data.classes)), recipe_for_testing(source)
     images = (data.test.image(int(index)) for index in indices)
     if recipe.crop_padding is None:
         prepare = for_testing(recipe, data)
@@ -90,10 +90,6 @@ def untrained_networks(source: Source, settings: Settings) -> list[HATNet]:
                 fan_in(network)
             networks.append(network.eval())
     return networks
-
-
-def _testing_recipe(source: Source) -> Recipe:
-    return recipe_for_testing(source.model.config, source.about, "the network")
 
 
 def _require_images(settings: Settings, data: Split) -> None:

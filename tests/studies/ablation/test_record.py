@@ -74,7 +74,7 @@ def test_command_prints_and_draws_a_kept_record(tmp_path, capsys):
         (["--seeds", "0"], "seeds=0 must be a whole number from 1 to 1000"),
         (["--epochs", "0"], "epochs=0 must be a whole number from 1 to 100000"),
         (["--data", "fashion-mnst"], "unknown data 'fashion-mnst', did you mean 'fashion-mnist'?"),
-        (["--out", "FILE"], "cannot write to the folder"),
+        (["--out", "FILE"], "is a file, so no run can be written to"),
         (["--figure", "figure.png"], "name it figure.svg"),
         (["--record", "missing.json"], "no record at missing.json"),
         (["--record", "missing.json", "--out", "there"], "so --out "),

@@ -27,8 +27,8 @@ KEPT = Path(__file__).parents[3] / "docs" / "measurements" / "faithfulness.json"
         (["--patch", "28"], "patch=28 cuts images of 28 x 28 pixels into 1 patches, at least 4 are needed"),
         (["--patch", "1024"], "give a smaller patch, such as 4"),
         (["--threads", "0"], "threads=0 must be a whole number from 1"),
-        (["--memory", "0"], "memory=0.0 must be a number of GiB above 0"),
-        (["--memory", "inf"], "memory=inf must be a number of GiB above 0"),
+        (["--memory", "0"], "memory=0.0 must be a finite number of GiB above 0"),
+        (["--memory", "inf"], "memory=inf must be a finite number of GiB above 0"),
         (["--memory", "0.001"], "of 1 image of 28 x 28 pixels take"),
         (["--data", "cifar10"], "Add --download"),
         (["--out", "nowhere/study"], "no folder nowhere"),
@@ -71,7 +71,7 @@ def test_obstacle_to_the_files_is_an_error_before_the_data_is_opened(obstacle, w
 
 def test_record_is_not_overwritten_by_its_own_tables(tmp_path):
     (tmp_path / "kept.txt").write_bytes(KEPT.read_bytes())
-    with pytest.raises(ValueError, match=r"kept.txt would be overwritten"):
+    with pytest.raises(ValueError, match=r"kept.txt would overwrite the file it is made from"):
         faithfulness(record=tmp_path / "kept.txt", out=tmp_path / "kept")
 
 
