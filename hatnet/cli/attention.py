@@ -10,9 +10,9 @@ import torch
 import tyro
 from numpy.typing import NDArray
 
-from hatnet.cli.console import console, plain
+from hatnet.cli.console import console, plain, print_path
 from hatnet.cli.output_files import Formats, output_files
-from hatnet.cli.weights import WindowOptions, open_source
+from hatnet.cli.weights import WEIGHTS_OWN, Windows, open_source
 from hatnet.data.image_file import CHELSEA, WHITE, size_of_image
 from hatnet.data.photo import read_picture, size_when_read, to_image
 from hatnet.data.transparency import parse_colour
@@ -26,7 +26,6 @@ from hatnet.weights.pretrained import existing_weights
 from hatnet.weights.source import Source
 
 EXPLORER = Formats(".html", "the explorer", "attention")
-WEIGHTS_OWN = WindowOptions()
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ def attention(
     weights: Annotated[WeightOptions, tyro.conf.arg(name="")],
     maps: Annotated[MapOptions, tyro.conf.arg(name="")],
     run: Annotated[RunOptions, tyro.conf.arg(name="")],
-    windows: Annotated[WindowOptions, tyro.conf.arg(name="")] = WEIGHTS_OWN,
+    windows: Windows = WEIGHTS_OWN,
 ) -> None:
     """Draw the attention of one token of an image: a figure (PNG and SVG) and an explorer (one HTML file)."""
     used = (image.path, existing_weights(weights.weights) if weights.weights is not None else None)
@@ -149,7 +148,7 @@ def attention(
     _announce(image, maps, prepared, random=weights.weights is None)
     for path in files:
         _write(path, found, prepared)
-        print(path.resolve())  # without rich, which would break a long path
+        print_path(path)
 
 
 def _check_options(image: ImageOptions, maps: MapOptions, run: RunOptions) -> torch.device:

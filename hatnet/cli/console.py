@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event, Thread
 
 from rich.console import Console
@@ -26,6 +27,11 @@ console = Console(highlight=False)
 def printable(text: str) -> str:
     """The text without what a terminal cannot encode: names of files may be any bytes."""
     return text.encode("utf-8", "replace").decode()
+
+
+def print_path(path: Path) -> None:
+    """Print where a file is, without rich, which would break a long path."""
+    print(printable(str(path.resolve())))
 
 
 def plain(text: str) -> str:

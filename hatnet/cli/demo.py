@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from hatnet.checks import require_whole
-from hatnet.cli.console import console
+from hatnet.cli.console import console, print_path
 from hatnet.cli.output_files import require_writable
 from hatnet.cli.verify import print_agreement, run_both
 from hatnet.data.photo import load_photo, normalise
@@ -49,7 +49,7 @@ def demo(out: Path = Path("hatnet-demo.html"), seed: int = 0) -> None:
         facts=_facts(seed, seconds), weights=RANDOM_WEIGHTS, name="Chelsea the cat", start=EYE,
     )  # fmt: skip
     console.print("The report shows the agreement, attention over the photo, and the sizes of the network:")
-    print(out.resolve())  # without rich, which would break a long path
+    print_path(out)
     if first_difference(agreements, limit):
         sys.exit(1)
 

@@ -8,17 +8,15 @@ import tyro
 from rich import box
 from rich.table import Table
 
-from hatnet.cli.console import console, plain, progress
+from hatnet.cli.console import console, plain, print_path, progress
 from hatnet.cli.output_files import require_writable
-from hatnet.cli.weights import WindowOptions
+from hatnet.cli.weights import WEIGHTS_OWN, Windows
 from hatnet.device import default_device, use_threads
 from hatnet.files import expand_home
 from hatnet.training.checkpoint_evaluation import CheckpointEvaluation, evaluate_checkpoint
 from hatnet.training.distributed import join
 from hatnet.training.shared_data import no_progress_bar
 from hatnet.weights.pretrained import SHIPPED, weights_file
-
-WEIGHTS_OWN = WindowOptions()
 
 
 def evaluate(
@@ -31,7 +29,7 @@ def evaluate(
     workers: int = 0,
     threads: int | None = None,
     out: Path | None = None,
-    windows: Annotated[WindowOptions, tyro.conf.arg(name="")] = WEIGHTS_OWN,
+    windows: Windows = WEIGHTS_OWN,
 ) -> None:
     """Test weights on every test image once, and draw the accuracy of each class and the confusion matrix.
 
@@ -66,7 +64,7 @@ def evaluate(
     for line in found.changes:
         console.print(line)
     print_evaluation(found)
-    print((folder / "evaluation.svg").resolve())
+    print_path(folder / "evaluation.svg")
 
 
 def print_evaluation(result: CheckpointEvaluation) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from hatnet.cli.console import console, progress
+from hatnet.cli.console import console, print_path, progress
 from hatnet.cli.output_files import require_writable
 from hatnet.cli.study import require_matplotlib, require_used, show
 from hatnet.data import open_data
@@ -70,7 +70,7 @@ def faithfulness(
     with progress("faithfulness", total=count_steps(settings)) as step:
         found = study(settings, source, data, step, limit)
     write(found, _path(out, RECORD))  # first, so that a closed terminal loses nothing
-    print(_path(out, RECORD).resolve())
+    print_path(_path(out, RECORD))
     _report(found, out)
 
 
@@ -98,7 +98,7 @@ def _report(record: Record, out: Path | None) -> None:
         save(draw_curves(record), curves)
         save(draw_scores(record), scores)
         for path in paths:
-            print(path.resolve())  # not by rich, which would break long paths
+            print_path(path)
     show(tables.all_tables(record), (*tables.findings(record), tables.facts(record)))
 
 

@@ -12,9 +12,9 @@ from rich import box
 from rich.table import Table
 
 from hatnet.checks import require_whole
-from hatnet.cli.console import console, plain, printable, progress
+from hatnet.cli.console import console, plain, print_path, printable, progress
 from hatnet.cli.output_files import Formats, output_files
-from hatnet.cli.weights import WindowOptions, open_source
+from hatnet.cli.weights import WEIGHTS_OWN, Windows, open_source
 from hatnet.files import write_whole
 from hatnet.maps.prediction import Prediction, Settings, find_images, percent, predict_files
 from hatnet.weights.pretrained import existing_weights
@@ -24,7 +24,7 @@ JSON = Formats(".json", "the numbers", "predictions")
 SHOWN = 200  # rows of the table
 LARGEST_FIGURE = 200  # images
 NUMBERS = re.compile(r"\[\n\s*([^][{}\"]+)\n\s*\]")  # a list of numbers over several lines, to be put on one
-DEFAULTS, WEIGHTS_OWN = Settings(), WindowOptions()
+DEFAULTS = Settings()
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def predict(
     weights: str | None = None,
     out: Path | None = None,
     settings: Annotated[Settings, tyro.conf.arg(name="")] = DEFAULTS,
-    windows: Annotated[WindowOptions, tyro.conf.arg(name="")] = WEIGHTS_OWN,
+    windows: Windows = WEIGHTS_OWN,
 ) -> None:
     """Predict the class of images, and draw each beside its class map: the places that speak for its class.
 
@@ -71,7 +71,7 @@ def predict(
     _print_table(results, settings)
     for path in files:
         _write(path, results, source)
-        print(path.resolve())  # without rich, which would break a long path
+        print_path(path)
     for path, reason in results.unreadable.items():
         print(f"left out: {printable(reason if str(path) in reason else f'{path}: {reason}')}", file=sys.stderr)
     if results.unreadable:

@@ -7,7 +7,7 @@ import tyro
 from rich import box
 from rich.table import Table
 
-from hatnet.cli.console import console
+from hatnet.cli.console import console, print_path
 from hatnet.cli.output_files import require_writable
 from hatnet.files import expand_home, write_whole
 from hatnet.training.recipe_file import read_recipe, recipe_text
@@ -34,7 +34,7 @@ def recipes(name: Annotated[str | None, tyro.conf.Positional] = None, out: Path 
         print(recipe_text(recipe), end="")
     else:
         write_whole(out, recipe_text(recipe).encode())
-        print(out.resolve())
+        print_path(out)
 
 
 def _print_table() -> None:

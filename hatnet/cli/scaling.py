@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 from rich.progress import TaskProgressColumn
 
-from hatnet.cli.console import console, format_duration, progress_bar
+from hatnet.cli.console import console, format_duration, print_path, progress_bar
 from hatnet.cli.output_files import require_writable
 from hatnet.cli.study import require_figure, require_used, save_figure, show
 from hatnet.device import usable_device
@@ -70,7 +70,7 @@ def _report(found: Record, path: Path, figure: Path | None) -> None:
     if _has_times(found):
         _show(found, figure)
         console.print("The record holds every individual timing:")
-        print(path.resolve())  # not by rich, which would break a long path
+        print_path(path)
     elif found.complete:
         show((), _refusals(found))
         console.print("Nothing was measured: every module was refused at every size.")

@@ -9,7 +9,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hatnet.cli.console import console
+from hatnet.cli.console import console, print_path
 from hatnet.cli.output_files import require_writable
 from hatnet.studies.common.table import Grid
 
@@ -64,4 +64,4 @@ def save_figure(figure: Figure, path: Path) -> None:
 
     save(figure, path)
     console.print("The figure:")
-    print(path.resolve())  # not by rich, which would break a long path
+    print_path(path)

@@ -18,7 +18,7 @@ from rich import box
 from rich.progress import MofNCompleteColumn, TextColumn
 from rich.table import Table
 
-from hatnet.cli.console import console, plain, progress, progress_bar
+from hatnet.cli.console import console, plain, print_path, progress, progress_bar
 from hatnet.cli.output_files import run_folder
 from hatnet.data import ImageFolder, Split, absolute
 from hatnet.device import default_device, use_threads
@@ -221,7 +221,7 @@ def _print_seeds(results: dict[int, Row], metrics: Sequence[Metric], path: Path)
     table.add_row("spread", *cells)
     console.print(table)
     console.print("The spread is the sample standard deviation (n - 1). The record:")
-    print(path.resolve())  # not by rich, which would break a long path
+    print_path(path)
 
 
 @contextmanager

@@ -3,17 +3,16 @@
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-import tyro
 from numpy.typing import NDArray
 from rich import box
 from rich.table import Table
 
 from hatnet.cli.console import cell, console, progress
-from hatnet.cli.weights import WindowOptions, open_source
+from hatnet.cli.weights import WEIGHTS_OWN, Windows, open_source
 from hatnet.data.image_file import WHITE
 from hatnet.data.photo import read_picture, size_when_read, to_image
 from hatnet.device import usable_device
@@ -31,7 +30,6 @@ from hatnet.files import expand_home
 from hatnet.maps.memory import GIB, require_memory
 from hatnet.network import HATNet
 
-WEIGHTS_OWN = WindowOptions()
 LIMIT = 4 * GIB  # for the attention weights of each implementation, which both keep
 
 
@@ -44,7 +42,7 @@ def verify(
     dtype: Literal["float64", "float32", "bfloat16"] = "float64",
     size: int | None = None,
     seed: int = 0,
-    windows: Annotated[WindowOptions, tyro.conf.arg(name="")] = WEIGHTS_OWN,
+    windows: Windows = WEIGHTS_OWN,
 ) -> None:
     """Compare PyTorch with the float64 reference, layer by layer; exit status 1 if they disagree.
 

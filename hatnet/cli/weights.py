@@ -1,6 +1,9 @@
 """Options of the commands that read weights: other windows than those of the training."""
 
 from dataclasses import asdict, dataclass
+from typing import Annotated
+
+import tyro
 
 from hatnet.cli.console import console, plain
 from hatnet.weights.source import Source, find_source
@@ -24,6 +27,10 @@ class WindowOptions:
     def changes(self) -> dict[str, tuple[int, ...] | None]:
         """The options by their names in `HATNetConfig`; None where not given."""
         return asdict(self)
+
+
+Windows = Annotated[WindowOptions, tyro.conf.arg(name="")]
+WEIGHTS_OWN = WindowOptions()
 
 
 def open_source(weights: str | None, windows: WindowOptions, variant: str | None = None, seed: int = 0) -> Source:

@@ -56,7 +56,7 @@ def read_picture(
 
     if channels not in (1, 3):
         raise ValueError(f"the network takes {channels} channels; an image file gives 1 (grey) or 3 (colour)")
-    _require_size(size)
+    require_whole("size", size, 1, LARGEST)
     image = open_image(path or CHELSEA, "RGB" if channels == 3 else "L", background)
     height, width = size_resized(image.height, image.width, size)
     if (width, height) != image.size:  # pixels of the right size stay as they are
@@ -73,7 +73,7 @@ def size_when_read(path: Path | None, size: int, square: bool) -> tuple[int, int
     >>> size_when_read(None, size=30, square=False)
     (30, 45)
     """
-    _require_size(size)
+    require_whole("size", size, 1, LARGEST)
     height, width = size_of_image(path or CHELSEA)
     resized = size_resized(height, width, size)  # raises for too many pixels
     return (size, size) if square else resized
@@ -103,7 +103,3 @@ def size_resized(height: int, width: int, size: int) -> tuple[int, int]:
             f"{LARGEST} x {LARGEST} pixels; crop it, or make it smaller"
         )
     return resized
-
-
-def _require_size(size: int) -> None:
-    require_whole("size", int(size) if isinstance(size, np.integer) else size, 1, LARGEST)

@@ -82,33 +82,35 @@ class Training:
         self.folder = RunFolder(folder, task)
         self.lock = lock_folder(folder, processes)
         try:
-            self._prepare(data, build or task.build, resume, clean, workers, threads)
+            self.start = prepare(recipe, data, self.folder, processes, build or task.build, resume, clean)
+            self._make_learner()
+            if self.start.state is not None:
+                self._continue_from(self.start.state, its_threads=threads is None)
+            self._load_batches(workers)
         except BaseException:
             self._release()
             raise
 
-    def _prepare(
-        self, data: Split, build: Build, resume: bool, clean: Clean, workers: int, threads: int | None
-    ) -> None:
-        task, processes = self.task, self.processes
-        self.start = prepare(self.recipe, data, self.folder, processes, build, resume, clean)
+    def _make_learner(self) -> None:
         self.recipe, self.data = self.start.recipe, self.start.data
         self.sampler = BatchSampler.of(self.recipe, len(self.data.train))
         self.folder.part = self.data.choosing
-        self.learner = Learner(self.start.model, self.recipe, task, self.data, self.sampler, processes, self.precision)
+        self.learner = Learner(
+            self.start.model, self.recipe, self.task, self.data, self.sampler, self.processes, self.precision
+        )
         self.monitor = Monitor()
         self.history: list[Row] = []
         self.tested: Row = {}  # the best weights on the test images, if validation images chose them
-        self.loss_sum = torch.zeros((), dtype=torch.float64, device=processes.device)  # over the epoch's steps
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.processes.device)  # over the epoch's steps
         self.seconds = 0.0  # of the epoch's steps
-        if (state := self.start.state) is not None:
-            if threads is None and processes.device.type == "cpu":  # another number of threads rounds differently
-                use_threads(state.threads.get("threads per process"))
-            restore(self.learner, state, self.folder.state)
-            self.history = state.history
-            self.loss_sum.fill_(state.running["loss_sum"])
-            self.seconds = state.running["seconds"]
-        self._load_batches(workers)
+
+    def _continue_from(self, state: State, its_threads: bool) -> None:
+        if its_threads and self.processes.device.type == "cpu":  # another number of threads rounds differently
+            use_threads(state.threads.get("threads per process"))
+        restore(self.learner, state, self.folder.state)
+        self.history = state.history
+        self.loss_sum.fill_(state.running["loss_sum"])
+        self.seconds = state.running["seconds"]
 
     def _load_batches(self, workers: int) -> None:
         recipe, data, rank, size = self.recipe, self.data, self.processes.rank, self.processes.size
