@@ -110,7 +110,7 @@ def require_kind(name: str, value: object, kind: Any) -> None:
                 require_kind(f"{name}[{index}]", entry, inner[index if fixed else 0])
             return
     elif origin in (dict, Mapping):
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             for key, entry in value.items():
                 require_kind(f"{name}[{key!r}]", entry, inner[1])
             return

@@ -15,7 +15,7 @@ from hatnet.training.learner import Learner
 from hatnet.training.recipes import NETWORK, Recipe, from_json, to_json, with_absolute_paths
 from hatnet.training.run_folder import RunFolder
 from hatnet.weights.checkpoints import CheckpointError, require_match
-from hatnet.weights.facts import are_numbers, config_of
+from hatnet.weights.facts import check_fact, config_of
 from hatnet.weights.tensor_file import STATE, read, to_parts
 
 DAMAGED = (
@@ -86,8 +86,9 @@ def _checked(facts: Any) -> dict[str, Any]:
     if unknown := set(facts.get("left_out", {})) - set(PARTS):
         raise ValueError(f"left_out has the unknown parts {shown(unknown)}")
     for name, numbers in facts.get("normalisation", {}).items():
-        if name not in ("mean", "std") or not are_numbers(numbers, -1e3, 1e3) or (name == "std" and min(numbers) <= 0):
+        if name not in ("mean", "std") or not numbers:
             raise ValueError(f"normalisation by {name!r:.100} is {numbers!r:.100}")
+        check_fact(f"normalisation.{name}", name, numbers)
     return facts
 
 

@@ -1,10 +1,9 @@
 """Check the facts in a weights file, its configuration and how it was trained, once, when they are read."""
 
-from collections.abc import Callable, Mapping
-from math import isfinite
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hatnet.checks import is_number, shown
+from hatnet.checks import require_between, require_kind, shown
 from hatnet.config import HATNetConfig
 
 MOST_BLOCKS = 1000  # Large has 41
@@ -33,34 +32,11 @@ def config_of(found: object, tensors: int, elements: int) -> HATNetConfig:
     return config
 
 
-def are_numbers(value: object, low: float, high: float) -> bool:
-    """Whether a value is a list of finite numbers from `low` to `high`, not empty."""
-    return (
-        isinstance(value, list | tuple)
-        and len(value) > 0
-        and all(is_number(entry) and isfinite(entry) and low <= entry <= high for entry in value)
-    )
-
-
-def _is_whole(value: object, low: int, high: int) -> bool:
-    return type(value) is int and low <= value <= high
-
-
-def _are_names(value: object) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(entry, str) for entry in value)
-
-
-KNOWN: dict[str, tuple[str, Callable[[Any], bool]]] = {  # what a fact must be, and its check
-    "data": ("a text", lambda value: isinstance(value, str)),
-    "classes": ("a list of names", _are_names),
-    "mean": ("a list of numbers from -1000 to 1000", lambda value: are_numbers(value, -1e3, 1e3)),
-    "std": ("a list of numbers from 1e-6 to 1000", lambda value: are_numbers(value, 1e-6, 1e3)),
-    "image_size": ("a whole number from 1 to 4096", lambda value: _is_whole(value, 1, 4096)),
-    "epoch": ("a whole number of at least 0", lambda value: _is_whole(value, 0, 2**63)),
-    "test_accuracy": ("a number", is_number),
-    "recipe": ("a table of settings", lambda value: isinstance(value, Mapping)),
-    "started_from": ("a table of facts", lambda value: isinstance(value, Mapping)),
-}
+KINDS: dict[str, Any] = {  # of the facts that this package reads
+    "data": str, "classes": Sequence[str], "mean": Sequence[float], "std": Sequence[float], "image_size": int,
+    "epoch": int, "test_accuracy": float, "recipe": Mapping[str, Any], "started_from": Mapping[str, Any],
+}  # fmt: skip
+BOUNDS = {"mean": (-1e3, 1e3), "std": (1e-6, 1e3), "image_size": (1, 4096), "epoch": (0, 2**63)}  # both included
 
 
 def check_about(known: object, config: HATNetConfig) -> None:
@@ -69,16 +45,26 @@ def check_about(known: object, config: HATNetConfig) -> None:
     There must be as many classes and channels as the network has. The facts of weights that training started from may
     have other numbers. Unknown facts may be anything.
     """
-    where, first = "", known
-    while known is not None:
-        if not isinstance(known, Mapping):
-            raise ValueError(f"about{where}={known!r:.100} must be a table of facts")
-        for name, (words, holds) in KNOWN.items():
-            if name in known and not holds(known[name]):
-                raise ValueError(f"{name}={known[name]!r:.100} in about{where} must be {words}")
-        known, where = known.get("started_from"), f"{where}.started_from"[:100]
-    assert isinstance(first, Mapping)
-    counts = {"classes": (config.num_classes,), "mean": (1, config.in_channels), "std": (1, config.in_channels)}
+    where, facts = "about", known
+    while facts is not None:
+        if not isinstance(facts, Mapping):
+            raise ValueError(f"{where}={shown(facts)} must be a table of facts")
+        for name in KINDS.keys() & facts.keys():
+            check_fact(f"{where}.{name}", name, facts[name])
+        where, facts = f"{where}.started_from"[:100], facts.get("started_from")
+    assert isinstance(known, Mapping)
+    counts = {"classes": (0, config.num_classes), "mean": (1, config.in_channels), "std": (1, config.in_channels)}
     for name, allowed in counts.items():
-        if first.get(name) and len(first[name]) not in allowed:
-            raise ValueError(f"{name} in about has {len(first[name])} entries, but the network has {allowed[-1]}")
+        if name in known and len(known[name]) not in allowed:
+            raise ValueError(f"{name} in about has {len(known[name])} entries, but the network has {allowed[-1]}")
+
+
+def check_fact(title: str, name: str, value: Any) -> None:
+    """Raise ValueError, with the title, unless a fact has the kind and the bounds that its name asks for."""
+    try:
+        require_kind(title, value, KINDS[name])
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    if name in BOUNDS:
+        for number in value if isinstance(value, Sequence) else (value,):
+            require_between(title, number, *BOUNDS[name])

@@ -124,7 +124,7 @@ def test_facts_are_what_they_must_be_or_refused(model, path, name, value):
         message = str(error)
         known = None
     if known is None:
-        assert f"{name}=" in message or f"{name} in about has" in message
+        assert f"about.{name}" in message or f"{name} in about has" in message
         return
     fits = {
         "data": str, "classes": list, "mean": list, "std": list, "image_size": int, "epoch": int,

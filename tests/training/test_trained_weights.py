@@ -154,8 +154,8 @@ def test_normalisation_follows_the_weights_and_survives_a_resume(tmp_path):
     ("facts", "message"),
     [
         ({"mean": [0.1, 0.2]}, "mean in about has 2 entries, but the network has 1"),
-        ({"mean": ["x"]}, "mean=.'x'. in about must be a list of numbers"),
-        ({"std": [0.0]}, "std=.0.0. in about must be"),
+        ({"mean": ["x"]}, r"about.mean\[0\]='x' must be of the type float"),
+        ({"std": [0.0]}, "about.std=0.0 must be from 1e-06 to 1000"),
         ({"classes": ["a"]}, "classes in about has 1 entries, but the network has 10"),
     ],
 )
