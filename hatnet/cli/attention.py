@@ -17,7 +17,6 @@ from hatnet.data.image_file import CHELSEA, WHITE, size_of_image
 from hatnet.data.photo import read_picture, size_when_read, to_image
 from hatnet.data.transparency import parse_colour
 from hatnet.device import usable_device
-from hatnet.files import expand_home
 from hatnet.maps.explorer import Start, picture_from_maps, require_openable, write_explorer
 from hatnet.maps.map_selection import KINDS, MapSelection, class_number, select_maps
 from hatnet.maps.maps import AttentionMaps, attention_maps
@@ -46,7 +45,7 @@ class ImageOptions:
 
     @property
     def path(self) -> Path:
-        return expand_home(self.image) if self.image else CHELSEA
+        return self.image or CHELSEA
 
 
 @dataclass(frozen=True)

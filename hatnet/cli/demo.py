@@ -15,7 +15,6 @@ from hatnet.cli.output_files import require_writable
 from hatnet.cli.verify import print_agreement, run_both
 from hatnet.data.photo import load_photo, normalise
 from hatnet.equivalence import TOLERANCES, first_difference, randomise
-from hatnet.files import expand_home
 from hatnet.maps.explorer import Start
 from hatnet.maps.report import write_report
 from hatnet.models import create_model
@@ -34,7 +33,6 @@ def demo(out: Path = Path("hatnet-demo.html"), seed: int = 0) -> None:
         out: the report to write, one HTML file.
         seed: of the random weights.
     """
-    out = expand_home(out)
     require_writable("--out", out, "hatnet-demo.html")
     require_whole("seed", seed, 0)
     limit, photo = TOLERANCES[torch.float64], load_photo()

@@ -12,7 +12,6 @@ from hatnet.cli.console import console, plain, print_path, progress
 from hatnet.cli.output_files import require_writable
 from hatnet.cli.weights import WEIGHTS_OWN, Windows
 from hatnet.device import default_device, use_threads
-from hatnet.files import expand_home
 from hatnet.training.checkpoint_evaluation import CheckpointEvaluation, evaluate_checkpoint
 from hatnet.training.distributed import join
 from hatnet.training.shared_data import no_progress_bar
@@ -49,7 +48,7 @@ def evaluate(
     """
     use_threads(threads)
     file = weights_file(weights)
-    folder = expand_home(out) if out else Path() if file in SHIPPED.values() else file.parent
+    folder = out if out else Path() if file in SHIPPED.values() else file.parent
     require_writable("--out", folder / "evaluation.json", "evaluation.json")
     if out is None and any(windows.changes.values()):
         raise ValueError("give --out a folder: with other windows this is no evaluation of the weights as trained")

@@ -1,5 +1,6 @@
 """The command `hatnet` and its subcommands. Each is a thin layer over functions that a notebook can call too."""
 
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -34,20 +35,9 @@ except ModuleNotFoundError as error:  # tyro and rich are not in the core instal
 COMMANDS: dict[str, Callable[..., None]] = {
     command.__name__: command
     for command in (
-        demo,
-        verify,
-        summary,
-        recipes,
-        train,
-        evaluate,
-        predict,
-        attention,
-        faithfulness,
-        ablation,
-        scaling,
-        docs,
+        demo, verify, summary, recipes, train, evaluate, predict, attention, faithfulness, ablation, scaling, docs,
     )
-}
+}  # fmt: skip
 
 FORMER_OPTIONS = {"--checkpoint": "--weights", "--pretrained": "--weights"}
 
@@ -58,7 +48,7 @@ def main() -> None:
         warnings.filterwarnings("ignore", module=r"torch\.")
         warnings.filterwarnings("ignore", message="This DataLoader will create")
     with errors_as_messages():
-        commands, words = COMMANDS, with_current_options(sys.argv[1:])
+        commands, words = COMMANDS, with_current_options([with_home(word) for word in sys.argv[1:]])
         if words[:1] == ["train"]:
             command, words = _command_train(words[1:])
             commands = commands | {"train": command}
@@ -69,6 +59,16 @@ def main() -> None:
             description="Vision Transformers with Hierarchical Attention.",
             config=(tyro.conf.CascadeSubcommandArgs,),  # options in any order after the last subcommand
         )
+
+
+def with_home(word: str) -> str:
+    """Expand `~` at the start of a word or of the value in `--option=~/value`, which shells leave as it is.
+
+    >>> with_home("--out=~/figure") == f"--out={os.path.expanduser('~')}/figure"
+    True
+    """
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return option + equals + os.path.expanduser(value)  # noqa: PTH111  pathlib would raise for an unknown user
 
 
 def with_current_options(words: Sequence[str]) -> list[str]:

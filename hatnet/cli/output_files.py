@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from hatnet.files import absolute_path, expand_home
+from hatnet.files import absolute_path
 
 FIGURE = (".png", ".svg")
 # Known endings, of which a command writes only some. Any other is taken as a part of the name.
@@ -39,7 +39,7 @@ def require_writable(option: str, path: Path, example: str, inputs: Sequence[Pat
 
 
 def run_folder(out: Path) -> Path:
-    """The folder of a run, `~` expanded. Raises ValueError for the working folder, and for one that cannot be made."""
+    """The folder of a run. Raises ValueError for the working folder, and for one that cannot be made."""
     folder = absolute_path(out)
     if folder == Path.cwd():
         raise ValueError("--out is the working folder itself: give the run a folder of its own, such as runs/mine")
@@ -48,7 +48,7 @@ def run_folder(out: Path) -> Path:
         raise ValueError(f"{there} is a file, so no run can be written to {out}; give another --out")
     if not os.access(there, os.W_OK):
         raise ValueError(f"nothing may be written to the folder {there}; give another --out")
-    return expand_home(out)
+    return out
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,6 @@ def output_files(out: Path, formats: Formats, inputs: Sequence[Path | None]) -> 
 
     Raises ValueError for a name that cannot be written, for a file of `inputs`, and if matplotlib is missing.
     """
-    out = expand_home(out)
     require_writable("--out", out, formats.name)
     suffix, endings = out.suffix.lower(), (*FIGURE, formats.ending)
     if suffix in KNOWN - set(endings):

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from hatnet.cli.console import console, print_path
 from hatnet.cli.output_files import require_writable
-from hatnet.files import expand_home, write_whole
+from hatnet.files import write_whole
 from hatnet.training.recipe_file import read_recipe, recipe_text
 from hatnet.training.recipes import EXPECT, RECIPES, get_recipe
 
@@ -27,7 +27,6 @@ def recipes(name: Annotated[str | None, tyro.conf.Positional] = None, out: Path 
         _print_table()
         return
     if out is not None:
-        out = expand_home(out)
         require_writable("--out", out, "recipe.json")
     recipe = read_recipe(Path(name))[0] if name not in RECIPES and Path(name).exists() else get_recipe(name)
     if out is None:

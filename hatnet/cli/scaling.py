@@ -13,7 +13,6 @@ from hatnet.cli.console import console, format_duration, print_path, progress_ba
 from hatnet.cli.output_files import require_writable
 from hatnet.cli.study import require_figure, require_used, save_figure, show
 from hatnet.device import usable_device
-from hatnet.files import expand_home
 from hatnet.maps.memory import memory_limit
 from hatnet.studies.scaling import Record, Settings, measure, read, tables, write
 from hatnet.studies.scaling.measurement import OnProgress
@@ -38,7 +37,7 @@ def scaling(
         record: print and draw this kept record instead of measuring.
     """
     given = dict(locals())
-    path = expand_home(out or Path(f"scaling-{datetime.now():%Y-%m-%d-%H%M%S}.json"))
+    path = out or Path(f"scaling-{datetime.now():%Y-%m-%d-%H%M%S}.json")
     require_writable("--out", path, "scaling.json")
     require_figure(figure, "scaling.svg")
     if record is not None:

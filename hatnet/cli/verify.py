@@ -26,7 +26,6 @@ from hatnet.equivalence import (
     run_reference,
     worst,
 )
-from hatnet.files import expand_home
 from hatnet.maps.memory import GIB, require_memory
 from hatnet.network import HATNet
 
@@ -62,10 +61,10 @@ def verify(
     target = usable_device(device)
     source = open_source(weights, windows, variant, seed)
     config, size = source.model.config, source.image_size if size is None else size
-    size_when_read(image and expand_home(image), size, square=True)  # raises for a size out of range
+    size_when_read(image, size, square=True)  # raises for a size out of range
     config.layout(size, size)  # raises if the image is too small
     require_memory(config, size, size, 1, item=8, limit=LIMIT, advice="give a smaller --size")
-    picture = read_picture(image and expand_home(image), config.in_channels, size, True, background)
+    picture = read_picture(image, config.in_channels, size, True, background)
     pixels = to_image(picture, source.mean, source.std)
     console.print(f"HAT-Net {config.name.capitalize()} on {size} x {size} pixels, PyTorch in {dtype} on {target}")
     agreements, _ = run_both(source.model.to(target, precision), pixels.numpy())

@@ -132,7 +132,7 @@ def imagenette(folder: Path, download: bool) -> Split:
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """How to open a data set, the size of its download, and the server it comes from."""
 
     open: Callable[[Path, bool], Split]
@@ -141,11 +141,11 @@ class Source:
 
 
 SOURCES = {
-    "fashion-subset": Source(fashion_subset, "nothing", "the package itself"),
-    "fashion-mnist": Source(fashion_mnist, "31 MB", "fashion-mnist.s3-website.eu-central-1.amazonaws.com"),
-    "cifar10": Source(cifar10, "170 MB", "www.cs.toronto.edu"),
-    "cifar100": Source(cifar100, "169 MB", "www.cs.toronto.edu"),
-    "imagenette": Source(imagenette, "340 MB", "s3.amazonaws.com/fast-ai-imageclas"),
+    "fashion-subset": DataSource(fashion_subset, "nothing", "the package itself"),
+    "fashion-mnist": DataSource(fashion_mnist, "31 MB", "fashion-mnist.s3-website.eu-central-1.amazonaws.com"),
+    "cifar10": DataSource(cifar10, "170 MB", "www.cs.toronto.edu"),
+    "cifar100": DataSource(cifar100, "169 MB", "www.cs.toronto.edu"),
+    "imagenette": DataSource(imagenette, "340 MB", "s3.amazonaws.com/fast-ai-imageclas"),
 }
 
 

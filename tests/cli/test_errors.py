@@ -71,3 +71,11 @@ def test_each_kind_of_error_has_its_message_and_status(error, status, message, c
 def test_a_bug_is_raised():
     with pytest.raises(RuntimeError, match="a bug"), errors_as_messages():
         raise RuntimeError("a bug")
+
+
+def test_the_home_folder_is_expanded_in_every_option(hatnet_command, tmp_path, monkeypatch):
+    """Also after an equals sign, where shells leave `~` as it is."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert hatnet_command("recipes", "fashion", "--out=~/a.json")[0] == 0
+    assert hatnet_command("recipes", "fashion", "--out", "~/b.json")[0] == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "b.json"]
