@@ -15,7 +15,7 @@ from hatnet.device import default_device, use_threads
 from hatnet.training.checkpoint_evaluation import CheckpointEvaluation, evaluate_checkpoint
 from hatnet.training.distributed import join
 from hatnet.training.shared_data import no_progress_bar
-from hatnet.weights.pretrained import SHIPPED, weights_file
+from hatnet.weights.pretrained import SHIPPED, existing_weights
 
 
 def evaluate(
@@ -47,8 +47,8 @@ def evaluate(
         windows: G1, G2 and strides.
     """
     use_threads(threads)
-    file = weights_file(weights)
-    folder = out if out else Path() if file in SHIPPED.values() else file.parent
+    file = existing_weights(weights)
+    folder = out or (Path() if file in SHIPPED.values() else file.parent)
     require_writable("--out", folder / "evaluation.json", "evaluation.json")
     if out is None and any(windows.changes.values()):
         raise ValueError("give --out a folder: with other windows this is no evaluation of the weights as trained")

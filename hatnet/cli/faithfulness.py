@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from hatnet.cli.console import console, print_path, progress
+from hatnet.cli.console import console, plain, print_path, progress
 from hatnet.cli.output_files import require_writable
 from hatnet.cli.study import require_matplotlib, require_used, show
 from hatnet.data import open_data
@@ -66,7 +66,8 @@ def faithfulness(
     data = open_data(settings.data, data_dir, download)
     check_study(settings, source, data, limit)
     patches = patches_per_image(settings, source)
-    console.print(f"{source.words} {settings.images} test images of {settings.data}, {patches} patches per image.")
+    images = f"{settings.images} test images of {settings.data}"
+    console.print(f"{plain(source.words)} {images}, {patches} patches per image.")
     with progress("faithfulness", total=count_steps(settings)) as step:
         found = study(settings, source, data, step, limit)
     write(found, _path(out, RECORD))  # first, so that a closed terminal loses nothing

@@ -45,14 +45,14 @@ def check_about(known: object, config: HATNetConfig) -> None:
     There must be as many classes and channels as the network has. The facts of weights that training started from may
     have other numbers. Unknown facts may be anything.
     """
-    where, facts = "about", known
+    if not isinstance(known, Mapping):
+        raise ValueError(f"about={shown(known)} must be a table of facts")
+    where = "about"
+    facts: Mapping[str, Any] | None = known  # and then those of the weights that each started from
     while facts is not None:
-        if not isinstance(facts, Mapping):
-            raise ValueError(f"{where}={shown(facts)} must be a table of facts")
         for name in KINDS.keys() & facts.keys():
             check_fact(f"{where}.{name}", name, facts[name])
         where, facts = f"{where}.started_from"[:100], facts.get("started_from")
-    assert isinstance(known, Mapping)
     counts = {"classes": (0, config.num_classes), "mean": (1, config.in_channels), "std": (1, config.in_channels)}
     for name, allowed in counts.items():
         if name in known and len(known[name]) not in allowed:

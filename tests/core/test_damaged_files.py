@@ -21,8 +21,10 @@ from safetensors.torch import load_file, save_file
 import hatnet
 from hatnet import CheckpointError, create_model, load, load_official, save
 from hatnet.config import HATNetConfig
+from hatnet.files import write_whole
 from hatnet.network import HATNet
 from hatnet.weights.checkpoints import about, is_ours
+from hatnet.weights.tensor_file import WEIGHTS, to_parts
 from tests.core.authors import state_dict
 from tests.damage import answers
 
@@ -111,6 +113,13 @@ def test_a_file_of_a_newer_version_is_refused(model, path, version):
 def test_metadata_must_be_a_json_object(model, path, key, text):
     older(path, model, **{key: text})
     refuse(path, f"its {key} is no JSON")
+
+
+@pytest.mark.parametrize("facts", [None, [], "text", 3])
+def test_a_table_of_facts_is_required_in_a_file_with_a_checksum(model, path, facts):
+    config = asdict(model.config)
+    write_whole(path, *to_parts(WEIGHTS, {"config": config, "about": facts}, model.state_dict()))
+    refuse(path, "about=.* must be a table of facts")
 
 
 @pytest.mark.parametrize("name", FACTS)
