@@ -34,6 +34,8 @@ def target(label: Label, classes: int, smoothing: float = 0.0) -> Array:
     >>> target(np.array([0.25, 0.75]), classes=2)
     array([0.25, 0.75])
     """
+    if not isinstance(smoothing, int | float | np.integer | np.floating):
+        raise TypeError(f"smoothing={smoothing!r} must be a number from 0 to 1")
     if isinstance(smoothing, bool) or not 0 <= smoothing <= 1:
         raise ValueError(f"smoothing={smoothing!r} must be a number from 0 to 1")
     return (1 - smoothing) * _distribution(label, classes) + smoothing / classes

@@ -96,15 +96,14 @@ def check_about(known: object, config: HATNetConfig) -> None:
     There must be as many classes and channels as the network has. The facts of weights that training started from may
     have other numbers. Unknown facts may be anything.
     """
-    where, first = "", known
-    while known is not None:
+    first, where = known, ""
+    while known is not None or not where:
         if not isinstance(known, Mapping):
             raise ValueError(f"about{where}={known!r:.100} must be a table of facts")
         for name, (words, holds) in KNOWN.items():
             if name in known and not holds(known[name]):
                 raise ValueError(f"{name}={known[name]!r:.100} in about{where} must be {words}")
         known, where = known.get("started_from"), f"{where}.started_from"[:100]
-    assert isinstance(first, Mapping)
     counts = {"classes": (config.num_classes,), "mean": (1, config.in_channels), "std": (1, config.in_channels)}
     for name, allowed in counts.items():
         if first.get(name) and len(first[name]) not in allowed:

@@ -25,7 +25,7 @@ SECONDS = 5.0
 INTERNAL = re.compile(
     r"not aligned|unsupported operand|is not iterable|has no attribute|could not be broadcast|not subscriptable|"
     r"mat1 and mat2|must be real number|not supported between|cannot be interpreted as an integer|unhashable|"
-    r"unexpected keyword|Expected all tensors|index out of range|Too few|not enough values|truth value|has no len"
+    r"unexpected keyword|Expected all tensors|index out of range|Too few|not enough values|truth value|has no len|not callable"
 )
 
 sizes = st.builds(

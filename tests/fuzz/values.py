@@ -1,6 +1,7 @@
 """Hostile values: of wrong types, shapes and sizes, and valid ones that are changed a little."""
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,11 @@ def _changed_network():
     model = HATNet(SMALL)
     model.classifier = nn.Linear(4, 9)
     return model
+
+
+def _complex_network():
+    with warnings.catch_warnings(action="ignore"):  # such networks are new in PyTorch
+        return HATNet(SMALL).to(torch.complex64)
 
 
 def _tied_network():
@@ -101,7 +107,7 @@ MAKERS = {
     "training network": lambda: HATNet(SMALL).train(),
     "half network": lambda: HATNet(SMALL).half(),
     "meta network": lambda: HATNet(SMALL).to("meta"),
-    "complex network": lambda: HATNet(SMALL).to(torch.complex64),
+    "complex network": _complex_network,
     "config": lambda: SMALL,
     "image": lambda: Image.new("L", (1, 1)),
     "function": lambda: len,
