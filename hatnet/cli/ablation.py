@@ -11,7 +11,7 @@ from rich.progress import TaskProgressColumn
 
 from hatnet.checks import require_whole
 from hatnet.cli.console import console, progress_bar, require_used
-from hatnet.cli.study import require_figure, save_figure, show
+from hatnet.cli.study import reading, require_figure, save_figure, show
 from hatnet.data import Split, open_data
 from hatnet.device import usable_device, use_threads
 from hatnet.files import write_whole
@@ -63,7 +63,8 @@ def ablation(
     require_figure(figure, "ablation.svg")
     if record is not None:
         require_used(ablation, given, used=("figure",))
-        _show(read(record), figure)
+        with reading(record):
+            _show(read(record), figure)
         return
     require_known("data", [data], DATA)
     settings = Settings(data, DATA[data].epochs if epochs is None else epochs)

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from hatnet.cli.console import console, progress, require_used
-from hatnet.cli.study import require_matplotlib, require_writable, show
+from hatnet.cli.study import reading, require_matplotlib, require_writable, show
 from hatnet.data import open_data
 from hatnet.device import use_threads
 from hatnet.files import write_whole
@@ -53,7 +53,8 @@ def faithfulness(
     given = dict(locals())
     if record is not None:
         require_used(faithfulness, given, used=("page", "out"))
-        _show_record(record, out, page)
+        with reading(record):
+            _show_record(record, out, page)
         return
     if page:
         raise ValueError("--page prints the tables of a kept record: give it with --record FILE.json")

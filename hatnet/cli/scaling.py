@@ -10,7 +10,7 @@ import tyro
 from rich.progress import TaskProgressColumn
 
 from hatnet.cli.console import console, format_duration, progress_bar, require_used
-from hatnet.cli.study import require_figure, require_writable, save_figure, show
+from hatnet.cli.study import reading, require_figure, require_writable, save_figure, show
 from hatnet.device import usable_device
 from hatnet.studies.scaling import Record, Settings, measure, read, tables, write
 from hatnet.studies.scaling.measurement import OnProgress
@@ -39,7 +39,8 @@ def scaling(
     require_figure(figure, "scaling.svg")
     if record is not None:
         require_used(scaling, given, used=("figure",))
-        _show(read(record), figure)
+        with reading(record):
+            _show(read(record), figure)
         return
     if memory is not None and not memory > 0:
         raise ValueError(f"memory={memory!r} must be a number of GiB above 0")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,19 @@ from hatnet.studies.common.table import Grid
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+@contextmanager
+def reading(record: Path) -> Iterator[None]:
+    """Raise a ValueError if a kept record cannot be shown: its entries have the right types, but contradict each other.
+
+    Such a record was changed by hand. Lookups and sums then fail in any way.
+    """
+    try:
+        yield
+    except (LookupError, ArithmeticError, TypeError, AttributeError, RuntimeError) as error:
+        cause = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{record} contradicts itself or lacks an entry ({cause:.200}); measure again") from error
 
 
 def require_writable(option: str, path: Path | None, example: str) -> None:

@@ -57,7 +57,13 @@ OUTPUTS = (
     "file/out",
     "folder",
 )
-IMAGES, WEIGHTS, RECORDS, RECIPES, FOLDERS = "images", "weights", "records", "recipes", "folders"  # paths of files, made by `tests.fuzz.files`
+IMAGES, WEIGHTS, RECORDS, RECIPES, FOLDERS = (
+    "images",
+    "weights",
+    "records",
+    "recipes",
+    "folders",
+)  # paths of files, made by `tests.fuzz.files`
 
 # Never drawn: they fetch data, compile for minutes, start processes, or only print the help.
 LEFT_OUT = {
@@ -67,6 +73,8 @@ LEFT_OUT = {
     "--no-compile",
     "--help",
     "-h",
+    "--resume",
+    "--no-resume",
     "--workers",
     "--serve",
     "--no-serve",
@@ -96,7 +104,8 @@ class Command:
 
 TRAIN = (
     "fashion-quick", "--data", "folder:IMAGES", "--image-size", "16", "--epochs", "1", "--batch-size", "2",
-    "--slice-size", "2", "--crop-padding", "None", "--out", "run",
+    "--slice-size", "2", "--weights", "GOOD-WEIGHTS", "--crop-padding", "None",
+    "--out", "run",
 )  # fmt: skip
 COMMANDS = {
     "summary": Command(("micro", "--image-size", "32", "32")),
@@ -121,20 +130,20 @@ def options(help_text: str) -> list[str]:
 
 @st.composite
 def command_lines(draw, name: str, known: list[str], files: dict[str, list[str]]):
-    """The words of one command line."""
+    """The words of one command line. `GOOD-IMAGE` and others, `file-KIND-NUMBER` and `run-NUMBER` stand for paths."""
     command = COMMANDS.get(name, Command(()))
+    number = st.integers(0, 2**32 - 1)
     words = list(command.first)
     if command.positional and draw(st.booleans()):
-        words[0] = draw(st.sampled_from(files[command.positional]))
+        words[0] = f"file-{command.positional}-{draw(number)}"
     for option in draw(st.lists(st.sampled_from(known), max_size=3)) if known else ():
         values = VALUES.get(option, (*NUMBERS, *WORDS))
-        strategy = st.sampled_from(files[values] if isinstance(values, str) else values)
+        paths = isinstance(values, str)
+        strategy = number.map(f"file-{values}-{{}}".format) if paths else st.sampled_from(values)
         words += [option, *draw(st.lists(strategy, min_size=1, max_size=draw(st.sampled_from([1, 1, 1, 2]))))]
     if draw(st.integers(0, 19)) == 0:
         words.append(draw(st.sampled_from([*NUMBERS, *WORDS])))
-    last = list(command.last)
-    words += [draw(st.sampled_from(files[RECORDS])) if word == "RECORD" else word for word in last]
-    names = {"IMAGES": files["folder"][0], "GOOD-IMAGE": files[IMAGES][0], "GOOD-WEIGHTS": files[WEIGHTS][0]}
-    for key, path in names.items():
-        words = [word.replace(key, path) for word in words]
+    words += [f"file-{RECORDS}-{draw(number)}" if word == "RECORD" else word for word in command.last]
+    if name == "train" and draw(st.integers(0, 4)) == 0:
+        words += ["--resume", "--out", f"run-{draw(number)}"]
     return [name, *words]

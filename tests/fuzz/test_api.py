@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from tests.fuzz.api import EXCLUDED, TABLE, anything, finite, logits_as_reference
 from tests.fuzz.conftest import OUTCOMES
-from tests.fuzz.files import write_all
 from tests.fuzz.limits import files_below, limited
 from tests.fuzz.values import Call, calls
 
@@ -25,7 +24,8 @@ SECONDS = 5.0
 INTERNAL = re.compile(
     r"not aligned|unsupported operand|is not iterable|has no attribute|could not be broadcast|not subscriptable|"
     r"mat1 and mat2|must be real number|not supported between|cannot be interpreted as an integer|unhashable|"
-    r"unexpected keyword|Expected all tensors|index out of range|Too few|not enough values|truth value|has no len|not callable"
+    r"unexpected keyword|Expected all tensors|index out of range|Too few|not enough values|truth value|has no len|"
+    r"not callable"
 )
 
 sizes = st.builds(
@@ -58,11 +58,6 @@ def run(name: str, call: dict, changed: dict) -> str:
     assert text.strip(), f"{kind} without a message"
     assert not INTERNAL.search(text), f"{kind} from inside, which names no argument: {text}"
     return kind
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return write_all(tmp_path_factory.mktemp("files"))
 
 
 def check_function(name: str, most: int, folder, corpus) -> None:
