@@ -36,7 +36,10 @@ def files(corpus):
     found["recipes"] += ["fashion-quick", "x", "", str(base / "run")]
     with pytest.MonkeyPatch.context() as patch, contextlib.suppress(SystemExit):
         stop_runs(patch, True)
-        patch.setattr("sys.argv", ["hatnet", *with_files(["train", *COMMANDS["train"].first, *COMMANDS["train"].last], base, base, found)])
+        patch.setattr(
+            "sys.argv",
+            ["hatnet", *with_files(["train", *COMMANDS["train"].first, *COMMANDS["train"].last], base, base, found)],
+        )
         patch.chdir(base)
         main.main()
     assert (base / "run/state.safetensors").is_file()
