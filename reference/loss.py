@@ -93,6 +93,9 @@ def one_image(logits: Array) -> int:
     Traceback (most recent call last):
     ValueError: logits of one image must have shape (classes,), got (2, 10); compute a batch image by image
     """
+    if not isinstance(logits, np.ndarray) or not np.issubdtype(logits.dtype, np.floating):
+        kind = f"an array of {logits.dtype}" if isinstance(logits, np.ndarray) else type(logits).__name__
+        raise TypeError(f"logits must be a NumPy array of floats, got {kind}")
     if np.ndim(logits) != 1 or not np.size(logits):
         raise ValueError(
             f"logits of one image must have shape (classes,), got {np.shape(logits)}; compute a batch image by image"

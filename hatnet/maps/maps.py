@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hatnet.checks import require_type
+from hatnet.checks import require_type, require_whole
 from hatnet.config import Stage, StageLayout
 from hatnet.device import full_precision
 from hatnet.equivalence import evaluation_mode
@@ -44,6 +44,7 @@ def attention_maps(model: HATNet, image: Tensor, limit: int = 2 * GIB) -> Attent
         raise TypeError(f"model must be a HATNet, got {type(model).__name__}")
     if not isinstance(image, Tensor):
         raise TypeError(f"image must be a tensor, got {type(image).__name__}; for an array use torch.from_numpy")
+    limit = require_whole("limit", limit, 1)
     images = image[None] if image.ndim == 3 else image
     if images.ndim == 4:  # the network refuses any other rank
         require_memory(model.config, images.shape[2], images.shape[3], len(images), images.element_size(), limit)

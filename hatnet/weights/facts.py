@@ -96,7 +96,8 @@ def check_about(known: object, config: HATNetConfig) -> None:
     There must be as many classes and channels as the network has. The facts of weights that training started from may
     have other numbers. Unknown facts may be anything.
     """
-    first, where = known, ""
+    first: Any = known
+    where = ""
     while known is not None or not where:
         if not isinstance(known, Mapping):
             raise ValueError(f"about{where}={known!r:.100} must be a table of facts")

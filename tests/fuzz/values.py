@@ -172,6 +172,8 @@ def change(value, how: str):
 @np.errstate(all="ignore")
 def _change_array(value, how: str):
     numpy = isinstance(value, np.ndarray)
+    if not numpy and (value.layout != torch.strided or value.is_meta):
+        return value
     if how in ("int", "complex", "float32", "float64"):
         kind = {"int": "int64", "complex": "complex64"}.get(how, how)
         value = value.real
