@@ -45,7 +45,7 @@ def test_the_model_checks_shapes_and_dtypes(image, error, message):
         (lambda: attention_maps(MODEL, torch.ones(3, 32, 32), "8"), "limit='8' must be a whole number"),
         (
             lambda: attention_maps(MODEL, torch.ones(3, 32, 32)).local(0, 0.5, (0, 0)),
-            "block=0.5 must be a whole number",
+            "block=0.5 must be a whole",
         ),
         (lambda: attention_maps(MODEL, torch.ones(3, 32, 32)).local(0, 0, (0.5, 0)), "must be a token"),
         (lambda: hatnet.data.absolute(None), "name=None must be a text"),
