@@ -130,7 +130,7 @@ def examples(default: int) -> int:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_ends_with_a_result_or_a_message(name, files, hatnet_command, monkeypatch):
-    check_command(name, examples(10), files, hatnet_command, monkeypatch)
+    check_command(name, examples(8), files, hatnet_command, monkeypatch)
 
 
 @pytest.mark.long
