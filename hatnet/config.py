@@ -107,13 +107,14 @@ class HATNetConfig:
             if field.type in (str, float):
                 continue
             value, most = getattr(self, field.name), MOST[field.name]
-            entries, kind = (value, "whole numbers") if isinstance(value, tuple) else ((value,), "a whole number")
+            several = isinstance(field.default, tuple)
+            entries, kind = (value, "whole numbers") if several else ((value,), "a whole number")
             try:
                 numbers = tuple(require_whole(field.name, entry, 1, most) for entry in entries)
             except ValueError:
                 message = f"{field.name}={shown(value)} must be {kind} of at least 1 and at most {most}"
                 raise ValueError(message) from None
-            object.__setattr__(self, field.name, numbers if isinstance(value, tuple) else numbers[0])
+            object.__setattr__(self, field.name, numbers if several else numbers[0])
 
     def _check_parameters(self) -> None:
         count = self.fewest_parameters

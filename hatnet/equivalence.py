@@ -200,6 +200,8 @@ def compare(model: HATNet, images: Tensor, on_intermediate: OnIntermediate | Non
         raise ValueError(f"images must be a tensor (B, C_in, H, W) with at least one image, got {found}")
     if not images.is_floating_point():
         raise TypeError(f"images must hold floats, got {images.dtype}; scale and normalise pixel values first")
+    if images.is_meta or images.layout != torch.strided:
+        raise ValueError(f"images is a {images.layout} tensor on {images.device}; a dense one with data is expected")
     images = images.to(next(model.parameters()).dtype)  # so that both get the same rounded pixels
     got = run_model(model, images, on_intermediate)
     wants = [run_reference(model, image.double().cpu().numpy(), on_intermediate) for image in images]

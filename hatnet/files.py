@@ -159,7 +159,8 @@ def read_whole(path: Path, most: int, first: int | None = None) -> bytes:
         if status.st_size > most:
             raise ValueError(f"{path} has {status.st_size:,} bytes, more than the {most:,} that such a file can have")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(status.st_size if first is None else first)  # room for that many bytes is taken at once
+            # Room for that many bytes is taken at once.
+            return file.read(status.st_size if first is None else min(first, status.st_size))
     finally:
         os.close(descriptor)
 

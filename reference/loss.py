@@ -34,6 +34,8 @@ def target(label: Label, classes: int, smoothing: float = 0.0) -> Array:
     >>> target(np.array([0.25, 0.75]), classes=2)
     array([0.25, 0.75])
     """
+    if not isinstance(smoothing, int | float | np.integer | np.floating):
+        raise TypeError(f"smoothing={smoothing!r} must be a number from 0 to 1")
     if isinstance(smoothing, bool) or not 0 <= smoothing <= 1:
         raise ValueError(f"smoothing={smoothing!r} must be a number from 0 to 1")
     return (1 - smoothing) * _distribution(label, classes) + smoothing / classes
@@ -91,6 +93,9 @@ def one_image(logits: Array) -> int:
     Traceback (most recent call last):
     ValueError: logits of one image must have shape (classes,), got (2, 10); compute a batch image by image
     """
+    if not isinstance(logits, np.ndarray) or not np.issubdtype(logits.dtype, np.floating):
+        kind = f"an array of {logits.dtype}" if isinstance(logits, np.ndarray) else type(logits).__name__
+        raise TypeError(f"logits must be a NumPy array of floats, got {kind}")
     if np.ndim(logits) != 1 or not np.size(logits):
         raise ValueError(
             f"logits of one image must have shape (classes,), got {np.shape(logits)}; compute a batch image by image"

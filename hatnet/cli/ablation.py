@@ -9,7 +9,7 @@ from rich.progress import TaskProgressColumn
 from hatnet.checks import require_whole
 from hatnet.cli.console import console, progress_bar
 from hatnet.cli.output_files import run_folder
-from hatnet.cli.study import require_figure, require_used, save_figure, show
+from hatnet.cli.study import reading, require_figure, require_used, save_figure, show
 from hatnet.cli.train import default_workers
 from hatnet.data import Split, open_data
 from hatnet.device import default_device, usable_device, use_threads
@@ -62,7 +62,8 @@ def ablation(
     require_figure(figure, "ablation.svg")
     if record is not None:
         require_used(ablation, given, used=("figure",))
-        _show(read(record), figure)
+        with reading(record):
+            _show(read(record), figure)
         return
     require_known("data", [data], DATA)
     settings = Settings(data, DATA[data].epochs if epochs is None else epochs)

@@ -7,7 +7,7 @@ import tyro
 
 from hatnet.cli.console import console, plain, print_path, progress
 from hatnet.cli.output_files import require_writable
-from hatnet.cli.study import require_matplotlib, require_used, show
+from hatnet.cli.study import reading, require_matplotlib, require_used, show
 from hatnet.data import open_data
 from hatnet.device import use_threads
 from hatnet.files import write_whole
@@ -54,7 +54,8 @@ def faithfulness(
     given = dict(locals())
     if record is not None:
         require_used(faithfulness, given, used=("page", "out"))
-        _show_record(record, out, page)
+        with reading(record):
+            _show_record(record, out, page)
         return
     if page:
         raise ValueError("--page prints the tables of a kept record: give it with --record FILE.json")

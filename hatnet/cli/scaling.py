@@ -11,7 +11,7 @@ from rich.progress import TaskProgressColumn
 
 from hatnet.cli.console import console, format_duration, print_path, progress_bar
 from hatnet.cli.output_files import require_writable
-from hatnet.cli.study import require_figure, require_used, save_figure, show
+from hatnet.cli.study import reading, require_figure, require_used, save_figure, show
 from hatnet.device import usable_device
 from hatnet.maps.memory import memory_limit
 from hatnet.studies.scaling import Record, Settings, measure, read, tables, write
@@ -42,7 +42,8 @@ def scaling(
     require_figure(figure, "scaling.svg")
     if record is not None:
         require_used(scaling, given, used=("figure",))
-        _show(read(record), figure)
+        with reading(record):
+            _show(read(record), figure)
         return
     limit = None if memory is None else memory_limit(memory)
     usable_device(settings.device)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
 from inspect import signature
@@ -31,6 +32,19 @@ def require_used(command: Callable[..., None], given: Mapping[str, Any], used: C
     ]
     if ignored:
         raise ValueError(f"--record shows what is already measured, so {', '.join(ignored)} can't be given with it")
+
+
+@contextmanager
+def reading(record: Path) -> Iterator[None]:
+    """Raise a ValueError if a kept record cannot be shown: its entries have the right types, but contradict each other.
+
+    Such a record was changed by hand. Lookups and sums then fail in any way.
+    """
+    try:
+        yield
+    except (LookupError, ArithmeticError, TypeError, AttributeError, RuntimeError) as error:
+        cause = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{record} contradicts itself or lacks an entry ({cause:.200}); measure again") from error
 
 
 def require_figure(path: Path | None, example: str) -> None:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from hatnet.checks import require_choice
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -26,6 +28,7 @@ def open_image(path: Path, mode: Literal["RGB", "L"], background: str = WHITE) -
     from hatnet.data.transparency import parse_colour, scale_transparent_colour, without_transparency
 
     colour = parse_colour(background)
+    require_choice("mode", mode, ("RGB", "L"))
     with _opened(path) as file:
         scale_transparent_colour(file)
         turn = _turn(file)  # before the pixels are read: reading turns a TIFF upright
@@ -51,6 +54,7 @@ def size_of_image(path: Path) -> tuple[int, int]:
 def _opened(path: Path) -> Iterator[Image.Image]:
     from PIL import Image
 
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no image file at {path}")
     try:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hatnet.checks import require_whole
+from hatnet.checks import require_type, require_whole
 from hatnet.data.image_file import CHELSEA, WHITE, open_image, size_of_image
 
 # ImageNet's channel statistics, of pixels in [0, 1]; the authors' checkpoints expect images normalised with them.
@@ -57,6 +57,7 @@ def read_picture(
     if channels not in (1, 3):
         raise ValueError(f"the network takes {channels} channels; an image file gives 1 (grey) or 3 (colour)")
     require_whole("size", size, 1, LARGEST)
+    require_type("square", square, bool, "True or False")
     image = open_image(path or CHELSEA, "RGB" if channels == 3 else "L", background)
     height, width = size_resized(image.height, image.width, size)
     if (width, height) != image.size:  # pixels of the right size stay as they are
@@ -74,6 +75,7 @@ def size_when_read(path: Path | None, size: int, square: bool) -> tuple[int, int
     (30, 45)
     """
     require_whole("size", size, 1, LARGEST)
+    require_type("square", square, bool, "True or False")
     height, width = size_of_image(path or CHELSEA)
     resized = size_resized(height, width, size)  # raises for too many pixels
     return (size, size) if square else resized

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from hatnet.checks import require_type
 from hatnet.config import nearest
 from hatnet.data.image_folder import IMAGENET_MEAN, IMAGENET_STD, ImageFolder, open_folder
 from hatnet.data.images import DataError, ImageTensor, Split
@@ -28,6 +29,8 @@ def open_data(name: str, folder: Path = Path("data"), download: bool = False) ->
     `download` fetches missing files and compares their checksums. Raises DataError (a ValueError) for an unknown name,
     or data that is missing, damaged or inconsistent.
     """
+    require_type("name", name, str, "a text, the name of a data set or folder:PATH")
+    folder = Path(folder)
     kind, _, path = name.partition(":")
     if kind == "folder":
         if not path:
@@ -55,6 +58,7 @@ def absolute(name: str) -> str:
     >>> absolute("folder:/photos/"), absolute("cifar10")
     ('folder:/photos', 'cifar10')
     """
+    require_type("name", name, str, "a text, the name of a data set or folder:PATH")
     kind, _, path = name.partition(":")
     return f"folder:{absolute_path(path)}" if kind == "folder" and path else name
 

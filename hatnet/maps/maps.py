@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hatnet.checks import require_type, require_whole
 from hatnet.config import Stage, StageLayout
 from hatnet.device import full_precision
 from hatnet.equivalence import evaluation_mode
@@ -43,6 +44,7 @@ def attention_maps(model: HATNet, image: Tensor, limit: int = 2 * GIB) -> Attent
         raise TypeError(f"model must be a HATNet, got {type(model).__name__}")
     if not isinstance(image, Tensor):
         raise TypeError(f"image must be a tensor, got {type(image).__name__}; for an array use torch.from_numpy")
+    limit = require_whole("limit", limit, 1)
     images = image[None] if image.ndim == 3 else image
     if images.ndim == 4:  # the network refuses any other rank
         require_memory(model.config, images.shape[2], images.shape[3], len(images), images.element_size(), limit)
@@ -115,6 +117,7 @@ class AttentionMaps:
         shared equally among its tokens, which gives a map (H, W) with the same sum.
         """
         self._check(stage, block, query, head)
+        require_type("over_tokens", over_tokens, bool, "True or False")
         layout, pool_size = self.layouts[stage], self._stage(stage).pool_size
         (row, column), (_, W) = query, layout.map
         far = _of_head(self._weights.over_cells(stage, block), head, axis=1)[:, row * W + column]
@@ -158,6 +161,7 @@ class AttentionMaps:
         None is the last stage, its last block, and the mean of all tokens, which is the input of the classifier. With
         `pixels`, the map is (H, W) over the image's pixels, instead of over the tokens of stage 0.
         """
+        require_type("pixels", pixels, bool, "True or False")
         stage = len(self.config.stages) - 1 if stage is None else stage
         block = self._stage(stage).depth - 1 if block is None else block
         self._check(stage, block, (0, 0) if query is None else query, None)
@@ -175,6 +179,7 @@ class AttentionMaps:
         limit given to `attention_maps` allows. Only the relevances of the latest class are kept. Raises ValueError if
         one image exceeds the limit, if gradients are not finite, or if the network or the image has changed since.
         """
+        require_type("pixels", pixels, bool, "True or False")
         labels = self._labels(label)
         if labels not in self._relevances:
             self._relevances = {labels: self._compute_relevances(labels)}

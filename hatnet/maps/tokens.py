@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import TypeAlias
 
+import numpy as np
+
+from hatnet.checks import shown
 from hatnet.config import HATNetConfig, StageLayout
 
 Token: TypeAlias = tuple[int, int]  # row and column in the map of its stage; its number is row * W + column
@@ -18,6 +21,8 @@ def token_at(x: int, y: int, image: tuple[int, int], stride: int) -> Token:
     (0, 4)
     """
     height, width = image
+    if not (_is_whole(x) and _is_whole(y)):
+        raise ValueError(f"x={shown(x)} and y={shown(y)} must be whole numbers, those of a pixel")
     if not (0 <= x < width and 0 <= y < height):
         raise ValueError(
             f"the query {x},{y} lies outside the image of {width} x {height} pixels: "
@@ -42,6 +47,8 @@ def require_place(
     require("block", block, config.stages[stage].depth, f"stage {stage}")
     if head is not None:
         require("head", head, config.stages[stage].heads, f"stage {stage}")
+    if not isinstance(token, tuple | list) or len(token) != 2 or not all(map(_is_whole, token)):
+        raise ValueError(f"query={shown(token)} must be a token, given as (row, column)")
     (row, column), (H, W) = token, layouts[stage].map
     if not (0 <= row < H and 0 <= column < W):
         raise ValueError(
@@ -57,5 +64,11 @@ def require(what: str, number: int, count: int, where: str) -> None:
     Traceback (most recent call last):
     ValueError: there is no head 3: stage 1 has 3, counted from 0
     """
+    if not _is_whole(number):
+        raise ValueError(f"{what}={shown(number)} must be a whole number, counted from 0")
     if not 0 <= number < count:
         raise ValueError(f"there is no {what} {number}: {where} has {count}, counted from 0")
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)

@@ -54,7 +54,7 @@ def save_state(path: Path, state: State, recipe: Recipe) -> None:
 
 def load_state(path: Path) -> tuple[State, Recipe]:
     """Read what `save_state` wrote. Raises CheckpointError if the file is damaged or holds something else."""
-    file = read(path, DAMAGED)
+    file = read(Path(path), DAMAGED)
     if file.kind != STATE:
         raise CheckpointError(f"{path} does not hold the state of a training")
     settings = file.facts.get("recipe")

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hatnet.checks import require_type
 from hatnet.config import HATNetConfig
 from hatnet.files import write_whole
 from hatnet.former_names import current_name
@@ -31,6 +32,8 @@ def save(model: HATNet, path: str | os.PathLike[str], about: Mapping[str, object
     JSON can hold. The function `about` reads them. Raises CheckpointError (a ValueError) if `load` could not rebuild
     the model, for instance because its classifier was replaced. After an OSError an older file is unchanged.
     """
+    if about is not None:
+        require_type("about", about, Mapping, "a table of facts by name")
     require_as_configured(model, about)
     write(model, path, about)
 

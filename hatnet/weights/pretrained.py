@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hatnet.checks import require_type
 from hatnet.config import nearest
 from hatnet.files import expand_home
 from hatnet.network import HATNet
@@ -17,6 +18,7 @@ SHIPPED = {data: file for (_, data), file in PRETRAINED.items()}  # by the name 
 
 def pretrained_file(variant: str, data: str) -> Path:
     """The file of a variant's weights, such as `micro` trained on `fashion-mnist`; ValueError if none ship."""
+    require_type("pretrained", data, str, "a text, the name of trained weights")
     known = [known_data for known_variant, known_data in PRETRAINED if known_variant == variant]
     if data not in known:
         weights = ", ".join(f"{variant} on {data}" for variant, data in PRETRAINED)
@@ -34,6 +36,7 @@ def weights_file(given: str | Path) -> Path:
     >>> weights_file("fashion-mnist").name
     'micro-fashion-mnist.safetensors'
     """
+    require_type("weights", given, (str, Path), "a text or a path")
     if given in SHIPPED:
         return SHIPPED[str(given)]
     path = expand_home(given)

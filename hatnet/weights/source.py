@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from hatnet.checks import require_type
 from hatnet.config import get_config
 from hatnet.data.photo import MEAN, STD
 from hatnet.equivalence import randomise
@@ -70,6 +71,7 @@ def find_source(
     random weights use the `seed`. `windows` are changes for `change_windows`; None keeps what the weights were trained
     with. Raises FileNotFoundError, or ValueError if the file cannot be read or the variant is not that of the weights.
     """
+    require_type("windows", windows, Mapping, "a table of windows by name, such as {'grid_sizes': (8, 4)}")
     if variant is not None:
         get_config(variant)  # raises for an unknown one
     source = _random(variant or "tiny", seed) if weights is None else _from_file(existing_weights(weights))

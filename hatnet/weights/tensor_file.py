@@ -74,10 +74,22 @@ def to_parts(kind: str, facts: Mapping[str, Any], tensors: Mapping[str, Tensor])
     except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"facts to keep with tensors must be plain data, as JSON holds it: {error}") from error
     sealed = f'{{"checksum": "{NO_CHECKSUM}", {ordered[1:]}'
-    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, {"hatnet": sealed})
+    content = save(_unshared(tensors), {"hatnet": sealed})
     size = 8 + int.from_bytes(content[:8], "little")
     header = content[:size].replace(NO_CHECKSUM.encode(), sha256(content).hexdigest().encode(), 1)
     return header, memoryview(content)[size:]
+
+
+def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU, contiguous. Those of tied layers are copied: safetensors refuses shared memory."""
+    found: dict[str, Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in tensors.items():
+        ours = tensor.detach().cpu().contiguous()
+        place = ours.untyped_storage().data_ptr()
+        found[name] = ours.clone() if place in storages else ours
+        storages.add(place)
+    return found
 
 
 def read(path: Path, advice: str = COPY) -> TensorFile:

@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+import hatnet.data
+import hatnet.equivalence
 import reference
 from hatnet import HMHSA, MHSA, create_model, get_config, to_numpy
+from hatnet.maps.maps import attention_maps
+from hatnet.studies.common.statistics import schedule
+from hatnet.studies.faithfulness.curves import patch_counts
 
 MODEL = create_model("micro").eval()
 PARAMS = to_numpy(MODEL)
@@ -29,6 +34,29 @@ def test_the_model_checks_shapes_and_dtypes(image, error, message):
         MODEL(image)
     with pytest.raises(error, match=message):
         MODEL.forward_features(image)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: hatnet.equivalence.compare(MODEL, torch.ones(1, 3, 32, 32, device="meta")), "a dense one with data"),
+        (lambda: schedule(10**12, rounds=1, seed=0), "more than 10 million entries"),
+        (lambda: patch_counts(49, 10**12), "steps=1000000000000 must be a whole number from 1 to 1000000"),
+        (lambda: attention_maps(MODEL, torch.ones(3, 32, 32), "8"), "limit='8' must be a whole number"),
+        (
+            lambda: attention_maps(MODEL, torch.ones(3, 32, 32)).local(0, 0.5, (0, 0)),
+            "block=0.5 must be a whole",
+        ),
+        (lambda: attention_maps(MODEL, torch.ones(3, 32, 32)).local(0, 0, (0.5, 0)), "must be a token"),
+        (lambda: hatnet.data.absolute(None), "name=None must be a text"),
+        (lambda: create_model("micro", pretrained=np.zeros(0)), "must be a text"),
+        (lambda: reference.cross_entropy(np.ones(3, complex), 1), "logits must be a NumPy array of floats"),
+        (lambda: reference.cross_entropy(np.ones(3), 1, smoothing=None), "smoothing=None must be a number"),
+    ],
+)
+def test_other_functions_name_what_is_wrong(call, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()
 
 
 def test_the_model_does_not_check_values():

@@ -32,6 +32,16 @@ def path(tmp_path):
     return tmp_path / "model.safetensors"
 
 
+def test_tied_layers_are_saved_and_come_back_equal(path):
+    model = create_model("micro")
+    mlp = model.stages[0].blocks[0].mlp
+    mlp.norm_in.bias = mlp.norm_in.weight
+    save(model, path)
+    found = load(path).state_dict()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(found[name], tensor), name
+
+
 @pytest.mark.parametrize("variant", SHAPES)
 def test_the_variant_is_recognised_from_the_shapes(variant):
     tensors = {name: torch.zeros(shape) for name, shape in SHAPES[variant].items()}

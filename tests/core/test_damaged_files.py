@@ -8,6 +8,7 @@ import resource
 import socket
 import struct
 import time
+import tracemalloc
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
@@ -65,6 +66,32 @@ def older(path, model, tensors=None, **facts):
     metadata = {key: text if isinstance(text, str) else json.dumps(text) for key, text in texts.items()}
     tensors = model.state_dict() if tensors is None else tensors
     save_file(tensors, path, {"format": "hatnet", "version": "1"} | metadata)
+
+
+@pytest.mark.parametrize("facts", [None, [], "x", 1])
+def test_facts_that_are_no_table_are_refused(facts, model, path):
+    path.write_bytes(b"".join(to_parts(WEIGHTS, {"config": asdict(SMALL), "about": facts}, model.state_dict())))
+    refuse(path, "must be a table of facts")
+
+
+@pytest.mark.parametrize("field", ["head_dim", "num_classes", "in_channels", "stem_channels"])
+@pytest.mark.parametrize("value", [[], [2]])
+def test_lists_where_one_number_belongs_are_refused(field, value, model, path):
+    config = asdict(SMALL) | {field: value}
+    path.write_bytes(b"".join(to_parts(WEIGHTS, {"config": config}, model.state_dict())))
+    refuse(path, rf"{field}=\(.*must be a whole number")
+
+
+def test_the_kind_of_a_file_is_read_without_memory_for_the_largest_file(model, path):
+    """Room for the number of bytes that `read` receives is taken at once."""
+    save(model, path)
+    tracemalloc.start()
+    try:
+        assert is_ours(path)
+        assert about(path) == {}
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_every_damage_of_a_weights_file_is_refused(model, path):

@@ -5,28 +5,38 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import torch
+from PIL import Image
 
 import hatnet
 import reference
 from hatnet import complexity, data, equivalence, relatives, training
 from hatnet.complexity import summary, window_sizes
+from hatnet.data import image_file as image_file_module
 from hatnet.data import photo
+from hatnet.maps.maps import attention_maps
 from hatnet.network import HATNet
 from hatnet.studies import plan
 from hatnet.studies.ablation import matching, statistics
+from hatnet.studies.ablation import record as ablation_record
 from hatnet.studies.ablation.arms import ARMS
 from hatnet.studies.common import statistics as common
 from hatnet.studies.faithfulness import curves
+from hatnet.studies.faithfulness import record as faithfulness_record
 from hatnet.studies.faithfulness import statistics as intervals
 from hatnet.studies.scaling import fit
+from hatnet.studies.scaling import record as scaling_record
 from hatnet.training import learner, recipes, sampling, seeds
+from hatnet.training.recipe_file import read_recipe, recipe_text
+from hatnet.training.resuming import State, load_state, save_state
 from hatnet.weights import checkpoints, pretrained, source
 from reference import attention_maps as maps
+from tests.fuzz.files import ROOT
 from tests.fuzz.networks import SMALL
 
 
@@ -64,7 +74,8 @@ class Entry:
     arguments: Callable[[SimpleNamespace], dict] = field(default=lambda d: {})
     check: Callable = finite
     files: tuple[str, ...] = ()  # that the function writes into the working folder
-    pending: str = ""  # why bad arguments are still answered wrong
+    reads: dict[str, str] = field(default_factory=dict)  # arguments that are paths, and the kind of file
+    answers: bool = True  # valid arguments must give an answer
 
 
 def floats(*shape: int) -> np.ndarray:
@@ -105,10 +116,56 @@ def split(d) -> data.Split:
 
 
 def image_file(d) -> Path:
-    from PIL import Image
-
     Image.fromarray(np.full((20, 24, 3), 7, np.uint8)).save("in.png")
     return Path("in.png")
+
+
+def folder_of_images(d) -> str:
+    for place in ("train/cat", "train/dog", "val/cat", "val/dog"):
+        (Path("photos") / place).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(Path("photos") / place / "0.png")
+    return "folder:photos"
+
+
+def open_and_read(name, folder) -> None:
+    opened = data.open_data(name, folder)
+    for images in opened.parts.values():
+        for index in range(min(len(images), 5)):
+            images.image(index)
+
+
+def predict(images, weights, **settings) -> list[np.ndarray]:
+    found = list(hatnet.predict(images, weights, **settings))
+    return [np.array(each.probabilities) for each in found] + [each.class_map for each in found]
+
+
+def image(d) -> torch.Tensor:
+    return torch.from_numpy(floats(3, 16, 12 + d.W)).float()
+
+
+def maps_of(model, image, limit) -> list[np.ndarray]:
+    found = attention_maps(model, image, limit)
+    return [found.logits, *found.weights.values(), found.rollout(), found.class_map()]
+
+
+@cache
+def some_maps():
+    torch.manual_seed(0)
+    return attention_maps(HATNet(SMALL), image(SimpleNamespace(W=4)))
+
+
+def recipe_file(d) -> Path:
+    Path("in.json").write_text(recipe_text(training.RECIPES["fashion"]))
+    return Path("in.json")
+
+
+def state_file(d) -> Path:
+    save_state(Path("in.state"), State(0, {"model.x": torch.ones(2)}), training.RECIPES["fashion"])
+    return Path("in.state")
+
+
+def kept(name: str) -> Path:
+    return ROOT / "docs/measurements" / name
 
 
 def agreements(d) -> list:
@@ -137,6 +194,8 @@ REFERENCE = {
     "depthwise_conv2d": lambda d: {"x": x(d), "weight": floats(d.C, 1, 3, 3)},
     "downsample": lambda d: {"x": floats(d.H, d.W, 2), "params": part(d, "stages.1.downsample")},
     "global_attention": lambda d: {"A1": floats(d.H, d.W, 2), "merged": floats(2, 3, 2), "params": part(d, "stages.0.blocks.0.attention"), "heads": 1, "trace": {}},
+    "cross_entropy": lambda d: {"logits": floats(3), "label": d.heads - 1, "smoothing": 0.1},
+    "gradients": lambda d: {"image": floats(3, 8 + d.H, 8 + d.W), "label": d.heads - 1, "params": equivalence.to_numpy(network(d)), "config": SMALL, "smoothing": 0.1},
     "group_norm": lambda d: {"x": x(d), "weight": floats(d.C), "bias": floats(d.C)},
     "h_mhsa": lambda d: {"x": floats(d.H, d.W, 2), "params": part(d, "stages.0.blocks.0.attention"), "heads": 1, "G1": d.G1, "G2": d.G2, "trace": {}},
     "hat_net": lambda d: {"image": floats(3, 8 + d.H, 8 + d.W), "params": equivalence.to_numpy(network(d)), "config": SMALL, "trace": {}},
@@ -201,6 +260,8 @@ for _module, _arguments in ((reference, REFERENCE), (maps, MAPS)):
         TABLE[f"{_module.__name__}.{_name}"] = Entry(getattr(_module, _name), _make, _check)
 
 
+IMAGE, WEIGHTS, RECORD = {"path": "images"}, {"path": "weights"}, {"path": "records"}
+PLACE = {"stage": 0, "block": 0, "query": (1, 2)}
 HW = lambda d: {"H": d.H, "W": d.W, "C": d.C}  # noqa: E731
 SIZE = lambda d: {"config": SMALL, "height": 8 + d.H, "width": 8 + d.W}  # noqa: E731
 TABLE |= {
@@ -219,7 +280,7 @@ TABLE |= {
     "HATNet.set_drop_path_rate": Entry(lambda rate: HATNet(SMALL).set_drop_path_rate(rate), lambda d: {"rate": 0.5}),
     "hatnet.to_numpy": Entry(hatnet.to_numpy, lambda d: {"model": network(d)}),
     "hatnet.save": Entry(hatnet.save, lambda d: {"model": network(d), "path": "out.safetensors", "about": {"data": "drawn"}}, files=("out",)),
-    "hatnet.load": Entry(hatnet.load, lambda d: {"path": weights_file(d)}, files=("in.safetensors",)),
+    "hatnet.load": Entry(hatnet.load, lambda d: {"path": weights_file(d)}, files=("in.safetensors",), reads=WEIGHTS),
     "equivalence.randomise": Entry(equivalence.randomise, lambda d: {"model": network(d), "seed": d.H}),
     "equivalence.relative_error": Entry(equivalence.relative_error, lambda d: {"got": x(d), "want": x(d)}, anything),
     "equivalence.compare": Entry(equivalence.compare, lambda d: {"model": network(d), "images": torch.from_numpy(floats(1, 3, 16, 8 + d.W))}, anything),
@@ -227,8 +288,21 @@ TABLE |= {
     "hatnet.data.ImageTensor": Entry(data.ImageTensor, lambda d: vars(tensors(d))),
     "hatnet.data.Split": Entry(data.Split, lambda d: vars(split(d))),
     "hatnet.data.fingerprint": Entry(data.fingerprint, lambda d: {"data": split(d)}),
-    "hatnet.data.open_data": Entry(data.open_data, lambda d: {"name": "fashion-subset", "folder": Path("data")}, pending="checked elsewhere"),
-    "data.photo.load_photo": Entry(photo.load_photo, lambda d: {"path": image_file(d), "size": 8 + d.H}, files=("in.png",), pending="checked elsewhere"),
+    "hatnet.data.open_data": Entry(open_and_read, lambda d: {"name": folder_of_images(d), "folder": Path("data")}, files=("photos",), reads={"name": "folders"}),
+    "hatnet.data.absolute": Entry(data.absolute, lambda d: {"name": "folder:photos"}, reads={"name": "folders"}),
+    "data.photo.load_photo": Entry(photo.load_photo, lambda d: {"path": image_file(d), "size": 8 + d.H, "background": "white"}, files=("in.png",), reads=IMAGE),
+    "data.photo.size_when_read": Entry(photo.size_when_read, lambda d: {"path": image_file(d), "size": 8 + d.H, "square": False}, files=("in.png",), reads=IMAGE),
+    "data.image_file.open_image": Entry(image_file_module.open_image, lambda d: {"path": image_file(d), "mode": "RGB", "background": "black"}, anything, files=("in.png",), reads=IMAGE),
+    "hatnet.predict": Entry(predict, lambda d: {"images": image_file(d), "weights": weights_file(d), "top": d.H, "maps": d.W - 1, "background": "white", "memory": 1.0}, files=("in.",), reads={"images": "images", "weights": "weights"}),
+    "hatnet.change_windows": Entry(hatnet.change_windows, lambda d: {"model": network(d), "source": "x", "grid_sizes": (d.G1,), "pool_sizes": (d.G2,), "stem_strides": (2, 2)}),
+    "maps.attention_maps": Entry(maps_of, lambda d: {"model": network(d), "image": image(d), "limit": 2**30}),
+    "AttentionMaps.local": Entry(lambda **place: some_maps().local(**place), lambda d: PLACE | {"head": 0}),
+    "AttentionMaps.global_": Entry(lambda **place: some_maps().global_(**place), lambda d: PLACE | {"head": None, "over_tokens": True}),
+    "AttentionMaps.composed": Entry(lambda **place: some_maps().composed(**place), lambda d: PLACE | {"head": None}),
+    "AttentionMaps.dense": Entry(lambda **place: some_maps().dense(**place), lambda d: {"stage": 1, "block": 0, "head": 1}),
+    "AttentionMaps.rollout": Entry(lambda **place: some_maps().rollout(**place), lambda d: PLACE | {"pixels": True}),
+    "AttentionMaps.class_map": Entry(lambda **given: some_maps().class_map(**given), lambda d: {"label": d.heads - 1, "pixels": False}),
+    "AttentionMaps.token_at": Entry(lambda **given: some_maps().token_at(**given), lambda d: {"x": d.W, "y": d.H, "stage": 1}),
     "hatnet.complexity.mhsa_cost": Entry(complexity.mhsa_cost, HW),
     "hatnet.complexity.h_mhsa_cost": Entry(complexity.h_mhsa_cost, lambda d: HW(d) | {"G1": d.G1, "G2": d.G2}),
     "hatnet.complexity.equation_5": Entry(complexity.equation_5, HW),
@@ -260,6 +334,8 @@ TABLE |= {
     "training.learner.learning_rate": Entry(learner.learning_rate, lambda d: {"step": d.H, "steps": 9, "warmup": 2, "peak": 1.0, "first": 0.0, "last": 0.0}),
     "training.seeds.derive": Entry(seeds.derive, lambda d: {"seed": d.H}),
     "training.sampling.BatchSampler": Entry(lambda **given: sampling.BatchSampler(**given).steps, lambda d: {"images": 12, "batch_size": 4, "slice_size": 2, "epochs": 2, "seed": 0, "repeats": 1}),
+    "training.recipe_file.read_recipe": Entry(read_recipe, lambda d: {"path": recipe_file(d)}, files=("in.json",), reads={"path": "recipes"}),
+    "training.resuming.load_state": Entry(load_state, lambda d: {"path": state_file(d)}, files=("in.",), reads={"path": "states"}),
     "studies.plan.plan": Entry(plan.plan, lambda d: {"recipe": training.RECIPES["imagenet"], "images": 10**6, "tests": 100, "classes": 10, "channels": 3}),
     "studies.plan.Assumptions": Entry(plan.Assumptions, lambda d: {"gpus": 2, "backward": 2.0, "flops_reached": 0.5}),
     "studies.common.quartiles": Entry(common.quartiles, lambda d: {"values": [1.0, 2.0, 5.0]}),
@@ -272,14 +348,18 @@ TABLE |= {
     "studies.ablation.match_cost": Entry(matching.match_cost, lambda d: {"arm": ARMS["local"], "image_size": 28, "classes": 10, "channels": 1}),
     "studies.faithfulness.patch_counts": Entry(curves.patch_counts, lambda d: {"patches": 9, "steps": d.H}),
     "studies.faithfulness.interval": Entry(intervals.interval, lambda d: {"values": [1.0, 2.0, 4.0]}),
-    "weights.checkpoints.about": Entry(checkpoints.about, lambda d: {"path": weights_file(d)}, files=("in.safetensors",)),
-    "weights.pretrained.weights_file": Entry(pretrained.weights_file, lambda d: {"given": "fashion-mnist"}, pending="checked elsewhere"),
-    "weights.source.find_source": Entry(source.find_source, lambda d: {"variant": "micro", "seed": d.H}, pending="checked elsewhere"),
+    "studies.scaling.read": Entry(scaling_record.read, lambda d: {"path": kept("scaling-stage-0-cpu.json")}, reads=RECORD),
+    "studies.ablation.read": Entry(ablation_record.read, lambda d: {"path": kept("ablation-subset-cpu.json")}, reads=RECORD),
+    "studies.faithfulness.read": Entry(faithfulness_record.read, lambda d: {"path": kept("faithfulness.json")}, reads=RECORD),
+    "weights.checkpoints.about": Entry(checkpoints.about, lambda d: {"path": weights_file(d)}, anything, files=("in.safetensors",), reads=WEIGHTS),
+    "hatnet.load_official": Entry(hatnet.load_official, lambda d: {"checkpoint": weights_file(d)}, files=("in.safetensors",), reads={"checkpoint": "weights"}, answers=False),
+    "weights.pretrained.weights_file": Entry(pretrained.weights_file, lambda d: {"given": "fashion-mnist"}),
+    "weights.source.find_source": Entry(source.find_source, lambda d: {"weights": weights_file(d), "variant": None, "seed": d.H, "windows": {"grid_sizes": (d.G1,)}}, files=("in.safetensors",), reads={"weights": "weights"}),
 }  # fmt: skip
 
 # Names that `__all__` lists and that are not in the table, with the reason.
 EXCLUDED = {
-    "hatnet.VARIANTS": "data", "hatnet.CheckpointError": "an error", "hatnet.load_official": "its smallest network is slow to draw", "hatnet.data.SOURCES": "data",
+    "hatnet.VARIANTS": "data", "hatnet.CheckpointError": "an error", "hatnet.data.SOURCES": "data",
     "hatnet.data.DataError": "an error", "hatnet.data.Images": "a protocol", "hatnet.data.ImageFolder": "with the folder",
     "hatnet.data.leave_out": "of a folder", "hatnet.data.left_out": "of a folder", "hatnet.complexity.Cost": "a result",
     "hatnet.complexity.Part": "a result", "hatnet.complexity.total": "adds results", "hatnet.relatives.ATTENTIONS": "data",

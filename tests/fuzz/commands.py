@@ -57,7 +57,13 @@ OUTPUTS = (
     "file/out",
     "folder",
 )
-IMAGES, WEIGHTS, RECORDS = "images", "weights", "records"  # paths of files, made by `tests.fuzz.files`
+IMAGES, WEIGHTS, RECORDS, RECIPES, FOLDERS = (
+    "images",
+    "weights",
+    "records",
+    "recipes",
+    "folders",
+)  # paths of files, made by `tests.fuzz.files`
 
 # Never drawn: they fetch data, compile for minutes, start processes, or only print the help.
 LEFT_OUT = {
@@ -67,6 +73,8 @@ LEFT_OUT = {
     "--no-compile",
     "--help",
     "-h",
+    "--resume",
+    "--no-resume",
     "--workers",
     "--serve",
     "--no-serve",
@@ -76,10 +84,10 @@ VALUES: dict[str, tuple[str, ...] | str] = {
     "--size": SIZES, "--image-size": SIZES, "--sizes": SIZES, "--out": OUTPUTS, "--figure": OUTPUTS, "--folder": OUTPUTS,
     "--data-dir": OUTPUTS, "--image": IMAGES, "--checkpoint": WEIGHTS, "--weights": WEIGHTS, "--record": RECORDS,
     "--variant": ("micro", "tiny", "huge", "", "MICRO"), "--pretrained": ("fashion-mnist", "x", ""),
-    "--data": ("folder:IMAGES", "folder:", "folder:no-such", "x", "", "fashion", "folder:~"),
+    "--data": FOLDERS, "--background": ("white", "#ff8800", "#ff880000", "x", "", "rgb(1,2,3)", "None"),
     "--device": ("cpu", "meta", "cuda:7", "mps", "x", "", "cpu:1", "CPU"), "--threads": ("1", "0", "-1", "x", "1000000000"),
     "--epochs": ("1", "0", "-1", "x", "nan"), "--repeats": ("1", "2", "0", "1000"),
-    "--recipe": ("fashion-quick", "x", "", "no-such.json"), "--port": ("0", "-1", "99999", "x", "1000000000"),
+    "--recipe": RECIPES, "--port": ("0", "-1", "99999", "x", "1000000000"),
     "--modules": ("h-mhsa", "mhsa", "x", ""), "--methods": ("rollout", "x", ""), "--baselines": ("mean", "x", ""),
     "--clock": ("wall", "cpu", "sun"), "--longest": ("0.1", "0", "nan", "x"), "--rounds": ("1", "0", "x"),
     "--batch": ("1", "2", "0", "1000000"), "--images": ("10", "0", "1", "x"), "--steps": ("1", "2", "0", "x"),
@@ -92,19 +100,21 @@ class Command:
     first: tuple[str, ...]  # positional arguments and small settings; a drawn option may change them
     last: tuple[str, ...] = ()  # keep the work small whatever is drawn: the last value of an option counts
     positional: str = ""  # the kind of file that the first argument may be replaced by
-    pending: str = ""  # why some inputs are still answered wrong
 
 
 TRAIN = (
     "fashion-quick", "--data", "folder:IMAGES", "--image-size", "16", "--epochs", "1", "--batch-size", "2",
-    "--slice-size", "2", "--crop-padding", "None", "--out", "run",
+    "--slice-size", "2", "--weights", "GOOD-WEIGHTS", "--crop-padding", "None",
+    "--out", "run",
 )  # fmt: skip
 COMMANDS = {
     "summary": Command(("micro", "--image-size", "32", "32")),
-    "verify": Command(("--variant", "micro", "--size", "16"), pending="checked elsewhere"),
-    "attention": Command(("GOOD-IMAGE", "--variant", "micro", "--size", "16", "--out", "a.png"), positional=IMAGES, pending="checked elsewhere"),
-    "evaluate": Command(("GOOD-WEIGHTS", "--data", "folder:IMAGES", "--out", "."), ("--workers", "0"), WEIGHTS, pending="checked elsewhere"),
-    "train": Command(TRAIN, ("--workers", "0", "--device", "cpu"), pending="checked elsewhere"),
+    "verify": Command(("--variant", "micro", "--size", "16")),
+    "attention": Command(("GOOD-IMAGE", "--variant", "micro", "--size", "16", "--out", "a.png"), positional=IMAGES),
+    "predict": Command(("GOOD-IMAGE", "--weights", "GOOD-WEIGHTS", "--out", "p.json"), positional=IMAGES),
+    "recipes": Command(("fashion-quick",), positional=RECIPES),
+    "evaluate": Command(("GOOD-WEIGHTS", "--data", "folder:IMAGES", "--out", "."), ("--workers", "0"), WEIGHTS),
+    "train": Command(TRAIN, ("--workers", "0", "--device", "cpu")),
     "faithfulness": Command((), ("--record", "RECORD")),
     "scaling": Command(("--modules", "h-mhsa", "--sizes", "32", "--out", "s.json"), ("--rounds", "1", "--longest", "0.1")),
     "ablation": Command((), ("--record", "RECORD")),
@@ -120,20 +130,20 @@ def options(help_text: str) -> list[str]:
 
 @st.composite
 def command_lines(draw, name: str, known: list[str], files: dict[str, list[str]]):
-    """The words of one command line."""
+    """The words of one command line. `GOOD-IMAGE` and others, `file-KIND-NUMBER` and `run-NUMBER` stand for paths."""
     command = COMMANDS.get(name, Command(()))
+    number = st.integers(0, 2**32 - 1)
     words = list(command.first)
     if command.positional and draw(st.booleans()):
-        words[0] = draw(st.sampled_from(files[command.positional]))
+        words[0] = f"file-{command.positional}-{draw(number)}"
     for option in draw(st.lists(st.sampled_from(known), max_size=3)) if known else ():
         values = VALUES.get(option, (*NUMBERS, *WORDS))
-        strategy = st.sampled_from(files[values] if isinstance(values, str) else values)
+        paths = isinstance(values, str)
+        strategy = number.map(f"file-{values}-{{}}".format) if paths else st.sampled_from(values)
         words += [option, *draw(st.lists(strategy, min_size=1, max_size=draw(st.sampled_from([1, 1, 1, 2]))))]
     if draw(st.integers(0, 19)) == 0:
         words.append(draw(st.sampled_from([*NUMBERS, *WORDS])))
-    last = list(command.last)
-    words += [draw(st.sampled_from(files[RECORDS])) if word == "RECORD" else word for word in last]
-    names = {"IMAGES": files["folder"][0], "GOOD-IMAGE": files[IMAGES][0], "GOOD-WEIGHTS": files[WEIGHTS][0]}
-    for key, path in names.items():
-        words = [word.replace(key, path) for word in words]
+    words += [f"file-{RECORDS}-{draw(number)}" if word == "RECORD" else word for word in command.last]
+    if name == "train" and draw(st.integers(0, 4)) == 0:
+        words += ["--resume", "--out", f"run-{draw(number)}"]
     return [name, *words]

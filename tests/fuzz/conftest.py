@@ -1,10 +1,18 @@
-"""Counts of outcomes over all processes, printed at the end of a run."""
+"""Files for all suites, and counts of outcomes over all processes, printed at the end of a run."""
 
 from collections import Counter
 
 import pytest
 
+from tests.fuzz.files import write_all
+
 OUTCOMES: Counter[str] = Counter()
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """Files by kind, of which every suite draws."""
+    return write_all(tmp_path_factory.mktemp("files"))
 
 
 def pytest_sessionfinish(session):

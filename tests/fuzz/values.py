@@ -1,7 +1,8 @@
 """Hostile values: of wrong types, shapes and sizes, and valid ones that are changed a little."""
 
 import copy
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,12 +13,24 @@ from PIL import Image
 from torch import nn
 
 from hatnet.network import HATNet
+from tests.fuzz.files import drawn
 from tests.fuzz.networks import SMALL
 
 
 def _changed_network():
     model = HATNet(SMALL)
     model.classifier = nn.Linear(4, 9)
+    return model
+
+
+def _complex_network():
+    with warnings.catch_warnings(action="ignore"):  # such networks are new in PyTorch
+        return HATNet(SMALL).to(torch.complex64)
+
+
+def _tied_network():
+    model = HATNet(SMALL)
+    model.stages[0].blocks[0].mlp.norm_out.bias = model.stages[0].blocks[0].mlp.norm_out.weight
     return model
 
 
@@ -90,6 +103,11 @@ MAKERS = {
     "meta linear": lambda: nn.Linear(2, 3, device="meta"),
     "double network": lambda: HATNet(SMALL).double(),
     "changed network": _changed_network,
+    "tied network": _tied_network,
+    "training network": lambda: HATNet(SMALL).train(),
+    "half network": lambda: HATNet(SMALL).half(),
+    "meta network": lambda: HATNet(SMALL).to("meta"),
+    "complex network": _complex_network,
     "config": lambda: SMALL,
     "image": lambda: Image.new("L", (1, 1)),
     "function": lambda: len,
@@ -121,6 +139,8 @@ def changes(value: object) -> list[str]:
         return ["negative", "half", "huge", "text", "numpy", "float", "list", "nan"]
     if isinstance(value, str):
         return ["empty", "longer", "path", "list"]
+    if isinstance(value, Path):
+        return ["text", "list"]
     if isinstance(value, tuple | list):
         return ["shorter", "longer", "list", "zero", "nan", "numpy"]
     if isinstance(value, dict):
@@ -152,6 +172,8 @@ def change(value, how: str):
 @np.errstate(all="ignore")
 def _change_array(value, how: str):
     numpy = isinstance(value, np.ndarray)
+    if not numpy and (value.layout != torch.strided or value.is_meta):
+        return value
     if how in ("int", "complex", "float32", "float64"):
         kind = {"int": "int64", "complex": "complex64"}.get(how, how)
         value = value.real
@@ -207,14 +229,24 @@ class Call:
 
 
 @st.composite
-def calls(draw, sizes: st.SearchStrategy[SimpleNamespace], valid: Callable[[SimpleNamespace], dict]):
-    """A call with valid arguments, of which none, one or two are replaced or changed."""
+def calls(
+    draw,
+    sizes: st.SearchStrategy[SimpleNamespace],
+    valid: Callable[[SimpleNamespace], dict],
+    files: Mapping[str, Sequence[Path]] = {},
+):
+    """A call with valid arguments, of which none, one or two are replaced or changed.
+
+    `files` are other files by the name of the argument that is a path; damaged copies are written into this folder.
+    """
     chosen = draw(sizes)
     given, changed = dict(valid(chosen)), {}
     names = sorted(given)
     count = draw(st.sampled_from([0, 1, 1, 1, 2])) if names else 0
     for name in draw(st.lists(st.sampled_from(names), min_size=count, max_size=count)) if names else ():
-        if draw(st.booleans()):
+        if name in files and draw(st.integers(0, 3)):
+            given[name], changed[name] = _file(draw, files[name], given[name])
+        elif draw(st.booleans()):
             changed[name] = draw(hostile)
             given[name] = MAKERS[changed[name]]()
         else:
@@ -222,3 +254,14 @@ def calls(draw, sizes: st.SearchStrategy[SimpleNamespace], valid: Callable[[Simp
             changed[name] = f"{changed.get(name, '')} changed: {how}".strip()
             given[name] = change(copy.copy(given[name]), how)
     return Call(chosen, given, changed)
+
+
+def _file(draw, paths: Sequence[Path], valid: object) -> tuple[object, str]:
+    """Another file, of the type of the valid one, and words for it."""
+    number = draw(st.integers(0, 2**32 - 1))
+    path, content = drawn(paths, number)
+    if content is not None:
+        Path(path).write_bytes(content)
+    if isinstance(valid, str) and valid.startswith("folder:"):
+        return f"folder:{path}", f"folder:{path}"
+    return (path if isinstance(valid, str) else Path(path)), f"file {path}, number {number}"

@@ -1,5 +1,6 @@
 """Records of all studies: which files are read, and the tables and figures on the site that follow from them."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,27 @@ def test_other_files_are_not_read_as_records(kind, content, tmp_path):
     path.write_text(content.replace("KIND", kind))
     with pytest.raises(ValueError, match=rf"is not a (complete )?record of {kind}"):
         STUDIES[kind].read(path)
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "change"),
+    [
+        ("scaling", "scaling-stage-0-cpu", lambda record: record["machine"].pop("cpu")),
+        ("scaling", "scaling-stage-0-cpu", lambda record: record["points"][0].update(module="", refused="x")),
+        ("ablation", "ablation-subset-cpu", lambda record: record["machine"].pop("python")),
+        ("ablation", "ablation-subset-cpu", lambda record: record["times"][0].update(clock="")),
+        ("faithfulness", "faithfulness", lambda record: record["machine"].clear()),
+        ("faithfulness", "faithfulness", lambda record: record["weights"].update(test_accuracy=["x"])),
+    ],
+)
+def test_records_that_contradict_themselves_end_with_a_message(command, name, change, tmp_path, hatnet_command):
+    record = json.loads((DOCS / f"measurements/{name}.json").read_text())
+    change(record)
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(record))
+    status, _, err = hatnet_command(command, "--record", path)
+    assert status == 2
+    assert str(path) in err
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ class RecordFormat(Generic[R]):
 
     def read(self, path: Path) -> R:
         """Read a record. Raises FileNotFoundError, or ValueError for a file of another kind or version."""
+        path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"no record at {path}")
         try:
@@ -44,9 +45,11 @@ class RecordFormat(Generic[R]):
         if kind != (self.kind, self.version):
             raise ValueError(f"{path} is not a record of {self.kind}, version {self.version}")
         try:
+            require_kind("settings", data["settings"], dict[str, Any])
             settings = {name: tuple(v) if isinstance(v, list) else v for name, v in data["settings"].items()}
             data["settings"] = self.settings(**settings)
             for name, entry in self.lists.items():
+                require_kind(name, data[name], list[dict[str, Any]])
                 data[name] = [entry(**fields) for fields in data[name]]
             record = self.record(**data)
             for name, kind in get_type_hints(self.record).items():

@@ -37,12 +37,14 @@ def quartiles(values: Sequence[float]) -> Quartiles:
 def schedule(count: int, rounds: int, seed: int) -> list[list[int]]:
     """One random permutation of `range(count)` per round.
 
-    Raises ValueError for a negative `count` and for `rounds` below 1.
+    Raises ValueError for a negative `count`, for `rounds` below 1, and for more than 10 million entries.
 
     >>> schedule(3, rounds=2, seed=1)
     [[0, 2, 1], [0, 1, 2]]
     """
     count, rounds = require_whole("count", count, 0), require_whole("rounds", rounds, 1)
+    if max(count, 1) * rounds > 10**7:
+        raise ValueError(f"count={count} and rounds={rounds} give more than 10 million entries")
     generator = random.Random(require_whole("seed", seed, 0))
     return [generator.sample(range(count), count) for _ in range(rounds)]
 

@@ -35,7 +35,7 @@ def patch_counts(patches: int, steps: int) -> list[int]:
     >>> patch_counts(49, 4)
     [0, 12, 24, 37, 49]
     """
-    patches, steps = require_whole("patches", patches, 1), require_whole("steps", steps, 1)
+    patches, steps = require_whole("patches", patches, 1), require_whole("steps", steps, 1, 10**6)
     return [round(patches * step / steps) for step in range(steps + 1)]
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from hatnet.checks import require_kind
 from hatnet.studies.common.records import RecordFormat
 from hatnet.studies.common.settings import require_known, require_whole_numbers
 from hatnet.studies.faithfulness.methods import METHODS
@@ -79,7 +79,7 @@ class Record:
     machine: dict[str, str | int]
     seconds: float  # processor time
     settings: Settings
-    weights: dict[str, Any]  # facts about the weights: data, epoch, test accuracy
+    weights: dict[str, str | int | float]  # facts about the weights: data, epoch, test accuracy
     patches: int  # per image
     right: float  # fraction of the images that are classified correctly
     probability: float  # mean probability of the explained class, which is the predicted one
@@ -89,6 +89,9 @@ class Record:
     ends: list[BaselineAnswer] = field(default_factory=list)
     scores: list[Score] = field(default_factory=list)
     likenesses: list[Similarity] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        require_kind("test_accuracy", self.weights.get("test_accuracy", 0.0), float)
 
     def score(self, baseline: str, method: str, weights: str = "trained") -> Score | None:
         """Scores of one kind of map; None if the study left it out."""
