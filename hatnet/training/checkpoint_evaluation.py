@@ -15,7 +15,7 @@ from hatnet.training.classification import CLASSIFICATION, Classification, Evalu
 from hatnet.training.distributed import Processes
 from hatnet.training.recipes import RECIPES, Recipe, from_json
 from hatnet.training.shared_data import ProgressBar, no_progress_bar, open_shared_data, without_broken_files
-from hatnet.training.trained_weights import normalised_as
+from hatnet.training.trained_weights import drawn_otherwise, normalised_as
 from hatnet.weights.source import NO_CHANGES, find_source
 
 
@@ -100,7 +100,9 @@ def recipe_for_testing(config: HATNetConfig, known: Mapping[str, Any], weights: 
 
 
 def require_suited(config: HATNetConfig, known: Mapping[str, Any], data: Split, weights: str) -> None:
-    """Raise a DataError that names what differs, unless the data has the network's channels and classes, in order."""
+    """Raise a DataError that names what differs, unless the data has the network's channels and classes, in order,
+    and no test images that may have been training images.
+    """
     if config.num_classes != len(data.classes):
         raise DataError(f"{weights} has {config.num_classes} classes, {data.name} has {len(data.classes)}")
     if config.in_channels != data.channels:
@@ -111,6 +113,12 @@ def require_suited(config: HATNetConfig, known: Mapping[str, Any], data: Split, 
         raise DataError(
             f"{weights} was trained on the classes {', '.join(known['classes'][:10])} ..., "
             f"{data.name} has {', '.join(data.classes[:10])} ..."
+        )
+    if drawn_otherwise(data, known):
+        raise DataError(
+            f"the images in {data.name} have changed since {weights} was trained on it. Its test part is drawn "
+            "from all of them, so now it may hold training images: put test images into a "
+            "folder val beside a folder train"
         )
 
 

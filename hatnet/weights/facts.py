@@ -79,6 +79,7 @@ def _are_names(value: object) -> bool:
 
 KNOWN: dict[str, tuple[str, Callable[[Any], bool]]] = {  # what a fact must be, and its check
     "data": ("a text", lambda value: isinstance(value, str)),
+    "drawn_from": ("a text", lambda value: isinstance(value, str)),
     "classes": ("a list of names", _are_names),
     "mean": ("a list of numbers from -1000 to 1000", lambda value: are_numbers(value, -1e3, 1e3)),
     "std": ("a list of numbers from 1e-6 to 1000", lambda value: are_numbers(value, 1e-6, 1e3)),
