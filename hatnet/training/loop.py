@@ -173,9 +173,6 @@ class Training:
         return self.history
 
     def _release(self) -> None:
-        """Unlock the folder and end the workers: at its exit, Python would wait for them, as they ignore signals."""
-        for name in ("batches", "tests"):
-            vars(self).pop(name, None)  # `run` left references to this object, so it may live on
         if self.lock is not None:
             self.lock.release()
 

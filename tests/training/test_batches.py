@@ -1,6 +1,5 @@
 """Batches: processes share the same ones, each test image counts once, and unreadable files end nothing."""
 
-import multiprocessing
 from dataclasses import replace
 from itertools import pairwise
 
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 from hatnet.data import ImageTensor
 from hatnet.data.transforms import for_testing
 from hatnet.training.batches import Augmented, batches_for_testing
-from hatnet.training.progress import Monitor
 from hatnet.training.sampling import BatchSampler, Draw
 from tests.training.image_files import folder_data
 from tests.training.runs import SMALL, start
@@ -127,10 +125,3 @@ def test_an_unreadable_test_image_does_not_end_training(workers, tmp_path):
     rows = training.run()
     assert len(rows) == 2
     assert all(15 * row["test_accuracy"] % 1 == pytest.approx(0, abs=1e-9) for row in rows), "15 images are counted"
-
-
-def test_no_worker_outlives_a_training(tmp_path):
-    """Workers ignore signals, so the exit of Python would wait for a living one forever."""
-    training = start(tmp_path / "run", replace(SMALL, epochs=1), folder_data(tmp_path / "data", images=16), workers=1)
-    training.run(Monitor(report=lambda _: training))  # like the bar of the command, it refers to the training
-    assert multiprocessing.active_children() == []
