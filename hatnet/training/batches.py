@@ -1,5 +1,7 @@
 """Load the images of each slice, prepare them, and stack them into batches."""
 
+import atexit
+import multiprocessing
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -126,6 +128,17 @@ def _stack_readable(images: Sequence[Batch | None]) -> Batch | None:
 
 
 def _ignore_signals(_: int) -> None:
-    """Let the training end its workers: Ctrl-C and a scheduler's SIGTERM reach all processes at once."""
+    """Let the training end its workers: Ctrl-C and a scheduler's SIGTERM reach all processes at once.
+
+    `_kill_workers` ends them if the training cannot.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+
+
+@atexit.register
+def _kill_workers() -> None:
+    """Kill workers that are left at the end of Python, which would send them SIGTERM, and wait for them for ever."""
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()

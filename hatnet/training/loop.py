@@ -143,6 +143,7 @@ class Training:
             self.monitor = monitor or Monitor()
             return self._run(self.monitor)
         finally:
+            self.monitor = Monitor()  # the one given may refer to this training, which would then outlive its use
             self._release()
 
     def _run(self, monitor: Monitor) -> list[Row]:

@@ -1,5 +1,8 @@
 """Batches: processes share the same ones, each test image counts once, and unreadable files end nothing."""
 
+import multiprocessing
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
 
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 from hatnet.data import ImageTensor
 from hatnet.data.transforms import for_testing
 from hatnet.training.batches import Augmented, batches_for_testing
+from hatnet.training.progress import Monitor
 from hatnet.training.sampling import BatchSampler, Draw
 from tests.training.image_files import folder_data
 from tests.training.runs import SMALL, start
@@ -125,3 +129,26 @@ def test_an_unreadable_test_image_does_not_end_training(workers, tmp_path):
     rows = training.run()
     assert len(rows) == 2
     assert all(15 * row["test_accuracy"] % 1 == pytest.approx(0, abs=1e-9) for row in rows), "15 images are counted"
+
+
+def test_the_workers_of_a_training_end_with_it_whatever_the_monitor_refers_to(tmp_path):
+    training = start(tmp_path / "run", replace(SMALL, epochs=2), workers=1)
+    monitor = Monitor(report=lambda _, held=training: None)
+    training.run(monitor)
+    assert multiprocessing.active_children()
+    del training, monitor
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("end", ["", "raise ValueError"], ids=["finished", "failed"])
+def test_python_ends_though_workers_are_left(end, tmp_path):
+    """As at the end of a command that failed: the error refers to the training, whose workers ignore SIGTERM."""
+    code = f"""
+import sys
+from pathlib import Path
+from tests.training.runs import SMALL, start
+sys.training = start(Path({str(tmp_path / "run")!r}), SMALL, workers=1)
+{end}
+"""
+    ended = subprocess.run([sys.executable, "-c", code], timeout=60, capture_output=True, text=True)
+    assert ended.returncode == (1 if end else 0), ended.stderr
