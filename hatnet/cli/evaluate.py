@@ -55,7 +55,7 @@ def evaluate(
         raise ValueError("give --out a folder: with other windows this is no evaluation of the weights as trained")
     with join(default_device(device)) as processes:
         found = evaluate_checkpoint(
-            file, processes, data=data, data_dir=data_dir, download=download, batch_size=batch_size,
+            file, processes, data=data, data_dir=expand_home(data_dir), download=download, batch_size=batch_size,
             workers=workers, bar=progress if processes.is_first else no_progress_bar, windows=windows.changes,
         )  # fmt: skip
         if not processes.is_first:

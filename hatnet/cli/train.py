@@ -21,6 +21,7 @@ from rich.table import Table
 from hatnet.cli.console import console, progress, progress_bar
 from hatnet.data import ImageFolder, Split, absolute
 from hatnet.device import use_threads
+from hatnet.files import expand_home
 from hatnet.training import Monitor, Progress, Training
 from hatnet.training.classification import CLASSIFICATION
 from hatnet.training.distributed import Processes, join
@@ -80,6 +81,7 @@ def train(
     if tensorboard:
         require_tensorboard()
     use_threads(threads)
+    out, data_dir = out and expand_home(out), expand_home(data_dir)
     base = out or default_folder(recipe)
     require_run_folder(base)
     runs = {out: recipe} if out and not seeds else seed_runs(recipe, seeds or (recipe.seed,), base)

@@ -19,6 +19,7 @@ from hatnet.weights.checkpoints import save
 from hatnet.weights.official import authors_names, authors_shapes
 from tests.training.image_files import folder_data
 from tests.training.runs import ALONE, ONE_EPOCH, run
+from tests.training.small_command import small_options
 
 
 def test_cheap_checks_come_before_reading_all_images(hatnet, tmp_path, monkeypatch, capsys):
@@ -147,3 +148,15 @@ def test_weights_without_a_recipe_are_not_evaluated_by_guess(tmp_path):
     with pytest.raises(DataError, match="micro.safetensors doesn't say how it was trained"):
         evaluate_checkpoint(tmp_path / "micro.safetensors", ALONE, **where)
     assert evaluate_checkpoint(tmp_path / "tiny.safetensors", ALONE, **where).evaluation.images == 4
+
+
+def test_a_tilde_in_out_and_data_dir_is_the_home_folder(hatnet, tmp_path, monkeypatch):
+    """A shell expands it only at the start of a word without quotes."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    options = small_options(tmp_path)
+    options[options.index("--data-dir") + 1] = "~/lists"
+    hatnet("train", "fashion-quick", *options, "--image-size", "28", "--out", "~/run")
+    hatnet("evaluate", "~/run", "--data-dir", "~/lists", "--out", "~")
+    assert not (tmp_path / "~").exists()
+    assert all((tmp_path / name).exists() for name in ("run/last.safetensors", "evaluation.json", "lists"))
