@@ -65,9 +65,9 @@ with np.errstate(over="ignore", invalid="ignore"):  # we want to see the overflo
     print("as written ", np.exp(large) / np.exp(large).sum())
 powers = np.exp(large - large.max())  # the scores are now -2, -1, 0
 print("shifted    ", powers / powers.sum())
-assert np.allclose(reference.softmax(large), weights)  # the reference also subtracts the maximum
+assert np.allclose(reference.softmax(large[None]), weights)  # the reference also subtracts the maximum
 for T in (0.1, 1, 10):
-    print(f"scores / {T:<3}", reference.softmax(scores / T))
+    print(f"scores / {T:<3}", reference.softmax(scores[None] / T)[0])
 
 # %% [markdown]
 # The remedy is to subtract the largest score from all scores. In theory this changes nothing, and now no power is
@@ -94,7 +94,7 @@ K = np.array([[2.0, 0.0], [0.0, 2.0], [1.0, 1.0]])  # (3, 2), one row per token
 V = np.array([[10.0, 0.0], [0.0, 10.0], [10.0, 10.0]])  # (3, 2)
 products = K @ q  # 2*1 + 0*2, 0*1 + 2*2, 1*1 + 1*2
 scores = products / np.sqrt(2)
-weights = reference.softmax(scores)
+weights = reference.softmax(scores[None])[0]
 print("q . k            ", products)
 print("divided by sqrt 2", scores)
 print("e^score          ", np.exp(scores), "sum", np.exp(scores).sum().round(3))

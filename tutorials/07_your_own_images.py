@@ -10,7 +10,7 @@
 # !!! warning "One photo per class is a toy"
 #     All crops of a class show the same photo, so this page can show that every step *works*, and how to check it. It
 #     cannot show how well a class is recognised in photos that the network has never seen. The comparison on real
-#     photos, with three seeds, is in [the guide](../training.md#your-own-images).
+#     photos, with three seeds, is in [the guide](../own-images.md#fine-tuning-against-training-from-scratch).
 #
 # **Predict before you read on**, and write down three answers. The end of the page checks them.
 #

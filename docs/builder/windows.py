@@ -1,6 +1,6 @@
 """Measure what it costs to change windows under the shipped weights: `PYTHONPATH=docs python -m builder.windows`.
 
-It prints a table for docs/training.md, and with a path as argument also writes it there. On the 2,500 embedded test
+It prints a table for docs/own-images.md, and with a path as argument also writes it there. On the 2,500 embedded test
 images; nothing is downloaded.
 """
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import compress
+from hashlib import blake2b
+from itertools import chain, compress
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,8 @@ from hatnet.data.photo import MEAN, STD
 from hatnet.data.split_off import split_off
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})
+PARTS = ("train", "val", "test")
+LIKE_PARTS = frozenset({*PARTS, "training", "valid", "validation", "testing"})  # in any case, unlikely as classes
 TEST_FRACTION = 0.2  # split off for the test where a folder has no parts
 IMAGENET_MEAN, IMAGENET_STD = tuple(MEAN.tolist()), tuple(STD.tolist())
 
@@ -78,11 +82,13 @@ def open_folder(root: Path) -> Split:
     """Open a folder of images with one folder per class: in parts, or directly in `root`.
 
     Parts are `train` and `test` or `val`, which is then the test part too. With all three, `val` is the validation
-    part. Without parts, a fifth of each class is split off for the test, the same one at every call.
+    part. Without parts, a fifth of each class is split off for the test, the same one at every call. The note says what
+    is not used: other folders, and files that are no images.
 
-    Raises DataError if a folder is missing, the parts differ in their classes, or a class has too few images.
+    Raises DataError if a folder is missing, the parts differ in their classes, there are fewer than two classes, or a
+    class has too few images.
     """
-    found = {part: root / part for part in ("train", "val", "test") if (root / part).is_dir()}
+    found = {part: root / part for part in PARTS if (root / part).is_dir()}
     if not found and root.is_dir() and _classes(root):
         return _open_without_parts(root)
     tests = [found[part] for part in ("val", "test") if part in found]
@@ -100,21 +106,48 @@ def open_folder(root: Path) -> Split:
                 f"{train} and {part} must have the same class folders; only in one of them ({len(different)}): "
                 + ", ".join(different[:10])
             )
-    training, *tested = [_images(part, classes) for part in (train, *tests)]
+    _require_names(root, classes)
+    (training, *tested), others = zip(*(_images(part, classes) for part in (train, *tests)), strict=True)
     validation = tested[0] if len(tested) == 2 else None
-    return Split(f"folder:{root}", training, tested[-1], classes, IMAGENET_MEAN, IMAGENET_STD, validation)
+    note = _not_used(root, (train, *tests), [*chain(*others)], [name for name in _classes(root) if name not in found])
+    return Split(f"folder:{root}", training, tested[-1], classes, IMAGENET_MEAN, IMAGENET_STD, validation, note)
+
+
+def open_test_folder(root: Path) -> Split:
+    """Open only what is to be tested: all images of `root/test`, else of `root/val`, else of class folders in `root`.
+
+    The training images, which may be many or elsewhere, are not looked for; `train` is the test part. Raises as
+    `open_folder` does.
+    """
+    part = next((root / name for name in ("test", "val") if (root / name).is_dir()), root)
+    if not part.is_dir() or not _classes(part):
+        raise DataError(f"no class folders in {part}: give a folder with one folder of images per class, or val in it")
+    classes = _classes(part)
+    _require_names(part, classes)
+    images, others = _images(part, classes)
+    note = _not_used(part, [part], others)
+    return Split(f"folder:{root}", images, images, classes, IMAGENET_MEAN, IMAGENET_STD, note=note)
 
 
 def _open_without_parts(root: Path) -> Split:
     classes = _classes(root)
-    if len(classes) < 2:
-        raise DataError(f"{root} has one class folder, {classes[0]}: a classifier needs at least two")
-    train, test = split_off(_images(root, classes), TEST_FRACTION, 0, classes, "the test")
+    parts = [name for name in classes if name.lower() in LIKE_PARTS]
+    if len(parts) > 1:  # a network would learn to tell the parts apart
+        raise DataError(
+            f"{root} has the folders {', '.join(parts)}, which look like parts: call them train and val (or test), "
+            "in small letters"
+        )
+    _require_names(root, classes)
+    images, others = _images(root, classes)
+    train, test = split_off(images, TEST_FRACTION, 0, classes, "the test")
     note = (
         f"{root} has no train and test folders: {len(test):,} of its images, a fifth of each class, are split off for "
         "the test, always the same ones. Images of one scene may be in both parts, which makes the test too easy."
     )
-    return Split(f"folder:{root}", train, test, classes, IMAGENET_MEAN, IMAGENET_STD, note=note)
+    note = "\n".join(filter(None, (note, _not_used(root, [root], others))))
+    drawn_from = blake2b(images.content(), digest_size=8).hexdigest()
+    name = f"folder:{root}"
+    return Split(name, train, test, classes, IMAGENET_MEAN, IMAGENET_STD, note=note, drawn_from=drawn_from)
 
 
 def read_image(path: Path) -> Tensor:
@@ -130,12 +163,56 @@ def _classes(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
 
 
-def _images(folder: Path, classes: Sequence[str]) -> ImageFolder:
-    paths, labels = [], []
+def _require_names(root: Path, classes: Sequence[str]) -> None:
+    """Raise a DataError unless there are two classes, with names that a weights file can hold."""
+    bad = [name for name in classes if not name.isprintable()]  # control characters, or no Unicode at all
+    if bad:
+        raise DataError(f"{root} has a class folder with unprintable characters in its name, {bad[0]!r}: rename it")
+    if len(classes) < 2:
+        raise DataError(f"{root} has one class folder, {', '.join(classes)}: a classifier needs at least two")
+
+
+def files_in(folder: Path) -> list[Path]:
+    """All files in a folder and its subfolders, sorted. Links are followed, each folder is taken once, hidden are not.
+
+    Hidden files are those whose names, or the names of their folders, start with a dot.
+    """
+    found, seen = [], set()
+    for where, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(where)
+        folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
+        if real not in seen:
+            found += [Path(where, name) for name in names if not name.startswith(".")]
+        seen.add(real)
+    return sorted(found)
+
+
+def is_image_name(path: Path) -> bool:
+    """Whether the file extension is that of a supported format."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def _not_used(root: Path, parts: Iterable[Path], others: Sequence[Path], folders: Sequence[str] = ()) -> str:
+    """A sentence about images beside the class folders, other files in them, and other folders; empty without any."""
+    beside = [path for part in parts for path in part.iterdir() if path.is_file() and is_image_name(path)]
+    kinds = Counter(path.suffix.lower() or "without extension" for path in others).most_common(5)
+    unused = [
+        f"the folders {', '.join(folders[:10])}" if folders else "",
+        f"{len(beside):,} images outside class folders, such as {beside[0].name}" if beside else "",
+        f"{len(others):,} other files ({', '.join(kind for kind, _ in kinds)})" if others else "",
+    ]
+    return f"Not used in {root}: {'; '.join(filter(None, unused))}." if any(unused) else ""
+
+
+def _images(folder: Path, classes: Sequence[str]) -> tuple[ImageFolder, list[Path]]:
+    """The images of all classes, and the files in their folders that are no images."""
+    paths, labels, others = [], [], []
     for label, name in enumerate(classes):
-        found = [path for path in sorted((folder / name).rglob("*")) if path.suffix.lower() in SUFFIXES]
-        if not found:
+        found = files_in(folder / name)
+        images = [path for path in found if is_image_name(path)]
+        if not images:
             raise DataError(f"no images in {folder / name}; supported file extensions: {', '.join(sorted(SUFFIXES))}")
-        paths += found
-        labels += [label] * len(found)
-    return ImageFolder(paths, torch.tensor(labels))
+        paths += images
+        labels += [label] * len(images)
+        others += [path for path in found if not is_image_name(path)]
+    return ImageFolder(paths, torch.tensor(labels)), others

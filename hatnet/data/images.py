@@ -94,6 +94,7 @@ class Split:
     std: tuple[float, ...]
     validation: Images | None = None  # chooses the best weights; without it, the test images do
     note: str = ""  # what a user should know about how it was split
+    drawn_from: str = ""  # hash of the images from which the test part was drawn; empty if it is a part of its own
 
     def __post_init__(self) -> None:
         self._check_facts()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hatnet.checks import require_whole
 from hatnet.data.image_file import WHITE, open_image, size_of_image
-from hatnet.data.image_folder import SUFFIXES
+from hatnet.data.image_folder import SUFFIXES, files_in, is_image_name
 from hatnet.data.photo import size_resized
 from hatnet.data.transforms import Transform, for_prediction
 from hatnet.data.transparency import parse_colour
@@ -144,7 +144,7 @@ def find_images(images: str | Path | Iterable[str | Path]) -> list[Path]:
     found: dict[Path, Path] = {}  # by their real path, so that no image comes twice
     for path in map(expand_home, [images] if isinstance(images, str | Path) else images):
         if path.is_dir():
-            inside = sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES and each.is_file())
+            inside = [each for each in files_in(path) if is_image_name(each)]
             if not inside:
                 raise ValueError(f"no images in {path}; supported file extensions: {', '.join(sorted(SUFFIXES))}")
         elif path.exists():
@@ -187,15 +187,17 @@ def _predict_batch(
     if not logits.isfinite().all():
         first = int((~logits.isfinite().all(dim=1)).nonzero()[0])
         raise ValueError(f"the logits for {batch[first][0]} are not finite: the weights are damaged or too large")
-    probabilities = logits.double().softmax(dim=1).cpu()
-    best = probabilities.topk(min(top, probabilities.shape[1]), dim=1)
-    maps = class_maps(model, inputs, best.indices[:, 0], limit) if with_maps else [None] * len(batch)
+    best = logits.sort(dim=1, descending=True, stable=True).indices[
+        :, :top
+    ]  # equal logits: as argmax, lower label first
+    values = logits.double().softmax(dim=1).gather(1, best).cpu()
+    maps = class_maps(model, inputs, best[:, 0], limit) if with_maps else [None] * len(batch)
     found = []
-    for (path, image), values, labels, class_map in zip(batch, best.values, best.indices, maps, strict=True):
+    for (path, image), shares, labels, class_map in zip(batch, values, best, maps, strict=True):
         numbers = tuple(labels.tolist())
         names = tuple(source.classes[label] if label < len(source.classes) else str(label) for label in numbers)
         picture = _picture(image, source) if with_maps else None
-        found.append(Prediction(path, numbers, names, tuple(values.tolist()), picture, class_map))
+        found.append(Prediction(path, numbers, names, tuple(shares.tolist()), picture, class_map))
     return found
 
 

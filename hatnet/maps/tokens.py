@@ -47,7 +47,7 @@ def require_place(
     require("block", block, config.stages[stage].depth, f"stage {stage}")
     if head is not None:
         require("head", head, config.stages[stage].heads, f"stage {stage}")
-    if not isinstance(token, tuple | list) or len(token) != 2 or not all(map(_is_whole, token)):
+    if not isinstance(token, tuple | list | np.ndarray) or len(token) != 2 or not all(map(_is_whole, token)):
         raise ValueError(f"query={shown(token)} must be a token, given as (row, column)")
     (row, column), (H, W) = token, layouts[stage].map
     if not (0 <= row < H and 0 <= column < W):

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from hatnet.checks import require_whole
-from hatnet.data import DataError, Split
+from hatnet.data import DataError, Split, absolute
+from hatnet.data.image_folder import open_test_folder
 from hatnet.data.transforms import for_testing, require_side
-from hatnet.files import json_bytes, write_whole
+from hatnet.files import absolute_path, json_bytes, write_whole
 from hatnet.training.batches import MOST_WORKERS, Batch, batches_for_testing
 from hatnet.training.classification import CLASSIFICATION, Classification, Evaluation, evaluate
 from hatnet.training.distributed import Processes
 from hatnet.training.recipes import RECIPES, Recipe, from_json
 from hatnet.training.shared_data import ProgressBar, no_progress_bar, open_shared_data, without_broken_files
-from hatnet.training.trained_weights import normalised_as
+from hatnet.training.trained_weights import drawn_otherwise, normalised_as
 from hatnet.weights.source import NO_CHANGES, Source, find_source
 
 
@@ -61,7 +62,8 @@ def evaluate_checkpoint(
 ) -> CheckpointEvaluation:
     """Test weights, ours or the authors', on every test image once. Files that cannot be read are named and left out.
 
-    `data` is by default that of the training. Lists of broken files are kept in `data_dir`, with the data sets.
+    `data` is by default that of the training. Of another folder, all images are tested that `open_test_folder` finds:
+    training images need not be there. Lists of broken files are kept in `data_dir`, with the data sets.
     `windows` are changes as for `find_source`.
 
     Raises FileNotFoundError or CheckpointError if the weights cannot be read, and DataError if the data is missing or
@@ -75,7 +77,11 @@ def evaluate_checkpoint(
         raise DataError(
             f"{source.name} doesn't say what it was trained on: give --data, such as --data folder:data/imagenet"
         )
-    split = open_shared_data(data, data_dir, download, processes)
+    kind, _, path = data.partition(":")
+    if kind == "folder" and path and absolute(data) != source.about.get("data"):  # of the training's own, only a part
+        split = open_test_folder(absolute_path(path))
+    else:
+        split = open_shared_data(data, data_dir, download, processes)
     require_suited(source, split)
     split = without_broken_files(split, data_dir, processes, parts=("test",), bar=bar)
     recipe = recipe_for_testing(source)
@@ -101,7 +107,9 @@ def recipe_for_testing(source: Source) -> Recipe:
 
 
 def require_suited(source: Source, data: Split) -> None:
-    """Raise a DataError that names what differs, unless the data has the network's channels and classes, in order."""
+    """Raise a DataError that names what differs, unless the data has the network's channels and classes, in order,
+    and no test images that may have been training images.
+    """
     config, name, classes = source.model.config, source.name, source.classes
     if config.num_classes != len(data.classes):
         raise DataError(f"{name} has {config.num_classes} classes, {data.name} has {len(data.classes)}")
@@ -113,6 +121,12 @@ def require_suited(source: Source, data: Split) -> None:
         raise DataError(
             f"{name} was trained on the classes {', '.join(classes[:10])} ..., "
             f"{data.name} has {', '.join(data.classes[:10])} ..."
+        )
+    if drawn_otherwise(data, source.about):
+        raise DataError(
+            f"the images in {data.name} have changed since {name} was trained on it. Its test part is drawn "
+            "from all of them, so now it may hold training images: put test images into a "
+            "folder val beside a folder train"
         )
 
 

@@ -176,6 +176,7 @@ def about_weights(recipe: Recipe, data: Split, epoch: int, result: Row, start: F
     """Describe weights for their checkpoint; `start` describes the weights that training started from."""
     return {
         "data": data.name,
+        **({"drawn_from": data.drawn_from} if data.drawn_from else {}),
         "classes": data.classes,
         "mean": data.mean,
         "std": data.std,

@@ -23,6 +23,11 @@ def normalised_as(data: Split, known: Mapping[str, Any]) -> Split:
     return replace(data, mean=tuple(known.get("mean", data.mean)), std=tuple(known.get("std", data.std)))
 
 
+def drawn_otherwise(data: Split, known: Mapping[str, Any]) -> bool:
+    """Whether the test part was drawn from other images in training, so that it may hold training images now."""
+    return known.get("data") == data.name and known.get("drawn_from", "") not in ("", data.drawn_from)
+
+
 def tuned_config(recipe: Recipe, config: HATNetConfig, trained: HATNetConfig) -> HATNetConfig:
     """The network to train: that of the weights, except for what the recipe asks for.
 
@@ -53,6 +58,11 @@ def start_from(source: Source, model: HATNet, data: Split) -> tuple[Split, list[
         lines.append(
             f"Pixels are normalised as for the weights: mean {_text(layer.mean)}, std {_text(layer.std)} "
             f"(data: mean {_text(data.mean)}, std {_text(data.std)})."
+        )
+    if drawn_otherwise(data, source.about):
+        lines.append(
+            f"The images in {data.name} have changed since these weights were trained on it, so the test images may be "
+            "among those of that training, and the test too easy. Folders train and val avoid this."
         )
     lines.append(_fit_classifier(tensors, source, model, data))
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

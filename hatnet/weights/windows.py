@@ -21,7 +21,7 @@ def change_windows(model: HATNet, source: str = "the model", **changes: Any) -> 
         changes: `grid_sizes` (G1), `pool_sizes` (G2), `stem_strides`, or a drop rate. Other fields of `HATNetConfig`
             are accepted with their present value only, since they belong to the trained weights.
 
-    The weights were trained with other windows, so accuracy falls: docs/training.md has a table. Raises CheckpointError
+    The weights were trained with other windows, so accuracy falls: see docs/own-images.md. Raises CheckpointError
     (a ValueError) that names the fields that cannot change, ValueError for impossible values, TypeError for an unknown
     field.
 

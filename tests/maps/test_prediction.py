@@ -62,6 +62,16 @@ def test_predictions_equal_evaluation(clothes):
     assert len(data.test) * 0.8 < confusion.trace() < len(data.test)  # there are mistakes, too
 
 
+def test_equal_logits_are_ordered_as_in_the_evaluation(clothes, tmp_path):
+    """By the number of the class, although `torch.topk` promises no order."""
+    source = find_source(SHIPPED)
+    with torch.no_grad():
+        source.model.classifier.weight.zero_()
+        source.model.classifier.bias.copy_(torch.tensor([0.0, 3, 0, 3, 3, 0, 3, 3, 3, -2000]))
+    [found] = predict_files(find_images([clothes[1]])[:1], source, prediction.Settings(top=10, maps=0))
+    assert found.labels == (1, 3, 4, 6, 7, 8, 0, 2, 5, 9)
+
+
 def test_probabilities_are_the_softmax_of_the_reference(clothes):
     """exp(y_k) / sum of exp(y_j) over all ten classes, with logits y by NumPy from the pixels of the file."""
     _, folder = clothes

@@ -1,6 +1,7 @@
 """The commands `hatnet train` and `hatnet evaluate`."""
 
 import json
+import shutil
 from dataclasses import replace
 from unittest.mock import Mock
 
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from hatnet.config import get_config
-from hatnet.data import DataError
+from hatnet.data import DataError, open_data
 from hatnet.data.photo import load_photo, normalise
 from hatnet.models import create_model
 from hatnet.network import HATNet
@@ -19,6 +20,7 @@ from hatnet.weights.checkpoints import save
 from hatnet.weights.official import authors_names, authors_shapes
 from tests.training.image_files import folder_data
 from tests.training.runs import ALONE, ONE_EPOCH, run
+from tests.training.small_command import small_options
 
 
 def test_cheap_checks_come_before_reading_all_images(hatnet, tmp_path, monkeypatch, capsys):
@@ -51,8 +53,8 @@ def test_cheap_checks_come_before_reading_all_images(hatnet, tmp_path, monkeypat
         (["train", "fashion-quick", "--data", "folder:{tmp}/none"], "no folder {tmp}/none/train"),
         (["train", "fashion-quick", "--device", "tpu"], "device='tpu' must be cpu, cuda or one GPU such as"),
         (["evaluate", "{tmp}/none.safetensors"], "no checkpoint file at {tmp}/none.safetensors"),
-        (["evaluate", "{tmp}/none.safetensors", "--batch-size", "-1"], "batch_size=-1 must be a whole number from 1"),
-        (["evaluate", "{tmp}/none.safetensors", "--batch-size", "0"], "batch_size=0 must be a whole number from 1"),
+        (["evaluate", "fashion-mnist", "--batch-size", "-1"], "batch_size=-1 must be a whole number from 1"),
+        (["evaluate", "fashion-mnist", "--batch-size", "0"], "batch_size=0 must be a whole number from 1"),
         (["evaluate", "{tmp}"], "no checkpoint file at {tmp}/last.safetensors"),
     ],
 )
@@ -140,6 +142,32 @@ def test_the_authors_weights_are_evaluated_on_a_folder_in_imagenets_layout(hatne
     assert "83.33 % of 6 images is among the five most probable" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.parametrize("given", ["imagenet", "imagenet/val"])
+def test_evaluation_needs_no_training_images(given, tmp_path):
+    """Every image counts: a folder that the weights were not trained on is no longer split."""
+    save(create_model("tiny", num_classes=2), tmp_path / "tiny.safetensors")
+    for name in ("n01440764", "n01443537"):
+        (tmp_path / "imagenet" / "val" / name).mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (64, 48)).save(tmp_path / "imagenet" / "val" / name / f"{number}.JPEG")
+    data = f"folder:{tmp_path / given}"
+    found = evaluate_checkpoint(tmp_path / "tiny.safetensors", ALONE, data=data, data_dir=tmp_path / "kept")
+    assert found.evaluation.images == 6
+
+
+def test_of_a_folder_without_parts_only_what_training_left_for_the_test_is_tested(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "flat" / name).mkdir(parents=True)
+        for number in range(10):
+            Image.new("RGB", (28, 28), (number, 0, 0)).save(tmp_path / "flat" / name / f"{number}.png")
+    data = open_data(f"folder:{tmp_path / 'flat'}")
+    run(tmp_path / "run", replace(ONE_EPOCH, data=data.name, batch_size=8, slice_size=8), data=data)
+    shutil.copytree(tmp_path / "flat", tmp_path / "other")
+    for given, count in ((None, 4), (data.name, 4), (f"folder:{tmp_path / 'other'}", 20)):
+        weights, kept = tmp_path / "run" / "last.safetensors", tmp_path / "kept"
+        assert evaluate_checkpoint(weights, ALONE, data=given, data_dir=kept).evaluation.images == count
+
+
 def test_weights_without_a_recipe_are_not_evaluated_by_guess(tmp_path):
     where = {"data": folder_data(tmp_path / "data", images=2).name, "data_dir": tmp_path / "kept"}
     for name in ("micro", "tiny"):
@@ -147,3 +175,15 @@ def test_weights_without_a_recipe_are_not_evaluated_by_guess(tmp_path):
     with pytest.raises(DataError, match="micro.safetensors doesn't say how it was trained"):
         evaluate_checkpoint(tmp_path / "micro.safetensors", ALONE, **where)
     assert evaluate_checkpoint(tmp_path / "tiny.safetensors", ALONE, **where).evaluation.images == 4
+
+
+def test_a_tilde_in_out_and_data_dir_is_the_home_folder(hatnet, tmp_path, monkeypatch):
+    """A shell expands it only at the start of a word without quotes."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    options = small_options(tmp_path)
+    options[options.index("--data-dir") + 1] = "~/lists"
+    hatnet("train", "fashion-quick", *options, "--image-size", "28", "--out", "~/run")
+    hatnet("evaluate", "~/run", "--data-dir", "~/lists", "--out", "~")
+    assert not (tmp_path / "~").exists()
+    assert all((tmp_path / name).exists() for name in ("run/last.safetensors", "evaluation.json", "lists"))

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import re
 import struct
 from dataclasses import replace
@@ -15,6 +16,7 @@ from PIL import Image
 
 from hatnet.data import SOURCES, DataError, ImageFolder, fingerprint, leave_out, left_out, open_data
 from hatnet.data.broken_files import broken_files
+from hatnet.maps.prediction import find_images
 from hatnet.training import Processes
 from hatnet.training.shared_data import open_shared_data, without_broken_files
 from tests.training.image_files import folder_data, write_folder
@@ -32,18 +34,49 @@ def test_folders_of_images_are_read_with_their_class_names(tmp_path):
     assert np.array_equal(data.train.image(4).permute(1, 2, 0).numpy(), pixels)
 
 
+def test_links_are_followed_once_and_hidden_files_are_no_images(tmp_path):
+    root = write_folder(tmp_path / "photos")
+    more = write_folder(tmp_path / "more", parts=(".",))
+    cats = root / "train" / "cat"
+    (cats / "more").symlink_to(more / "cat")
+    (cats / "self").symlink_to(cats)
+    (cats / ".thumbnails").mkdir()
+    for name in ("._0.png", ".thumbnails/0.png"):
+        (cats / name).write_bytes((cats / "0.png").read_bytes())
+    expected = [*(cats / f"{number}.png" for number in range(3)), *(cats / "more" / f"{n}.png" for n in range(3))]
+    data = open_data(f"folder:{root}")
+    assert [path for path in data.train.paths if "dog" not in path.parts] == expected
+    assert find_images(cats) == expected
+    assert data.note == ""
+
+
+def test_what_is_not_used_is_told(tmp_path):
+    write_folder(tmp_path)
+    for name in ("train/cat/a.HEIC", "val/dog/notes", "val/x.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "fox").mkdir()
+    note = open_data(f"folder:{tmp_path}").note
+    assert note == (
+        f"Not used in {tmp_path}: the folders fox; 1 images outside class folders, such as x.png; "
+        "2 other files (.heic, without extension)."
+    )
+
+
 @pytest.mark.parametrize(
     ("parts", "extra", "message"),
     [
         (("train", "val"), ["train/fox"], r"same class folders; only in one of them \(1\): fox"),
         (("train", "val"), ["train/fox", "val/fox"], "no images in .*fox"),
         (("train",), [], "no folder .*test.*must hold train and val"),
+        (("Train", "validation"), [], "has the folders Train, validation, which look like parts: call them train and"),
+        ((".",), ["a\nb"], r"unprintable characters in its name, 'a\\nb'"),
+        ((".",), [b"\xff"], "unprintable characters in its name"),
     ],
 )
 def test_incomplete_folders_are_refused(parts, extra, message, tmp_path):
     write_folder(tmp_path, parts=parts)
     for name in extra:
-        (tmp_path / name).mkdir()
+        (tmp_path / os.fsdecode(name)).mkdir()
     with pytest.raises(DataError, match=message):
         open_data(f"folder:{tmp_path}")
 

@@ -154,10 +154,27 @@ def test_class_folders_alone_are_split_for_the_test_always_alike(tmp_path):
     assert "4 of its images, a fifth of each class, are split off for the test" in data.note
 
 
+def test_a_test_part_that_is_drawn_anew_may_hold_training_images_which_is_not_silent(tmp_path):
+    root = write_folder(tmp_path / "photos", parts=(".",), images=10, size=(28, 28))
+    weights, recipe = tmp_path / "run" / "last.safetensors", replace(ONE_EPOCH, data=f"folder:{root}")
+    trained_on = run(tmp_path / "run", recipe, data=open_data(recipe.data)).data.train.paths
+    assert evaluate_checkpoint(weights, ALONE).evaluation.images == 4
+    for number in range(3, 10):
+        (root / "cat" / f"{number}.png").rename(root / "cat" / f"new-{number}.png")
+    assert {path.name for path in trained_on} & {path.name for path in open_data(recipe.data).test.paths}
+    with pytest.raises(DataError, match="have changed since .* now it may hold training images: put test images into"):
+        evaluate_checkpoint(weights, ALONE)
+    again = start(tmp_path / "again", replace(recipe, weights=str(weights)), open_data(recipe.data))
+    assert any("the test images may be among those of that training" in line for line in again.start.lines)
+
+
 def test_folders_that_cannot_be_split_are_refused(tmp_path):
     write_folder(tmp_path / "one", parts=(".",), classes=("cat",))
     with pytest.raises(DataError, match="has one class folder, cat: a classifier needs at least two"):
         open_data(f"folder:{tmp_path / 'one'}")
+    write_folder(tmp_path / "parts", classes=("cat",))
+    with pytest.raises(DataError, match="has one class folder, cat: a classifier needs at least two"):
+        open_data(f"folder:{tmp_path / 'parts'}")
     write_folder(tmp_path / "few", parts=(".",), images=1)
     with pytest.raises(DataError, match=r"class 'cat' has 1 image, too few to split 0.2 of them off for the test"):
         open_data(f"folder:{tmp_path / 'few'}")
