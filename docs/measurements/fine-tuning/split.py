@@ -2,7 +2,8 @@
 
 `apt-get download tuxpaint-stamps-default && dpkg-deb -x tuxpaint-stamps-default_*.deb .`, then
 `python split.py usr/share/tuxpaint/stamps stamps` writes stamps/split-0 to split-2, each with train and val. Two
-drawings and a toy are left out. Photos whose names start with the same word, such as pig_golden and pig_golden2, stay in one part.
+drawings and a toy are left out. Photos whose names start with the same word, such as pig_golden and pig_golden2, stay
+in one part.
 """
 
 import random
