@@ -130,11 +130,7 @@ print(f"mean colour alone: {baseline:.0%} of {len(test_labels)} test images righ
 #   one setting work badly with another: the network of the weights is kept.
 
 # %%
-RECIPE = replace(
-    get_recipe("cifar10"), data=f"folder:{ROOT}", weights="fashion-mnist", image_size=32, crop_padding=None,
-    epochs=8, warmup_epochs=1, lr=1e-3, batch_size=32, slice_size=32, validation=0.2,
-    rand_augment=0, erasing=0.0, mixup=0.0, cutmix=0.0, drop_path=0.0, ema=0.98,
-)  # fmt: skip
+RECIPE = replace(get_recipe("photos"), data=f"folder:{ROOT}", epochs=8, warmup_epochs=1, validation=0.2)
 
 RUN = ROOT.parent / "run"
 with join("cpu") as processes:
@@ -204,9 +200,7 @@ print(f"the validation images had promised {best:.0%}")
 # On the command line, the same run is
 #
 # ```console
-# hatnet train cifar10 --data folder:photos --weights fashion-mnist --image-size 32 --crop-padding None \
-#     --epochs 8 --warmup-epochs 1 --batch-size 32 --slice-size 32 --validation 0.2 --ema 0.98 \
-#     --rand-augment 0 --erasing 0 --mixup 0 --cutmix 0 --drop-path 0 --out runs/mine
+# hatnet train photos --data folder:photos --epochs 8 --warmup-epochs 1 --validation 0.2 --out runs/mine
 # hatnet evaluate runs/mine
 # ```
 #

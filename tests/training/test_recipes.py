@@ -12,7 +12,7 @@ from tests.training.runs import SMALL
 
 
 def test_every_recipe_builds_its_network_for_its_data():
-    assert [*RECIPES] == ["fashion-quick", "fashion", "cifar10", "cifar100", "imagenette", "imagenet"]
+    assert [*RECIPES] == ["fashion-quick", "fashion", "photos", "cifar10", "cifar100", "imagenette", "imagenet"]
     for recipe in RECIPES.values():
         config = recipe.config(10, 1)
         assert config.layout(recipe.image_size, recipe.image_size)
