@@ -187,9 +187,8 @@ def _predict_batch(
     if not logits.isfinite().all():
         first = int((~logits.isfinite().all(dim=1)).nonzero()[0])
         raise ValueError(f"the logits for {batch[first][0]} are not finite: the weights are damaged or too large")
-    best = logits.sort(dim=1, descending=True, stable=True).indices[
-        :, :top
-    ]  # equal logits: as argmax, lower label first
+    order = logits.sort(dim=1, descending=True, stable=True).indices  # of equal logits the lower label first, as argmax
+    best = order[:, :top]
     values = logits.double().softmax(dim=1).gather(1, best).cpu()
     maps = class_maps(model, inputs, best[:, 0], limit) if with_maps else [None] * len(batch)
     found = []

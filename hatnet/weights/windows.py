@@ -10,6 +10,7 @@ from hatnet.weights.checkpoints import CheckpointError, assemble, require_as_con
 
 WINDOWS = ("grid_sizes", "pool_sizes", "stem_strides")
 RATES = ("drop_rate", "drop_path_rate", "classifier_drop_rate")  # used in training only
+GIVERS = {"num_classes": "the data's", "in_channels": "the data's", **dict.fromkeys(RATES, "the recipe's")}
 
 
 def change_windows(model: HATNet, source: str = "the model", **changes: Any) -> HATNet:
@@ -59,14 +60,15 @@ def describe_changes(
     giver: str = "given",
     but: Sequence[str] = (),
 ) -> list[str]:
-    """One line per field that differs, except for the fields `but`.
+    """One line per field that differs, except for the fields `but`: its value and owner, its new value and giver.
 
     >>> from hatnet.config import get_config
     >>> describe_changes(get_config("micro"), get_config("micro", grid_sizes=(4, 4)))
     ["grid_sizes: 8 4 (the weights') -> 4 4 (given)"]
     """
     return [
-        f"{name}: {_words(getattr(before, name))} ({owner}) -> {_words(getattr(after, name))} ({giver})"
+        f"{name}: {_words(getattr(before, name))} ({owner}) -> "
+        f"{_words(getattr(after, name))} ({GIVERS.get(name, giver)})"
         for name in changed_fields(before, after)
         if name not in but
     ]

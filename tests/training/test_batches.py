@@ -140,7 +140,9 @@ def test_the_workers_of_a_training_end_with_it_whatever_the_monitor_refers_to(tm
     assert not multiprocessing.active_children()
 
 
-@pytest.mark.parametrize("end", ["", "raise ValueError"], ids=["finished", "failed"])
+@pytest.mark.parametrize(
+    "end", [pytest.param("", marks=pytest.mark.long), "raise ValueError"], ids=["finished", "failed"]
+)
 def test_python_ends_though_workers_are_left(end, tmp_path):
     """As at the end of a command that failed: the error refers to the training, whose workers ignore SIGTERM."""
     code = f"""

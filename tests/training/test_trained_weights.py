@@ -77,7 +77,7 @@ def test_fine_tuning_starts_there_on_a_folder_of_files_too(fashion, tmp_path):
     assert "Pixels are normalised as for the weights: mean 0.286, 0.286, 0.286, std 0.353" in text
     assert "adapted from grey to colour" in text
     assert "with its 10 classes in the order of the data" in text
-    assert "in_channels: 1 (the weights') -> 3 (given)" in text
+    assert "in_channels: 1 (the weights') -> 3 (the data's)" in text
 
 
 def test_another_image_size_is_listed(fashion, tmp_path):
@@ -107,7 +107,7 @@ def test_every_difference_is_listed():
     assert "name: tiny (the recipe's) -> micro (the weights')" in taken
     assert "depths: 2 2 6 3 (the recipe's) -> 2 2 2 (the weights')" in taken
     assert not any(line.startswith("grid_sizes") for line in taken), "they are requested, not the weights'"
-    assert classes == "num_classes: 10 (the weights') -> 2 (given)"
+    assert classes == "num_classes: 10 (the weights') -> 2 (the data's)"
     assert grid_sizes == "grid_sizes: 8 4 (the weights') -> 5 3 (given)"
     assert differences(SMALL, network, Source(HATNet(network), ""), network) == []
 
