@@ -1,4 +1,4 @@
-"""Start from trained weights: their network holds unless the recipe asks for another; every difference is listed."""
+"""Start from trained weights: keep their network unless the recipe changes it, and list every difference."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,19 +19,19 @@ HEAD = ("classifier.weight", "classifier.bias")
 
 
 def normalised_as(data: Split, known: Mapping[str, Any]) -> Split:
-    """The same data, with pixels normalised as in training if that is known."""
+    """The same data with the normalisation in `known`; where that is missing, its own."""
     return replace(data, mean=tuple(known.get("mean", data.mean)), std=tuple(known.get("std", data.std)))
 
 
 def drawn_otherwise(data: Split, known: Mapping[str, Any]) -> bool:
-    """Whether the test part was drawn from other images in training, so that it may hold training images now."""
+    """True if training drew its test part from other images: today's test part may then hold training images."""
     return known.get("data") == data.name and known.get("drawn_from", "") not in ("", data.drawn_from)
 
 
 def tuned_config(recipe: Recipe, config: HATNetConfig, trained: HATNetConfig) -> HATNetConfig:
-    """The network to train: that of the weights, except for what the recipe asks for.
+    """The network to train: that of the weights, except for the fields that the recipe sets.
 
-    `config` is the recipe's network for the data; classes, channels and drop rates are from there. Raises ValueError
+    Classes, channels and drop rates are those of `config`, the recipe's network for the data. Raises ValueError
     if requested windows or the image size do not fit the network.
     """
     asked = {name: getattr(recipe, name) for name in WINDOWS if getattr(recipe, name) is not None}
@@ -44,8 +44,8 @@ def tuned_config(recipe: Recipe, config: HATNetConfig, trained: HATNetConfig) ->
 def start_from(source: Source, model: HATNet, data: Split) -> tuple[Split, list[str]]:
     """Load trained weights into `model`, adapted to the channels and classes of `data`.
 
-    Returns the data, normalised as for the weights, and one line about each change. Raises CheckpointError that lists
-    the differences if the model is another network.
+    Return the data, normalised as for the weights, and one line per change. Raise CheckpointError, which lists the
+    differences, if the model is another network.
     """
     tensors, lines = source.model.state_dict(), []
     mean, std = (_fitted(source.about.get(name, getattr(data, name)), source) for name in ("mean", "std"))
@@ -62,7 +62,7 @@ def start_from(source: Source, model: HATNet, data: Split) -> tuple[Split, list[
     if drawn_otherwise(data, source.about):
         lines.append(
             f"The images in {data.name} have changed since these weights were trained on it, so the test images may be "
-            "among those of that training, and the test too easy. Folders train and val avoid this."
+            "among the images of that training, which makes the test too easy. Folders train and val avoid this."
         )
     lines.append(_fit_classifier(tensors, source, model, data))
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
@@ -72,22 +72,22 @@ def start_from(source: Source, model: HATNet, data: Split) -> tuple[Split, list[
 
 
 ADAPTED = {
-    3: "The first convolution is adapted from grey to colour: its kernel is shared out over R, G and B as 0.299, 0.587 "
-    "and 0.114. A colour image gives what its grey version gave.",
-    1: "The first convolution is adapted from colour to grey: its kernels are summed. A grey image gives what it gave "
-    "as R = G = B, except for small differences in the outermost pixels, next to the padding.",
+    3: "The first convolution is adapted from grey to colour: its kernel is split over R, G and B in shares of 0.299, "
+    "0.587 and 0.114. A colour image gives the same output as its grey version.",
+    1: "The first convolution is adapted from colour to grey: its kernels are summed. A grey image gives the same "
+    "output as before with R = G = B, except for small differences in the outermost pixels, next to the padding.",
 }
 
 
 def _fit_classifier(tensors: dict[str, Tensor], source: Source, model: HATNet, data: Split) -> str:
-    """Keep, reorder or replace the classifier in `tensors`. Returns the sentence that explains it."""
+    """Keep, reorder or replace the classifier in `tensors`. Return a sentence that says which and why."""
     has, count = source.model.config.num_classes, len(data.classes)
     if source.classes == data.classes:
         return f"The classifier of the weights is kept: the same {count} classes."
     if not source.classes and has == count:
         return (
-            f"The classifier of the weights is kept: the file names no classes, but has {count} as the data. "
-            "They must be in the order of the data's."
+            f"The classifier of the weights is kept: the file names no classes, but has {count}, as many "
+            "as the data. They must be in the same order."
         )
     rows = rows_of_classes(source.classes, data.classes)
     if rows is not None:
@@ -95,7 +95,7 @@ def _fit_classifier(tensors: dict[str, Tensor], source: Source, model: HATNet, d
         return f"The classifier of the weights is kept, with its {count} classes in the order of the data."
     own = model.state_dict()
     tensors |= {name: own[name] for name in HEAD}
-    reason = f"{has} others" if source.classes else f"{has}, not named"
+    reason = f"{has} others" if source.classes else f"{has} without names"
     return f"The classifier is new, for {count} classes; the weights have {reason}."
 
 
@@ -111,7 +111,7 @@ def differences(recipe: Recipe, config: HATNetConfig, source: Source, network: H
 
 
 def _fitted(values: Sequence[float], source: Source) -> tuple[float, ...]:
-    """One number for each channel of the weights: the mean of `values` where these are for other channels."""
+    """One number for each channel of the weights: `values`, or their mean if they have another number."""
     channels = source.model.config.in_channels
     return tuple(values) if len(values) == channels else channels * (sum(values) / len(values),)
 

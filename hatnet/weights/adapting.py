@@ -1,6 +1,7 @@
-"""Fit trained weights to data with other channels or another order of classes: the first convolution, the classifier.
+"""Adapt the first convolution to other channels, and the classifier to another order of classes.
 
-Nothing is trained here: the adapted network computes what the original one computed, as far as each function states.
+Nothing is trained here: the adapted network computes what the original computed, within the limits that each function
+states.
 """
 
 from collections.abc import Sequence
@@ -43,10 +44,10 @@ def adapt(layer: FirstLayer, channels: int) -> FirstLayer:
 
 
 def for_colour(layer: FirstLayer) -> FirstLayer:
-    r"""A grey layer for colour images: its kernel in shares of 0.299, 0.587 and 0.114, its mean and std three times.
+    r"""Adapt a grey layer to colour: split its kernel in shares of 0.299, 0.587 and 0.114; repeat its mean and std.
 
-    The shares sum to one, so $\sum_c s_c w (x_c - m) / d = w (\sum_c s_c x_c - m) / d$. A colour image gives what its
-    grey version gave, exactly where R = G = B, and otherwise up to Pillow's rounding of grey to whole numbers.
+    The shares sum to one, so $\sum_c s_c w (x_c - m) / d = w (\sum_c s_c x_c - m) / d$. A colour image gives the
+    same output as its grey version, exactly where R = G = B, else up to Pillow's rounding of grey to whole numbers.
     """
     shares = torch.tensor(LUMA, dtype=torch.float64).view(1, 3, 1, 1)
     weight = (layer.weight.double() * shares).to(layer.weight.dtype)
@@ -54,13 +55,13 @@ def for_colour(layer: FirstLayer) -> FirstLayer:
 
 
 def for_grey(layer: FirstLayer) -> FirstLayer:
-    r"""A colour layer for grey images: the sum of its kernels, each scaled by $d / d_c$, with a corrected bias.
+    r"""Adapt a colour layer to grey: sum its kernels, each scaled by $d / d_c$, and correct the bias.
 
     With the averages $m$ and $d$ of the channels' means $m_c$ and deviations $d_c$,
-    $\sum_c w_c (x - m_c) / d_c = \sum_c w_c (d / d_c) (x - m) / d + \sum_c w_c (m - m_c) / d_c$. The last term is the
-    correction of the bias, summed over the kernel. A grey image gives what it gave as R = G = B, exactly except in the
-    outermost rows and columns: there the kernel covers padding, for which the correction is not due. It is exact
-    everywhere if all $m_c$ are equal.
+    $\sum_c w_c (x - m_c) / d_c = \sum_c w_c (d / d_c) (x - m) / d + \sum_c w_c (m - m_c) / d_c$. The last term,
+    summed over the kernel, is the correction of the bias. A grey image gives the same output as before with R = G = B.
+    In the outermost rows and columns this is only approximate, because the kernel covers padding, which needs no
+    correction. It is exact everywhere if all $m_c$ are equal.
     """
     mean, std = torch.tensor(layer.mean, dtype=torch.float64), torch.tensor(layer.std, dtype=torch.float64)
     weight, scale = layer.weight.double(), (1 / std).view(1, 3, 1, 1)
@@ -72,7 +73,7 @@ def for_grey(layer: FirstLayer) -> FirstLayer:
 
 
 def rows_of_classes(theirs: Sequence[str], ours: Sequence[str]) -> list[int] | None:
-    """For each of our classes its row in their classifier; None unless both name the same classes.
+    """The row of each of our classes in their classifier; None unless both have the same classes.
 
     >>> rows_of_classes(("cat", "dog"), ("dog", "cat"))
     [1, 0]

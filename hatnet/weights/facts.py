@@ -1,4 +1,4 @@
-"""Check the facts in a weights file, its configuration and how it was trained, once, when they are read."""
+"""Check the facts in a weights file when it is read: its configuration, and how it was trained."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,10 +10,10 @@ MOST_BLOCKS = 1000  # Large has 41
 
 
 def config_of(found: object, tensors: int, elements: int) -> HATNetConfig:
-    """The configuration in a file with this number of tensors, and of elements in all of them.
+    """The configuration in a file with this number of tensors, and this number of elements in total.
 
-    Raises ValueError for anything but a configuration, and for a network too large for that many elements, so that
-    nothing is built which a small file could not fill.
+    Raises ValueError for anything but a configuration, and for a network with more parameters than the file has
+    elements, so that a small file cannot make us build a large network.
     """
     if not isinstance(found, Mapping):
         raise ValueError("there is none")
@@ -41,15 +41,15 @@ BOUNDS = {"mean": (-1e3, 1e3), "std": (1e-6, 1e3), "image_size": (1, 4096), "epo
 
 
 def check_about(known: object, config: HATNetConfig) -> None:
-    """Raise ValueError, naming the fact, unless every fact that this package reads is what it must be.
+    """Raise ValueError, naming the fact, unless every fact that this package reads is valid.
 
-    There must be as many classes and channels as the network has. The facts of weights that training started from may
-    have other numbers. Unknown facts may be anything.
+    Classes and channels must be as many as the network's, except in the facts of the weights that training started
+    from. Unknown facts may be anything.
     """
     if not isinstance(known, Mapping):
         raise ValueError(f"about={shown(known)} must be a table of facts")
     where = "about"
-    facts: Mapping[str, Any] | None = known  # and then those of the weights that each started from
+    facts: Mapping[str, Any] | None = known  # then those of the weights that it started from, and so on
     while facts is not None:
         for name in KINDS.keys() & facts.keys():
             check_fact(f"{where}.{name}", name, facts[name])
@@ -61,7 +61,7 @@ def check_about(known: object, config: HATNetConfig) -> None:
 
 
 def check_fact(title: str, name: str, value: Any) -> None:
-    """Raise ValueError, with the title, unless a fact has the kind and the bounds that its name asks for."""
+    """Raise ValueError, with the title, unless a fact has the kind and the bounds of its name."""
     try:
         require_kind(title, value, KINDS[name])
     except TypeError as error:

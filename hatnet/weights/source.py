@@ -1,4 +1,4 @@
-"""Find the network for a command: from a file, with weights that ship with the package, or with random weights."""
+"""Find the network for a command: with weights from a file or from the package, or with random weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,7 @@ NO_CHANGES: Mapping[str, tuple[int, ...] | None] = {}
 
 @dataclass(frozen=True)
 class Source:
-    """A network, where its weights are from, and how to prepare images for it and name its classes."""
+    """A network, the origin of its weights, the normalisation of its images, and the names of its classes."""
 
     model: HATNet
     words: str  # the origin of its weights, in one or two sentences
@@ -35,7 +35,7 @@ class Source:
 
     @property
     def origin(self) -> dict[str, Any]:
-        """The description of these weights in a training that starts from them: never empty."""
+        """Description of these weights, recorded by a training that starts from them. Never empty."""
         return self.about or {"file": "" if self.file is None else self.file.name}
 
     @property
@@ -65,11 +65,11 @@ def find_source(
     seed: int = 0,
     windows: Mapping[str, tuple[int, ...] | None] = NO_CHANGES,
 ) -> Source:
-    """The network of `weights`: a name, a file or a folder, as `weights_file` takes them. None gives random weights.
+    """The network of `weights`: a name, a file or a folder, as in `weights_file`. None gives random weights.
 
     A file is ours (.safetensors) or the authors' (.pth). `variant` is by default that of the weights, or tiny. Only
-    random weights use the `seed`. `windows` are changes for `change_windows`; None keeps what the weights were trained
-    with. Raises FileNotFoundError, or ValueError if the file cannot be read or the variant is not that of the weights.
+    random weights use the `seed`. `windows` are changes for `change_windows`; None keeps the value of the weights.
+    Raises FileNotFoundError, or ValueError if the file cannot be read or the variant is not that of the weights.
     """
     require_type("windows", windows, Mapping, "a table of windows by name, such as {'grid_sizes': (8, 4)}")
     if variant is not None:

@@ -1,4 +1,4 @@
-"""Tensors and facts in one safetensors file with a checksum: the format of our weights and of training states.
+"""Tensors and facts in one safetensors file with a checksum: the format of our weights and training states.
 
 In version 2, `__metadata__` has the single key `hatnet`, because safetensors writes several keys in a random order. Its
 value is JSON: the checksum, the kind of file, the version, and the facts. The checksum is the SHA-256 of the whole file
@@ -22,11 +22,11 @@ from hatnet.former_names import current_name
 
 WEIGHTS, STATE = "hatnet", "hatnet training"  # the kinds of file
 VERSION = "2"
-MOST_BYTES = 2**33  # of a file; the state of a training of Large has 1.2e9
-MOST_HEADER = 2**24  # that of Large has 1e5 bytes
+MOST_BYTES = 2**33  # of a file; a training state of Large has 1.2e9
+MOST_HEADER = 2**24  # bytes of a header; Large has 1e5
 NO_CHECKSUM = "0" * 64
-MARK = b'"{\\"checksum\\": '  # where version 2 begins
-BYTES = {  # of an element, by the names of safetensors
+MARK = b'"{\\"checksum\\": '  # the start of the metadata of version 2
+BYTES = {  # per element, by the dtype names of safetensors
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2, "I32": 4,
     "U32": 4, "F32": 4, "I64": 8, "U64": 8, "F64": 8, "C64": 8,
 }  # fmt: skip
@@ -34,12 +34,12 @@ COPY = "Copy or download it again, or train again"
 
 
 class CheckpointError(ValueError):
-    """A file or state dict does not hold the weights it should; the message lists every difference."""
+    """A file or state dict does not hold the expected weights; the message lists every difference."""
 
 
 @dataclass(frozen=True)
 class TensorFile:
-    """A file that was read: its facts, and its tensors' shapes and dtypes before any tensor is built."""
+    """The content of a file: its facts, and the shapes and dtypes of its tensors before any tensor is built."""
 
     path: Path
     kind: str | None  # WEIGHTS, STATE, or None for a file that this package did not write
@@ -93,10 +93,10 @@ def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read(path: Path, advice: str = COPY) -> TensorFile:
-    """Read a file and compare its checksum, if it has one. It is read at once, so it cannot change meanwhile.
+    """Read a file and check its checksum, if it has one. It is read in one piece, so it cannot change in between.
 
-    Raises FileNotFoundError, another OSError for what is no regular file, and CheckpointError, with `advice`, for a
-    damaged file and for one that a newer version wrote.
+    Raises FileNotFoundError, another OSError if it is not a regular file, and CheckpointError if it is damaged (with
+    `advice`) or was written by a newer version.
     """
     content = read_content(path)
     with _errors_of(path, advice):
@@ -108,7 +108,7 @@ def read(path: Path, advice: str = COPY) -> TensorFile:
 
 
 def read_kind(path: Path) -> str | None:
-    """The kind of a file, by its header alone. Errors as in `read`."""
+    """The kind of a file, from its header alone. Raises as `read` does."""
     content = read_content(path, first=8 + MOST_HEADER)
     with _errors_of(path, COPY):
         header, start = _header(content)
@@ -116,7 +116,7 @@ def read_kind(path: Path) -> str | None:
 
 
 def read_content(path: Path, first: int = MOST_BYTES) -> bytes:
-    """The bytes of a checkpoint, or its first ones. Errors as in `read`."""
+    """The bytes of a checkpoint, at most the `first` ones. Raises as `read` does."""
     try:
         return read_whole(path, MOST_BYTES, first)
     except FileNotFoundError:
@@ -139,11 +139,11 @@ def _errors_of(path: Path, advice: str) -> Iterator[None]:
 
 
 class _DamageError(Exception):
-    """A reason why a file cannot be what was written."""
+    """A reason why a file is damaged."""
 
 
 class _NewerError(Exception):
-    """The version of a file that this version of the package does not know."""
+    """A file format that this version of the package does not know."""
 
 
 def _parsed(text: str | bytes, what: str) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def _parsed(text: str | bytes, what: str) -> dict[str, Any]:
 
 
 def _header(content: bytes) -> tuple[dict[str, Any], int]:
-    """The header, and where the data begins."""
+    """The header, and the position where the data begins."""
     size = int.from_bytes(content[:8], "little")
     if len(content) < 8 or 8 + size > len(content):
         raise _DamageError("it ends within its header")
@@ -173,7 +173,7 @@ def _metadata(found: object) -> dict[str, str]:
 
 
 def _entries(header: Mapping[str, Any], size: int) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
-    """Shapes and dtypes, once it is certain that the data has the size they need, without gaps."""
+    """Shapes and dtypes, after checking that each tensor has the size it needs and that they fill the data."""
     shapes, dtypes, ends = {}, {}, [0]
     for name, entry in header.items():
         match entry:
@@ -196,14 +196,14 @@ def _kind(metadata: dict[str, str], header: bytes) -> str | None:
     if "hatnet" in metadata:
         kind = _parsed(metadata["hatnet"], "its metadata").get("kind")
         return kind if isinstance(kind, str) else "unknown"
-    if MARK in header:  # whose metadata was called "hatnet" when it was written
+    if MARK in header:  # the key was "hatnet" when the file was written
         raise _DamageError("its metadata has lost its name")
     kind = metadata.get("format")
     return kind if kind in (WEIGHTS, STATE) else None
 
 
 def _facts(metadata: dict[str, str], content: bytes, start: int) -> dict[str, Any]:
-    """The facts of a file, once its checksum is right."""
+    """The facts of a file, after checking its checksum."""
     if "hatnet" in metadata:
         facts = _parsed(metadata["hatnet"], "its metadata")
         _require_checksum(facts.pop("checksum", None), content, start)

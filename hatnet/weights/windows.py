@@ -1,4 +1,4 @@
-"""Change windows, merging and stem strides under trained weights. None of them holds parameters."""
+"""Change windows, merging and stem strides under trained weights. They have no parameters."""
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -14,17 +14,17 @@ GIVERS = {"num_classes": "the data's", "in_channels": "the data's", **dict.fromk
 
 
 def change_windows(model: HATNet, source: str = "the model", **changes: Any) -> HATNet:
-    """The same network with other windows: a new model, in the same mode, that shares the parameters of `model`.
+    """Return the network with other windows: a new model, in the same mode, that shares the parameters of `model`.
 
     Args:
         model: a HAT-Net. It is not changed, but training either model changes the weights of both.
         source: origin of the weights, for the error message.
         changes: `grid_sizes` (G1), `pool_sizes` (G2), `stem_strides`, or a drop rate. Other fields of `HATNetConfig`
-            are accepted with their present value only, since they belong to the trained weights.
+            belong to the trained weights and are accepted with their present value only.
 
-    The weights were trained with other windows, so accuracy falls: see docs/own-images.md. Raises CheckpointError
-    (a ValueError) that names the fields that cannot change, ValueError for impossible values, TypeError for an unknown
-    field.
+    Accuracy usually falls, because the weights were trained with other windows: see docs/own-images.md. Raises
+    CheckpointError (a ValueError) that names the fields that cannot change, ValueError for impossible values, TypeError
+    for an unknown field.
 
     >>> from hatnet.models import create_model
     >>> change_windows(create_model("micro"), grid_sizes=(4, 4)).config.grid_sizes
@@ -60,7 +60,7 @@ def describe_changes(
     giver: str = "given",
     but: Sequence[str] = (),
 ) -> list[str]:
-    """One line per field that differs, except for the fields `but`: its value and owner, its new value and giver.
+    """One line per field that differs, without the fields in `but`: old value and owner, new value and giver.
 
     >>> from hatnet.config import get_config
     >>> describe_changes(get_config("micro"), get_config("micro", grid_sizes=(4, 4)))
