@@ -1,4 +1,4 @@
-"""AdamW with its groups: weight decay for matrices only, a learning rate for each layer, or the classifier alone."""
+"""AdamW with parameter groups: weight decay for matrices only, one learning rate per layer, or the classifier alone."""
 
 import re
 
@@ -26,8 +26,8 @@ def backbone_in_evaluation_mode(model: HATNet) -> None:
 def adamw(model: HATNet, recipe: Recipe) -> torch.optim.AdamW:
     """AdamW for all parameters that are trained: weight decay for matrices and kernels, not for norms and biases.
 
-    Each group has a `rate`, by which the schedule's learning rate is multiplied: `layer_decay` to the power of the
-    number of layers above it, 1 for the head.
+    Each group has a `rate`, a factor of the schedule's learning rate: `layer_decay` to the power of the number of
+    layers above the group, so 1 for the head.
     """
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     depth = sum(model.config.depths)

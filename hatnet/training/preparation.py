@@ -1,4 +1,4 @@
-"""Everything that is checked before work starts, and the network and data that training starts with."""
+"""Check everything before work starts, and prepare the network and the data for training."""
 
 import json
 from collections.abc import Callable
@@ -34,22 +34,22 @@ class Start:
     recipe: Recipe  # with absolute paths, and the variant and windows of the network
     data: Split  # without unreadable files; a resumed run leaves out the same files as at its start
     fingerprint: dict[str, int | str]
-    left_out: dict[str, list[int]]  # unreadable files, before the validation part was split off
+    left_out: dict[str, list[int]]  # unreadable files, indexed as before the validation part was split off
     model: HATNet
-    started_from: dict[str, Any]  # description of the weights that it started from
-    lines: tuple[str, ...]  # everything that differs between the weights, the recipe and the network, to be printed
+    started_from: dict[str, Any]  # description of the weights that the run started from
+    lines: tuple[str, ...]  # to print: every difference between the weights, the recipe and the network
     state: State | None  # to resume from
 
 
 def prepare(
     recipe: Recipe, data: Split, folder: RunFolder, processes: Processes, build: Build, resume: bool, clean: Clean
 ) -> Start:
-    """Check all that `Training` was given, in order of cost: what needs no image, then all files, then their sizes."""
+    """Check the arguments of `Training`, cheap checks first: those without images, then all files, then their sizes."""
     state = find_state(folder, recipe, resume)
     if state is not None:
-        data = leave_out(data, state.left_out)  # files that have gone bad since are left to the loop
+        data = leave_out(data, state.left_out)  # the loop handles files that became unreadable later
     BatchSampler.of(recipe, len(with_validation(recipe, data).train)).share(processes.size)  # raises for too few images
-    if processes.differ(0 if state is None else state.step):  # before a process waits for the others in vain
+    if processes.differ(0 if state is None else state.step):  # before a process waits for the others forever
         raise ValueError(
             f"not all processes see the state in {folder.path}: it must lie on a disk that all machines share"
         )
@@ -78,7 +78,7 @@ def prepare(
 
 
 def with_validation(recipe: Recipe, data: Split) -> Split:
-    """The data with the recipe's validation part, split off the training images by class and with its seed.
+    """The data with the recipe's validation part, split off the training images class by class with the recipe's seed.
 
     Raises DataError if the data has a validation part already, or a class has too few images.
     """
@@ -94,19 +94,19 @@ def with_validation(recipe: Recipe, data: Split) -> Split:
 def _network(
     recipe: Recipe, data: Split, task: Task, source: Source | None, state: State | None
 ) -> tuple[HATNetConfig, list[str]]:
-    """The network to train, and its differences from those of the weights and the recipe, one line each."""
-    untuned = replace(recipe, stem_strides=None, grid_sizes=None, pool_sizes=None)  # these are for the weights' stages
+    """The network to train, and one line per difference from the network of the weights or of the recipe."""
+    untuned = replace(recipe, stem_strides=None, grid_sizes=None, pool_sizes=None)  # they refer to the weights' stages
     if source is not None:
         own = task.config(untuned, data)
         config = tuned_config(recipe, own, source.model.config)
         return config, differences(recipe, own, source, config)
-    if recipe.weights is not None and state is not None and state.network:  # old states, without it, hold all windows
+    if recipe.weights is not None and state is not None and state.network:  # old states lack it, but have all windows
         return tuned_config(recipe, task.config(untuned, data), HATNetConfig(**state.network)), []
     return task.config(recipe, data), []
 
 
 def _recorded(recipe: Recipe, config: HATNetConfig) -> Recipe:
-    """The recipe as it is recorded, to repeat it: it holds from any folder, and names the network that is trained."""
+    """The recipe to record: it works from any folder, and names the network that is trained."""
     recipe = with_absolute_paths(recipe)
     if recipe.weights is None:
         return recipe
@@ -115,7 +115,7 @@ def _recorded(recipe: Recipe, config: HATNetConfig) -> Recipe:
 
 
 def precision_of(recipe: Recipe, device: torch.device) -> torch.dtype:
-    """The precision of matrix products. Raises ValueError for float16 on a CPU."""
+    """Precision of matrix products. Raises ValueError for float16 on a CPU."""
     if recipe.precision != "auto":
         chosen: torch.dtype = getattr(torch, recipe.precision)
         if chosen is torch.float16 and device.type == "cpu":

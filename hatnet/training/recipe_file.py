@@ -1,4 +1,4 @@
-"""Read recipes from files and write them: a recipe by itself, or the `run.json` of a run."""
+"""Read and write recipe files. The `run.json` of a run is read too."""
 
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,12 @@ LARGEST = 10_000_000  # bytes
 
 
 def recipe_text(recipe: Recipe) -> str:
-    """The recipe as the text of a file that `read_recipe` reads."""
+    """The text of a recipe file, for `read_recipe`."""
     return json_bytes({"format": FORMAT, "version": VERSION, "recipe": to_json(recipe)}).decode()
 
 
 def read_recipe(path: Path) -> tuple[Recipe, int | None]:
-    """Read the recipe of a file, or of a run from its folder or `run.json`; and a run's threads, if it is one on a CPU.
+    """Read a recipe from a file, a run's folder or its `run.json`. Also return a run's threads on a CPU, else None.
 
     Raises FileNotFoundError if there is no such file, and ValueError if it does not hold a valid recipe.
     """

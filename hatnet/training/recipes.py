@@ -23,7 +23,7 @@ class Recipe:
 
     batch_size: int = 128  # images per step, over all processes
     slice_size: int = 128  # images that one process computes at once; divides batch_size
-    lr: float = 1e-3  # peak learning rate, for the whole batch: nothing scales it
+    lr: float = 1e-3  # peak learning rate for the whole batch; it is not rescaled
     first_lr: float = 1e-6
     last_lr: float = 1e-5
     warmup_epochs: float = 1.0
@@ -179,8 +179,8 @@ EXPECT: dict[str, str] = {
     "fashion-quick": "84 to 87 % (seeds 0-2: 85.3 to 86.0), in 145 to 158 s on 2 cores of a Xeon at 2.8 GHz; 1.1 GB.",
     "fashion": "93.60 % (seed 0), in 2 hours on one core of a Xeon at 2.8 GHz; 1.1 GB.",
     "photos": "Your own. On 113 photos of 4 kinds 68 to 77 % (3 splits), in 3 to 6 minutes on one busy core; 1.5 GB.",
-    "cifar10": "Not measured: CIFAR was not at hand.",
-    "cifar100": "Not measured: CIFAR was not at hand.",
+    "cifar10": "Not measured: CIFAR was not available.",
+    "cifar100": "Not measured: CIFAR was not available.",
     "imagenette": "Not measured: needs a GPU.",
     "imagenet": "Not measured here. The paper reports top-1 79.8 % for Tiny, 82.6 Small, 84.0 Medium, 84.2 Large.",
 }

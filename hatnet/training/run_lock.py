@@ -9,8 +9,9 @@ from weakref import WeakValueDictionary, finalize
 
 from hatnet.training.distributed import Processes
 
-NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}  # what file systems without locks answer
-HELD: WeakValueDictionary[str, "RunLock"] = WeakValueDictionary()  # of this process: the system's are between processes
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}  # errors of file systems without locks
+# Locks of this process: the system's locks only exclude other processes.
+HELD: WeakValueDictionary[str, "RunLock"] = WeakValueDictionary()
 
 
 class FolderInUseError(ValueError):
@@ -18,13 +19,13 @@ class FolderInUseError(ValueError):
 
 
 class RunLock:
-    """A lock on `run.lock` in a folder, held from now until `release`, or until this object or its process is gone.
+    """A lock on `run.lock` in a folder, held until `release`, or until this object or its process ends.
 
-    It is a record lock of POSIX (`fcntl.lockf`). The system drops it when the process ends in any way, even while its
-    data loaders, which were forked from it, live on for a moment. The file says who holds the lock; its presence alone
-    means nothing. Where there are no such locks, it warns and does nothing.
+    It is a POSIX record lock (`fcntl.lockf`). The system releases it when the process ends in any way, even if forked
+    data loaders live a moment longer. The file names the process that holds the lock; a file alone locks nothing.
+    Without such locks, this class warns and does nothing.
 
-    Within a process, a training that has not begun gives way to a new one.
+    Within a process, a new training takes the lock from one that has not begun.
 
     Raises FolderInUseError if the lock is taken, and OSError if the folder cannot be written.
     """
@@ -50,20 +51,20 @@ class RunLock:
         self._release = finalize(self, _unlock, self.path, descriptor, created, os.getpid())
 
     def begin(self) -> None:
-        """Keep the lock until `release`. Raises FolderInUseError if it was given up."""
+        """Keep the lock until `release`. Raises FolderInUseError if it has been released."""
         if not self._release.alive:
             words = "this training has ended, or a newer one took its place; make another Training with resume=True"
             raise FolderInUseError(f"{self.folder} is no longer locked: {words}")
         self.begun = True
 
     def release(self) -> None:
-        """Give the lock back and remove its file, and the folder if it is new and nothing was written to it."""
+        """Release the lock and remove its file, and the folder if this lock created it and it is empty."""
         self.begun = False
         self._release()
 
 
 def lock_folder(folder: Path, processes: Processes) -> RunLock | None:
-    """Lock a folder in the first process; all processes call this. Errors as in `RunLock`, in all of them."""
+    """Lock a folder in the first process. All processes must call this, and all raise if it fails; see `RunLock`."""
     if not processes.is_first:
         if processes.any(False):
             raise ValueError(f"the first process could not lock {folder}; see its message")
@@ -71,14 +72,14 @@ def lock_folder(folder: Path, processes: Processes) -> RunLock | None:
     try:
         lock = RunLock(folder)
     except (OSError, ValueError):
-        processes.any(True)  # before this process ends, so that none waits for it
+        processes.any(True)  # tell the others before this process ends, so that none waits for it
         raise
     processes.any(False)
     return lock
 
 
 def _locked(path: Path, folder: Path) -> int | None:
-    """The descriptor of the locked file; None where there are no locks."""
+    """Lock the file and return its descriptor; None if there are no locks."""
     try:
         import fcntl
     except ImportError:  # not on Windows
@@ -101,13 +102,13 @@ def _locked(path: Path, folder: Path) -> int | None:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 raise
             raise FolderInUseError(_in_use(folder, holder.strip())) from None
-        if _is_still_at(path, descriptor):  # and was not removed by a holder that ended between the two calls above
+        if _is_still_at(path, descriptor):  # a holder that ended between the two calls above removes it
             break
         os.close(descriptor)
     try:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"by process {os.getpid()} on {socket.gethostname()}\n".encode())
-    except OSError:  # on a full disk it holds without a text
+    except OSError:  # on a full disk, a lock without text is enough
         pass
     return descriptor
 
@@ -123,7 +124,7 @@ def _unlock(path: Path, descriptor: int | None, created: list[Path], owner: int)
     if os.getpid() != owner:  # a forked process, whose copy of the lock means nothing
         return
     if descriptor is not None:
-        path.unlink(missing_ok=True)  # while it is locked, so that this cannot be the file of the next holder
+        path.unlink(missing_ok=True)  # still locked, so this is not the file of the next holder
         os.close(descriptor)
     _remove_empty(created)
 

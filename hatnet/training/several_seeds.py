@@ -1,4 +1,4 @@
-"""One recipe with several seeds: a folder per seed, and the mean and spread of every metric."""
+"""Train one recipe with several seeds: one folder per seed, then the mean and spread of every metric."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,9 +12,9 @@ from hatnet.training.task import Metric, Row
 
 
 def seed_runs(recipe: Recipe, seeds: Sequence[int], base: Path) -> dict[Path, Recipe]:
-    """The recipe of each seed, by the folder of its run: `base` with -seed-0 and so on after it.
+    """The recipe of each seed, by the folder of its run: `base` followed by -seed-0 and so on.
 
-    Raises ValueError for a seed that is given twice or is out of range.
+    Raises ValueError for a repeated seed, and for a seed out of range.
     """
     repeated = sorted({seed for seed in seeds if seeds.count(seed) > 1})
     if repeated:
