@@ -33,17 +33,17 @@ def evaluate(
     """Test weights on every test image once, and draw the accuracy of each class and the confusion matrix.
 
     Args:
-        weights: fashion-mnist (comes with the package), a file of ours (.safetensors) or of the authors (.pth), or the
-            folder of a run for its result.
-        data: a data set or folder:PATH; by default the one of the training.
+        weights: fashion-mnist (comes with the package), a file of hatnet train (.safetensors) or of the authors (.pth),
+            or the folder of a run.
+        data: a data set or folder:PATH; by default the training's.
         data_dir: folder for data sets.
         download: fetch the data set if it is missing.
         device: cpu, cuda, or one GPU such as cuda:1; by default the GPU if there is one, else the CPU.
         batch_size: images at once.
         workers: processes that prepare images.
-        threads: of PyTorch on a CPU.
-        out: folder for evaluation.json and evaluation.svg; by default that of the weights, or this one for weights of
-            the package. It must be given if windows differ from those of the training.
+        threads: threads of PyTorch on a CPU.
+        out: folder for evaluation.json and evaluation.svg; by default the folder of the weights, or the current
+            folder for weights of the package. Required if you change the windows.
         windows: G1, G2 and strides.
     """
     use_threads(threads)
@@ -70,7 +70,7 @@ def print_evaluation(result: CheckpointEvaluation) -> None:
     """One row per class, worst first, with the class that it is most often mistaken for; then every metric."""
     evaluation, classes = result.evaluation, result.classes
     table = Table(title="Accuracy by class, worst first", box=box.SIMPLE_HEAD)
-    for column in ("class", "images", "right", "most often taken for"):
+    for column in ("class", "images", "right", "most often mistaken for"):
         table.add_column(column, justify="right" if column in ("images", "right") else "left")
     confusion = evaluation.confusion
     for index in sorted(range(len(classes)), key=lambda index: evaluation.class_accuracy[index])[:30]:

@@ -1,4 +1,4 @@
-"""The command `hatnet predict`: the classes of image files, with what speaks for them (extras `cli` and `train`)."""
+"""The command `hatnet predict`: the classes of image files, with class maps (extras `cli` and `train`)."""
 
 import json
 import re
@@ -23,13 +23,13 @@ from hatnet.weights.source import Source
 JSON = Formats(".json", "the numbers", "predictions")
 SHOWN = 200  # rows of the table
 LARGEST_FIGURE = 200  # images
-NUMBERS = re.compile(r"\[\n\s*([^][{}\"]+)\n\s*\]")  # a list of numbers over several lines, to be put on one
+NUMBERS = re.compile(r"\[\n\s*([^][{}\"]+)\n\s*\]")  # a list of numbers over several lines, to join into one
 DEFAULTS = Settings()
 
 
 @dataclass(frozen=True)
 class Results:
-    """All predictions, and the files that could not be read with the reason."""
+    """All predictions, and the reason for each file that could not be read."""
 
     predictions: list[Prediction]  # class maps and pictures only for the first
     unreadable: dict[Path, str]
@@ -44,15 +44,15 @@ def predict(
 ) -> None:
     """Predict the class of images, and draw each beside its class map: the places that speak for its class.
 
-    Images are prepared as for hatnet evaluate; other sizes are resized, and the square in the middle is cut out. Exit
-    status 1 if some images cannot be read.
+    Images are prepared as in hatnet evaluate. Images of other sizes are resized, and the square in the middle is cut
+    out. The exit status is 1 if some images cannot be read.
 
     Args:
-        images: image files, and folders to take all images from.
+        images: image files, and folders, of which all images are used.
         weights: fashion-mnist (comes with the package; it knows ten kinds of clothes, small and grey), a file of hatnet
             train (.safetensors) or of the authors (.pth), or the folder of a run.
-        out: the files to write; a name without suffix gets .png, .svg and .json, a name with a suffix is the only file.
-            By default IMAGE-prediction, or predictions for several images.
+        out: the files to write. Without a suffix, .png, .svg and .json are added; with a suffix, it is only that
+            file. The default is IMAGE-prediction for one image, predictions for several.
         settings: classes, maps, memory and device.
         windows: G1, G2 and strides.
     """
@@ -106,12 +106,12 @@ def _print_table(results: Results, settings: Settings) -> None:
     console.print(table)
     count = len(results.predictions)
     if count > SHOWN:
-        console.print(f"The table shows {SHOWN} of {count:,} images; the JSON file holds all.")
+        console.print(f"The table shows {SHOWN} of {count:,} images. The JSON file has all of them.")
     if count > settings.maps:
         console.print(f"The first {settings.maps} of {count:,} images have a class map; --maps sets how many.")
     plains = sum(found.picture is not None and found.class_map is None for found in results.predictions)
     if plains:
-        console.print(f"{plains} without a class map: where an image is of one colour, its gradients are not finite.")
+        console.print(f"{plains} without a class map: the gradients are not finite, as for an image of one colour.")
 
 
 def _write(path: Path, results: Results, source: Source) -> None:

@@ -67,12 +67,12 @@ def train(
             from weights.
         seeds: train once with each of these seeds, and report the mean and the spread. -seed-SEED is added to the
             folder's name.
-        resume: continue from the state in that folder, or start if there is none.
+        resume: continue from the state in the run's folder, or start if there is none.
         data_dir: folder for data sets.
         download: fetch the data set if it is missing.
         device: cpu, cuda, or one GPU such as cuda:1; by default the GPU if there is one, else the CPU.
-        workers: processes that prepare images, for each process that trains.
-        threads: of PyTorch on a CPU. A resumed run keeps those of its start by default.
+        workers: processes that prepare images, per training process.
+        threads: threads of PyTorch on a CPU. By default a resumed run keeps its number.
         save_every: seconds between saves of the state within an epoch.
         tensorboard: also write the progress for TensorBoard, into the run's folder (package tensorboard).
     """
@@ -106,7 +106,7 @@ def train(
 
 
 def start_from(recipe: Recipe) -> Callable[..., None]:
-    """The command `train` with the settings of this recipe as defaults, without the choice among the built-in ones."""
+    """The command `train` with this recipe as default, without the choice of a built-in one."""
 
     def command(**given: Any) -> None:
         train(**given)
@@ -120,18 +120,18 @@ def start_from(recipe: Recipe) -> Callable[..., None]:
 
 
 def default_folder(recipe: Recipe) -> Path:
-    """The folder of a run that is not given one, without the seed."""
+    """The default folder of a run, without the seed."""
     tuned = "" if recipe.weights is None else "-tuned"
     return Path("runs") / f"{Path(absolute(recipe.data).removeprefix('folder:')).name}-{recipe.variant}{tuned}"
 
 
 def _given(option: str) -> bool:
-    """Whether the option is on the command line, even with its default value."""
+    """True if the option is on the command line, even with its default value."""
     return any(word == option or word.startswith(f"{option}=") for word in sys.argv)
 
 
 def _run(training: Training, folder: Path, tensorboard: bool) -> None:
-    """Train to the end. Raises KeyboardInterrupt, for the exit status, if a signal stopped it before."""
+    """Train to the end. If a signal stops the run, raise KeyboardInterrupt, which sets the exit status."""
     monitor, first = Monitor(), training.processes.is_first
     log = TensorBoardLog(training, folder / "tensorboard") if tensorboard and first else None
     if first:
@@ -149,7 +149,7 @@ def _run(training: Training, folder: Path, tensorboard: bool) -> None:
 
 
 def default_workers(data: Split, device: torch.device) -> int:
-    """None for images in memory on a CPU, else the processors of this machine for each process on it, at most 8."""
+    """0 for images in memory on a CPU, else this machine's processors per training process, from 1 to 8."""
     if device.type == "cpu" and not isinstance(data.train, ImageFolder):
         return 0
     return max(min(8, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))), 1)
@@ -166,7 +166,7 @@ def _print_start(training: Training, folder: Path) -> None:
         f"Everything goes to {plain(str(folder.resolve()))}"
     )
     if training.step:
-        console.print(f"Going on after step {training.step:,} of {training.steps:,}")
+        console.print(f"Resuming after step {training.step:,} of {training.steps:,}")
         return
     if data.validation is None:
         console.print(
@@ -180,7 +180,7 @@ def _print_start(training: Training, folder: Path) -> None:
 
 
 def _threads_text(training: Training) -> str:
-    """The number of threads, and where it comes from if that may surprise."""
+    """The number of threads, and the previous number if a resumed run changes it."""
     threads, state = torch.get_num_threads(), training.start.state
     before = threads if state is None else state.threads.get("threads per process", threads)
     words = f" with {threads} thread{'s' * (threads > 1)}"
@@ -197,12 +197,12 @@ def _print_end(training: Training, folder: Path) -> None:
     by = " by best.safetensors, which the validation images chose" if training.tested else ""
     sentence = metric.sentence.format(value=metric.text(training.result[metric.column()]), images="the test images")
     console.print(
-        f"[bold green]Done:[/] {sentence}{by}. [bold]hatnet evaluate {plain(str(folder))}[/] draws which ones."
+        f"[bold green]Done:[/] {sentence}{by}. [bold]hatnet evaluate {plain(str(folder))}[/] shows the mistakes."
     )
 
 
 def shown_metrics(training: Training) -> list[Metric]:
-    """The metrics that the result of a run has."""
+    """The metrics in the result of a run."""
     return [metric for metric in training.task.metrics if metric.column() in training.result]
 
 

@@ -1,4 +1,4 @@
-"""Predict the classes of image files, each with the map of what speaks for its class (extras `cli` and `train`)."""
+"""Predict the classes of image files, with class maps (extras `cli` and `train`)."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -24,20 +24,20 @@ from hatnet.network import HATNet
 from hatnet.training.checkpoint_evaluation import recipe_for_testing
 from hatnet.weights.source import Source, find_source
 
-BATCH = 32  # images at once, fewer where memory is short
+BATCH = 32  # images at once; fewer if memory is short
 Unreadable = Callable[[Path, str], None]  # receives a file that cannot be read, and the reason
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The prediction for one image. The lists are in the order of probability, the most probable class first."""
+    """The prediction for one image. The most probable class comes first in all lists."""
 
     image: Path
     labels: tuple[int, ...]  # the numbers of the `top` classes
     classes: tuple[str, ...]  # their names, or their numbers if the weights have no names
-    probabilities: tuple[float, ...]  # by the softmax over all classes of the network
-    # What the network saw, (H, W) or (H, W, 3) in [0, 1], and the relevance for the first class over the stem's tokens,
-    # (H0, W0), which sums to one, or is zero. None after the first `maps` images.
+    probabilities: tuple[float, ...]  # softmax over all classes of the network
+    # The network's input as a picture, (H, W) or (H, W, 3) in [0, 1], and the relevance of the stem's tokens for the
+    # first class, (H0, W0), which sums to one or is zero. Both are None after the first `maps` images.
     picture: NDArray[np.float64] | None = field(default=None, repr=False)
     class_map: NDArray[np.float64] | None = field(default=None, repr=False)  # None also without finite gradients
 
@@ -52,10 +52,10 @@ class Settings:
     """How to predict. Raises ValueError for a value out of range.
 
     Attributes:
-        top: the number of classes per image, the most probable first; all if the network has fewer.
-        maps: the number of images with a class map, the first that can be read; later ones have none.
+        top: the number of classes per image, most probable first; all if the network has fewer.
+        maps: the number of images with a class map: the first ones that can be read.
         background: the colour behind transparent pixels, such as white, black or '#ff8800'.
-        memory: limit in GiB for attention weights, and for class maps also for gradients and the maps kept for them.
+        memory: limit in GiB for attention weights; with class maps, also for gradients and stored activations.
         device: where PyTorch runs, such as cpu or cuda.
     """
 
@@ -82,18 +82,17 @@ def predict(
     unreadable: Unreadable | None = None,
     **settings: Any,
 ) -> Iterator[Prediction]:
-    """Predict the class of image files, in their order, with trained weights.
+    """Predict the classes of image files, in the given order, with trained weights.
 
     Args:
-        images: files, and folders whose images are all taken, as `find_images` does.
+        images: files, and folders, of which all images are used; see `find_images`.
         weights: the name of weights that come with the package (`fashion-mnist`), a file, or the folder of a run.
         unreadable: called with each file that cannot be read and the reason; without it, the error is raised.
         settings: fields of `Settings`, such as `top=5`, `maps=0` or `device="cuda"`.
 
-    Images are prepared as `hatnet evaluate` prepares test images; `for_prediction` says how for other sizes. Few are in
-    memory at a time. Raises FileNotFoundError or ValueError for images, weights or settings that are not there or do
-    not fit, at once; while the results are read, ValueError for a file that cannot be read, or logits that are not
-    finite.
+    Images are prepared as in `hatnet evaluate`; `for_prediction` describes other sizes. Few images are in memory at a
+    time. Raises FileNotFoundError or ValueError at once for missing images or weights and for settings that do not fit.
+    While you iterate, raises ValueError for a file that cannot be read and for logits that are not finite.
 
     >>> from hatnet.data.image_file import CHELSEA
     >>> [found] = predict(CHELSEA, "fashion-mnist")  # a cat: the network knows clothes only
@@ -106,7 +105,7 @@ def predict(
 def predict_files(
     paths: list[Path], source: Source, settings: Settings = DEFAULTS, unreadable: Unreadable | None = None
 ) -> Iterator[Prediction]:
-    """`predict`, for files that were found and weights that were read before."""
+    """`predict` for a list of files and for weights that are already loaded."""
     config = source.model.config
     if config.in_channels not in (1, 3):
         raise ValueError(f"the network takes {config.in_channels} channels; image files give 1 (grey) or 3 (colour)")
@@ -137,11 +136,11 @@ def predict_files(
 
 
 def find_images(images: str | Path | Iterable[str | Path]) -> list[Path]:
-    """The image files among files and folders, each once, in order; folders are searched deeply, by file extension.
+    """List the given files and all images in the given folders and their subfolders, by file extension, each file once.
 
-    Raises FileNotFoundError for a path that does not exist, ValueError for a folder without images, or nothing given.
+    Raises FileNotFoundError for a path that does not exist, ValueError for a folder without images or an empty list.
     """
-    found: dict[Path, Path] = {}  # by their real path, so that no image comes twice
+    found: dict[Path, Path] = {}  # by real path, so that no image appears twice
     for path in map(expand_home, [images] if isinstance(images, str | Path) else images):
         if path.is_dir():
             inside = [each for each in files_in(path) if is_image_name(each)]
@@ -159,7 +158,7 @@ def find_images(images: str | Path | Iterable[str | Path]) -> list[Path]:
 
 
 def percent(probability: float) -> str:
-    """A probability as people read it: never 100 % if it is less.
+    """Format a probability; below one it never reads 100 %, above zero never 0 %.
 
     >>> percent(0.946), percent(0.99999), percent(0.00001)
     ('94.6 %', '> 99.9 %', '< 0.1 %')
@@ -170,7 +169,7 @@ def percent(probability: float) -> str:
 
 
 def _read(path: Path, channels: int, size: int, transform: Transform, background: str) -> Tensor:
-    """One image as input of the network, (C, size, size)."""
+    """Read one image as input for the network, (C, size, size)."""
     size_resized(*size_of_image(path), size)  # raises before an elongated image is enlarged
     pixels = np.array(open_image(path, "RGB" if channels == 3 else "L", background))
     return transform(torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1))
@@ -187,7 +186,7 @@ def _predict_batch(
     if not logits.isfinite().all():
         first = int((~logits.isfinite().all(dim=1)).nonzero()[0])
         raise ValueError(f"the logits for {batch[first][0]} are not finite: the weights are damaged or too large")
-    order = logits.sort(dim=1, descending=True, stable=True).indices  # of equal logits the lower label first, as argmax
+    order = logits.sort(dim=1, descending=True, stable=True).indices  # ties: the lower label first, as in argmax
     best = order[:, :top]
     values = logits.double().softmax(dim=1).gather(1, best).cpu()
     maps = class_maps(model, inputs, best[:, 0], limit) if with_maps else [None] * len(batch)
@@ -201,14 +200,14 @@ def _predict_batch(
 
 
 def _picture(image: Tensor, source: Source) -> NDArray[np.float64]:
-    """The pixels of a normalised image, as a figure shows them: (C, H, W) -> (H, W) or (H, W, 3), in [0, 1]."""
+    """Undo the normalisation of an image, for a figure: (C, H, W) -> (H, W) or (H, W, 3), in [0, 1]."""
     channels = image.permute(1, 2, 0).double().numpy()
     picture: NDArray[np.float64] = (channels * np.asarray(source.std) + np.asarray(source.mean)).clip(0, 1)
     return picture[..., 0] if picture.shape[2] == 1 else picture
 
 
 def class_maps(model: HATNet, inputs: Tensor, labels: Tensor, limit: int) -> list[NDArray[np.float64] | None]:
-    """The class map of each image for its label; None where its gradients are not finite, as on a plain surface."""
+    """The class map of each image for its label; None if its gradients are not finite, as on a plain surface."""
     try:
         relevance = attention_maps(model, inputs, limit).class_map(labels).astype(np.float64)
     except ValueError:
