@@ -1,4 +1,4 @@
-"""Checks of given values. Each raises a ValueError or a TypeError with the name, the value, and what it must be."""
+"""Checks of arguments. Each raises a ValueError or a TypeError with the name, the value, and what is allowed."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, Literal, TypeGuard, Union, get_args, get_origin, get_typ
 
 import numpy as np
 
-ALMOST_ONE = nextafter(1, 0)  # the largest rate of dropping
+ALMOST_ONE = nextafter(1, 0)  # the largest drop rate
 
 
 def require_whole(name: str, value: object, low: int, high: int | None = None) -> int:
-    """Return a whole number from `low` to `high`, or of at least `low` where `high` is None, as an int.
+    """Return a whole number from `low` to `high` as an int. If `high` is None, it must be at least `low`.
 
-    Whole numbers of NumPy count, since they come from arrays of sizes; as an int they cannot overflow.
+    Whole numbers of NumPy are accepted and converted, since an int cannot overflow.
 
     >>> require_whole("epochs", 3, 1)
     3
@@ -38,7 +38,7 @@ def require_whole(name: str, value: object, low: int, high: int | None = None) -
 
 
 def require_between(name: str, value: object, low: float, high: float) -> float:
-    """Return a number from `low` to `high`, both included, as an int or a float. NaN is none.
+    """Return a number from `low` to `high`, both included, as an int or a float. NaN is refused.
 
     >>> require_between("lr", float("nan"), 0, 1)
     Traceback (most recent call last):
@@ -66,12 +66,12 @@ def require_numbers(name: str, values: object, least: int = 1) -> None:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Return whether a value is a real number of Python or NumPy; True and False are none."""
+    """True for a real number of Python or NumPy, except True and False."""
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
 def require_choice(name: str, value: object, known: Collection[object]) -> None:
-    """Require one of some known values.
+    """Require one of the known values.
 
     >>> require_choice("clock", "sun", ("wall", "cpu"))
     Traceback (most recent call last):
@@ -82,7 +82,7 @@ def require_choice(name: str, value: object, known: Collection[object]) -> None:
 
 
 def require_type(name: str, value: object, kind: type | tuple[type, ...], expected: str) -> None:
-    """Require an instance of a class, or of one of several; `expected` names it for people.
+    """Require an instance of `kind`; `expected` describes it in the message.
 
     >>> require_type("flip", "no", bool, "True or False")
     Traceback (most recent call last):
@@ -93,7 +93,7 @@ def require_type(name: str, value: object, kind: type | tuple[type, ...], expect
 
 
 def require_kind(name: str, value: object, kind: Any) -> None:
-    """Raise a TypeError unless a value has the annotated type of its field, with all its entries.
+    """Raise a TypeError unless a value and all its entries have the annotated type.
 
     >>> require_kind("seconds", [1.0, "x"], list[float])
     Traceback (most recent call last):

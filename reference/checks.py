@@ -1,10 +1,11 @@
 """Checks of arguments, declared above each function: `@checked(x="H W C", heads=1)`. They compute nothing.
 
-A text is the shape of an array of floats; equal names must have equal sizes, and `...` are any leading axes. For
-`params`, it lists the layers that have parameters, and no others may be given. A number is the least value of a whole
-number; a tuple, that of each entry of a tuple. What is wrong raises a TypeError or a
-ValueError with its name, its value, and what it must be. No result holds NaN or infinite values: numbers too large for
-float64 raise a ValueError.
+- A text is the shape of an array of floats. Equal names must have equal sizes, and `...` stands for any leading axes.
+- For `params`, a text lists the layers with parameters. Others are refused.
+- A number is the least value of a whole number, and a tuple has one such number per entry of the argument.
+
+A wrong argument raises a TypeError or a ValueError with its name, its value, and what is allowed. No result holds NaN
+or infinite values: numbers too large for float64 raise a ValueError.
 """
 
 import inspect
@@ -20,7 +21,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Rule = str | int | tuple[int, ...]
 
-UNUSUAL = (np.ma.MaskedArray, np.matrix)  # compute otherwise than arrays
+UNUSUAL = (np.ma.MaskedArray, np.matrix)  # their arithmetic differs from that of arrays
 LARGEST = 2**30  # entries of a matrix, 8 GiB
 
 
@@ -138,7 +139,7 @@ def _check_array(name: str, value: Any, axes: list[str], sizes: dict[str, int]) 
 
 
 def _with_name(error: TypeError | ValueError, function: str) -> TypeError | ValueError:
-    """The same error, with the name of the innermost function in front."""
+    """The same error, prefixed with the name of the innermost function."""
     if getattr(error, "named", False):
         return error
     named = type(error)(f"{function}: {error}") if type(error) in (TypeError, ValueError) else error
