@@ -1,11 +1,11 @@
 # %% [markdown]
 # # Your own images: from a folder of photos to predictions
 #
-# **The question.** You have photos in folders, trained weights that were made for something else, a processor, and ten
-# minutes. What do the old weights give you, what do you have to decide, and how far can you trust the result?
+# **The question.** You have photos in folders, a CPU, ten minutes, and weights that were trained for another task. How
+# much do the old weights help, what do you have to decide, and how far can you trust the result?
 #
-# **The data.** Ten photos that come with [scikit-image](https://scikit-image.org) (public domain or CC0), one per
-# class, cut into small crops. With your own photos, replace part 1 by one line: `ROOT = Path("my/photos")`.
+# **The data.** Small crops of ten photos that come with [scikit-image](https://scikit-image.org) (public domain or
+# CC0), one photo per class. With your own photos, replace part 1 by one line: `ROOT = Path("my/photos")`.
 #
 # !!! warning "One photo per class is a toy"
 #     All crops of a class show the same photo, so this page can show that every step *works*, and how to check it. It
@@ -14,10 +14,10 @@
 #
 # **Predict before you read on**, and write down three answers. The end of the page checks them.
 #
-# 1. The shipped weights classify grey clothes. After the change to colour, how much do their features of a colour
-#    photo differ from those of the same photo in grey?
-# 2. Fresh classifier, old features, not one training step: how many of ten classes does the network get right?
-# 3. How well does a rule do that looks only at the mean colour of a crop?
+# 1. The shipped weights classify grey clothes. After they are adapted to colour, how much do the features of a
+#    colour photo differ from the features of the same photo in grey?
+# 2. With a new classifier, old features and no training step, what fraction of the images does the network get right?
+# 3. How well does a rule work that uses only the mean colour of a crop?
 
 # %%
 """Tutorial 7: fine-tune the shipped weights on a folder of photos, test once, predict, and look at class maps."""
@@ -114,20 +114,20 @@ print(f"mean colour alone: {baseline:.0%} of {len(test_labels)} test images righ
 
 # %% [markdown]
 # ??? question "Was that your third answer?"
-#     Mean colour goes far on these photos. A network that does no better has learnt nothing worth having, whatever its
-#     accuracy looks like beside the 10 per cent of guessing.
+#     Mean colour works well on these photos. A network that does no better is of no use, even if its accuracy is far
+#     above the 10 per cent of guessing.
 #
 # ## 3. What the old weights bring
 #
 # The shipped weights were trained on grey clothes of 28 x 28 pixels. Three things do not fit a folder of photos, and
-# `hatnet train --weights` says what it does about each:
+# `hatnet train --weights` prints how it handles each:
 #
-# - **Colour.** The first convolution has one input channel. Its kernel is spread over red, green and blue, with the
-#   shares that make grey from colour (0.299, 0.587, 0.114). So the network sees in a photo exactly what it would have
-#   seen in its grey version. That is where training starts; from there the three channels may part.
-# - **Classes.** The classifier knows ten kinds of clothes and is replaced. Its name list is stored with the weights.
+# - **Colour.** The first convolution has one input channel. Its kernel is split over red, green and blue, in the
+#   shares that turn colour into grey (0.299, 0.587, 0.114). So a photo gives the same features as its grey version.
+#   Training starts there, and may then change each channel on its own.
+# - **Classes.** The classifier knows ten kinds of clothes and is replaced. The new weights record the new names.
 # - **Windows and strides.** They hold no parameters, so any setting would load without an error. Weights trained with
-#   one setting work badly with another: the network of the weights is kept.
+#   one setting work worse with another, so the settings of the weights are kept.
 
 # %%
 RECIPE = replace(get_recipe("photos"), data=f"folder:{ROOT}", epochs=8, warmup_epochs=1, validation=0.2)
@@ -138,7 +138,7 @@ with join("cpu") as processes:
 print("\n".join(run.start.lines))
 
 # %% [markdown]
-# Is it true? Here is the same crop in colour for the adapted network, and in grey for the original one.
+# To check the first point, we give the same crop to the adapted network in colour, and to the original one in grey.
 
 # %%
 original = hatnet.create_model("micro", pretrained="fashion-mnist")
@@ -154,8 +154,8 @@ difference = float((before - after).abs().max() / before.abs().max())
 print(f"largest relative difference of the features: {difference:.0e}")
 
 # %% [markdown]
-# The features are equal up to rounding: fine-tuning starts where the weights are. Only the classifier starts from
-# nothing. Its first answers are about as good as guessing, however good the features are:
+# The features are equal up to rounding: fine-tuning starts from what the weights have learnt. Only the classifier is
+# random, so the first answers are about as good as guessing, however good the features are:
 
 # %%
 with torch.inference_mode():
@@ -168,8 +168,8 @@ print(f"before the first step: {untrained:.0%} of {len(truth)} validation images
 # ## 4. Ten minutes, or one
 #
 # The training images are split once more: a fifth of every class is the **validation part**. After each epoch it picks
-# the best weights. The test images are looked at once, at the end. If they picked the epoch too, their accuracy would
-# be too good, and you could not tell by how much.
+# the best weights. The test images are used once, at the end. If they also picked the epoch, their accuracy would be
+# too high, and you could not tell by how much.
 
 
 # %%
@@ -187,15 +187,15 @@ accuracy = result.evaluation.accuracy
 uncertainty = sqrt(accuracy * (1 - accuracy) / result.evaluation.images)
 print(f"test: {accuracy:.0%} right, give or take {uncertainty:.0%} for the choice of {len(data.test)} images")
 best = max(row["validation_accuracy"] for row in run.history)
-print(f"the validation images had promised {best:.0%}")
+print(f"best validation accuracy: {best:.0%}")
 
 # %% [markdown]
 # ??? question "Predict: why does the test fall so far short of the validation?"
-#     The choice of the best of eight epochs flatters the validation a little. The rest is our own mistake: validation
-#     images were drawn from the training *crops*, and these overlap. A validation crop shows pixels that other crops
-#     have shown in training; a test crop, from the other side of the photo, never does. Choosing by such a validation
-#     part still works here, believing its accuracy does not. With photos of your own, put related ones into one part:
-#     a folder with `train`, `val` and `test` keeps all three as you made them.
+#     Choosing the best of eight epochs makes the validation accuracy a little too high. The rest is our own mistake:
+#     validation images were drawn from the training *crops*, and these overlap. A validation crop shows pixels that
+#     other crops have shown in training; a test crop, from the other side of the photo, never does. Such a validation
+#     part can still choose an epoch, but its accuracy is too high. With photos of your own, put related ones into one
+#     part: a folder with `train`, `val` and `test` keeps all three as you made them.
 #
 # On the command line, the same run is
 #
@@ -204,13 +204,13 @@ print(f"the validation images had promised {best:.0%}")
 # hatnet evaluate runs/mine
 # ```
 #
-# With `--head-only` only the classifier learns: that is fast, and hard to overfit, but old features that do not fit
-# stay as they are. `--layer-decay 0.7` lies between: the nearer a layer is to the image, the smaller its steps.
+# With `--head-only` only the classifier learns. This is fast and hardly overfits, but features that do not fit stay as
+# they are. `--layer-decay 0.7` is a compromise: the nearer a layer is to the image, the smaller its steps.
 #
-# ## 5. Predictions, and what speaks for them
+# ## 5. Predictions and class maps
 #
 # `hatnet predict photo.jpg --weights runs/mine` prints classes and probabilities and draws each image beside its class
-# map. In Python it is a function. Here are four test crops, and four pictures of things that have no class.
+# map. In Python it is a function. Here are four test crops, and four pictures that belong to no class.
 
 # %%
 STRANGERS = ROOT.parent / "strangers"
@@ -235,14 +235,14 @@ for found in predictions:
 
 # %% [markdown]
 # **Read the right half with care.** An astronaut is not one of the ten classes, but probabilities always sum to one, so
-# something gets the largest share. A softmax compares the classes it has; it cannot say "none of these". If strangers
-# can turn up in your application, collect some and give them a class of their own. And a map shows which places weigh
-# in the answer, not whether the answer is right ([how far to trust the maps](../faithfulness.md)).
+# something gets the largest share. A softmax compares the classes it has; it cannot answer "none of these". If such
+# pictures can occur in your application, collect some and give them a class of their own. And a map shows which places
+# contribute to the answer, not whether the answer is right ([how far to trust the maps](../faithfulness.md)).
 #
 # ## Exercises
 #
-# **1. How sure is the test?** With 15 test images per class and 90 per cent right in one class, how uncertain is that
-# class's figure?
+# **1. How precise is the test?** With 15 test images per class and 90 per cent right in one class, how uncertain is the
+# accuracy of that class?
 
 # %% solution
 one = sqrt(0.9 * 0.1 / 15)
@@ -250,8 +250,8 @@ print(f"give or take {one:.0%}")
 assert 0.07 < one < 0.08  # one image is 7 points: do not compare classes with 15 images each
 
 # %% [markdown]
-# **2. Both ways.** A colour network is to read grey pictures. What must its kernel for one channel be, so that a grey
-# picture gives what the same picture gave in colour? (Ignore that each channel is normalised with its own numbers.)
+# **2. From colour to grey.** A colour network must read grey pictures. Which kernel for one channel gives the same
+# output as the old kernel on three equal channels? (Ignore that each channel is normalised with its own numbers.)
 
 # %% solution
 kernel = adapted.stem.conv1.weight.detach().double()  # (16, 3, 3, 3)
@@ -267,7 +267,7 @@ assert torch.allclose(as_colour, as_grey, rtol=0, atol=1e-12)
 # %%
 chance = 1 / len(data.classes)
 assert difference < 1e-4  # prediction 1: not at all, up to rounding
-assert untrained < 3 * chance  # prediction 2: about one of ten, like guessing
+assert untrained < 3 * chance  # prediction 2: about one in ten, like guessing
 assert baseline > 3 * chance  # prediction 3: far better than guessing
 assert baseline < accuracy < best
 assert len(run.data.validation) == 10 * 8
@@ -281,6 +281,6 @@ print("all checks passed")
 #
 # - Split by photo, tree or day, never by crop: the test, and the validation part too.
 # - Measure something simple first: here, the mean colour.
-# - Weights bring their own network. Strides, $G_1$ and $G_2$ are part of it although they hold no parameters.
-# - Let validation images choose, and look at the test images once.
-# - A network always answers, also about things that have no class.
+# - Weights belong to a network. Strides, $G_1$ and $G_2$ are part of it although they have no parameters.
+# - Choose with validation images, and use the test images once.
+# - A network always answers, even for pictures that belong to no class.
