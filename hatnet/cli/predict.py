@@ -51,8 +51,8 @@ def predict(
         images: image files, and folders, of which all images are used.
         weights: fashion-mnist (comes with the package; it knows ten kinds of clothes, small and grey), a file of hatnet
             train (.safetensors) or of the authors (.pth), or the folder of a run.
-        out: the files to write. Without a suffix, .png, .svg and .json are added; with a suffix, it is only that
-            file. The default is IMAGE-prediction for one image, predictions for several.
+        out: the files to write. Without a suffix, .png, .svg and .json are added; with a suffix, only that file
+            is written. The default is IMAGE-prediction for one image, predictions for several.
         settings: classes, maps, memory and device.
         windows: G1, G2 and strides.
     """
