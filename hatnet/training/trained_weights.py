@@ -62,7 +62,7 @@ def start_from(source: Source, model: HATNet, data: Split) -> tuple[Split, list[
     if drawn_otherwise(data, source.about):
         lines.append(
             f"The images in {data.name} have changed since these weights were trained on it, so the test images may be "
-            "among the images of that training, which makes the test too easy. Folders train and val avoid this."
+            "among those of that training, and the test is too easy then. Folders train and val avoid this."
         )
     lines.append(_fit_classifier(tensors, source, model, data))
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
