@@ -88,6 +88,7 @@ def open_folder(root: Path) -> Split:
     Raises DataError if a folder is missing, the parts differ in their classes, there are fewer than two classes, or a
     class has too few images.
     """
+    _require_folder(root)
     found = {part: root / part for part in PARTS if (root / part).is_dir()}
     if not found and root.is_dir() and _classes(root):
         return _open_without_parts(root)
@@ -119,14 +120,20 @@ def open_test_folder(root: Path) -> Split:
     The training images, which may be many or elsewhere, are not looked for; `train` is the test part. Raises as
     `open_folder` does.
     """
+    _require_folder(root)
     part = next((root / name for name in ("test", "val") if (root / name).is_dir()), root)
-    if not part.is_dir() or not _classes(part):
+    if not _classes(part):
         raise DataError(f"no class folders in {part}: give a folder with one folder of images per class, or val in it")
     classes = _classes(part)
     _require_names(part, classes)
     images, others = _images(part, classes)
     note = _not_used(part, [part], others)
     return Split(f"folder:{root}", images, images, classes, IMAGENET_MEAN, IMAGENET_STD, note=note)
+
+
+def _require_folder(root: Path) -> None:
+    if not root.is_dir():
+        raise DataError(f"no folder {root}: folder: needs the path of a folder with class folders in it, or train and val")
 
 
 def _open_without_parts(root: Path) -> Split:

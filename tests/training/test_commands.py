@@ -50,7 +50,7 @@ def test_cheap_checks_come_before_reading_all_images(hatnet, tmp_path, monkeypat
         (["train", "fashion-quik"], "unknown recipe 'fashion-quik', did you mean 'fashion-quick'"),
         (["train", "--stem-strides", "1", "1", "fashon"], "unknown recipe 'fashon', did you mean 'fashion'"),
         (["train", "fashion", "--data-dir", "{tmp}"], "fashion-mnist is not in {tmp}"),
-        (["train", "fashion-quick", "--data", "folder:{tmp}/none"], "no folder {tmp}/none/train"),
+        (["train", "fashion-quick", "--data", "folder:{tmp}/none"], "no folder {tmp}/none: folder: needs the path"),
         (["train", "fashion-quick", "--device", "tpu"], "device='tpu' must be cpu, cuda or one GPU such as"),
         (["evaluate", "{tmp}/none.safetensors"], "no checkpoint file at {tmp}/none.safetensors"),
         (["evaluate", "fashion-mnist", "--batch-size", "-1"], "batch_size=-1 must be a whole number from 1"),
