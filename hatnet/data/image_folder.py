@@ -133,7 +133,9 @@ def open_test_folder(root: Path) -> Split:
 
 def _require_folder(root: Path) -> None:
     if not root.is_dir():
-        raise DataError(f"no folder {root}: folder: needs the path of a folder with class folders in it, or train and val")
+        raise DataError(
+            f"no folder {root}: folder: needs the path of a folder with class folders in it, or train and val"
+        )
 
 
 def _open_without_parts(root: Path) -> Split:
