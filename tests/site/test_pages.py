@@ -75,7 +75,7 @@ def test_the_copy_button_copies_the_live_source(open_page):
     block.locator("button[title]").first.click()
     page.wait_for_function("navigator.clipboard.readText().then(text => text.length > 0)")
     copied = page.evaluate("navigator.clipboard.readText()").strip()
-    excerpt = cut(ROOT / path, re.match(r"def (\w+)", copied)[1])
+    excerpt = cut(ROOT / path, re.search(r"^def (\w+)", copied, re.MULTILINE)[1])
     assert (copied, int(line)) == (excerpt.source, excerpt.line)
 
 
