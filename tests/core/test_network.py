@@ -151,6 +151,7 @@ def test_torch_compile_finds_no_graph_break(training):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside torch.compile
+@pytest.mark.long
 @pytest.mark.skipif(
     not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="torch.compile needs a C++ compiler on the CPU"
 )
