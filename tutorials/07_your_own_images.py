@@ -5,7 +5,7 @@
 # much do the old weights help, what do you have to decide, and how far can you trust the result?
 #
 # **The data.** Small crops of ten photos that come with [scikit-image](https://scikit-image.org) (public domain or
-# CC0), one photo per class. With your own photos, replace part 1 by one line: `ROOT = Path("my/photos")`.
+# CC0), one photo per class. For your own photos, use the command in part 4.
 #
 # !!! warning "One photo per class is a toy"
 #     All crops of a class show the same photo, so this page can show that every step *works*, and how to check it. It
