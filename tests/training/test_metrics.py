@@ -90,7 +90,9 @@ def peak_memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
-@pytest.fixture(scope="module", params=[AVERAGED, pytest.param(PLAIN, marks=pytest.mark.long)], ids=["averaged", "plain"])
+@pytest.fixture(
+    scope="module", params=[AVERAGED, pytest.param(PLAIN, marks=pytest.mark.long)], ids=["averaged", "plain"]
+)
 def seen(request, tmp_path_factory):
     """A finished run, with the memory before and after it."""
     with pytest.MonkeyPatch.context() as patch:
@@ -114,7 +116,7 @@ def test_every_column_of_the_metrics_is_recomputed(seen):
     assert [*want[0], "memory_mb"] == list(columns(CLASSIFICATION, seen.training.data.choosing)), "a column has no test"
     low, high = seen.memory
     assert low - 0.05 <= memory[0] <= memory[1] <= memory[2] <= high + 0.05
-    assert [{name: value for name, value in row.items() if name != "memory_mb"} for row in seen.training.history] == want
+    assert [{name: row[name] for name in row if name != "memory_mb"} for row in seen.training.history] == want
 
 
 def test_progress_is_that_of_the_epoch_so_far(seen):
