@@ -1,6 +1,7 @@
 """A step: schedule, average, accumulated gradients, precision, compilation; and that a network learns."""
 
 import math
+from collections import defaultdict
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from hatnet.models import create_model
 from hatnet.training import join
@@ -89,3 +91,23 @@ def test_every_precision_trains_on_a_gpu(precision, device, tmp_path):
     with join(device) as processes:
         history = run(tmp_path, replace(SMALL, precision=precision), processes=processes).history
     assert math.isfinite(history[-1]["test_loss"])
+
+
+def test_steps_drop_at_the_rates_of_the_recipe_and_tests_drop_nothing(tmp_path):
+    """In the blocks, of the branches of every image, and before the classifier, of every feature."""
+    training, seen = start(tmp_path, replace(SMALL, drop_path=0.6, classifier_drop=0.25)), defaultdict(list)
+    learner = training.learner
+
+    def keep(name, axes):
+        return lambda module, _, output: seen[name].append((output == 0).flatten(axes).all(dim=axes))
+
+    for name, stage in training.model.stages.named_children():
+        stage.blocks[0].drop_path.register_forward_hook(keep(name, 1))
+    training.model.drop.register_forward_hook(lambda *arguments: seen["classifier"].append(arguments[2] == 0))
+    for _ in range(5):
+        learner.take_step(training.batches)
+    for name, rate in (("0", 0.0), ("1", 0.3), ("2", 0.6), ("classifier", 0.25)):
+        hits = torch.cat(seen[name])
+        low, high = stats.binom.ppf([1e-4, 1 - 1e-4], hits.numel(), rate)
+        assert low <= int(hits.sum()) <= high, f"{int(hits.sum())} of {hits.numel()} dropped in {name} at {rate}"
+    assert not any(module.training for module in learner.tested.modules())
