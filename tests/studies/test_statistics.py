@@ -105,7 +105,7 @@ def test_improvement_is_a_paired_difference(found, measure):
     test = stats.ttest_rel(sign * np.array(one), sign * np.array(other))
     low_high = test.confidence_interval(0.95)
     assert (got.mean - got.margin, got.mean + got.margin) == pytest.approx(tuple(low_high), rel=1e-7, abs=1e-7)
-    want = {name: 0 for name in MEASURES}
+    want = dict.fromkeys(MEASURES, 0)
     if abs(test.pvalue - 0.05) > 1e-6:
         want[measure] = 0 if test.pvalue > 0.05 else 1 if test.statistic > 0 else -1
         assert verdicts(score, control) == want
