@@ -13,7 +13,7 @@ TEST_BATCH, REPORT = 100.0, 7.0  # seconds on the clock of a run, which no colum
 
 def slice_seconds(slice_):
     """Time that a slice of the training takes on the clock of a run, the later the longer: a step takes over 2 s."""
-    return 1 + slice_ / 64
+    return 1 + slice_ / 8
 
 
 class Observer:

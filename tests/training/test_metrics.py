@@ -3,6 +3,7 @@
 import csv
 import json
 import resource
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -18,9 +19,10 @@ from reference import hat_net
 from tests.training.observer import Observer, slice_seconds
 from tests.training.runs import ALONE, SMALL, small_data, thin
 
-# 4 steps of 2 slices per epoch. The tests get batches of 16 images; 20 and 30 images do not fill them.
-AVERAGED = replace(SMALL, validation=0.2, weight_decay=0.3)
-PLAIN = replace(SMALL, ema=0.0, lr=1e-2)
+# 3 and 5 steps of 2 slices per epoch. The tests get batches of 16 images; 20 and 30 images do not fill them. With these
+# seeds the second of three epochs is the best.
+AVERAGED = replace(SMALL, validation=0.2, weight_decay=0.3, seed=9)
+PLAIN = replace(SMALL, ema=0.0, lr=1e-2, seed=6)
 
 
 def log_softmax(logits):
@@ -87,7 +89,8 @@ def expected_rows(seen, recipe):
 
 
 def peak_memory():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    """In 10^6 bytes. macOS counts bytes, others kibibytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 @pytest.fixture(
@@ -136,7 +139,8 @@ def test_best_and_last_hold_the_weights_that_were_tested(seen):
     rows, training = read_rows(seen), seen.training
     weights, steps = averaged(seen.params, training.recipe.ema), training.sampler.steps_per_epoch
     column = f"{training.data.choosing}_accuracy"
-    best = max(range(len(rows)), key=lambda place: rows[place][column])  # the first one of equals
+    best = max(range(len(rows)), key=lambda place: rows[place][column])
+    assert best == 1, "neither the first nor the last: choose another seed"
     for file, place in ((training.folder.best, best), (training.folder.last, len(rows) - 1)):
         known, kept = about(file), to_numpy(load(file))
         assert (known["epoch"], known[column]) == (place + 1, rows[place][column])
