@@ -20,7 +20,7 @@ from tests.cases import seeds
 IMAGES = 300
 networks = st.tuples(*[st.integers(1, 2)] * 2, st.integers(1, 3))  # depths
 rates = st.sampled_from([0.2, 0.5, 0.7])
-few = settings(max_examples=5)
+few = settings(max_examples=3)
 
 
 def network(depths, seed, **drop_rates):

@@ -31,7 +31,8 @@ from hatnet.studies.scaling.record import Point, Record
 from hatnet.training.several_seeds import spread
 from tests.studies.ablation.conftest import make_record, make_times
 
-few = settings(max_examples=30)
+few = settings(max_examples=20)
+fewer = settings(max_examples=8)  # records of an ablation take longer
 values = st.floats(-100, 100).map(lambda value: round(value, 6))
 positive = st.floats(0.01, 100).map(lambda value: round(value, 6))
 samples = st.lists(values, min_size=2, max_size=12).filter(lambda found: np.ptp(found) > 1e-3)
@@ -155,7 +156,7 @@ def test_patch_counts_are_even_shares(patches, steps):
     assert all(abs(count - patches * step / steps) <= 0.5 for step, count in enumerate(counts))
 
 
-@few
+@fewer
 @given(pairs(st.floats(0.5, 0.9).map(lambda value: round(value, 4))))
 def test_margin_of_two_arms_is_that_of_the_paired_t_test(found):
     """With two arms, the spread of all arms together is that of the differences."""
@@ -194,7 +195,7 @@ def test_residual_deviation_is_that_of_a_linear_model(size):
     assert isnan(residual_deviation([[1.0], [2.0]]))
 
 
-@few
+@fewer
 @given(tables)
 def test_margin_of_several_arms_uses_the_spread_of_all(size):
     """A difference of two means of n runs has a standard error of s sqrt(2 / n)."""
