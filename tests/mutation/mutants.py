@@ -2,10 +2,10 @@
 
 import ast
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
-from os.path import commonprefix
+from itertools import islice, takewhile
 from pathlib import Path
 
 from cosmic_ray.ast import ast_nodes, get_ast
@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[2]
 MODEL = ("config", "layers", "attention", "hierarchical_attention", "network", "models")
 SAMPLED = ("training", "data", "maps", "studies")
 SAMPLE, SEED = 640, 0
+COMMENT = re.compile(r"  # .*")
+PARTS = ("reference", "model", "sample")
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,12 @@ def _meaning(source: str) -> str | None:
 
 def _mutant(change: Change, changed: str) -> Mutant:
     node, old, new = change.statement, change.text.splitlines(), changed.splitlines()
-    first = len(commonprefix([old, new]))
-    same = min(len(commonprefix([old[::-1], new[::-1]])), min(len(old), len(new)) - first)  # lines at the end
+    first = _equal(old, new)
+    same = min(_equal(old[::-1], new[::-1]), min(len(old), len(new)) - first)  # lines at the end
     before, after = old[first : len(old) - same], new[first : len(new) - same]
     around = list(_around(node, _start(node) + first))
     definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    texts = tuple(" ".join(line.strip() for line in part).strip() for part in (before, after))
+    texts = tuple(" ".join(COMMENT.sub("", line).strip() for line in part).strip() for part in (before, after))
     key = hashlib.sha256("\0".join((change.path, change.text, str(first), *texts)).encode()).hexdigest()[:16]
     name = ".".join(inner.name for inner in around if isinstance(inner, definitions))
     lines = (ROOT / change.path).read_text(encoding="utf-8").splitlines(keepends=True)
@@ -99,6 +101,11 @@ def _mutant(change: Change, changed: str) -> Mutant:
     holder = next((inner for inner in reversed(around) if isinstance(inner, definitions)), node)
     place = _own_lines(around[-1]), range(_start(holder), holder.end_lineno + 1)
     return Mutant(change.path, name, change.operator, *place, *texts, whole, key)
+
+
+def _equal(old: list[str], new: list[str]) -> int:
+    """How many lines at the start are equal."""
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(old, new, strict=False))))
 
 
 def _start(node: ast.stmt) -> int:
@@ -144,8 +151,6 @@ def mutants_of(part: str) -> list[Mutant]:
     if part != "sample":
         return list(mutants(change for path in files_of(part) for change in changes_of(path)))
     changes = [change for each in SAMPLED for path in files_of(each) for change in changes_of(path)]
-    ranks = [
-        hashlib.sha256(f"{SEED} {c.path} {c.text} {c.operator} {c.occurrence}".encode()).digest() for c in changes
-    ]
+    ranks = [hashlib.sha256(f"{SEED} {c.path} {c.text} {c.operator} {c.occurrence}".encode()).digest() for c in changes]
     order = sorted(range(len(changes)), key=ranks.__getitem__)
     return list(islice(mutants(changes[i] for i in order), SAMPLE))

@@ -77,7 +77,9 @@ class DropKeyword(Operator):
             return []
         inner = node.children[1]
         arguments = inner.children if inner.type == "arglist" else [inner]
-        return [a for a in arguments if a.type == "argument" and a.children[1].type == "operator" and a.children[1] == "="]
+        return [
+            a for a in arguments if a.type == "argument" and a.children[1].type == "operator" and a.children[1] == "="
+        ]
 
     @classmethod
     def examples(cls):

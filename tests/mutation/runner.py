@@ -1,16 +1,19 @@
 """Run tests on mutants, one forked process for each: it starts with PyTorch in memory, which saves three seconds."""
 
+import gc
 import importlib
 import json
 import os
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,6 +24,11 @@ from tests.mutation.sight import Sight
 
 LEFT_OUT = shutil.ignore_patterns(".git", "__pycache__", "site", ".*_cache", ".hypothesis")
 PRELOADED = ("numpy", "torch", "scipy.stats", "hypothesis", "safetensors.torch", "PIL.Image", "rich.console", "tyro")
+OPTIONS = (
+    "-q", "-x", "--tb=short", "-o", "addopts=--doctest-modules", "-p", "no:cacheprovider",
+    "-p", "_hypothesis_pytestplugin", "-W", "ignore::pytest.PytestAssertRewriteWarning",  # in memory already
+)  # fmt: skip
+QUIET = {"HYPOTHESIS_PROFILE": "planted", "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 FIRST = 5  # tests run before the others are collected
 MEMORY = 12 * 2**30  # bytes of address space
 
@@ -58,10 +66,15 @@ class _Chosen:
 class Copy:
     """A copy of the repository in which one file at a time is changed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, like: "Copy | None" = None) -> None:
         self.folder, self.note = folder / "tree", folder / "note"
-        shutil.copytree(ROOT, self.folder, ignore=LEFT_OUT)
-        (folder / "tmp").mkdir()
+        (folder / "tmp").mkdir(parents=True)
+        if like is None:
+            shutil.copytree(ROOT, self.folder, ignore=LEFT_OUT)
+            command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-n", "0", "-p", "no:cacheprovider"]
+            subprocess.run(command, cwd=self.folder, env=_environment(self.folder), capture_output=True)  # compiles
+        else:
+            shutil.copytree(like.folder, self.folder)
 
     def start(self, mutant: Mutant | None, tests: list[str]) -> int:
         """Fork a process that runs the tests with the mutant in place; return its number."""
@@ -94,28 +107,31 @@ class Copy:
         os.dup2(output, 1)
         os.dup2(output, 2)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        paths = [str(self.folder), str(self.folder / "docs")]
-        os.environ |= {"PYTHONPATH": os.pathsep.join(paths), "TMPDIR": str(self.folder.parent / "tmp")}
-        os.environ |= {"HYPOTHESIS_PROFILE": "planted", "PYTHONDONTWRITEBYTECODE": "1"}
+        os.environ |= _environment(self.folder) | QUIET
         tempfile.tempdir = None
         sys.dont_write_bytecode = True
-        sys.path[:] = paths + [path for path in sys.path if path and not Path(path).is_relative_to(ROOT)]
+        elsewhere = [path for path in sys.path if path and not Path(path).is_relative_to(ROOT)]
+        sys.path[:] = [*os.environ["PYTHONPATH"].split(os.pathsep), *elsewhere]
         for name in [n for n in sys.modules if n.partition(".")[0] in ("tests", "hatnet", "reference", "builder")]:
             del sys.modules[name]
         importlib.invalidate_caches()
-        options = ["-q", "-x", "-n", "0", "-p", "no:cacheprovider", "--tb=short"]
-        options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # hypothesis is in memory already
         for part in (tests[:FIRST], tests[FIRST:]):
             files = sorted({test.partition("::")[0] for test in part})
-            if files and (status := int(pytest.main([*options, *files], plugins=[_Chosen(part, self.note)]))):
+            if files and (status := int(pytest.main([*OPTIONS, *files], plugins=[_Chosen(part, self.note)]))):
                 return status
         return 0
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    paths = os.pathsep.join([str(folder), str(folder / "docs")])
+    return {**os.environ, "PYTHONPATH": paths, "TMPDIR": str(folder.parent / "tmp")}
 
 
 def run(mutants: list[Mutant], sight: Sight, copies: list[Copy], seconds: float) -> Iterator[Outcome]:
     """Run the tests of every mutant, as many at a time as there are copies; yield outcomes as they come."""
     for name in PRELOADED:
         importlib.import_module(name)
+    gc.freeze()  # so that collecting garbage does not touch what is in memory already
     waiting, running = list(reversed(mutants)), {}
     free = list(copies)
     while waiting or running:
@@ -146,12 +162,16 @@ def run(mutants: list[Mutant], sight: Sight, copies: list[Copy], seconds: float)
             time.sleep(0.01)
 
 
+def passes(tests: list[str], copy: Copy) -> bool:
+    """Whether tests pass on unchanged code."""
+    _, status = os.waitpid(copy.start(None, tests), 0)
+    return status == 0
+
+
 def _stop(group: int) -> None:
     """Stop what the tests of a mutant may have left running."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 class Ledger:
@@ -163,6 +183,10 @@ class Ledger:
             for line in path.read_text(encoding="utf-8").splitlines():
                 outcome = Outcome(**json.loads(line))
                 self.outcomes[outcome.key] = outcome  # the last counts
+
+    def outcome(self, mutant: Mutant) -> str | None:
+        """What became of a mutant; None if that is not known yet."""
+        return self.outcomes[mutant.key].outcome if mutant.key in self.outcomes else None
 
     def add(self, outcome: Outcome) -> None:
         """Note an outcome."""
