@@ -9,6 +9,7 @@ python -m tests.mutation record   # check what noticed mutants on unchanged code
 """
 
 import os
+import random
 import shutil
 import sys
 import tempfile
@@ -32,6 +33,7 @@ def copies(number: int) -> Iterator[list[Copy]]:
     place = Path(tempfile.mkdtemp(prefix="mutation-"))
     try:
         first = Copy(place / "0")
+        first.compile()
         yield [first, *(Copy(place / str(i), first) for i in range(1, number))]
     finally:
         shutil.rmtree(place, ignore_errors=True)
@@ -76,6 +78,7 @@ def main(
     mutants = [mutant for part in found.values() for mutant in part]
     survivors = [m for m in mutants if ledger.outcome(m) in ("survived", "unseen")]
     waiting = [m for m in mutants if ledger.outcome(m) is None]
+    random.Random(0).shuffle(waiting)  # so that the expected time is about right from the start
     if action in ("run", "again"):
         test_mutants(waiting + (survivors if action == "again" else []), ledger, sight, jobs, seconds)
     elif action == "missing":

@@ -71,10 +71,13 @@ class Copy:
         (folder / "tmp").mkdir(parents=True)
         if like is None:
             shutil.copytree(ROOT, self.folder, ignore=LEFT_OUT)
-            command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-n", "0", "-p", "no:cacheprovider"]
-            subprocess.run(command, cwd=self.folder, env=_environment(self.folder), capture_output=True)  # compiles
         else:
             shutil.copytree(like.folder, self.folder)
+
+    def compile(self) -> None:
+        """Import every test once, so that mutants find compiled files."""
+        command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-n", "0", "-p", "no:cacheprovider"]
+        subprocess.run(command, cwd=self.folder, env=_environment(self.folder), capture_output=True, check=False)
 
     def start(self, mutant: Mutant | None, tests: list[str]) -> int:
         """Fork a process that runs the tests with the mutant in place; return its number."""
