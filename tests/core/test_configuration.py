@@ -13,7 +13,8 @@ from hatnet.network import HATNet
 
 LEAST = {
     "in_channels": 1, "num_classes": 1, "stem_channels": 1, "stem_strides": (1, 1), "channels": (1, 1),
-    "depths": (1, 1), "kernel_sizes": (1, 1), "expansions": (1, 1), "head_dim": 1, "grid_sizes": (1,), "pool_sizes": (1,),
+    "depths": (1, 1), "kernel_sizes": (1, 1), "expansions": (1, 1), "head_dim": 1,
+    "grid_sizes": (1,), "pool_sizes": (1,),
 }  # fmt: skip
 MOST = {
     "in_channels": 4096, "num_classes": 10_000_000, "stem_channels": 65_536, "stem_strides": 64, "channels": 65_536,
