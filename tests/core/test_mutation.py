@@ -15,7 +15,8 @@ from cosmic_ray.mutating import mutate_code
 from tests.mutation.mutants import Mutant, changes_of, files_of, mutants
 from tests.mutation.operators import DeleteStatement, DropKeyword, operators
 from tests.mutation.record import RECORD, read_reasons
-from tests.mutation.runner import Copy, run
+from tests.mutation.on_disk import OnDisk
+from tests.mutation.runner import run
 from tests.mutation.sight import ROOT, Sight
 
 FILE = "reference/layers.py"
@@ -73,7 +74,7 @@ def test_a_wrong_epsilon_is_noticed_and_no_change_is_not(tmp_path, sight):
     wrong = next(m for m in mutants_in(FILE) if "eps" in m.before and m.operator == "NumberReplacer")
     none = replace(wrong, source=(ROOT / FILE).read_text(encoding="utf-8"), key="none")
     endless = replace(wrong, source=none.source + "\nwhile True:\n    pass\n", key="endless")
-    copies = [Copy(tmp_path / "copy")]
+    copies = [OnDisk(tmp_path / "copy")]
     outcomes = {o.key: o for o in run([wrong, none, endless], sight, copies, seconds=6.0, patience=20)}
     assert outcomes[wrong.key].outcome == "killed"
     assert outcomes[wrong.key].test == TEST

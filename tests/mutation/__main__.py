@@ -13,41 +13,65 @@ import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import tyro
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tests.mutation.in_memory import InMemory, fits_in_memory, functions, with_collected_tests
 from tests.mutation.mutants import PARTS, Mutant, mutants_of
+from tests.mutation.on_disk import OnDisk
 from tests.mutation.record import make_record, unexplained, write_record
-from tests.mutation.runner import Copy, Ledger, passes, run
+from tests.mutation.runner import Ledger, Place, passes, run
 from tests.mutation.sight import Sight, look
 
 
 @contextmanager
-def copies(number: int) -> Iterator[list[Copy]]:
-    """Copies of the repository, which are deleted in the end."""
+def folders(number: int) -> Iterator[list[Path]]:
+    """New folders, which are deleted in the end."""
     place = Path(tempfile.mkdtemp(prefix="mutation-"))
     try:
-        first = Copy(place / "0")
-        first.compile()
-        yield [first, *(Copy(place / str(i), first) for i in range(1, number))]
+        yield [place / str(i) for i in range(number)]
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
 
+@contextmanager
+def copies(number: int) -> Iterator[list[OnDisk]]:
+    """Copies of the repository."""
+    with folders(number) as (own, *others):
+        first = OnDisk(own)
+        first.compile()
+        yield [first, *(OnDisk(folder, first) for folder in others)]
+
+
 def test_mutants(mutants: list[Mutant], ledger: Ledger, sight: Sight, jobs: int, seconds: float) -> None:
-    """Test mutants with a progress bar, and note each outcome at once."""
+    """Test mutants with a progress bar, first those of function bodies, and note each outcome at once."""
+    quick = [mutant for mutant in mutants if fits_in_memory(mutant)]
+    slow = [mutant for mutant in mutants if not fits_in_memory(mutant)]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with copies(jobs) as trees, Progress(*columns, TimeRemainingColumn()) as progress:
-        task, survived = progress.add_task("mutants", total=len(mutants)), 0
-        for outcome in run(mutants, sight, trees, seconds):
-            ledger.add(outcome)
-            survived += outcome.outcome == "survived"
-            progress.update(task, advance=1, description=f"mutants ({survived} survived)")
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+
+        def test(name: str, mutants: list[Mutant], places: Sequence[Place]) -> None:
+            task, survived = progress.add_task(name, total=len(mutants)), 0
+            for outcome in run(mutants, sight, places, seconds):
+                ledger.add(outcome)
+                survived += outcome.outcome == "survived"
+                progress.update(task, advance=1, description=f"{name} ({survived} survived)")
+
+        if quick:
+            with folders(jobs) as own:
+                live = functions
+                with_collected_tests(
+                    lambda items: test("function bodies", quick, [InMemory(folder, items, live()) for folder in own])
+                )
+        if slow:
+            with copies(jobs) as trees:
+                test("what runs on import", slow, trees)
 
 
 def main(

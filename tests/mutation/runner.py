@@ -1,35 +1,22 @@
-"""Run tests on mutants, one forked process for each: it starts with PyTorch in memory, which saves three seconds."""
+"""Run the tests of many mutants, each in a process of its own, as many at a time as there are places."""
 
 import gc
-import importlib
 import json
 import os
 import resource
-import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
-import pytest
-
-from tests.mutation.mutants import ROOT, Mutant
+from tests.mutation.mutants import Mutant
 from tests.mutation.sight import Sight
 
-LEFT_OUT = shutil.ignore_patterns(".git", "__pycache__", "site", ".*_cache", ".hypothesis")
-PRELOADED = ("numpy", "torch", "scipy.stats", "hypothesis", "safetensors.torch", "PIL.Image", "rich.console", "tyro")
-OPTIONS = (
-    "-q", "-x", "--tb=short", "-o", "addopts=--doctest-modules", "-p", "no:cacheprovider",
-    "-p", "_hypothesis_pytestplugin", "-W", "ignore::pytest.PytestAssertRewriteWarning",  # in memory already
-)  # fmt: skip
-QUIET = {"HYPOTHESIS_PROFILE": "planted", "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-FIRST = 5  # tests run before the others are collected
 MEMORY = 12 * 2**30  # bytes of address space
 
 
@@ -38,105 +25,56 @@ class Outcome:
     """What became of a mutant."""
 
     key: str
-    outcome: str  # killed, timeout, survived, or unseen
+    outcome: str  # killed, timeout, crashed, survived, or unseen
     test: str  # that noticed it
     tests: int  # that could have
     seconds: float
 
 
-class _Chosen:
-    """A plugin that keeps the chosen tests in their order, and notes the first that fails."""
+class Place(Protocol):
+    """Where one mutant at a time is tested: `InMemory` or `OnDisk`."""
 
-    def __init__(self, tests: list[str], note: Path) -> None:
-        self.order, self.note = {test: i for i, test in enumerate(tests)}, note
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items[:] = sorted((i for i in items if i.nodeid in self.order), key=lambda item: self.order[item.nodeid])
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.failed:
-            self.note.write_text(report.nodeid, encoding="utf-8")
-
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        if report.failed:
-            self.note.write_text(f"{report.nodeid} (import)", encoding="utf-8")
-
-
-class Copy:
-    """A copy of the repository in which one file at a time is changed."""
-
-    def __init__(self, folder: Path, like: "Copy | None" = None) -> None:
-        self.folder, self.note = folder / "tree", folder / "note"
-        (folder / "tmp").mkdir(parents=True)
-        if like is None:
-            shutil.copytree(ROOT, self.folder, ignore=LEFT_OUT)
-        else:
-            shutil.copytree(like.folder, self.folder)
-
-    def compile(self) -> None:
-        """Import every test once, so that mutants find compiled files."""
-        command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-n", "0", "-p", "no:cacheprovider"]
-        subprocess.run(command, cwd=self.folder, env=_environment(self.folder), capture_output=True, check=False)
+    note: Path  # holds the name of the test that failed
 
     def start(self, mutant: Mutant | None, tests: list[str]) -> int:
-        """Fork a process that runs the tests with the mutant in place; return its number."""
-        self.note.write_text("", encoding="utf-8")
-        if mutant is not None:
-            (self.folder / mutant.path).write_text(mutant.source, encoding="utf-8")
-        sys.stdout.flush()
-        child = os.fork()
-        if child:
-            return child
-        status = 3
-        try:
-            status = self._run(tests)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(status)
+        """Start a process that tests a mutant, or unchanged code, and return its number."""
 
-    def restore(self, mutant: Mutant) -> None:
-        """Put the unchanged file back."""
-        shutil.copy2(ROOT / mutant.path, self.folder / mutant.path)
-        shutil.rmtree(self.folder.parent / "tmp", ignore_errors=True)
-        (self.folder.parent / "tmp").mkdir()
+    def restore(self) -> None:
+        """Clean up after the process."""
 
-    def _run(self, tests: list[str]) -> int:
+
+def fork(body: Callable[[], int], output: Path, temporary: Path) -> int:
+    """Run `body` in a new process with bounded memory, whose exit status it returns; return the process's number."""
+    sys.stdout.flush()
+    child = os.fork()
+    if child:
+        return child
+    status = 3
+    try:
         os.setsid()
-        os.chdir(self.folder)
-        output = os.open(self.folder.parent / "output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
+        file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        os.environ["TMPDIR"] = os.environ["PYTEST_DEBUG_TEMPROOT"] = str(temporary)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        os.environ |= _environment(self.folder) | QUIET
-        tempfile.tempdir = None
-        sys.dont_write_bytecode = True
-        elsewhere = [path for path in sys.path if path and not Path(path).is_relative_to(ROOT)]
-        sys.path[:] = [*os.environ["PYTHONPATH"].split(os.pathsep), *elsewhere]
-        for name in [n for n in sys.modules if n.partition(".")[0] in ("tests", "hatnet", "reference", "builder")]:
-            del sys.modules[name]
-        importlib.invalidate_caches()
-        for part in (tests[:FIRST], tests[FIRST:]):
-            files = sorted({test.partition("::")[0] for test in part})
-            if files and (status := int(pytest.main([*OPTIONS, *files], plugins=[_Chosen(part, self.note)]))):
-                return status
-        return 0
+        status = body()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
 
 
-def _environment(folder: Path) -> dict[str, str]:
-    paths = os.pathsep.join([str(folder), str(folder / "docs")])
-    return {**os.environ, "PYTHONPATH": paths, "TMPDIR": str(folder.parent / "tmp")}
+def run(
+    mutants: list[Mutant], sight: Sight, places: list[Place], seconds: float, patience: float = 60
+) -> Iterator[Outcome]:
+    """Test every mutant with at most `seconds` of the tests that can see it, and yield outcomes as they come.
 
-
-def run(mutants: list[Mutant], sight: Sight, copies: list[Copy], seconds: float) -> Iterator[Outcome]:
-    """Run the tests of every mutant, as many at a time as there are copies; yield outcomes as they come."""
-    for name in PRELOADED:
-        importlib.import_module(name)
+    A process is stopped after `patience` seconds and ten times what its tests usually take.
+    """
+    gc.collect()
     gc.freeze()  # so that collecting garbage does not touch what is in memory already
-    waiting, running = list(reversed(mutants)), {}
-    free = list(copies)
+    waiting, free, running = list(reversed(mutants)), list(places), {}
     while waiting or running:
         while waiting and free:
             mutant = waiting.pop()
@@ -144,35 +82,33 @@ def run(mutants: list[Mutant], sight: Sight, copies: list[Copy], seconds: float)
             if not tests:
                 yield Outcome(mutant.key, "unseen", "", 0, 0.0)
                 continue
-            copy, start = free.pop(), time.monotonic()
-            limit = start + 60 + 10 * sum(sight.seconds[test] for test in tests)
-            running[copy.start(mutant, tests)] = mutant, tests, copy, start, limit
+            place, start = free.pop(), time.monotonic()
+            place.note.write_text("", encoding="utf-8")
+            limit = start + patience + 10 * sum(sight.seconds[test] for test in tests)
+            running[place.start(mutant, tests)] = mutant, tests, place, start, limit
         child, status = os.waitpid(-1, os.WNOHANG) if running else (0, 0)
-        late = [number for number, (*_, limit) in running.items() if time.monotonic() > limit]
-        for number in late:
-            os.killpg(number, signal.SIGKILL)
         if child:
-            mutant, tests, copy, start, limit = running.pop(child)
-            _stop(child)
-            test = copy.note.read_text(encoding="utf-8")
-            copy.restore(mutant)
-            free.append(copy)
-            late = time.monotonic() > limit
-            outcome = "survived" if status == 0 else "timeout" if late else "killed" if test else "crashed"
+            mutant, tests, place, start, limit = running.pop(child)
+            _stop(child)  # also what it may have started
+            test, now = place.note.read_text(encoding="utf-8"), time.monotonic()
+            outcome = "survived" if status == 0 else "killed" if test else "timeout" if now > limit else "crashed"
+            place.restore()
+            free.append(place)
             sight.kills[mutant.path, test] += outcome == "killed"
-            yield Outcome(mutant.key, outcome, test, len(tests), round(time.monotonic() - start, 2))
-        elif not late:
-            time.sleep(0.01)
+            yield Outcome(mutant.key, outcome, test, len(tests), round(now - start, 2))
+            continue
+        for late in [number for number, (*_, limit) in running.items() if time.monotonic() > limit]:
+            _stop(late)
+        time.sleep(0.005)
 
 
-def passes(tests: list[str], copy: Copy) -> bool:
+def passes(tests: list[str], place: Place) -> bool:
     """Whether tests pass on unchanged code."""
-    _, status = os.waitpid(copy.start(None, tests), 0)
+    _, status = os.waitpid(place.start(None, tests), 0)
     return status == 0
 
 
 def _stop(group: int) -> None:
-    """Stop what the tests of a mutant may have left running."""
     with suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
 
