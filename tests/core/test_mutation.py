@@ -1,0 +1,117 @@
+"""Mutation testing makes the changes that it says, sees which tests notice them, and its record explains all others."""
+
+import ast
+import json
+from collections import Counter
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("cosmic_ray")
+
+from cosmic_ray.mutating import mutate_code
+
+from tests.mutation.mutants import Mutant, changes_of, files_of, mutants
+from tests.mutation.operators import DeleteStatement, DropKeyword, operators
+from tests.mutation.record import RECORD, read_reasons
+from tests.mutation.on_disk import OnDisk
+from tests.mutation.runner import run
+from tests.mutation.sight import ROOT, Sight
+
+FILE = "reference/layers.py"
+TEST = "tests/core/test_layers.py::test_epsilon_is_inside_the_root"
+
+
+def mutants_in(path: str) -> list[Mutant]:
+    return list(mutants(changes_of(path)))
+
+
+@pytest.mark.parametrize("operator", [DeleteStatement, DropKeyword])
+def test_our_own_operators_change_what_they_say(operator):
+    for example in operator.examples():
+        assert mutate_code(example.pre_mutation_code, operator(), example.occurrence) == example.post_mutation_code
+
+
+@pytest.mark.parametrize(
+    "source", ["f(x)(y)\n", "x: int = 1\n", "x = 1\n", "return x\n", "'text'\n", "f(*a, **b)\n", "f(a for a in b)\n"]
+)
+def test_our_own_operators_leave_what_would_always_fail(source):
+    assert mutate_code(source, DropKeyword(), 0) is None
+    if not source.startswith("f("):
+        assert mutate_code(source, DeleteStatement(), 0) is None
+
+
+def test_every_mutant_compiles_and_changes_one_definition():
+    original = (ROOT / FILE).read_text(encoding="utf-8")
+    found = mutants_in(FILE)
+    assert len(found) > 100
+    assert {operator.operator.partition("_")[0] for operator in found} >= {"NumberReplacer", "DropKeyword", "AddNot"}
+    for mutant in found:
+        old = {ast.dump(node) for node in ast.parse(original).body}
+        new = {ast.dump(node) for node in ast.parse(mutant.source).body}
+        assert len(old - new) == len(new - old) == 1, mutant
+        assert mutant.before
+        assert mutant.lines.start in mutant.around
+    assert len({mutant.key for mutant in found}) == len({mutant.source for mutant in found}) == len(found)
+
+
+def test_the_named_parts_are_files():
+    for part in ("reference", "model", "training", "data", "maps", "studies"):
+        assert all((ROOT / path).is_file() for path in files_of(part))
+    assert set(operators()) > {"DeleteStatement", "DropKeyword", "NumberReplacer"}
+
+
+@pytest.fixture
+def sight(tmp_path):
+    (tmp_path / "sight.json").write_text(json.dumps({"tests": {TEST: 0.1}, "lines": {FILE: {"1": [0]}}}))
+    return Sight(tmp_path / "sight.json")
+
+
+@pytest.mark.long  # 10 seconds
+def test_a_wrong_epsilon_is_noticed_and_no_change_is_not(tmp_path, sight):
+    """The control: without a change the same test passes in the same process."""
+    wrong = next(m for m in mutants_in(FILE) if "eps" in m.before and m.operator == "NumberReplacer")
+    none = replace(wrong, source=(ROOT / FILE).read_text(encoding="utf-8"), key="none")
+    endless = replace(wrong, source=none.source + "\nwhile True:\n    pass\n", key="endless")
+    copies = [OnDisk(tmp_path / "copy")]
+    outcomes = {o.key: o for o in run([wrong, none, endless], sight, copies, seconds=6.0, patience=20)}
+    assert outcomes[wrong.key].outcome == "killed"
+    assert outcomes[wrong.key].test == TEST
+    assert outcomes["none"].outcome == "survived"
+    assert outcomes["endless"].outcome == "timeout"
+
+
+def test_tests_that_noticed_mutants_of_a_file_run_first(tmp_path):
+    lines = {"a.py": {"3": [0, 1, 2], "4": [3], "9": [4]}}
+    (tmp_path / "sight.json").write_text(
+        json.dumps({"tests": {"t0": 0.3, "t1": 0.2, "t2": 5.0, "t3": 0.1, "t4": 0.1}, "lines": lines})
+    )
+    sight = Sight(tmp_path / "sight.json")
+    mutant = SimpleNamespace(path="a.py", lines=range(3, 4), around=range(1, 5))
+    assert sight.tests_for(mutant, 4) == ["t1", "t0"]  # the quick ones, up to 4 seconds
+    sight.kills = Counter({("a.py", "t2"): 1})
+    assert sight.tests_for(mutant, 6) == ["t2", "t1", "t0"]
+    at_import = SimpleNamespace(path="a.py", lines=range(1, 2), around=range(1, 5))
+    assert sight.tests_for(at_import, 60)[-1] == "t4"  # after those of the function
+
+
+def test_the_record_explains_every_survivor_and_meets_the_goals():
+    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    goals = {"reference": 0.95, "model": 0.95, "sample": 0.85}
+    assert set(record["parts"]) == set(goals)
+    survived = 0
+    for name, part in record["parts"].items():
+        outcomes = {key: n for key, n in part.items() if key not in ("mutants", "score", "low", "high")}
+        own = sum(outcomes.get(outcome, 0) for outcome in ("survived", "unseen"))
+        assert sum(outcomes.values()) == part["mutants"] == sum(f["mutants"] for f in record["files"][name].values())
+        assert part["score"] == pytest.approx(1 - own / part["mutants"])
+        assert part["score"] >= goals[name]
+        assert part["low"] < part["score"] < part["high"]
+        survived += own
+    assert record["parts"]["sample"]["mutants"] >= 600
+    assert survived == len(record["survivors"])
+    reasons = read_reasons()
+    for s in record["survivors"]:
+        reason = reasons[s["file"], s["definition"], f"{s['before']} -> {s['after']}"]
+        assert (s["kind"], s["why"]) == (reason.kind, reason.why)

@@ -1,0 +1,1 @@
+"""Mutation testing: change the code in thousands of small ways, and see which changes no test notices."""

@@ -1,0 +1,83 @@
+"""Which tests can see a line: one run of the tests with coverage, which notes each test's lines and time."""
+
+import json
+import os
+from collections import Counter, defaultdict
+from itertools import accumulate
+from pathlib import Path
+
+import coverage
+import pytest
+
+from tests.mutation.mutants import Mutant
+
+ROOT = Path(__file__).parents[2]
+BLIND = (  # tests of other things than the code of `reference` and `hatnet`, or of copies of it
+    "tests/site", "tests/core/test_wheel.py", "tests/core/test_planted_bugs.py", "tests/core/test_code_size.py",
+    "tests/core/test_import_layers.py", "tests/mutation",
+)  # fmt: skip
+
+
+class _Stopwatch:
+    """A plugin that adds up the seconds of each passed test; pytest-xdist reports to the process that asked."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.failed: set[str] = set()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.seconds[report.nodeid] += report.duration
+        if report.failed or report.skipped:
+            self.failed.add(report.nodeid)
+
+
+def look(target: Path) -> None:
+    """Run the default tests once, and write to `target` which lines each test executes, and how long it takes.
+
+    Raises:
+        RuntimeError: if no test passes.
+    """
+    stopwatch, data = _Stopwatch(), target.with_suffix(".coverage")
+    os.environ["COVERAGE_FILE"] = str(data)
+    options = ["--cov=hatnet", "--cov=reference", "--cov-context=test", "--cov-report=", "-q", "-p", "no:cacheprovider"]
+    pytest.main([*options, *(f"--ignore={path}" for path in BLIND)], plugins=[stopwatch])
+    passed = {test: round(s, 4) for test, s in stopwatch.seconds.items() if test not in stopwatch.failed}
+    if not passed:
+        raise RuntimeError("no test passed")
+    number = {test: i for i, test in enumerate(passed)}
+    recorded, lines = coverage.CoverageData(str(data)), {}
+    recorded.read()
+    for path in recorded.measured_files():
+        contexts = recorded.contexts_by_lineno(path)
+        tests = {line: {number.get(name.rpartition("|")[0]) for name in names} for line, names in contexts.items()}
+        seen = {line: sorted(found - {None}) for line, found in tests.items()}
+        lines[str(Path(path).relative_to(ROOT))] = {line: found for line, found in seen.items() if found}
+    target.write_text(json.dumps({"tests": passed, "lines": lines}), encoding="utf-8")
+
+
+class Sight:
+    """The tests that can see a mutant, those most likely to notice it first."""
+
+    def __init__(self, path: Path) -> None:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        self.seconds: dict[str, float] = found["tests"]
+        self.lines: dict[str, dict[str, list[int]]] = found["lines"]
+        self.kills: Counter[tuple[str, str]] = Counter()  # of a test in a file
+
+    def tests_for(self, mutant: Mutant, seconds: float) -> list[str]:
+        """The tests that execute the changed lines, until they take `seconds` together.
+
+        Some lines run only when a module is imported: definitions, defaults, constants. For these they are the tests
+        that execute the rest of the definition, or else of the file, or else all.
+        """
+        names, lines = list(self.seconds), self.lines.get(mutant.path, {})
+        own = {i for line in mutant.lines for i in lines.get(str(line), ())}
+        chosen = [own]
+        if not own:
+            chosen = [{i for line in mutant.around for i in lines.get(str(line), ())}]
+            chosen += [{i for found in lines.values() for i in found}, set(range(len(names)))]
+        ranks = {names[i]: rank for rank, found in reversed(list(enumerate(chosen))) for i in found}
+        order = sorted(ranks, key=lambda t: (ranks[t], -self.kills[mutant.path, t], self.seconds[t]))
+        order.sort(key=lambda test: not self.kills[mutant.path, test])
+        total = accumulate(self.seconds[test] for test in order)
+        return [test for test, so_far in zip(order, total, strict=True) if so_far <= seconds] or order[:1]
