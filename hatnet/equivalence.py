@@ -27,6 +27,7 @@ from hatnet.trace import Place
 TOLERANCES: dict[torch.dtype, float] = {
     torch.float64: 1e-13,  # measured: largest 7.9e-15, median 1.4e-15
     torch.float32: 5e-5,  # measured: largest 3.0e-6, median 6.6e-7
+    torch.float16: 1e-1,
     torch.bfloat16: 5e-1,  # measured: largest 4.8e-2, median 1.1e-2; only a smoke test, most bugs cause less
 }
 
