@@ -18,7 +18,7 @@ def limits(record: Record) -> Grid:
     rows = []
     for noise in record.noise:
         limit = TOLERANCES[getattr(torch, noise["dtype"])]
-        rows.append((noise["dtype"], *(number(value) for value in (noise["median"], noise["largest"], limit))))
+        rows.append((noise["dtype"], number(noise["median"]), number(noise["largest"]), f"{limit:.0e}"))
     return Grid("Distance from the reference", ("precision", "median", "largest", "limit"), tuple(rows))
 
 
