@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from hatnet.config import get_config
 from hatnet.files import read_json
@@ -112,4 +113,5 @@ def _draw_panel(axes: Axes, record: Record, variant: str, measure: str) -> None:
         axes.plot(x, np.median(values, axis=0), color=colour, marker=marker, markersize=3.5, linewidth=1.2, label=label)
     for border in np.cumsum(get_config(variant).depths)[:-1]:
         axes.axvline(border + 0.5, color="#404040", linestyle=":", linewidth=0.8)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="x", visible=False)

@@ -1,6 +1,7 @@
 """The tables and sentences of `docs/measurements/precision.json`, as Markdown."""
 
 from collections.abc import Iterable
+from itertools import product
 
 import torch
 
@@ -18,7 +19,9 @@ def limits(record: Record) -> Grid:
     rows = []
     for noise in record.noise:
         limit = TOLERANCES[getattr(torch, noise["dtype"])]
-        rows.append((noise["dtype"], number(noise["median"]), number(noise["largest"]), f"{limit:.0e}"))
+        rows.append(
+            (noise["dtype"], number(noise["median"]), number(noise["largest"]), f"{limit:.0e}".replace("e-0", "e-"))
+        )
     return Grid("Distance from the reference", ("precision", "median", "largest", "limit"), tuple(rows))
 
 
@@ -42,11 +45,12 @@ def by_format(record: Record) -> Grid:
 def by_depth(record: Record) -> Grid:
     """Errors at the first and the last block in units of u, and the exponents of growth, over formats and seeds."""
     rows = []
-    for variant in VARIANTS:
-        cells = [f"{variant.capitalize()}", str(sum(get_config(variant).depths))]
+    groups = {"float32": ("float32",), "the others": tuple(name for name in LOOKS if name != "float32")}
+    for variant, (title, names) in product(VARIANTS, groups.items()):
+        cells = [f"{variant.capitalize()}, {title}", str(sum(get_config(variant).depths))]
         for measure in ("output", "gradient"):
             rescaled, exponents = [], []
-            for name in LOOKS:
+            for name in names:
                 errors = record.errors(variant, "random", name, measure)
                 along = [row[::-1] for row in errors] if measure == "gradient" else errors  # the way of computation
                 rescaled += [[error / unit_roundoff(name) for error in row] for row in along]
@@ -55,7 +59,7 @@ def by_depth(record: Record) -> Grid:
             cells += [*ends, interval(exponents, "{:.2f}")]
         rows.append(tuple(cells))
     columns = (
-        "variant", "blocks", "forward:\nfirst block", "last block", "p",
+        "variant and precision", "blocks", "forward:\nfirst block", "last block", "p",
         "backward:\nlast block", "first block", "p",
     )  # fmt: skip
     return Grid("Growth with depth: relative L2 error / u, and the exponent p", columns, tuple(rows))
