@@ -6,6 +6,7 @@ kept files with what this makes. Nothing is measured here.
 
 from pathlib import Path
 
+from builder import precision, precision_tables
 from hatnet.files import write_whole
 from hatnet.studies import ablation, faithfulness, scaling
 from hatnet.studies.ablation import tables as ablation_tables
@@ -34,6 +35,7 @@ def make(docs: Path, folder: Path) -> list[Path]:
         *make_window_sizes(docs, folder),
         *make_ablation(docs, folder),
         *make_faithfulness(docs, folder),
+        *make_precision(docs, folder),
     ]
 
 
@@ -80,6 +82,16 @@ def make_faithfulness(docs: Path, folder: Path) -> list[Path]:
     save(draw_scores(record), scores)
     write_whole(text, faithfulness_tables.page(record).encode())
     return [curves, scores, text]
+
+
+def make_precision(docs: Path, folder: Path) -> list[Path]:
+    """A figure and two texts, errors by depth and the limits of the tests, for `precision.json`."""
+    record = precision.read(docs / "measurements" / "precision.json")
+    figure, text, limits = (folder / f"precision{suffix}" for suffix in (".svg", ".txt", "-limits.txt"))
+    save(precision.draw(record), figure)
+    write_whole(text, precision_tables.depth_page(record).encode())
+    write_whole(limits, precision_tables.limits(record).markdown().encode())
+    return [figure, text, limits]
 
 
 if __name__ == "__main__":

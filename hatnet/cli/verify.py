@@ -38,7 +38,7 @@ def verify(
     background: str = WHITE,
     weights: str | None = None,
     device: str = "cpu",
-    dtype: Literal["float64", "float32", "bfloat16"] = "float64",
+    dtype: Literal["float64", "float32", "float16", "bfloat16"] = "float64",
     size: int | None = None,
     seed: int = 0,
     windows: Windows = WEIGHTS_OWN,

@@ -13,7 +13,7 @@ from hatnet.equivalence import randomise
 from tests.core.authors import state_dict
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
 def test_verify_agrees_in_every_precision(hatnet_command, dtype):
     status, out, _ = hatnet_command("verify", "--variant", "micro", "--size", 45, "--dtype", dtype)
     assert status == 0, out

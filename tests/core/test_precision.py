@@ -12,7 +12,7 @@ from hatnet.hierarchical_attention import HMHSA
 from tests.cases import NETWORK_MUST_HIT, MapCase, for_maps, stack
 from tests.comparing import assert_agree, assert_same
 
-LOW = [torch.float32, torch.bfloat16]
+LOW = [torch.float32, torch.float16, torch.bfloat16]
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 everywhere = pytest.mark.parametrize(  # float64 on the CPU is in the other tests
     ("device", "dtype"),

@@ -19,7 +19,10 @@ from tests.mutation.mutants import ROOT, Mutant
 from tests.mutation.runner import fork
 from tests.mutation.sight import BLIND
 
-OPTIONS = ("-q", "-o", "addopts=--doctest-modules", "-p", "no:cacheprovider", "-p", "no:cov", "-p", "no:xdist")
+OPTIONS = (
+    "-q", "-o", "addopts=--doctest-modules", "-p", "no:cacheprovider", "-p", "no:cov", "-p", "no:xdist",
+    "-W", "ignore::pytest.PytestAssertRewriteWarning",  # libraries in memory already
+)  # fmt: skip
 
 Functions = dict[tuple[str, str], list[FunctionType]]
 

@@ -47,7 +47,13 @@ def test_records_that_contradict_themselves_end_with_a_message(command, name, ch
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("make_ablation", 6), ("make_faithfulness", 3), ("make_scaling", 4), ("make_window_sizes", 3)],
+    [
+        ("make_ablation", 6),
+        ("make_faithfulness", 3),
+        ("make_precision", 3),
+        ("make_scaling", 4),
+        ("make_window_sizes", 3),
+    ],
 )
 def test_tables_and_figures_are_those_of_the_kept_records(name, count, tmp_path):
     """`python -m builder.measurements` writes them, and the pages include them."""
