@@ -420,7 +420,7 @@ print(f"and the gradients of all {len(params)} parameters agree with autograd")
 # ??? question "Predict: which forgotten path does most harm here, and which least?"
 #     The sum of Eq. 14 is the shortest path from $A_1$ to the output, and carries most. The queries carry least: they
 #     only decide *where* the global step looks. With the weights of this part, a gradient without them is off by about
-#     a quarter, and a network would probably still learn.
+#     a quarter. Would training reveal that? Exercise 4 tries.
 
 # %%
 paths = ("sum", "merged", "queries", "residual", "normed")
