@@ -151,15 +151,15 @@ def test_norms_and_biases_do_not_decay():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"steps": 0}, "steps=0 must be at least 1"),
-        ({"warmup": 9}, "warmup=9 from 0 to below steps"),
-        ({"warmup": -1}, "warmup=-1 from 0"),
+        ({"steps": 0}, "steps=0 must be a whole number of at least 1"),
+        ({"warmup": 9}, "warmup=9 must be a whole number from 0 to 8"),
+        ({"warmup": -1}, "warmup=-1 must be a whole number from 0 to 8"),
         ({"peak_rate": -1.0}, "peak_rate=-1.0 must be a number of at least 0"),
         ({"weight_decay": np.nan}, "weight_decay=nan must be"),
         ({"first_rate": np.inf}, "first_rate=inf must be"),
-        ({"beta1": 1.0}, "beta1=1.0 must be at least 0 and below 1"),
+        ({"beta1": 1.0}, "beta1=1.0 must be below 1"),
         ({"average_decay": 1.5}, "average_decay=1.5 must be"),
-        ({"clip": 0.0}, "clip=0.0 must be a number above 0, or None"),
+        ({"clip": 0.0}, "clip=0.0 must be above 0, or None"),
         ({"smoothing": 1.5}, "smoothing=1.5 must be a number from 0 to 1"),
     ],
 )
@@ -182,7 +182,7 @@ def test_a_step_that_cannot_be_taken_changes_nothing():
     learner.take_step(image, [0])
     with pytest.raises(ValueError, match="all 1 steps are done"):
         learner.take_step(image, [0])
-    with pytest.raises(ValueError, match="step 3 must be from 0 to 1"):
+    with pytest.raises(ValueError, match="step=3 must be a whole number from 0 to 1"):
         learning_rate(3, learner.settings)
 
 
