@@ -87,6 +87,18 @@ def require_finite(name: str, value: Finite) -> Finite:
     return value
 
 
+def require_floats(name: str, value: object) -> None:
+    """Raise a TypeError unless a value is an array of floats.
+
+    >>> require_floats("x", np.arange(3))
+    Traceback (most recent call last):
+    TypeError: x must be a NumPy array of floats, unmasked, got an array of int64
+    """
+    if not isinstance(value, np.ndarray) or isinstance(value, UNUSUAL) or not np.issubdtype(value.dtype, np.floating):
+        kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
+        raise TypeError(f"{name} must be a NumPy array of floats, unmasked, got {kind}")
+
+
 def require_whole(name: str, value: object, low: int, high: int | None = None) -> int:
     """Return a whole number, also one of NumPy, as an int. Raises TypeError for other types, ValueError out of range.
 
@@ -157,9 +169,7 @@ def _is_trace(value: object) -> bool:
 
 
 def _check_array(name: str, value: Any, axes: list[str], sizes: Sizes) -> Array:
-    if not isinstance(value, np.ndarray) or isinstance(value, UNUSUAL) or not np.issubdtype(value.dtype, np.floating):
-        kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
-        raise TypeError(f"{name} must be a NumPy array of floats, unmasked, got {kind}")
+    require_floats(name, value)
     leading = value.ndim - len(axes) + 1 if axes[0] == "..." else 0  # number of axes that ... stands for
     fits = value.size > 0 and leading >= 0
     shape = (value.shape[:leading], *value.shape[leading:]) if axes[0] == "..." else value.shape

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from reference.backward import gradients
-from reference.checks import checked, require_number, require_whole, shortened
+from reference.checks import checked, require_floats, require_number, require_whole, shortened
 from reference.loss import Label, target
 from reference.names import Array, Gradients, Params, require_params
-from reference.network import Config, check_names, require_config
+from reference.network import Config, check_names, number_of_classes, require_config
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,11 @@ def batch_gradients(
             image; as in `gradients`.
     """
     _check_batch(images, labels)
+    require_config(config)
+    require_params(params)
     check_names(params, config)
     for label in labels:
-        target(label, len(params["classifier.weight"]), smoothing)  # raises before the work
+        target(label, number_of_classes(params), smoothing)  # raises before the work
     loss, total = 0.0, {name: np.zeros_like(w) for name, w in params.items()}
     for image, label in zip(images, labels, strict=True):
         own_loss, own, _ = gradients(image, label, params, config, smoothing)
@@ -110,7 +112,10 @@ def clip(gradients: Gradients, largest: float) -> tuple[Gradients, float]:
     (array([0.6]), 5.0)
     """
     require_params(gradients, what="gradients")
-    if largest != np.inf and require_number("largest", largest, 0) == 0:
+    for name, g in gradients.items():
+        require_floats(f"gradients[{shortened(name)}]", g)
+    unlimited = isinstance(largest, float) and largest == np.inf
+    if not unlimited and require_number("largest", largest, 0) == 0:
         raise ValueError("largest=0 must be above 0")
     norm = float(np.sqrt(sum((g**2).sum() for g in gradients.values())))
     if not np.isfinite(norm):

@@ -61,11 +61,15 @@ def _distribution(label: Label, classes: int) -> Array:
             f"got {given.dtype} of shape {given.shape}; compute a batch image by image"
         )
     if given.shape != (classes,):
-        raise ValueError(f"a distribution over {classes} classes must have shape ({classes},), got {given.shape}")
+        raise ValueError(
+            f"label, a distribution over {classes} classes, must have shape ({classes},), got {given.shape}"
+        )
     if not (given >= 0).all():  # NaN is not
-        raise ValueError(f"a distribution over the classes must not hold NaN or negative numbers: {shortened(given)}")
+        raise ValueError(
+            f"label, a distribution over the classes must not hold NaN or negative numbers: {shortened(given)}"
+        )
     if abs(given.sum(dtype=np.float64) - 1) > 1e-6:  # float32 is off by less
-        raise ValueError(f"a distribution over the classes must sum to 1, got {given.sum(dtype=np.float64)}")
+        raise ValueError(f"label, a distribution over the classes, must sum to 1, got {given.sum(dtype=np.float64)}")
     return given.astype(np.float64)
 
 

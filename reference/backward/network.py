@@ -15,7 +15,18 @@ from reference.hierarchical_attention import h_mhsa
 from reference.layers import conv2d, depthwise_conv2d, group_norm, linear, silu
 from reference.loss import Label, cross_entropy, target
 from reference.names import Array, Gradients, Params, named, within
-from reference.network import Config, Stage, block, check_image, check_names, downsample, hat_net, require_stage, stem
+from reference.network import (
+    Config,
+    Stage,
+    block,
+    check_image,
+    check_names,
+    downsample,
+    hat_net,
+    number_of_classes,
+    require_stage,
+    stem,
+)
 
 
 @checked(image="H W C_in", params="conv1 norm conv2", strides=(1, 1), dy="H/strides W/strides C")
@@ -175,14 +186,8 @@ def classifier_vjp(dlogits: Array, x: Array, params: Params) -> tuple[Array, Gra
     array([0.83333333, 0.83333333, 0.83333333, 0.83333333])
     """
     H, W, _ = x.shape
-    _require_classes(dlogits, params["weight"])
     dmean, gradients = linear_vjp(dlogits, x.mean(axis=(0, 1)), **params)  # (C,)
     return np.full(x.shape, dmean / (H * W)), gradients  # (H, W, C)
-
-
-def _require_classes(dlogits: Array, weight: Array) -> None:
-    if len(dlogits) != len(weight):
-        raise ValueError(f"dlogits must have shape (classes,) = ({len(weight)},), got {dlogits.shape}")
 
 
 @checked(dlogits="classes")
@@ -203,7 +208,9 @@ def hat_net_vjp(dlogits: Array, image: Array, params: Params, config: Config) ->
     """
     x = check_image(image, config).transpose(1, 2, 0)  # (H, W, C_in)
     check_names(params, config)
-    _require_classes(dlogits, params["classifier.weight"])  # before the forward pass
+    classes = number_of_classes(params)
+    if len(dlogits) != classes:  # before the forward pass
+        raise ValueError(f"dlogits must have shape (classes,) = ({classes},), got {dlogits.shape}")
     inputs = {"stem": x}  # of every step, by its name
     x = stem(x, within(params, "stem"), config.stem_strides)  # (H / 4, W / 4, C)
     for s, stage in enumerate(config.stages):
@@ -254,7 +261,7 @@ def gradients(
     """
     check_image(image, config)
     check_names(params, config)
-    target(label, len(params["classifier.weight"]), smoothing)  # raises before the work
+    target(label, number_of_classes(params), smoothing)  # raises before the work
     logits = hat_net(image, params, config)  # (classes,)
     loss = cross_entropy(logits, label, smoothing)
     dlogits = cross_entropy_vjp(logits, label, smoothing)  # (classes,)

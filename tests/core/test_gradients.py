@@ -169,8 +169,10 @@ def test_the_reference_imports_no_torch():
         (True, TypeError, "label True must be a whole number"),
         ("2", TypeError, "label '2' must be a whole number"),
         (None, TypeError, "label None must be a whole number"),
+        ([1, 2], TypeError, "label must be one class or an array, got list; compute a batch image by image"),
+        (np.array([1, 2]), TypeError, r"got int64 of shape \(2,\); compute a batch image by image"),
         (np.array([0, 1, 0, 0]), TypeError, "must hold floats, got int64"),
-        (np.array([0.5, 0.5]), ValueError, r"over 4 classes must have shape \(4,\), got \(2,\)"),
+        (np.array([0.5, 0.5]), ValueError, r"over 4 classes, must have shape \(4,\), got \(2,\)"),
         (np.full((1, 4), 0.25), ValueError, r"must have shape \(4,\), got \(1, 4\)"),
         (np.array([0.5, 0.5, 0.5, 0.0]), ValueError, "must sum to 1, got 1.5"),
         (np.array([1.5, -0.5, 0.0, 0.0]), ValueError, "must not hold NaN or negative numbers"),
@@ -231,6 +233,13 @@ def test_the_loss_needs_the_logits_of_one_image():
 def test_images_and_names_of_parameters_are_checked():
     with pytest.raises(ValueError, match=r"must have shape \(2, H, W\), got \(18, 23, 2\)"):
         reference.gradients(IMAGE.transpose(1, 2, 0), 0, PARAMS, SIZES)
+    with pytest.raises(ValueError, match=r"got \(1, 2, 18, 23\); compute a batch image by image"):
+        reference.gradients(IMAGE[None], 0, PARAMS, SIZES)
+    with pytest.raises(ValueError, match=r"weight must have shape \(C_out, C_in\) = \(4, 4\), got \(4, 5\)"):
+        reference.gradients(IMAGE, 0, {**PARAMS, "classifier.weight": np.ones((4, 5))}, SIZES)
+    for shape in ((), (4,), (4, 4, 1)):
+        with pytest.raises(ValueError, match=r"classifier.weight must have shape \(classes, C\), got"):
+            reference.gradients(IMAGE, 0, {**PARAMS, "classifier.weight": np.ones(shape)}, SIZES)
     with pytest.raises(ValueError, match="stem.conv3.bias"):
         reference.gradients(IMAGE, 0, {**PARAMS, "stem.conv3.bias": np.zeros(1)}, SIZES)
     with pytest.raises(ValueError, match=r"missing \(2\): classifier.weight, classifier.bias; unexpected \(0\)"):
@@ -279,7 +288,7 @@ def test_a_gradient_of_another_shape_is_refused(name, argument, inputs):
     for wrong_shape in wrong:
         with pytest.raises(ValueError, match=r"_vjp: \w+ must have shape .*, got ") as caught:
             vjp(np.ones(wrong_shape), *inputs)
-        if len(wrong_shape) != len(shape) or wrong_shape[0] != shape[0]:
+        if len(wrong_shape) != len(shape) or wrong_shape[:-1] != shape[:-1]:  # not the channels alone
             assert f"{name}_vjp: {argument} must have shape" in str(caught.value)
     with pytest.raises(ValueError, match="NaN or infinite"):
         vjp(np.full(shape, np.nan), *inputs)
