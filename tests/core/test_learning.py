@@ -172,23 +172,23 @@ def test_impossible_settings_are_refused(fields, message):
 
 
 ONE, NINE = np.ones(3), Settings(steps=9)
-IMAGES = np.zeros((2, 1, 8, 8))
+BATCH = np.zeros((2, 1, 8, 8))
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: batch_gradients(IMAGES[0], [0], PARAMS, SMALL), r"shape \(B, C_in, H, W\), got shape \(1, 8, 8\)"),
-        (lambda: batch_gradients(IMAGES.tolist(), [0, 1], PARAMS, SMALL), "images must be an array of .* got list"),
+        (lambda: batch_gradients(BATCH[0], [0], PARAMS, SMALL), r"shape \(B, C_in, H, W\), got shape \(1, 8, 8\)"),
+        (lambda: batch_gradients(BATCH.tolist(), [0, 1], PARAMS, SMALL), "images must be an array of .* got list"),
         (
-            lambda: batch_gradients(IMAGES, 0, PARAMS, SMALL),
+            lambda: batch_gradients(BATCH, 0, PARAMS, SMALL),
             "labels must be a sequence with one label per image, got 0",
         ),
-        (lambda: batch_gradients(IMAGES, np.array(0), PARAMS, SMALL), "one label per image, got the single number 0"),
-        (lambda: batch_gradients(IMAGES, [0, 3], PARAMS, SMALL), "label 3 is no class"),
-        (lambda: batch_gradients(IMAGES, [0, 1], {}, SMALL), "missing"),
-        (lambda: batch_gradients(IMAGES, [0, 1], PARAMS, [SMALL]), "config must be a HATNetConfig .* got list"),
-        (lambda: batch_gradients(IMAGES, [0, 1], PARAMS, SMALL, np.nan), "smoothing=nan must be a number from 0 to 1"),
+        (lambda: batch_gradients(BATCH, np.array(0), PARAMS, SMALL), "one label per image, got the single number 0"),
+        (lambda: batch_gradients(BATCH, [0, 3], PARAMS, SMALL), "label 3 is no class"),
+        (lambda: batch_gradients(BATCH, [0, 1], {}, SMALL), "missing"),
+        (lambda: batch_gradients(BATCH, [0, 1], PARAMS, [SMALL]), "config must be a HATNetConfig .* got list"),
+        (lambda: batch_gradients(BATCH, [0, 1], PARAMS, SMALL, np.nan), "smoothing=nan must be a number from 0 to 1"),
         (lambda: clip([ONE], 1.0), "clip: gradients must be a dictionary of arrays by name, got list"),
         (lambda: clip({"a": np.ones(3, complex)}, 1.0), r"gradients\['a'\] must be a NumPy array of floats"),
         (lambda: clip({"a": ONE}, 0.0), "largest=0 must be above 0"),
