@@ -547,7 +547,7 @@ plt.show()
 #
 # One kind of parameter differs more than the rest, and part 3 explains it: the biases of keys. Their true gradient is
 # zero, and rounding leaves about $10^{-17}$. AdamW divides each gradient by its usual size plus $10^{-8}$, so these
-# biases drift at random by about $10^{-10}$ per step. The loss does not depend on them.
+# biases drift at random by about $10^{-11}$ per step. The loss does not depend on them.
 #
 # ## 10. The gradient of the image
 #
@@ -653,17 +653,16 @@ print(f"size of the gradient, two classes of one image: mean correlation {same_i
 
 # %% [markdown]
 # The first line confirms the slope: for a change of 0.001, the prediction is right to a few per cent. (The pixels of an
-# image file have steps of 1/255 = 0.004.) At 0.01 the prediction is already off by up to a half, and at 0.1 it is
-# useless: the logit goes *down*. Trained networks bend a lot between two images that look the same to us.
+# image file have steps of 1/255 = 0.004.) At 0.01, the prediction is already off by up to a half. At 0.1 it is useless:
+# for two of the images, the logit even falls. The logit of a trained network is far from a straight line, even between
+# two images that look the same to us.
 #
 # The patches confirm the limit: what the slope predicts for erasing a patch has nothing to do with what erasing does.
-# The dark trousers in the picture above are a good example. The network is sure of them, so its logit hardly depends on
-# any single pixel, and the map is pale exactly where the evidence is.
+# The maps of different classes also look alike, because all of them pass back through the same layers.
 #
 # So read such a map as an answer to one question only: *what would a tiny change do?* It is the right tool to train a
-# network and to attack it. It does not show why the network gave its answer. The maps of different classes also look
-# alike, because all of them pass back through the same layers. For other maps and how far to trust them, see
-# [tutorial 6](../tutorials/06_attention_maps.md) and the page on [faithfulness](../faithfulness.md).
+# network and to attack it. It does not show why the network gave its answer. For other maps and how far to trust them,
+# see [tutorial 6](06_attention_maps.md) and the page on [faithfulness](../faithfulness.md).
 #
 # ## Exercises
 #
