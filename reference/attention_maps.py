@@ -263,8 +263,6 @@ def relevance(weights: Array, gradient: Array, heads_axis: int) -> Array:
     >>> relevance(np.full((2, 1, 2), 0.5), np.array([[[4.0, -4.0]], [[0.0, 2.0]]]), heads_axis=0)
     array([[1. , 0.5]])
     """  # noqa: E501 one formula
-    if gradient.shape != weights.shape:
-        raise ValueError(f"gradient must have the shape of weights, {weights.shape}, got {gradient.shape}")
     require_whole("heads_axis", heads_axis, -weights.ndim, weights.ndim - 1)
     return np.maximum(gradient * weights, 0).mean(axis=heads_axis)
 

@@ -5,11 +5,13 @@ The true class is a number or, for an image mixed of several others, a distribut
 
 import numpy as np
 
+from reference.checks import checked, require_finite, require_number, shortened
 from reference.names import Array
 
 Label = int | np.integer | Array  # a class, counted from 0, or a distribution over the classes
 
 
+@checked(classes=1)
 def target(label: Label, classes: int, smoothing: float = 0.0) -> Array:
     r"""The distribution that the network should predict: $T_c = (1 - \alpha)\, Y_c + \alpha / \text{classes}$.
 
@@ -34,33 +36,44 @@ def target(label: Label, classes: int, smoothing: float = 0.0) -> Array:
     >>> target(np.array([0.25, 0.75]), classes=2)
     array([0.25, 0.75])
     """
-    if not isinstance(smoothing, int | float | np.integer | np.floating):
-        raise TypeError(f"smoothing={smoothing!r} must be a number from 0 to 1")
-    if isinstance(smoothing, bool) or not 0 <= smoothing <= 1:
-        raise ValueError(f"smoothing={smoothing!r} must be a number from 0 to 1")
+    smoothing = require_number("smoothing", smoothing, 0, 1)
     return (1 - smoothing) * _distribution(label, classes) + smoothing / classes
 
 
 def _distribution(label: Label, classes: int) -> Array:
     """Check a label, and return it as a distribution in float64, (classes,)."""
+    if isinstance(label, list | tuple) or np.ma.isMaskedArray(label):
+        raise TypeError(
+            f"label must be one class or an array, got {type(label).__name__}; compute a batch image by image"
+        )
     given = np.asarray(label)
     if given.ndim == 0:
         if not np.issubdtype(given.dtype, np.integer):
-            raise TypeError(f"label {label!r} must be a whole number, or an array of floats of shape ({classes},)")
+            raise TypeError(
+                f"label {shortened(label)} must be a whole number, or an array of floats of shape ({classes},)"
+            )
         if not 0 <= given < classes:
             raise ValueError(f"label {label} is no class: classes are counted from 0 to {classes - 1}")
         return np.eye(classes)[given]
     if not np.issubdtype(given.dtype, np.floating):
-        raise TypeError(f"a distribution over the classes must hold floats, got {given.dtype}")
+        raise TypeError(
+            f"label must be one class, or a distribution over the {classes} classes, which must hold floats, "
+            f"got {given.dtype} of shape {given.shape}; compute a batch image by image"
+        )
     if given.shape != (classes,):
-        raise ValueError(f"a distribution over {classes} classes must have shape ({classes},), got {given.shape}")
+        raise ValueError(
+            f"label, a distribution over {classes} classes, must have shape ({classes},), got {given.shape}"
+        )
     if not (given >= 0).all():  # NaN is not
-        raise ValueError(f"a distribution over the classes must not hold NaN or negative numbers: {given}")
+        raise ValueError(
+            f"label, a distribution over the classes must not hold NaN or negative numbers: {shortened(given)}"
+        )
     if abs(given.sum(dtype=np.float64) - 1) > 1e-6:  # float32 is off by less
-        raise ValueError(f"a distribution over the classes must sum to 1, got {given.sum(dtype=np.float64)}")
+        raise ValueError(f"label, a distribution over the classes, must sum to 1, got {given.sum(dtype=np.float64)}")
     return given.astype(np.float64)
 
 
+@checked()
 def cross_entropy(logits: Array, label: Label, smoothing: float = 0.0) -> float:
     r"""The loss $\ell = -\sum_c T_c \log P_c$ with $P = \operatorname{Softmax}(Z)$ of the logits Z.
 
@@ -78,7 +91,7 @@ def cross_entropy(logits: Array, label: Label, smoothing: float = 0.0) -> float:
     0.6931
     """
     T = target(label, one_image(logits), smoothing)  # (classes,)
-    shifted = logits - logits.max()  # the shift cancels out, and prevents overflow
+    shifted = logits.astype(np.float64) - logits.max()  # the shift cancels out, and prevents overflow
     log_P = shifted - np.log(np.exp(shifted).sum())  # (classes,)
     return float(-(T * log_P).sum())
 
@@ -87,7 +100,8 @@ def one_image(logits: Array) -> int:
     """Check that the logits are those of one image, so that the loss is one number; return the number of classes.
 
     Raises:
-        ValueError: if they have another shape than (classes,).
+        TypeError: if they are not an array of floats.
+        ValueError: if they have another shape than (classes,), or hold NaN or infinite values.
 
     >>> one_image(np.zeros((2, 10)))
     Traceback (most recent call last):
@@ -100,4 +114,5 @@ def one_image(logits: Array) -> int:
         raise ValueError(
             f"logits of one image must have shape (classes,), got {np.shape(logits)}; compute a batch image by image"
         )
+    require_finite("logits", logits)
     return len(logits)

@@ -39,18 +39,20 @@ def within(params: Params, path: str) -> dict[str, Array]:
     return found
 
 
-def require_params(params: object, layers: Collection[str] | None = None) -> None:
+def require_params(params: object, layers: Collection[str] | None = None, what: str = "params") -> None:
     """Raise a TypeError unless `params` maps names to arrays, a ValueError for parameters outside these `layers`.
+
+    `what` is the name of the argument, for the message.
 
     >>> require_params({"norm.weight": np.ones(2), "nrm.bias": np.ones(2)}, ["norm"])
     Traceback (most recent call last):
     ValueError: unexpected parameter 'nrm.bias'; the layers are: norm
     """
     if not isinstance(params, Mapping):
-        raise TypeError(f"params must be a dictionary of arrays by name, got {type(params).__name__}")
+        raise TypeError(f"{what} must be a dictionary of arrays by name, got {type(params).__name__}")
     for name, value in params.items():
         if not isinstance(name, str) or not isinstance(value, np.ndarray):
-            raise TypeError(f"params must be a dictionary of arrays by name, got {type(value).__name__} for {name!r}")
+            raise TypeError(f"{what} must be a dictionary of arrays by name, got {type(value).__name__} for {name!r}")
         if layers is not None and name.partition(".")[0] not in layers:
             raise ValueError(f"unexpected parameter {name!r}; the layers are: {', '.join(layers)}")
 

@@ -218,7 +218,8 @@ def check_image(image: Array, config: Config) -> Array:
     if not np.issubdtype(image.dtype, np.floating):
         raise TypeError(f"image must hold floats, got {image.dtype}; scale and normalise pixel values first")
     if image.ndim != 3 or image.shape[0] != config.in_channels:
-        raise ValueError(f"image must have shape ({config.in_channels}, H, W), got {image.shape}")
+        batch = "; compute a batch image by image" if image.ndim == 4 else ""
+        raise ValueError(f"image must have shape ({config.in_channels}, H, W), got {image.shape}{batch}")
     if min(image.shape[1:]) < config.min_image_size:
         raise ValueError(
             f"image of {image.shape[1]} x {image.shape[2]} pixels is too small: "
@@ -255,6 +256,14 @@ def check_names(params: Params, config: Config) -> None:
             f"missing ({len(missing)}): {', '.join(missing[:10]) or 'none'}; "
             f"unexpected ({len(unexpected)}): {', '.join(unexpected[:10]) or 'none'}"
         )
+
+
+def number_of_classes(params: Params) -> int:
+    """The number of classes of a network with these parameters; ValueError if its last matrix is no matrix."""
+    weight = params["classifier.weight"]
+    if weight.ndim != 2:
+        raise ValueError(f"classifier.weight must have shape (classes, C), got {weight.shape}")
+    return len(weight)
 
 
 def parameter_names(config: Config) -> Iterator[str]:

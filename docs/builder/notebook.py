@@ -14,6 +14,7 @@ ADMONITION = re.compile(
     r"(?P<body>(?:(?: {4}.*)?(?:\n|$))+)",  # indented lines and empty ones
     re.MULTILINE,
 )
+IMAGE = re.compile(r"!\[([^\]]+)\]\((?!https?:)[^)]+\)(\{[^}]*\})?")
 PAGE_LINK = re.compile(r"\[([^\]]+)\]\((?!https?:)[^)]+\.md[^)]*\)")
 SET_UP = '*To run this, the kernel needs the package: `python -m pip install -e ".[docs]"` in a checkout of HAT-Net.*'
 
@@ -47,7 +48,7 @@ def _lines(source: str) -> list[str]:
 
 
 def to_plain_markdown(source: str) -> str:
-    """Replace what Material shows and Jupyter cannot: folded questions, notes, links between pages.
+    """Replace what Material shows and Jupyter cannot: folded questions, notes, links between pages, and diagrams.
 
     >>> print(to_plain_markdown('??? question "How many?"' + chr(10) * 2 + '    49.'))
     <details><summary>How many?</summary>
@@ -56,7 +57,8 @@ def to_plain_markdown(source: str) -> str:
     <BLANKLINE>
     </details>
     """
-    return PAGE_LINK.sub(r"\1", ADMONITION.sub(_admonition, source)).rstrip()
+    without_images = IMAGE.sub(r"*Diagram, on the page of this tutorial: \1*", source)
+    return PAGE_LINK.sub(r"\1", ADMONITION.sub(_admonition, without_images)).rstrip()
 
 
 def _admonition(found: re.Match[str]) -> str:

@@ -5,12 +5,14 @@ r"""The backward passes of `reference.attention`, function by function in the sa
 
 import numpy as np
 
-from reference.attention import attention_weights, multi_head_attention, softmax
-from reference.backward.layers import group_norm_vjp, linear_vjp, require_shape
+from reference.attention import attention_weights, head_channels, multi_head_attention, softmax
+from reference.backward.layers import group_norm_vjp, linear_vjp
+from reference.checks import checked
 from reference.layers import group_norm, linear
 from reference.names import Array, Gradients, Params, named, within
 
 
+@checked(scores="N M", dP="N M")
 def softmax_vjp(dP: Array, scores: Array) -> Array:
     r"""Gradient of $P_{nm} = e^{S_{nm}} / \sum_{m'} e^{S_{nm'}}$.
 
@@ -34,11 +36,11 @@ def softmax_vjp(dP: Array, scores: Array) -> Array:
     >>> softmax_vjp(np.array([[1.0, 0.0]]), np.log([[1.0, 3.0]]))
     array([[ 0.1875, -0.1875]])
     """
-    require_shape(dP, scores.shape)
     P = softmax(scores)  # (N, M)
     return P * (dP - (P * dP).sum(axis=-1, keepdims=True))
 
 
+@checked(Q="N d", K="M d", dP="N M")
 def attention_weights_vjp(dP: Array, Q: Array, K: Array) -> tuple[Array, Array]:
     r"""Gradients of $P = \operatorname{Softmax}(S)$ with $S = Q K^T / \sqrt{d}$, the left half of Eq. 2.
 
@@ -66,6 +68,7 @@ def attention_weights_vjp(dP: Array, Q: Array, K: Array) -> tuple[Array, Array]:
     return dS @ K / np.sqrt(d), dS.T @ Q / np.sqrt(d)
 
 
+@checked(Q="N C", K="M C", V="M C", heads=1, dA="N C")
 def multi_head_attention_vjp(dA: Array, Q: Array, K: Array, V: Array, heads: int) -> tuple[Array, Array, Array]:
     r"""Gradients of $A = P V$, head by head: each head sends back to its own channels only.
 
@@ -90,11 +93,8 @@ def multi_head_attention_vjp(dA: Array, Q: Array, K: Array, V: Array, heads: int
     >>> dV[:, 0]  # each value has the weight 1/5 for each of the 3 queries
     array([0.6, 0.6, 0.6, 0.6, 0.6])
     """
-    require_shape(dA, Q.shape)
     _, C = Q.shape
-    if C % heads:
-        raise ValueError(f"{heads} heads do not divide {C} channels")
-    d = C // heads
+    d = head_channels(C, heads)
     dQ, dK, dV = np.empty_like(Q), np.empty_like(K), np.empty_like(V)
     for head in range(heads):
         own = slice(head * d, (head + 1) * d)  # the channels of this head
@@ -105,6 +105,7 @@ def multi_head_attention_vjp(dA: Array, Q: Array, K: Array, V: Array, heads: int
     return dQ, dK, dV
 
 
+@checked(x="H W C", params="norm qkv projection", heads=1, dy="H W C")
 def mhsa_vjp(dy: Array, x: Array, params: Params, heads: int) -> tuple[Array, Gradients]:
     r"""Gradients of multi-head self-attention: Eq. 1-3, read from the last line to the first.
 

@@ -7,12 +7,14 @@ several times, the gradients of all its uses are added.
 import numpy as np
 
 from reference.backward.attention import multi_head_attention_vjp
-from reference.backward.layers import average_pool_vjp, group_norm_vjp, linear_vjp, require_shape
+from reference.backward.layers import average_pool_vjp, group_norm_vjp, linear_vjp
+from reference.checks import checked
 from reference.hierarchical_attention import global_attention, local_attention, merge, windows
 from reference.layers import average_pool, group_norm, linear
 from reference.names import Array, Gradients, Params, named, within
 
 
+@checked(x="H W C", heads=1, G1=1, dA1="H W C")
 def local_attention_vjp(dA1: Array, x: Array, params: Params, heads: int, G1: int) -> tuple[Array, Gradients]:
     r"""Gradients of attention inside each window, Eq. 6-8.
 
@@ -35,7 +37,6 @@ def local_attention_vjp(dA1: Array, x: Array, params: Params, heads: int, G1: in
     >>> gradients["local_attention.qkv.bias"][2 * C :]  # of V: each of 20 tokens passes on all that it receives
     array([20., 20., 20., 20., 20., 20.])
     """
-    require_shape(dA1, x.shape)
     H, W, C = x.shape
     own = within(params, "local_attention.qkv")
     dx = np.empty_like(x)
@@ -53,6 +54,7 @@ def local_attention_vjp(dA1: Array, x: Array, params: Params, heads: int, G1: in
     return dx, named({"local_attention.qkv": gradients})
 
 
+@checked(A1="H W C", G2=1, dmerged="H/G2 W/G2 C")
 def merge_vjp(dmerged: Array, A1: Array, params: Params, G2: int) -> tuple[Array, Gradients]:
     r"""Gradients of the merged tokens, Eq. 10 and the norm after it.
 
@@ -76,6 +78,7 @@ def merge_vjp(dmerged: Array, A1: Array, params: Params, G2: int) -> tuple[Array
     return average_pool_vjp(dpooled, A1, G2), named({"merge.norm": norm})  # (H, W, C)
 
 
+@checked(A1="H W C", merged="rows columns C", heads=1, dA2="H W C")
 def global_attention_vjp(
     dA2: Array, A1: Array, merged: Array, params: Params, heads: int
 ) -> tuple[Array, Array, Gradients]:
@@ -99,7 +102,6 @@ def global_attention_vjp(
     >>> dA1.shape, dmerged.shape
     ((4, 5, 6), (2, 3, 6))
     """
-    require_shape(dA2, A1.shape)
     H, W, C = A1.shape
     tokens = A1.reshape(H * W, C)
     merged_tokens = merged.reshape(-1, C)  # (H'W', C)
@@ -114,6 +116,7 @@ def global_attention_vjp(
     return dtokens.reshape(A1.shape), dmerged.reshape(merged.shape), gradients
 
 
+@checked(A1="H W C", A2="H W C", dy="H W C")
 def aggregate_vjp(dy: Array, A1: Array, A2: Array, params: Params) -> tuple[Array, Gradients]:
     r"""Gradients of $(A_1 + A_2) W^p$ of Eq. 14. A sum passes the same gradient to both of its terms.
 
@@ -136,6 +139,10 @@ def aggregate_vjp(dy: Array, A1: Array, A2: Array, params: Params) -> tuple[Arra
     return dA, named({"projection": projection})
 
 
+@checked(
+    x="H W C", params="norm local_attention local_norm merge global_attention projection", heads=1, G1=1, G2=1,
+    dy="H W C",
+)  # fmt: skip
 def h_mhsa_vjp(dy: Array, x: Array, params: Params, heads: int, G1: int, G2: int) -> tuple[Array, Gradients]:
     r"""Gradients of H-MHSA: Eq. 6-14, read from the last line to the first.
 

@@ -9,24 +9,12 @@ rule, which adds up all paths from an input to the loss: $\partial \ell / \parti
 
 import numpy as np
 
-from reference.layers import ceil_div
+from reference.checks import checked
+from reference.layers import ceil_div, odd
 from reference.names import Array, Gradients
 
 
-def require_shape(dy: Array, shape: tuple[int, ...]) -> None:
-    """Check that a gradient has the shape of its output; NumPy would otherwise repeat a smaller one.
-
-    Raises:
-        ValueError: if it has another shape.
-
-    >>> require_shape(np.ones(3), (4, 5, 3))
-    Traceback (most recent call last):
-    ValueError: the gradient has shape (3,), but the output has shape (4, 5, 3); they must be equal
-    """
-    if np.shape(dy) != shape:
-        raise ValueError(f"the gradient has shape {np.shape(dy)}, but the output has shape {shape}; they must be equal")
-
-
+@checked(x="... C_in", weight="C_out C_in", bias="C_out", dy="... C_out")
 def linear_vjp(dy: Array, x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, Gradients]:
     r"""Gradients of $Y = X W + b$, with $Y_{nc} = \sum_k X_{nk} W_{kc} + b_c$.
 
@@ -51,7 +39,6 @@ def linear_vjp(dy: Array, x: Array, weight: Array, bias: Array | None = None) ->
     >>> dx.shape, gradients["bias"]
     ((4, 5, 2), array([20., 20., 20.]))
     """
-    require_shape(dy, (*x.shape[:-1], len(weight)))
     X = x.reshape(-1, x.shape[-1])  # (N, C_in)
     dY = dy.reshape(-1, len(weight))  # (N, C_out)
     gradients = {"weight": dY.T @ X}  # (C_out, C_in), stored transposed like the weight
@@ -60,6 +47,7 @@ def linear_vjp(dy: Array, x: Array, weight: Array, bias: Array | None = None) ->
     return dy @ weight, gradients  # (..., C_in)
 
 
+@checked(x="H W C_in", weight="C_out C_in K K", bias="C_out", stride=1, dy="H/stride W/stride C_out")
 def conv2d_vjp(dy: Array, x: Array, weight: Array, bias: Array, stride: int = 1) -> tuple[Array, Gradients]:
     r"""Gradients of a convolution over a map padded with zeros.
 
@@ -90,9 +78,8 @@ def conv2d_vjp(dy: Array, x: Array, weight: Array, bias: Array, stride: int = 1)
            [ 3.,  6.,  3.]])
     """
     H, W, _ = x.shape
-    K = weight.shape[-1]
+    K = odd(weight.shape[-1])
     p = (K - 1) // 2
-    require_shape(dy, (ceil_div(H, stride), ceil_div(W, stride), len(weight)))
     padded = np.pad(x, ((p, p), (p, p), (0, 0)))  # (H + 2p, W + 2p, C_in)
     dpadded = np.zeros_like(padded)
     dweight = np.zeros_like(weight)
@@ -104,6 +91,7 @@ def conv2d_vjp(dy: Array, x: Array, weight: Array, bias: Array, stride: int = 1)
     return dpadded[p : p + H, p : p + W], {"weight": dweight, "bias": dy.sum(axis=(0, 1))}
 
 
+@checked(x="H W C", weight="C 1 K K", dy="H W C")
 def depthwise_conv2d_vjp(dy: Array, x: Array, weight: Array) -> tuple[Array, Gradients]:
     r"""Gradients of a convolution of each channel with its own kernel, as in `conv2d_vjp` with one channel.
 
@@ -126,9 +114,8 @@ def depthwise_conv2d_vjp(dy: Array, x: Array, weight: Array) -> tuple[Array, Gra
            [16., 20., 16.],
            [12., 15., 12.]])
     """
-    require_shape(dy, x.shape)
     H, W, _ = x.shape
-    K = weight.shape[-1]
+    K = odd(weight.shape[-1])
     p = (K - 1) // 2
     padded = np.pad(x, ((p, p), (p, p), (0, 0)))  # (H + 2p, W + 2p, C)
     dpadded = np.zeros_like(padded)
@@ -141,6 +128,7 @@ def depthwise_conv2d_vjp(dy: Array, x: Array, weight: Array) -> tuple[Array, Gra
     return dpadded[p : p + H, p : p + W], {"weight": dweight}
 
 
+@checked(x="H W C", weight="C", bias="C", dy="H W C")
 def group_norm_vjp(dy: Array, x: Array, weight: Array, bias: Array) -> tuple[Array, Gradients]:
     r"""Gradients of $Y_{hwc} = \gamma_c \hat X_{hwc} + \beta_c$ with $\hat X = (X - \mu) / s$ and $s = \sqrt{\sigma^2 + \epsilon}$.
 
@@ -172,7 +160,6 @@ def group_norm_vjp(dy: Array, x: Array, weight: Array, bias: Array) -> tuple[Arr
     >>> abs(dx.sum()) < 1e-12  # adding the same number to all of X does not change Y
     np.True_
     """  # noqa: E501 one formula
-    require_shape(dy, x.shape)
     eps = 1e-6
     centred = x - x.mean()
     s = np.sqrt(np.mean(centred**2) + eps)
@@ -182,6 +169,7 @@ def group_norm_vjp(dy: Array, x: Array, weight: Array, bias: Array) -> tuple[Arr
     return dx, {"weight": (dy * normed).sum(axis=(0, 1)), "bias": dy.sum(axis=(0, 1))}
 
 
+@checked(x="...", dy="...")
 def silu_vjp(dy: Array, x: Array) -> Array:
     r"""Gradient of $Y = X \sigma(X)$ with the logistic function $\sigma(x) = 1 / (1 + e^{-x})$.
 
@@ -190,13 +178,13 @@ def silu_vjp(dy: Array, x: Array) -> Array:
     >>> silu_vjp(np.ones(4), np.array([-1000.0, -1.0, 0.0, 1.0])).round(4)
     array([-0.    ,  0.0723,  0.5   ,  0.9277])
     """
-    require_shape(dy, x.shape)
     small = np.exp(-np.abs(x))  # in (0, 1], so that no exponential overflows
     sigmoid = np.where(x >= 0, 1, small) / (1 + small)
     complement = np.where(x >= 0, small, 1) / (1 + small)  # 1 - sigmoid, without cancellation
     return dy * sigmoid * (1 + x * complement)
 
 
+@checked(x="H W C", G2=1, dy="H/G2 W/G2 C")
 def average_pool_vjp(dy: Array, x: Array, G2: int) -> Array:
     r"""Gradient of the means of cells. A token is in one cell, with weight 1 / (number of tokens in that cell).
 
@@ -219,9 +207,8 @@ def average_pool_vjp(dy: Array, x: Array, G2: int) -> Array:
            [0.25, 0.25, 0.25, 0.25, 0.5 ],
            [0.5 , 0.5 , 0.5 , 0.5 , 1.  ]])
     """
-    H, W, C = x.shape
+    H, W, _ = x.shape
     rows, columns = ceil_div(H, G2), ceil_div(W, G2)
-    require_shape(dy, (rows, columns, C))
     dx = np.empty_like(x)
     for row in range(rows):
         for column in range(columns):

@@ -3,10 +3,12 @@ r"""The backward pass of `reference.loss`: where every gradient starts."""
 import numpy as np
 
 from reference.attention import softmax
+from reference.checks import checked
 from reference.loss import Label, one_image, target
 from reference.names import Array
 
 
+@checked()
 def cross_entropy_vjp(logits: Array, label: Label, smoothing: float = 0.0) -> Array:
     r"""Gradient of $\ell = -\sum_c T_c \log P_c$ with $\log P_c = Z_c - \log \sum_{c'} e^{Z_{c'}}$.
 

@@ -10,13 +10,26 @@ from reference.backward.attention import mhsa_vjp
 from reference.backward.hierarchical_attention import h_mhsa_vjp
 from reference.backward.layers import conv2d_vjp, depthwise_conv2d_vjp, group_norm_vjp, linear_vjp, silu_vjp
 from reference.backward.loss import cross_entropy_vjp
+from reference.checks import checked
 from reference.hierarchical_attention import h_mhsa
 from reference.layers import conv2d, depthwise_conv2d, group_norm, linear, silu
 from reference.loss import Label, cross_entropy, target
 from reference.names import Array, Gradients, Params, named, within
-from reference.network import Config, Stage, block, check_image, downsample, hat_net, stem
+from reference.network import (
+    Config,
+    Stage,
+    block,
+    check_image,
+    check_names,
+    downsample,
+    hat_net,
+    number_of_classes,
+    require_stage,
+    stem,
+)
 
 
+@checked(image="H W C_in", params="conv1 norm conv2", strides=(1, 1), dy="H/strides W/strides C")
 def stem_vjp(dy: Array, image: Array, params: Params, strides: tuple[int, int] = (2, 2)) -> tuple[Array, Gradients]:
     """Gradients of the two convolutions of the stem.
 
@@ -46,6 +59,7 @@ def stem_vjp(dy: Array, image: Array, params: Params, strides: tuple[int, int] =
     return dimage, named({"conv1": conv1, "norm": norm, "conv2": conv2})
 
 
+@checked(x="H W C", params="conv norm", dy="H/2 W/2 C_out")
 def downsample_vjp(dy: Array, x: Array, params: Params) -> tuple[Array, Gradients]:
     """Gradients of the convolution and the norm between two stages.
 
@@ -71,6 +85,7 @@ def downsample_vjp(dy: Array, x: Array, params: Params) -> tuple[Array, Gradient
     return dx, named({"conv": conv, "norm": norm})
 
 
+@checked(x="H W C", params="norm_in expand depthwise contract norm_out", dy="H W C")
 def mlp_vjp(dy: Array, x: Array, params: Params) -> tuple[Array, Gradients]:
     """Gradients of the MLP of Eq. 4, layer by layer from the last to the first.
 
@@ -109,6 +124,7 @@ def mlp_vjp(dy: Array, x: Array, params: Params) -> tuple[Array, Gradients]:
     return dx, named(layers)
 
 
+@checked(x="H W C", params="attention mlp", dy="H W C")
 def block_vjp(dy: Array, x: Array, params: Params, stage: Stage) -> tuple[Array, Gradients]:
     r"""Gradients of a block. A residual connection passes its gradient on unchanged, beside that of its branch:
 
@@ -132,6 +148,7 @@ def block_vjp(dy: Array, x: Array, params: Params, stage: Stage) -> tuple[Array,
     >>> block_vjp(np.ones((9, 11, 32)), np.ones((9, 11, 32)), params, model.config.stages[0])[0].shape
     (9, 11, 32)
     """
+    require_stage(stage)
     attention_params, mlp_params = within(params, "attention"), within(params, "mlp")
     if stage.grid_size is None or stage.pool_size is None:
         attended = mhsa(x, attention_params, stage.heads) + x  # (H, W, C), A'
@@ -150,6 +167,7 @@ def block_vjp(dy: Array, x: Array, params: Params, stage: Stage) -> tuple[Array,
     return dx, named({"attention": of_attention, "mlp": of_mlp})
 
 
+@checked(x="H W C", params="weight bias", dlogits="classes")
 def classifier_vjp(dlogits: Array, x: Array, params: Params) -> tuple[Array, Gradients]:
     """Gradients of global average pooling and one matrix. Each of the HW tokens has the weight 1 / HW in the mean.
 
@@ -172,6 +190,7 @@ def classifier_vjp(dlogits: Array, x: Array, params: Params) -> tuple[Array, Gra
     return np.full(x.shape, dmean / (H * W)), gradients  # (H, W, C)
 
 
+@checked(dlogits="classes")
 def hat_net_vjp(dlogits: Array, image: Array, params: Params, config: Config) -> tuple[Array, Gradients]:
     """Gradients of the network of Figure 1, for one image.
 
@@ -188,6 +207,10 @@ def hat_net_vjp(dlogits: Array, image: Array, params: Params, config: Config) ->
         TypeError, ValueError: as in `hat_net`; ValueError if `dlogits` has not the shape of the logits.
     """
     x = check_image(image, config).transpose(1, 2, 0)  # (H, W, C_in)
+    check_names(params, config)
+    classes = number_of_classes(params)
+    if len(dlogits) != classes:  # before the forward pass
+        raise ValueError(f"dlogits must have shape (classes,) = ({classes},), got {dlogits.shape}")
     inputs = {"stem": x}  # of every step, by its name
     x = stem(x, within(params, "stem"), config.stem_strides)  # (H / 4, W / 4, C)
     for s, stage in enumerate(config.stages):
@@ -211,6 +234,7 @@ def hat_net_vjp(dlogits: Array, image: Array, params: Params, config: Config) ->
     return dimage.transpose(2, 0, 1), named(parts)
 
 
+@checked()
 def gradients(
     image: Array, label: Label, params: Params, config: Config, smoothing: float = 0.0
 ) -> tuple[float, Gradients, Array]:
@@ -227,9 +251,7 @@ def gradients(
         The loss, the gradients by the names and in the order of `params`, and the gradient of the image, (C_in, H, W).
 
     Raises:
-        TypeError, ValueError: as in `hat_net` and `reference.loss.target`; ValueError if `params` holds a parameter
-            that the network does not have.
-        KeyError: if one is missing.
+        TypeError, ValueError: as in `hat_net` and `reference.loss.target`.
 
     >>> from hatnet import create_model, to_numpy
     >>> model = create_model("micro")
@@ -237,11 +259,11 @@ def gradients(
     >>> of_image.shape, of_params["stages.1.blocks.0.attention.projection.bias"].shape
     ((3, 28, 36), (64,))
     """
-    target(label, len(within(params, "classifier")["weight"]), smoothing)  # check it before the work
+    check_image(image, config)
+    check_names(params, config)
+    target(label, number_of_classes(params), smoothing)  # raises before the work
     logits = hat_net(image, params, config)  # (classes,)
     loss = cross_entropy(logits, label, smoothing)
     dlogits = cross_entropy_vjp(logits, label, smoothing)  # (classes,)
     dimage, by_name = hat_net_vjp(dlogits, image, params, config)
-    if unused := params.keys() - by_name.keys():
-        raise ValueError(f"the network has no parameter {', '.join(sorted(unused))}; remove it from params")
     return loss, {name: by_name[name] for name in params}, dimage

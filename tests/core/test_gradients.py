@@ -169,8 +169,10 @@ def test_the_reference_imports_no_torch():
         (True, TypeError, "label True must be a whole number"),
         ("2", TypeError, "label '2' must be a whole number"),
         (None, TypeError, "label None must be a whole number"),
+        ([1, 2], TypeError, "label must be one class or an array, got list; compute a batch image by image"),
+        (np.array([1, 2]), TypeError, r"got int64 of shape \(2,\); compute a batch image by image"),
         (np.array([0, 1, 0, 0]), TypeError, "must hold floats, got int64"),
-        (np.array([0.5, 0.5]), ValueError, r"over 4 classes must have shape \(4,\), got \(2,\)"),
+        (np.array([0.5, 0.5]), ValueError, r"over 4 classes, must have shape \(4,\), got \(2,\)"),
         (np.full((1, 4), 0.25), ValueError, r"must have shape \(4,\), got \(1, 4\)"),
         (np.array([0.5, 0.5, 0.5, 0.0]), ValueError, "must sum to 1, got 1.5"),
         (np.array([1.5, -0.5, 0.0, 0.0]), ValueError, "must not hold NaN or negative numbers"),
@@ -215,7 +217,7 @@ def test_the_loss_of_large_logits_does_not_overflow():
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.1, np.nan, True])
 def test_smoothing_is_checked(smoothing):
-    with pytest.raises(ValueError, match="must be a number from 0 to 1"):
+    with pytest.raises((TypeError, ValueError), match=f"smoothing={smoothing} must be a number from 0 to 1"):
         reference.gradients(IMAGE, 0, PARAMS, SIZES, smoothing)
 
 
@@ -231,9 +233,16 @@ def test_the_loss_needs_the_logits_of_one_image():
 def test_images_and_names_of_parameters_are_checked():
     with pytest.raises(ValueError, match=r"must have shape \(2, H, W\), got \(18, 23, 2\)"):
         reference.gradients(IMAGE.transpose(1, 2, 0), 0, PARAMS, SIZES)
+    with pytest.raises(ValueError, match=r"got \(1, 2, 18, 23\); compute a batch image by image"):
+        reference.gradients(IMAGE[None], 0, PARAMS, SIZES)
+    with pytest.raises(ValueError, match=r"weight must have shape \(C_out, C_in\) = \(4, 4\), got \(4, 5\)"):
+        reference.gradients(IMAGE, 0, {**PARAMS, "classifier.weight": np.ones((4, 5))}, SIZES)
+    for shape in ((), (4,), (4, 4, 1)):
+        with pytest.raises(ValueError, match=r"classifier.weight must have shape \(classes, C\), got"):
+            reference.gradients(IMAGE, 0, {**PARAMS, "classifier.weight": np.ones(shape)}, SIZES)
     with pytest.raises(ValueError, match="stem.conv3.bias"):
         reference.gradients(IMAGE, 0, {**PARAMS, "stem.conv3.bias": np.zeros(1)}, SIZES)
-    with pytest.raises((KeyError, ValueError), match="no parameter below 'classifier'"):
+    with pytest.raises(ValueError, match=r"missing \(2\): classifier.weight, classifier.bias; unexpected \(0\)"):
         reference.gradients(IMAGE, 0, {name: w for name, w in PARAMS.items() if "classifier" not in name}, SIZES)
 
 
@@ -242,32 +251,51 @@ def within(path):
 
 
 MAP = np.ones((5, 6, 6))
-WRONG = np.ones(6)  # NumPy would repeat it
-BACKWARD = reference.backward
 
 
 @pytest.mark.parametrize(
-    "call",
+    ("name", "argument", "inputs"),
     [
-        lambda: BACKWARD.linear_vjp(WRONG, MAP, np.eye(6)),
-        lambda: BACKWARD.conv2d_vjp(WRONG, MAP, np.ones((6, 6, 3, 3)), np.zeros(6)),
-        lambda: BACKWARD.depthwise_conv2d_vjp(WRONG, MAP, np.ones((6, 1, 3, 3))),
-        lambda: BACKWARD.group_norm_vjp(WRONG, MAP, np.ones(6), np.zeros(6)),
-        lambda: BACKWARD.silu_vjp(WRONG, MAP),
-        lambda: BACKWARD.average_pool_vjp(WRONG, MAP, 2),
-        lambda: BACKWARD.softmax_vjp(WRONG, MAP[0]),
-        lambda: BACKWARD.attention_weights_vjp(WRONG, MAP[0], MAP[0]),
-        lambda: BACKWARD.multi_head_attention_vjp(WRONG, MAP[0], MAP[0], MAP[0], 2),
-        lambda: BACKWARD.local_attention_vjp(WRONG, MAP, within("stages.0.blocks.0.attention"), 2, 3),
-        lambda: BACKWARD.global_attention_vjp(WRONG, MAP, MAP, within("stages.0.blocks.0.attention"), 2),
-        lambda: BACKWARD.h_mhsa_vjp(WRONG, MAP, within("stages.0.blocks.0.attention"), 2, 3, 2),
-        lambda: BACKWARD.mlp_vjp(WRONG, MAP, within("stages.0.blocks.0.mlp")),
-        lambda: BACKWARD.block_vjp(WRONG, MAP, within("stages.0.blocks.0"), SIZES.stages[0]),
-        lambda: BACKWARD.downsample_vjp(WRONG, MAP, within("stages.1.downsample")),
-        lambda: BACKWARD.stem_vjp(WRONG, MAP[:, :, :2], within("stem")),
-        lambda: BACKWARD.hat_net_vjp(np.ones((1, 4)), IMAGE, PARAMS, SIZES),
+        ("linear", "dy", (MAP, np.eye(6))),
+        ("conv2d", "dy", (MAP, np.ones((6, 6, 3, 3)), np.zeros(6))),
+        ("depthwise_conv2d", "dy", (MAP, np.ones((6, 1, 3, 3)))),
+        ("group_norm", "dy", (MAP, np.ones(6), np.zeros(6))),
+        ("silu", "dy", (MAP,)),
+        ("average_pool", "dy", (MAP, 2)),
+        ("softmax", "dP", (MAP[0],)),
+        ("attention_weights", "dP", (MAP[0], MAP[0])),
+        ("multi_head_attention", "dA", (MAP[0], MAP[0], MAP[0], 2)),
+        ("mhsa", "dy", (MAP[:, :, :4], within("stages.1.blocks.0.attention"), 2)),
+        ("local_attention", "dA1", (MAP, within("stages.0.blocks.0.attention"), 2, 3)),
+        ("merge", "dmerged", (MAP, within("stages.0.blocks.0.attention"), 2)),
+        ("global_attention", "dA2", (MAP, MAP, within("stages.0.blocks.0.attention"), 2)),
+        ("aggregate", "dy", (MAP, MAP, within("stages.0.blocks.0.attention"))),
+        ("h_mhsa", "dy", (MAP, within("stages.0.blocks.0.attention"), 2, 3, 2)),
+        ("mlp", "dy", (MAP, within("stages.0.blocks.0.mlp"))),
+        ("block", "dy", (MAP, within("stages.0.blocks.0"), SIZES.stages[0])),
+        ("downsample", "dy", (MAP, within("stages.1.downsample"))),
+        ("stem", "dy", (MAP[:, :, :2], within("stem"))),
+        ("classifier", "dlogits", (MAP[:, :, :4], within("classifier"))),
+        ("hat_net", "dlogits", (IMAGE, PARAMS, SIZES)),
     ],
 )
-def test_a_gradient_of_another_shape_is_refused(call):
-    with pytest.raises(ValueError, match=r"the gradient has shape .*, but the output has shape"):
-        call()
+def test_a_gradient_of_another_shape_is_refused(name, argument, inputs):
+    """NumPy would repeat one of length 1. The message names the function, the argument and both shapes."""
+    vjp, output = getattr(reference.backward, f"{name}_vjp"), getattr(reference, name)(*inputs)
+    shape = np.shape(output[0] if isinstance(output, tuple) else output)
+    vjp(np.ones(shape), *inputs)
+    wrong = [shape[:-1], (1, *shape), (*shape[:-1], 1), (1,) * len(shape), (shape[0] + 1, *shape[1:])]
+    for wrong_shape in wrong:
+        with pytest.raises(ValueError, match=r"_vjp: \w+ must have shape .*, got ") as caught:
+            vjp(np.ones(wrong_shape), *inputs)
+        if len(wrong_shape) != len(shape) or wrong_shape[:-1] != shape[:-1]:  # not the channels alone
+            assert f"{name}_vjp: {argument} must have shape" in str(caught.value)
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        vjp(np.full(shape, np.nan), *inputs)
+
+
+def test_all_backward_functions_are_tested_with_wrong_gradients():
+    """The tests of shapes above; the loss has no gradient of an output."""
+    (mark,) = (mark for mark in test_a_gradient_of_another_shape_is_refused.pytestmark if mark.name == "parametrize")
+    tested = {f"{row[0]}_vjp" for row in mark.args[1]}
+    assert tested == {name for name in reference.backward.__all__ if name.endswith("_vjp")} - {"cross_entropy_vjp"}

@@ -151,21 +151,73 @@ def test_norms_and_biases_do_not_decay():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"steps": 0}, "steps=0 must be at least 1"),
-        ({"warmup": 9}, "warmup=9 from 0 to below steps"),
-        ({"warmup": -1}, "warmup=-1 from 0"),
+        ({"steps": 0}, "steps=0 must be a whole number of at least 1"),
+        ({"warmup": 9}, "warmup=9 must be a whole number from 0 to 8"),
+        ({"warmup": -1}, "warmup=-1 must be a whole number from 0 to 8"),
         ({"peak_rate": -1.0}, "peak_rate=-1.0 must be a number of at least 0"),
         ({"weight_decay": np.nan}, "weight_decay=nan must be"),
         ({"first_rate": np.inf}, "first_rate=inf must be"),
-        ({"beta1": 1.0}, "beta1=1.0 must be at least 0 and below 1"),
+        ({"beta1": 1.0}, "beta1=1.0 must be below 1"),
         ({"average_decay": 1.5}, "average_decay=1.5 must be"),
-        ({"clip": 0.0}, "clip=0.0 must be a number above 0, or None"),
+        ({"clip": 0.0}, "clip=0.0 must be above 0, or None"),
         ({"smoothing": 1.5}, "smoothing=1.5 must be a number from 0 to 1"),
+        ({"steps": 2.5}, "steps=2.5 must be a whole number"),
+        ({"warmup": True}, "warmup=True must be a whole number"),
+        ({"eps": "0"}, "eps='0' must be a number of at least 0"),
     ],
 )
 def test_impossible_settings_are_refused(fields, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         Settings(**{"steps": 9, **fields})
+
+
+ONE, NINE = np.ones(3), Settings(steps=9)
+BATCH = np.zeros((2, 1, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: batch_gradients(BATCH[0], [0], PARAMS, SMALL), r"shape \(B, C_in, H, W\), got shape \(1, 8, 8\)"),
+        (lambda: batch_gradients(BATCH.tolist(), [0, 1], PARAMS, SMALL), "images must be an array of .* got list"),
+        (
+            lambda: batch_gradients(BATCH, 0, PARAMS, SMALL),
+            "labels must be a sequence with one label per image, got 0",
+        ),
+        (lambda: batch_gradients(BATCH, np.array(0), PARAMS, SMALL), "one label per image, got the single number 0"),
+        (lambda: batch_gradients(BATCH, [0, 3], PARAMS, SMALL), "label 3 is no class"),
+        (lambda: batch_gradients(BATCH, [0, 1], {}, SMALL), "missing"),
+        (lambda: batch_gradients(BATCH, [0, 1], PARAMS, [SMALL]), "config must be a HATNetConfig .* got list"),
+        (lambda: batch_gradients(BATCH, [0, 1], PARAMS, SMALL, np.nan), "smoothing=nan must be a number from 0 to 1"),
+        (lambda: clip([ONE], 1.0), "clip: gradients must be a dictionary of arrays by name, got list"),
+        (lambda: clip({"a": np.ones(3, complex)}, 1.0), r"gradients\['a'\] must be a NumPy array of floats"),
+        (lambda: clip({"a": ONE}, 0.0), "largest=0 must be above 0"),
+        (lambda: clip({"a": ONE}, np.nan), "largest=nan must be a number of at least 0"),
+        (lambda: clip({"a": 1e200 * ONE}, 1.0), "norm inf, which is not finite"),  # it would be clipped to zero
+        (lambda: learning_rate(1.5, NINE), "step=1.5 must be a whole number from 0 to 9"),
+        (lambda: learning_rate(1, {}), "settings must be Settings, got dict"),
+        (lambda: adamw(ONE, ONE[:1], ONE, ONE, 1, 0.1, 0.0, NINE), r"adamw: g must have shape .* = \(3,\), got \(1,\)"),
+        (lambda: adamw(ONE, ONE, ONE, -ONE, 1, 0.1, 0.0, NINE), "v holds negative numbers"),
+        (lambda: adamw(ONE, ONE, ONE, ONE, 0, 0.1, 0.0, NINE), "t=0 must be a whole number of at least 1"),
+        (lambda: adamw(ONE, ONE, ONE, ONE, 1, -0.1, 0.0, NINE), "rate=-0.1 must be a number of at least 0"),
+        (lambda: average(ONE, np.ones((1, 3)), 0, 0.9), r"average: w must have shape .*, got \(1, 3\)"),
+        (lambda: average(ONE, ONE, 0, 1.5), "decay=1.5 must be a number from 0 to 1"),
+        (lambda: Learner({}, SMALL, NINE), "missing"),
+        (lambda: Learner(PARAMS, SMALL, None), "settings must be Settings, got NoneType"),
+        (lambda: Learner(PARAMS, None, NINE), "config must be a HATNetConfig"),
+        (lambda: StageSizes(8, 1, 3), "heads=3 must divide channels=8"),
+        (lambda: StageSizes(8, 1, 2, grid_size=4), "pool_size=None must be a whole number"),
+        (lambda: StageSizes(8, 1, 2, kernel_size=4), "kernel_size=4 must be odd"),
+        (lambda: NetworkSizes(1, 3, ()), "stages must be a tuple of at least one StageSizes"),
+        (lambda: NetworkSizes(0, 3, SMALL.stages), "in_channels=0 must be a whole number from 1"),
+        (lambda: parameter_shapes(None), "config must be NetworkSizes or have its fields, got NoneType"),
+        (lambda: initial_parameters(SMALL, seed=-1), "seed=-1 must be a whole number of at least 0"),
+        (lambda: initial_parameters(NetworkSizes(1, 3, (StageSizes(2**16, 9, 1),))), "at most 1073741824 are made"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()
 
 
 def test_a_step_that_cannot_be_taken_changes_nothing():
@@ -182,7 +234,7 @@ def test_a_step_that_cannot_be_taken_changes_nothing():
     learner.take_step(image, [0])
     with pytest.raises(ValueError, match="all 1 steps are done"):
         learner.take_step(image, [0])
-    with pytest.raises(ValueError, match="step 3 must be from 0 to 1"):
+    with pytest.raises(ValueError, match="step=3 must be a whole number from 0 to 1"):
         learning_rate(3, learner.settings)
 
 

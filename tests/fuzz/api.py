@@ -35,9 +35,10 @@ from hatnet.training import learner, recipes, sampling, seeds
 from hatnet.training.recipe_file import read_recipe, recipe_text
 from hatnet.training.resuming import State, load_state, save_state
 from hatnet.weights import checkpoints, pretrained, source
-from reference import attention_maps as maps
+from reference import learning
 from tests.fuzz.files import ROOT
 from tests.fuzz.networks import SMALL
+from tests.fuzz.reference import REFERENCE, TABLES, floats, network, x
 
 
 def finite(result, given) -> None:
@@ -76,30 +77,6 @@ class Entry:
     files: tuple[str, ...] = ()  # that the function writes into the working folder
     reads: dict[str, str] = field(default_factory=dict)  # arguments that are paths, and the kind of file
     answers: bool = True  # valid arguments must give an answer
-
-
-def floats(*shape: int) -> np.ndarray:
-    return np.sin(np.arange(1.0, np.prod(shape) + 1)).reshape(shape)
-
-
-def network(d) -> HATNet:
-    model = HATNet(SMALL)
-    equivalence.randomise(model, d.heads)
-    return model.eval()
-
-
-def trace_of(d) -> dict:
-    trace = {}
-    reference.hat_net(floats(3, 16, 20), equivalence.to_numpy(network(d)), SMALL, trace)
-    return trace
-
-
-def gradients_of(d) -> dict:
-    return {name: value for name, value in trace_of(d).items() if name.endswith("weights")}
-
-
-def part(d, path: str) -> dict:
-    return reference.within(equivalence.to_numpy(network(d)), path)
 
 
 def weights_file(d) -> str:
@@ -154,6 +131,11 @@ def some_maps():
     return attention_maps(HATNet(SMALL), image(SimpleNamespace(W=4)))
 
 
+def take_step(images, labels) -> tuple:
+    taken = learning.Learner(equivalence.to_numpy(network(SimpleNamespace(heads=1))), SMALL, learning.Settings(steps=2))
+    return taken.take_step(images, labels)
+
+
 def recipe_file(d) -> Path:
     Path("in.json").write_text(recipe_text(training.RECIPES["fashion"]))
     return Path("in.json")
@@ -172,92 +154,23 @@ def agreements(d) -> list:
     return [equivalence.Agreement("stem", (2, 3), 1e-9, 1.0), equivalence.Agreement("logits", (3,), 1e-8, 1.0)]
 
 
-def x(d):
-    return floats(d.H, d.W, d.C)
-
-
 def six(d):
     return {"x": torch.from_numpy(floats(2, d.H, d.W, 6)).float()}
 
 
-def matrix(d):
-    return np.full((d.H, d.H), 1 / d.H)
+CHECKS = {  # of answers; the others are finite
+    **dict.fromkeys(("within", "scope"), anything),
+    **dict.fromkeys(("softmax", "attention_weights", "multi_head_attention", "target"), rows_sum_to_one),
+    **dict.fromkeys(("pooling_matrix", "composed_matrix", "plain_matrix"), rows_sum_to_one),
+    **dict.fromkeys(("group_norm", "silu", "depthwise_conv2d", "mlp", "mhsa", "h_mhsa"), same_shape),
+    **dict.fromkeys(("local_attention", "block", "global_attention"), same_shape),
+}
 
-
-REFERENCE = {
-    "aggregate": lambda d: {"A1": x(d), "A2": x(d), "params": {"projection.weight": floats(d.C, d.C)}},
-    "attention_weights": lambda d: {"Q": floats(d.H, d.C), "K": floats(d.W, d.C)},
-    "average_pool": lambda d: {"x": x(d), "G2": d.G2},
-    "block": lambda d: {"x": floats(d.H, d.W, 2), "params": part(d, "stages.0.blocks.0"), "stage": SMALL.stages[0], "trace": {}},
-    "classifier": lambda d: {"x": x(d), "params": {"weight": floats(3, d.C), "bias": floats(3)}},
-    "conv2d": lambda d: {"x": x(d), "weight": floats(4, d.C, 3, 3), "bias": floats(4), "stride": d.G2},
-    "depthwise_conv2d": lambda d: {"x": x(d), "weight": floats(d.C, 1, 3, 3)},
-    "downsample": lambda d: {"x": floats(d.H, d.W, 2), "params": part(d, "stages.1.downsample")},
-    "global_attention": lambda d: {"A1": floats(d.H, d.W, 2), "merged": floats(2, 3, 2), "params": part(d, "stages.0.blocks.0.attention"), "heads": 1, "trace": {}},
-    "cross_entropy": lambda d: {"logits": floats(3), "label": d.heads - 1, "smoothing": 0.1},
-    "gradients": lambda d: {"image": floats(3, 8 + d.H, 8 + d.W), "label": d.heads - 1, "params": equivalence.to_numpy(network(d)), "config": SMALL, "smoothing": 0.1},
-    "group_norm": lambda d: {"x": x(d), "weight": floats(d.C), "bias": floats(d.C)},
-    "h_mhsa": lambda d: {"x": floats(d.H, d.W, 2), "params": part(d, "stages.0.blocks.0.attention"), "heads": 1, "G1": d.G1, "G2": d.G2, "trace": {}},
-    "hat_net": lambda d: {"image": floats(3, 8 + d.H, 8 + d.W), "params": equivalence.to_numpy(network(d)), "config": SMALL, "trace": {}},
-    "linear": lambda d: {"x": x(d), "weight": floats(3, d.C), "bias": floats(3)},
-    "local_attention": lambda d: {"x": floats(d.H, d.W, 2), "params": part(d, "stages.0.blocks.0.attention"), "heads": 1, "G1": d.G1, "trace": {}},
-    "merge": lambda d: {"A1": floats(d.H, d.W, 2), "params": part(d, "stages.0.blocks.0.attention"), "G2": d.G2},
-    "mhsa": lambda d: {"x": floats(d.H, d.W, 4), "params": part(d, "stages.1.blocks.0.attention"), "heads": 2, "trace": {}},
-    "mlp": lambda d: {"x": floats(d.H, d.W, 2), "params": part(d, "stages.0.blocks.0.mlp")},
-    "multi_head_attention": lambda d: {"Q": floats(d.H, d.C), "K": floats(d.W, d.C), "V": floats(d.W, d.C), "heads": d.heads},
-    "scope": lambda d: {"trace": {}, "path": "stages.0"},
-    "silu": lambda d: {"x": x(d)},
-    "softmax": lambda d: {"scores": floats(d.H, d.W)},
-    "stem": lambda d: {"image": floats(d.H, d.W, 3), "params": part(d, "stem"), "strides": (2, 2)},
-    "windows": lambda d: {"H": d.H, "W": d.W, "G1": d.G1},
-    "within": lambda d: {"params": {"norm.weight": floats(2), "norm.bias": floats(2)}, "path": "norm"},
-}  # fmt: skip
-MAPS = {
-    "local_matrix": lambda d: {"weights": np.full((-(-d.H // 2), -(-d.W // 2), *[min(2, d.H) * min(2, d.W)] * 2), 1 / (min(2, d.H) * min(2, d.W))), "size": (d.H, d.W), "G1": 2},
-    "pooling_matrix": lambda d: {"size": (d.H, d.W), "G2": d.G2},
-    "composed_matrix": lambda d: {"L": matrix(d), "G": np.ones((d.H, 1)), "P": np.full((1, d.H), 1 / d.H)},
-    "plain_matrix": lambda d: {"A": matrix(d)},
-    "block_matrix": lambda d: {"trace": trace_of(d), "stage": SMALL.stages[0], "block": "stages.0.blocks.0", "head": 0},
-    "receptive_field": lambda d: {"size": (d.H, d.W), "stride": d.G2},
-    "stem_matrix": lambda d: {"size": (d.H, d.W), "strides": (2, 2)},
-    "to_shares": lambda d: {"maps": np.abs(floats(d.H, d.W))},
-    "rollout": lambda d: {"trace": trace_of(d), "config": SMALL, "stage": 1, "block": 0},
-    "relevance": lambda d: {"weights": x(d), "gradient": x(d), "heads_axis": 0},
-    "class_map": lambda d: {"trace": trace_of(d), "gradients": gradients_of(d), "config": SMALL},
-}  # fmt: skip
-SUMS = (
-    "softmax",
-    "attention_weights",
-    "multi_head_attention",
-    "pooling_matrix",
-    "composed_matrix",
-    "plain_matrix",
-)
-SHAPES = (
-    "group_norm",
-    "silu",
-    "depthwise_conv2d",
-    "mlp",
-    "mhsa",
-    "h_mhsa",
-    "local_attention",
-    "block",
-    "global_attention",
-)
 
 TABLE: dict[str, Entry] = {}
-for _module, _arguments in ((reference, REFERENCE), (maps, MAPS)):
+for _module, _arguments in TABLES.items():
     for _name, _make in _arguments.items():
-        _check = (
-            anything
-            if _name in ("within", "scope")
-            else rows_sum_to_one
-            if _name in SUMS
-            else same_shape
-            if _name in SHAPES
-            else finite
-        )
-        TABLE[f"{_module.__name__}.{_name}"] = Entry(getattr(_module, _name), _make, _check)
+        TABLE[f"{_module.__name__}.{_name}"] = Entry(getattr(_module, _name), _make, CHECKS.get(_name, finite))
 
 
 IMAGE, WEIGHTS, RECORD = {"path": "images"}, {"path": "weights"}, {"path": "records"}
@@ -265,6 +178,7 @@ PLACE = {"stage": 0, "block": 0, "query": (1, 2)}
 HW = lambda d: {"H": d.H, "W": d.W, "C": d.C}  # noqa: E731
 SIZE = lambda d: {"config": SMALL, "height": 8 + d.H, "width": 8 + d.W}  # noqa: E731
 TABLE |= {
+    "Learner.take_step": Entry(take_step, lambda d: {"images": floats(2, 3, 8 + d.H, 9), "labels": np.array([0, d.heads - 1])}),
     "reference.hat_net": Entry(reference.hat_net, REFERENCE["hat_net"], logits_as_reference),
     "hatnet.MHSA": Entry(hatnet.MHSA, lambda d: {"channels": d.C, "heads": d.heads, "drop_rate": 0.1}),
     "hatnet.HMHSA": Entry(hatnet.HMHSA, lambda d: {"channels": d.C, "heads": d.heads, "grid_size": d.G1, "pool_size": d.G2, "drop_rate": 0.0}),
@@ -359,6 +273,8 @@ TABLE |= {
 
 # Names that `__all__` lists and that are not in the table, with the reason.
 EXCLUDED = {
+    "reference.backward.gradients": "reference.gradients", "reference.loss.cross_entropy": "reference.cross_entropy",
+    "reference.learning.Step": "a result",
     "hatnet.VARIANTS": "data", "hatnet.CheckpointError": "an error", "hatnet.data.SOURCES": "data",
     "hatnet.data.DataError": "an error", "hatnet.data.Images": "a protocol", "hatnet.data.ImageFolder": "with the folder",
     "hatnet.data.leave_out": "of a folder", "hatnet.data.left_out": "of a folder", "hatnet.complexity.Cost": "a result",

@@ -121,6 +121,11 @@ def test_a_notebook_holds_the_cells_and_no_outputs(script):
     assert len({cell["id"] for cell in notebook["cells"]}) == len(kinds)
 
 
+def test_a_diagram_becomes_its_description_in_a_notebook():
+    diagram = 'See\n\n![X has two uses.](../concepts/diagrams/backward.svg){ width="600" }\n\nAfter.'
+    assert to_plain_markdown(diagram) == "See\n\n*Diagram, on the page of this tutorial: X has two uses.*\n\nAfter."
+
+
 def test_a_note_becomes_a_quotation_in_a_notebook():
     note = '!!! note "Mind"\n    Two\n    lines.\n\nAfter.'
     assert to_plain_markdown(note) == "> **Mind**\n> \n> Two\n> lines.\n\nAfter."
