@@ -1,0 +1,103 @@
+"""Every argument of every function of the reference is checked: none is left out of the checks, and none is too strict."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tests.fuzz.reference import TABLES
+
+SIZES = SimpleNamespace(H=3, W=5, C=4, heads=2, G1=2, G2=2)
+ONES = SimpleNamespace(H=1, W=1, C=1, heads=1, G1=1, G2=1)
+FUNCTIONS = {
+    f"{module.__name__}.{name}": (getattr(module, name), make)
+    for module, table in TABLES.items()
+    for name, make in table.items()
+    if name not in ("scope", "within") and not isinstance(getattr(module, name), type)
+}
+ANY_SHAPE = ("silu", "to_shares")
+MAY_BE_ZERO = ("stage", "block", "step", "head", "label", "seed", "smoothing", "t")
+COMPLETE = ("stem", "downsample", "mlp", "mhsa", "h_mhsa", "block", "classifier")  # others take those of their caller
+
+
+def each(kind):
+    """Every function with every argument of a kind, as cases of a test."""
+    return pytest.mark.parametrize(
+        ("name", "argument"),
+        [
+            (name, argument)
+            for name, (_, make) in FUNCTIONS.items()
+            for argument, value in make(SIZES).items()
+            if isinstance(value, kind) and not isinstance(value, bool)
+        ],
+    )
+
+
+def refused(name, argument, value, error=ValueError, message=None):
+    """Assert that a function refuses a value, and names the argument."""
+    function, make = FUNCTIONS[name]
+    with pytest.raises(error, match=message or rf"\b{argument.removesuffix('s')}s?\b"):
+        function(**make(SIZES) | {argument: value})
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_smallest_sizes_are_accepted(name):
+    function, make = FUNCTIONS[name]
+    function(**make(SIZES))
+    function(**make(ONES))
+
+
+@each(np.ndarray)
+def test_arrays_must_hold_finite_floats(name, argument):
+    value = FUNCTIONS[name][1](SIZES)[argument]
+    if argument not in ("label", "image", "images"):  # which may be lists
+        refused(name, argument, value.tolist(), TypeError)
+    if argument != "label":
+        refused(name, argument, value.astype(int), TypeError)
+    for wrong in (np.nan, np.inf, -np.inf):
+        refused(name, argument, np.where(np.arange(value.size).reshape(value.shape) == value.size - 1, wrong, value))
+
+
+@each(np.ndarray)
+def test_arrays_must_have_their_shape(name, argument):
+    """Where two arrays do not fit, the message may name the other one."""
+    value = FUNCTIONS[name][1](SIZES)[argument]
+    if name.split(".")[-1] not in ANY_SHAPE:
+        refused(name, argument, value[..., None], message="shape")
+        refused(name, argument, value.ravel()[:1].reshape(()), (TypeError, ValueError), "shape")
+    refused(name, argument, value[:0], message="shape|images and")
+
+
+@each(int)
+def test_whole_numbers_must_be_large_enough(name, argument):
+    if argument != "heads_axis":  # may be negative
+        for wrong in (-1,) if argument in MAY_BE_ZERO else (-1, 0):
+            refused(name, argument, wrong)
+    if argument != "label":
+        refused(name, argument, 1.0, TypeError)
+        refused(name, argument, True, TypeError)
+
+
+@each(tuple)
+def test_pairs_must_have_two_large_enough_numbers(name, argument):
+    for wrong in ((0, 2), (2, 0), (2, -1)):
+        refused(name, argument, wrong)
+    for wrong in ((2,), (2, 2, 2), 2, (2, 2.0), (True, 2)):
+        refused(name, argument, wrong, TypeError)
+
+
+@each(dict)
+def test_parameters_must_be_complete(name, argument):
+    function, make = FUNCTIONS[name]
+    given, own_name = make(SIZES), name.split(".")[-1].removesuffix("_vjp")
+    if argument == "trace" and own_name != "hat_net":
+        refused(name, argument, [], TypeError)
+        refused(name, argument, None, TypeError)
+    if argument == "params" and own_name in COMPLETE:
+        for missing in given["params"]:
+            fewer = {key: value for key, value in given["params"].items() if key != missing}
+            if missing.endswith("weight"):
+                refused(
+                    name, argument, fewer, (TypeError, ValueError), "missing a required argument|no parameter below"
+                )
+        refused(name, argument, given["params"] | {"other.weight": np.ones(1)}, message="other")
