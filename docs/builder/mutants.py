@@ -1,4 +1,4 @@
-"""`@mutants`: the scores of mutation testing and every survivor, from the record of `python -m tests.mutation record`."""
+"""`@mutants`: the scores of mutation testing and every survivor, from the record in docs/measurements."""
 
 import json
 from itertools import groupby

@@ -1,4 +1,4 @@
-"""Every argument of every function of the reference is checked: none is left out of the checks, and none is too strict."""
+"""Every argument of every function of the reference is checked, and the smallest valid ones are accepted."""
 
 from types import SimpleNamespace
 
@@ -88,8 +88,7 @@ def test_pairs_must_have_two_large_enough_numbers(name, argument):
 
 @each(dict)
 def test_parameters_must_be_complete(name, argument):
-    function, make = FUNCTIONS[name]
-    given, own_name = make(SIZES), name.split(".")[-1].removesuffix("_vjp")
+    given, own_name = FUNCTIONS[name][1](SIZES), name.split(".")[-1].removesuffix("_vjp")
     if argument == "trace" and own_name != "hat_net":
         refused(name, argument, [], TypeError)
         refused(name, argument, None, TypeError)

@@ -13,9 +13,9 @@ pytest.importorskip("cosmic_ray")
 from cosmic_ray.mutating import mutate_code
 
 from tests.mutation.mutants import Mutant, changes_of, files_of, mutants
+from tests.mutation.on_disk import OnDisk
 from tests.mutation.operators import DeleteStatement, DropKeyword, operators
 from tests.mutation.record import RECORD, read_reasons
-from tests.mutation.on_disk import OnDisk
 from tests.mutation.runner import run
 from tests.mutation.sight import ROOT, Sight
 
