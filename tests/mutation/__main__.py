@@ -2,7 +2,7 @@
 
 python -m tests.mutation run      # test every mutant that has no outcome yet; after Ctrl-C, the same command goes on
 python -m tests.mutation again    # test the survivors once more, after tests were added
-python -m tests.mutation missing  # print entries for tests/mutation/survivors.toml, to be completed
+python -m tests.mutation missing  # print entries for tests/mutation/survivors, to be completed
 python -m tests.mutation record   # check what noticed mutants on unchanged code, and write the record for the site
 
 `--shard 1/4` tests a quarter of them, on a machine of its own. `cat` joins the ledgers of shards.

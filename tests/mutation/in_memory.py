@@ -20,7 +20,7 @@ from tests.mutation.runner import fork
 from tests.mutation.sight import BLIND
 
 OPTIONS = (
-    "-q", "-o", "addopts=--doctest-modules", "-p", "no:cacheprovider", "-p", "no:cov", "-p", "no:xdist",
+    "-o", "addopts=--doctest-modules", "-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:cov", "-p", "no:xdist",
     "-W", "ignore::pytest.PytestAssertRewriteWarning",  # libraries in memory already
 )  # fmt: skip
 

@@ -17,7 +17,7 @@ from hatnet.machine import cpu_model, software
 from tests.mutation.mutants import ROOT, SEED, Mutant
 from tests.mutation.runner import Outcome
 
-REASONS = Path(__file__).with_name("survivors.toml")
+REASONS = Path(__file__).with_name("survivors")  # one file per part of the code
 RECORD = ROOT / "docs" / "measurements" / "mutation.json"
 KINDS = {
     "equivalent": "No input gives another result.",
@@ -36,22 +36,23 @@ class Reason:
     why: str
 
 
-def read_reasons(path: Path = REASONS) -> dict[tuple[str, str, str], Reason]:
+def read_reasons(folder: Path = REASONS) -> dict[tuple[str, str, str], Reason]:
     """The reasons by file, definition and change.
 
     Raises:
         ValueError: for an unknown kind, an empty reason or a change that is listed twice.
     """
     reasons = {}
-    for entry in tomllib.loads(path.read_text(encoding="utf-8")).get("survivors", []):
-        reason = Reason(entry["kind"], entry["why"].strip())
-        if reason.kind not in KINDS or not reason.why:
-            raise ValueError(f"{path.name}: {entry} needs a reason, and a kind of {', '.join(KINDS)}")
-        for change in entry["changes"]:
-            name = entry["file"], entry["definition"], change
-            if name in reasons:
-                raise ValueError(f"{path.name} lists {name} twice")
-            reasons[name] = reason
+    for path in sorted(folder.glob("*.toml")):
+        for entry in tomllib.loads(path.read_text(encoding="utf-8")).get("survivors", []):
+            reason = Reason(entry["kind"], entry["why"].strip())
+            if reason.kind not in KINDS or not reason.why:
+                raise ValueError(f"{path.name}: {entry} needs a reason, and a kind of {', '.join(KINDS)}")
+            for change in entry["changes"]:
+                name = entry["file"], entry["definition"], change
+                if name in reasons:
+                    raise ValueError(f"{path.name} lists {name} twice")
+                reasons[name] = reason
     return reasons
 
 
@@ -61,7 +62,7 @@ def name_of(mutant: Mutant) -> tuple[str, str, str]:
 
 
 def unexplained(mutants: Iterable[Mutant]) -> str:
-    """Entries for `survivors.toml`, to be completed, for survivors without a reason."""
+    """Entries for a file in `survivors`, to be completed, for survivors without a reason."""
     entries, known = defaultdict(list), read_reasons()
     for mutant in mutants:
         if name_of(mutant) not in known:
@@ -87,9 +88,9 @@ def make_record(parts: dict[str, list[Mutant]], outcomes: dict[str, Outcome], se
     survivors = [mutant for mutant in mutants if outcomes[mutant.key].outcome in ("survived", "unseen")]
     names, path_of = [name_of(mutant) for mutant in survivors], attrgetter("path")
     if without := [name for name in names if name not in reasons]:
-        raise ValueError(f"{len(without)} survivors have no reason in {REASONS.name}, the first is {without[0]}")
+        raise ValueError(f"{len(without)} survivors have no reason in tests/mutation/survivors, the first is {without[0]}")
     if stale := set(reasons) - set(names):
-        raise ValueError(f"{REASONS.name} has {len(stale)} reasons for mutants that do not survive: {sorted(stale)[0]}")
+        raise ValueError(f"tests/mutation/survivors has {len(stale)} reasons for mutants that do not survive: {sorted(stale)[0]}")
     return {
         "date": date.today().isoformat(),
         "machine": cpu_model(),
