@@ -88,9 +88,9 @@ def make_record(parts: dict[str, list[Mutant]], outcomes: dict[str, Outcome], se
     survivors = [mutant for mutant in mutants if outcomes[mutant.key].outcome in ("survived", "unseen")]
     names, path_of = [name_of(mutant) for mutant in survivors], attrgetter("path")
     if without := [name for name in names if name not in reasons]:
-        raise ValueError(f"{len(without)} survivors have no reason in tests/mutation/survivors, the first is {without[0]}")
+        raise ValueError(f"{len(without)} survivors have no reason; python -m tests.mutation missing")
     if stale := set(reasons) - set(names):
-        raise ValueError(f"tests/mutation/survivors has {len(stale)} reasons for mutants that do not survive: {sorted(stale)[0]}")
+        raise ValueError(f"{len(stale)} reasons are for mutants that do not survive, the first is {sorted(stale)[0]}")
     return {
         "date": date.today().isoformat(),
         "machine": cpu_model(),
