@@ -2,25 +2,21 @@
 
 import ast
 import json
+import subprocess
+import sys
 from collections import Counter
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-
-pytest.importorskip("cosmic_ray")
-
 from cosmic_ray.mutating import mutate_code
 
 from tests.mutation.mutants import Mutant, changes_of, files_of, mutants
-from tests.mutation.on_disk import OnDisk
 from tests.mutation.operators import DeleteStatement, DropKeyword, operators
 from tests.mutation.record import RECORD, read_reasons
-from tests.mutation.runner import run
 from tests.mutation.sight import ROOT, Sight
 
 FILE = "reference/layers.py"
-TEST = "tests/core/test_layers.py::test_epsilon_is_inside_the_root"
+TEST = "tests/core/test_layers.py::test_group_norm_takes_its_statistics_over_the_whole_image"
 
 
 def mutants_in(path: str) -> list[Mutant]:
@@ -62,24 +58,44 @@ def test_the_named_parts_are_files():
     assert set(operators()) > {"DeleteStatement", "DropKeyword", "NumberReplacer"}
 
 
-@pytest.fixture
-def sight(tmp_path):
-    (tmp_path / "sight.json").write_text(json.dumps({"tests": {TEST: 0.1}, "lines": {FILE: {"1": [0]}}}))
-    return Sight(tmp_path / "sight.json")
+CONTROL = """
+import json, sys
+from dataclasses import replace
+from pathlib import Path
+from tests.core.test_mutation import FILE, ROOT, TEST, mutants_in
+from tests.mutation.in_memory import InMemory, fits_in_memory, functions, with_collected_tests
+from tests.mutation.on_disk import OnDisk
+from tests.mutation.runner import run
+from tests.mutation.sight import Sight
+
+folder = Path(sys.argv[1])
+(folder / "sight.json").write_text(json.dumps({"tests": {TEST: 0.1}, "lines": {FILE: {"1": [0]}}}))
+wrong = next(m for m in mutants_in(FILE) if "variance + eps" in m.before and m.operator.startswith("ReplaceBinary"))
+assert fits_in_memory(wrong)
+none = replace(wrong, source=(ROOT / FILE).read_text(), key="none")
+loop = none.source.replace("centred = ", "while True: pass\\n    centred = ", 1)
+endless = replace(wrong, key="endless", source=loop)
+
+def test(place):
+    for outcome in run([wrong, none, endless], Sight(folder / "sight.json"), [place], seconds=6.0, patience=15):
+        name = outcome.key if outcome.key in ("none", "endless") else "wrong"
+        (folder / "found").open("a").write(f"{name} {outcome.outcome} {outcome.test}\\n")
+
+if sys.argv[2] == "disk":
+    test(OnDisk(folder / "place"))
+else:
+    file = TEST.partition("::")[0]
+    with_collected_tests(lambda items: test(InMemory(folder / "place", items, functions())), file)
+"""
 
 
-@pytest.mark.long  # 10 seconds
-def test_a_wrong_epsilon_is_noticed_and_no_change_is_not(tmp_path, sight):
-    """The control: without a change the same test passes in the same process."""
-    wrong = next(m for m in mutants_in(FILE) if "eps" in m.before and m.operator == "NumberReplacer")
-    none = replace(wrong, source=(ROOT / FILE).read_text(encoding="utf-8"), key="none")
-    endless = replace(wrong, source=none.source + "\nwhile True:\n    pass\n", key="endless")
-    copies = [OnDisk(tmp_path / "copy")]
-    outcomes = {o.key: o for o in run([wrong, none, endless], sight, copies, seconds=6.0, patience=20)}
-    assert outcomes[wrong.key].outcome == "killed"
-    assert outcomes[wrong.key].test == TEST
-    assert outcomes["none"].outcome == "survived"
-    assert outcomes["endless"].outcome == "timeout"
+@pytest.mark.long  # 20 seconds each
+@pytest.mark.parametrize("place", ["memory", "disk"])
+def test_a_wrong_epsilon_is_noticed_and_no_change_is_not(tmp_path, place):
+    """The control: without a change the same test passes. What computes for ever is stopped."""
+    subprocess.run([sys.executable, "-c", CONTROL, str(tmp_path), place], cwd=ROOT, check=True)
+    found = (tmp_path / "found").read_text(encoding="utf-8").splitlines()
+    assert found == [f"wrong killed {TEST}", "none survived ", "endless timeout "]
 
 
 def test_tests_that_noticed_mutants_of_a_file_run_first(tmp_path):

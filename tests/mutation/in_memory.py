@@ -122,7 +122,7 @@ class _Session:
         return True
 
 
-def with_collected_tests(use: Callable[[list[pytest.Item]], None]) -> None:
-    """Collect the default tests, and call `use` with them in the session."""
+def with_collected_tests(use: Callable[[list[pytest.Item]], None], *paths: str) -> None:
+    """Collect the default tests, or those of some files, and call `use` with them in the session."""
     os.environ["HYPOTHESIS_PROFILE"] = "planted"
-    pytest.main([*OPTIONS, *(f"--ignore={path}" for path in BLIND)], plugins=[_Session(use)])
+    pytest.main([*OPTIONS, *(f"--ignore={path}" for path in BLIND), *paths], plugins=[_Session(use)])

@@ -45,7 +45,11 @@ class DeleteStatement(Operator):
         if sign.type == "annassign":
             return False
         read = {leaf.value for leaf in _leaves(statement.children[-1]) if leaf.type == "name"}
-        return sign.type == "augassign" or target.type == "atom_expr" or bool({n.value for n in _names(target)} & read)
+        return (
+            sign.get_first_leaf().value != "="
+            or target.type == "atom_expr"
+            or bool({n.value for n in _names(target)} & read)
+        )
 
     @classmethod
     def examples(cls):
