@@ -79,7 +79,8 @@ endless = replace(wrong, key="endless", source=loop)
 def test(place):
     for outcome in run([wrong, none, endless], Sight(folder / "sight.json"), [place], seconds=6.0, patience=15):
         name = outcome.key if outcome.key in ("none", "endless") else "wrong"
-        (folder / "found").open("a").write(f"{name} {outcome.outcome} {outcome.test}\\n")
+        with (folder / "found").open("a") as file:
+            file.write(f"{name} {outcome.outcome} {outcome.test}\\n")
 
 if sys.argv[2] == "disk":
     test(OnDisk(folder / "place"))

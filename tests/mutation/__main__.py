@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+import pytest
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -63,12 +64,17 @@ def test_mutants(mutants: list[Mutant], ledger: Ledger, sight: Sight, jobs: int,
                 survived += outcome.outcome == "survived"
                 progress.update(task, advance=1, description=f"{name} ({survived} survived)")
 
+        def test_in_memory(items: list[pytest.Item], own: list[Path]) -> None:
+            places = [InMemory(folder, items, functions()) for folder in own]
+            test("function bodies", quick, places)
+            noticed = {ledger.outcomes[mutant.key].test for mutant in quick} & set(sight.seconds)
+            if not passes(sorted(noticed), places[0]):  # the control
+                failed = places[0].note.read_text(encoding="utf-8")
+                raise RuntimeError(f"{failed} noticed a mutant, but fails on unchanged code, too; delete its outcomes")
+
         if quick:
             with folders(jobs) as own:
-                live = functions
-                with_collected_tests(
-                    lambda items: test("function bodies", quick, [InMemory(folder, items, live()) for folder in own])
-                )
+                with_collected_tests(lambda items: test_in_memory(items, own))
         if slow:
             with copies(jobs) as trees:
                 test("what runs on import", slow, trees)
