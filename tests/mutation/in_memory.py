@@ -39,9 +39,12 @@ def functions() -> Functions:
 
 def fits_in_memory(mutant: Mutant) -> bool:
     """Whether a mutant changes the body of one function or method, and nothing that runs on import."""
-    code = list(_codes(compile((ROOT / mutant.path).read_text(encoding="utf-8"), "", "exec"), mutant.definition))
+    original = (ROOT / mutant.path).read_text(encoding="utf-8")
+    old, new = (list(_codes(compile(text, "", "exec"), mutant.definition)) for text in (original, mutant.source))
     header = mutant.lines.start == mutant.around.start
-    return len(code) == 1 and not header and _is_function(mutant)
+    if header or not _is_function(mutant) or not len(old) == len(new) == 1:
+        return False
+    return old[0].co_freevars == new[0].co_freevars  # without `super()` a function cannot be exchanged
 
 
 def _is_function(mutant: Mutant) -> bool:
