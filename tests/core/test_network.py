@@ -61,6 +61,8 @@ def test_features_are_the_stage_outputs_at_strides_4_8_16_32():
     for index, (feature, C, stride) in enumerate(zip(features, (48, 96, 240, 384), (4, 8, 16, 32), strict=True)):
         assert feature.shape == (1, C, ceil_div(100, stride), ceil_div(132, stride))
         assert torch.equal(feature, trace[f"stages.{index}.output"].permute(0, 3, 1, 2))
+    without_trace = model.forward_features(image)
+    assert all(map(torch.equal, without_trace, features))
 
 
 def test_every_parameter_matters_to_the_reference():
