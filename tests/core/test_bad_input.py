@@ -11,6 +11,7 @@ import hatnet.data
 import hatnet.equivalence
 import reference
 from hatnet import HMHSA, MHSA, HATNetConfig, create_model, get_config, to_numpy
+from hatnet.hierarchical_attention import GlobalAttention, LocalAttention
 from hatnet.layers import DropPath
 from hatnet.maps.maps import attention_maps
 from hatnet.network import HATNet
@@ -160,15 +161,21 @@ def test_missing_parameters_are_named():
 def test_layers_check_their_sizes():
     with pytest.raises(ValueError, match="4 heads do not divide 6 channels"):
         reference.multi_head_attention(np.ones((2, 6)), np.ones((2, 6)), np.ones((2, 6)), heads=4)
-    for layer in (lambda: MHSA(6, 4), lambda: HMHSA(6, 4, 2, 2)):
+    for layer in (
+        lambda: MHSA(6, 4), lambda: HMHSA(6, 4, 2, 2), lambda: LocalAttention(6, 4), lambda: GlobalAttention(6, 4)
+    ):  # fmt: skip
         with pytest.raises(ValueError, match="heads do not divide 6 channels"):
             layer()
     for bad in (0, -1, 1.0, "1", True, None):
         for layer, name in (
             (lambda bad: MHSA(bad, 1), "channels"),
             (lambda bad: HMHSA(bad, 1, 1, 1), "channels"),
+            (lambda bad: LocalAttention(bad, 1), "channels"),
+            (lambda bad: GlobalAttention(bad, 1), "channels"),
             (lambda bad: MHSA(6, bad), "heads"),
             (lambda bad: HMHSA(6, bad, 1, 1), "heads"),
+            (lambda bad: LocalAttention(6, bad), "heads"),
+            (lambda bad: GlobalAttention(6, bad), "heads"),
             (lambda bad: HMHSA(6, 3, bad, 2), "grid_size"),
             (lambda bad: HMHSA(6, 3, 2, bad), "pool_size"),
         ):
@@ -197,6 +204,7 @@ def test_layers_check_their_sizes():
         ("tiny", {"grid_sizes": 8}, ValueError, "grid_sizes=8 must have 3 entries"),
         ("tiny", {"pool_sizes": (8, 0, 2)}, ValueError, r"pool_sizes=\(8, 0, 2\) must be whole numbers of at least"),
         ("tiny", {"kernel_sizes": (3, 4, 3, 3)}, ValueError, "must be odd"),
+        ("tiny", {"channels": 64}, ValueError, "channels=64 must be a tuple with one entry per stage"),
         ("tiny", {"channels": ()}, ValueError, "channels is empty"),
         ("tiny", {"drop_path_rate": 1.0}, ValueError, r"drop_path_rate=1.0 must be a probability in \[0, 1\)"),
         ("tiny", {"drop_rate": "much"}, ValueError, "drop_rate='much' must be a probability"),

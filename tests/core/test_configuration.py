@@ -84,15 +84,15 @@ def test_each_field_has_a_least_and_a_largest_value(field):
 
 
 def test_a_network_has_at_most_two_billion_parameters():
-    """Block 200 (401 + 800), two convolutions 9 (200 + 200), and a classifier that fills the rest."""
-    rest = 2_000_000_000 - 200 * (401 + 800) - 9 * (200 + 200)
+    """A thousand blocks, the two convolutions of the stem, and a classifier of one weight per class for the rest."""
+    rest = 2_000_000_000 - 1000 * (30 * (2 + 255**2) + 4) - 9 * (4096 * 1100 + 1100)
     sizes = {
-        "in_channels": 200, "stem_channels": 1, "channels": (200,), "depths": (1,), "kernel_sizes": (1,),
-        "expansions": (1,), "head_dim": 200, "grid_sizes": (), "pool_sizes": (),
+        "in_channels": 4096, "stem_channels": 1100, "channels": (1,), "depths": (1000,), "kernel_sizes": (255,),
+        "expansions": (30,), "head_dim": 1, "grid_sizes": (), "pool_sizes": (),
     }  # fmt: skip
-    assert HATNetConfig(**sizes, num_classes=rest // 200).fewest_parameters == 2_000_000_000
+    assert HATNetConfig(**sizes, num_classes=rest).fewest_parameters == 2_000_000_000
     with pytest.raises(ValueError, match="a network of 2e[+]09 parameters; at most 2e[+]09 are allowed"):
-        HATNetConfig(**sizes, num_classes=rest // 200 + 1)
+        HATNetConfig(**sizes, num_classes=rest + 1)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -139,6 +139,10 @@ def test_configurations_are_frozen_and_equal_by_value():
     assert config == get_config("tiny", grid_sizes=(8, 8, 8))
     with pytest.raises(AttributeError):
         config.num_classes = 3
+    with pytest.raises(AttributeError):
+        config.stages[0].depth = 3
+    with pytest.raises(AttributeError):
+        config.layout(32, 32)[0].map = (1, 1)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside torch.compile
