@@ -164,6 +164,8 @@ def test_drop_path_rates_rise_linearly_over_all_stages():
 def test_a_close_name_is_suggested_and_a_distant_one_is_not():
     with pytest.raises(ValueError, match="unknown variant 'smal', did you mean 'small'[?]; known"):
         get_config("smal")
+    with pytest.raises(ValueError, match="unknown variant 'hatnet-tiny', did you mean 'tiny'[?]; known"):
+        get_config("hatnet-tiny")
     with pytest.raises(ValueError, match="unknown variant 'xyzzy'; known"):
         get_config("xyzzy")
     with pytest.raises(ValueError, match="unknown variant 3; known"):
