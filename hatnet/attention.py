@@ -95,7 +95,7 @@ def attention_kernel(kernel: Kernel) -> Iterator[None]:
 def attention_weights(Q: Tensor, K: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
     r"""The weights $\operatorname{Softmax}(Q K^T / \sqrt{d})$ of Eq. 2, (B, heads, N, M); `mask` is boolean."""
     q, k = split_heads(Q, heads), split_heads(K, heads)  # (B, heads, N, d), (B, heads, M, d)
-    scores = q @ k.transpose(-2, -1) / sqrt(q.shape[-1])  # (B, heads, N, M)
+    scores = q @ k.mT / sqrt(q.shape[-1])  # (B, heads, N, M)
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
     return scores.softmax(dim=-1)

@@ -247,5 +247,5 @@ def get_config(name: str, **overrides: object) -> HATNetConfig:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """`, did you mean ...?` with the known name closest to `word`, or nothing if none is close."""
-    match = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)
-    return f", did you mean {match[0]!r}?" if match else ""
+    closest_first = difflib.get_close_matches(str(word), list(known), cutoff=0.5)
+    return f", did you mean {closest_first[0]!r}?" if closest_first else ""

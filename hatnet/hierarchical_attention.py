@@ -71,7 +71,7 @@ class LocalAttention(nn.Module):
         if records(trace):
             weights = attention_weights(Q1, K1, self.heads, mask)  # (B windows, heads, g h, g h)
             if mask is not None:
-                weights = weights * mask.transpose(-2, -1)  # zero the rows of padding queries, too
+                weights = weights * mask.mT  # zero the rows of padding queries, too
             trace["local_weights"] = weights.unflatten(0, (B, ceil_div(H, window[0]), ceil_div(W, window[1])))
         return from_windows(A1, window, (H, W))  # (B, H, W, C)  Eq. 8
 

@@ -12,14 +12,14 @@ from hatnet.checks import ALMOST_ONE, require_between
 
 
 def require_map(x: Tensor, weight: Tensor) -> None:
-    """Require (B, H, W, C) for weights (..., C), on their device and in their dtype; TypeError or ValueError.
+    """Require (B, H, W, C) for a matrix (rows, C), on their device and in their dtype; TypeError or ValueError.
 
     Under autocast any floats do. Values are not checked, which would cost time.
     """
     if not isinstance(x, Tensor):
         raise TypeError(f"x must be a tensor, got {type(x).__name__}; for an array use torch.from_numpy")
-    if x.ndim != 4 or x.shape[3] != weight.shape[-1] or not x.shape[1] * x.shape[2]:
-        raise ValueError(f"x must have shape (B, H, W, {weight.shape[-1]}), H and W at least 1, got {tuple(x.shape)}")
+    if x.ndim != 4 or x.shape[3] != weight.shape[1] or not x.shape[1] * x.shape[2]:
+        raise ValueError(f"x must have shape (B, H, W, {weight.shape[1]}), H and W at least 1, got {tuple(x.shape)}")
     if not x.is_floating_point() or (x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type)):
         raise TypeError(
             f"x is {x.dtype}, the parameters are {weight.dtype}; use x.to({weight.dtype}) or torch.autocast"

@@ -81,6 +81,9 @@ MUST_HIT = (
     MapCase(2, 5, 3, 2, 3, grid_size=8, pool_size=6, scale=1.0, seed=5),
     # windows and cells of one token
     MapCase(1, 4, 6, 2, 2, grid_size=1, pool_size=1, scale=1.0, seed=6),
+    # a window and a cell wider than the map, but not higher, and the reverse
+    MapCase(1, 10, 2, 1, 3, grid_size=4, pool_size=5, scale=1.0, seed=7),
+    MapCase(2, 2, 10, 2, 2, grid_size=4, pool_size=5, scale=1.0, seed=8),
 )
 
 

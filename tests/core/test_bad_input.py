@@ -1,5 +1,8 @@
 """Wrong input raises an error, before any work, with what was given, what was expected and what to do."""
 
+import re
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +10,11 @@ import torch
 import hatnet.data
 import hatnet.equivalence
 import reference
-from hatnet import HMHSA, MHSA, create_model, get_config, to_numpy
+from hatnet import HMHSA, MHSA, HATNetConfig, create_model, get_config, to_numpy
+from hatnet.hierarchical_attention import GlobalAttention, LocalAttention
+from hatnet.layers import DropPath
 from hatnet.maps.maps import attention_maps
+from hatnet.network import HATNet
 from hatnet.studies.common.statistics import schedule
 from hatnet.studies.faithfulness.curves import patch_counts
 
@@ -26,14 +32,61 @@ PARAMS = to_numpy(MODEL)
         (torch.zeros(1, 3, 7, 32), ValueError, "7 x 32 pixels is too small.*at least 8; enlarge or pad"),
         (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), TypeError, "must hold floats, got torch.uint8; scale"),
         (torch.zeros(1, 3, 32, 32, dtype=torch.float64), TypeError, r"torch.float64, the parameters are torch.float32"),
+        (torch.zeros(1, 3, 32, 32, device="meta"), ValueError, "torch.strided tensor on meta; a dense one on cpu"),
+        (torch.zeros(1, 3, 32, 32).to_sparse(), ValueError, "torch.sparse_coo tensor on cpu; a dense one on cpu"),
     ],
-    ids=["rank", "channels last", "array", "channels", "size", "integers", "dtype"],
+    ids=["rank", "channels last", "array", "channels", "size", "integers", "dtype", "device", "layout"],
 )
 def test_the_model_checks_shapes_and_dtypes(image, error, message):
     with pytest.raises(error, match=message):
         MODEL(image)
     with pytest.raises(error, match=message):
         MODEL.forward_features(image)
+
+
+@pytest.mark.parametrize("layer", [MHSA(6, 2), HMHSA(6, 2, 3, 2)], ids=["plain", "hierarchical"])
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (np.zeros((1, 4, 5, 6)), TypeError, "must be a tensor, got ndarray; for an array use torch.from_numpy"),
+        (torch.zeros(4, 5, 6), ValueError, r"shape \(B, H, W, 6\), H and W at least 1, got \(4, 5, 6\)"),
+        (torch.zeros(1, 4, 5, 3), ValueError, r"shape \(B, H, W, 6\), H and W at least 1, got \(1, 4, 5, 3\)"),
+        (torch.zeros(1, 0, 5, 6), ValueError, r"at least 1, got \(1, 0, 5, 6\)"),
+        (torch.zeros(1, 4, 0, 6), ValueError, r"at least 1, got \(1, 4, 0, 6\)"),
+        (torch.zeros(1, 4, 5, 6, dtype=torch.int64), TypeError, "x is torch.int64, the parameters are torch.float32"),
+        (torch.zeros(1, 4, 5, 6, dtype=torch.float64), TypeError, "x is torch.float64, .* or torch.autocast"),
+        (torch.zeros(1, 4, 5, 6, device="meta"), ValueError, "torch.strided tensor on meta; a dense one on cpu"),
+        (torch.zeros(1, 4, 5, 6).to_sparse(), ValueError, "torch.sparse_coo tensor on cpu; a dense one on cpu"),
+    ],
+    ids=["array", "rank", "channels", "no rows", "no columns", "integers", "dtype", "device", "layout"],
+)
+def test_attention_checks_shapes_and_dtypes(layer, x, error, message):
+    with pytest.raises(error, match=message):
+        layer(x)
+
+
+def test_under_autocast_other_floats_are_accepted_and_integers_are_not():
+    half = torch.zeros(1, 3, 32, 32, dtype=torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert MODEL(half).shape == (1, 10)
+        assert MHSA(3, 1)(half.permute(0, 2, 3, 1)).shape == (1, 32, 32, 3)
+        with pytest.raises(TypeError, match="image must hold floats, got torch.int64"):
+            MODEL(half.long())
+        with pytest.raises(TypeError, match="x is torch.int64"):
+            MHSA(3, 1)(half.permute(0, 2, 3, 1).long())
+
+
+@pytest.mark.parametrize("config", ["tiny", None, {"name": "tiny"}, HATNetConfig])
+def test_a_network_needs_a_configuration(config):
+    with pytest.raises(TypeError, match=r"must be a HATNetConfig, such as get_config\('tiny'\)"):
+        HATNet(config)
+
+
+@pytest.mark.parametrize("model", [torch.nn.Linear(1, 1), SimpleNamespace(config=MODEL.config), MODEL.config, None])
+def test_weights_are_changed_and_saved_of_networks_only(model, tmp_path):
+    for call in (lambda: hatnet.change_windows(model), lambda: hatnet.save(model, tmp_path / "a.safetensors")):
+        with pytest.raises(TypeError, match=f"model must be a HATNet, got {type(model).__name__}"):
+            call()
 
 
 @pytest.mark.parametrize(
@@ -108,13 +161,33 @@ def test_missing_parameters_are_named():
 def test_layers_check_their_sizes():
     with pytest.raises(ValueError, match="4 heads do not divide 6 channels"):
         reference.multi_head_attention(np.ones((2, 6)), np.ones((2, 6)), np.ones((2, 6)), heads=4)
-    for layer in (lambda: MHSA(6, 4), lambda: HMHSA(6, 4, 2, 2)):
+    for layer in (
+        lambda: MHSA(6, 4), lambda: HMHSA(6, 4, 2, 2), lambda: LocalAttention(6, 4), lambda: GlobalAttention(6, 4)
+    ):  # fmt: skip
         with pytest.raises(ValueError, match="heads do not divide 6 channels"):
             layer()
-    with pytest.raises(ValueError, match="heads=0 must be a whole number of at least 1"):
-        MHSA(6, 0)
-    with pytest.raises(ValueError, match="grid_size=0 must be a whole number from 1"):
-        HMHSA(6, 3, 0, 2)
+    for bad in (0, -1, 1.0, "1", True, None):
+        for layer, name in (
+            (lambda bad: MHSA(bad, 1), "channels"),
+            (lambda bad: HMHSA(bad, 1, 1, 1), "channels"),
+            (lambda bad: LocalAttention(bad, 1), "channels"),
+            (lambda bad: GlobalAttention(bad, 1), "channels"),
+            (lambda bad: MHSA(6, bad), "heads"),
+            (lambda bad: HMHSA(6, bad, 1, 1), "heads"),
+            (lambda bad: LocalAttention(6, bad), "heads"),
+            (lambda bad: GlobalAttention(6, bad), "heads"),
+            (lambda bad: HMHSA(6, 3, bad, 2), "grid_size"),
+            (lambda bad: HMHSA(6, 3, 2, bad), "pool_size"),
+        ):
+            with pytest.raises(ValueError, match=re.escape(f"{name}={bad!r} must be a whole number")):
+                layer(bad)
+    for bad in (-0.1, 1.1, np.nan, "much", True):
+        with pytest.raises(ValueError, match=f"drop_rate={bad!r} must be from 0 to 1"):
+            MHSA(6, 3, drop_rate=bad)
+    for bad in (-0.1, 1.0, np.nan, "much", True):
+        with pytest.raises(ValueError, match=f"rate={bad!r} must be from 0 to 1"):
+            DropPath(bad)
+    assert (MHSA(6, 3, drop_rate=1.0)(torch.ones(1, 2, 2, 6)) == 0).all()
     with pytest.raises(ValueError, match="drop_path_rate=-0.1 must be a probability"):
         create_model("micro").set_drop_path_rate(-0.1)
 
@@ -131,6 +204,7 @@ def test_layers_check_their_sizes():
         ("tiny", {"grid_sizes": 8}, ValueError, "grid_sizes=8 must have 3 entries"),
         ("tiny", {"pool_sizes": (8, 0, 2)}, ValueError, r"pool_sizes=\(8, 0, 2\) must be whole numbers of at least"),
         ("tiny", {"kernel_sizes": (3, 4, 3, 3)}, ValueError, "must be odd"),
+        ("tiny", {"channels": 64}, ValueError, "channels=64 must be a tuple with one entry per stage"),
         ("tiny", {"channels": ()}, ValueError, "channels is empty"),
         ("tiny", {"drop_path_rate": 1.0}, ValueError, r"drop_path_rate=1.0 must be a probability in \[0, 1\)"),
         ("tiny", {"drop_rate": "much"}, ValueError, "drop_rate='much' must be a probability"),

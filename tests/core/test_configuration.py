@@ -1,8 +1,10 @@
 """The fields of a configuration: their bounds, Table 1 as data, and the sizes that follow from them."""
 
+import json
 import re
-from dataclasses import fields
+from dataclasses import asdict, fields, replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -46,6 +48,25 @@ def test_every_field_of_every_variant(variant):
     assert [field.name for field in fields(config)][1:-3] == list(LEAST)
 
 
+def test_a_configuration_without_fields_is_small_under_another_name():
+    assert HATNetConfig() == replace(VARIANTS["small"], name="custom")
+
+
+def test_numbers_of_numpy_become_those_of_python():
+    """Otherwise no weights could be saved with such a configuration, since JSON has no numbers of NumPy."""
+    config = VARIANTS["micro"]
+    whole = {name: np.array(getattr(config, name)) for name in LEAST}
+    whole = {name: tuple(value) if value.ndim else value[()] for name, value in whole.items()}
+    rates = {"drop_rate": np.float64(0), "drop_path_rate": np.float32(0), "classifier_drop_rate": np.float64(0.2)}
+    assert json.dumps(asdict(HATNetConfig("micro", **whole, **rates))) == json.dumps(asdict(config))
+
+
+@pytest.mark.parametrize("name", [3, None, b"micro", ["micro"]])
+def test_a_name_is_a_text(name):
+    with pytest.raises(TypeError, match="name=.* must be a text"):
+        HATNetConfig(name)
+
+
 @pytest.mark.parametrize("field", LEAST)
 def test_each_field_has_a_least_and_a_largest_value(field):
     for value in (0, MOST[field] + 1):
@@ -63,15 +84,15 @@ def test_each_field_has_a_least_and_a_largest_value(field):
 
 
 def test_a_network_has_at_most_two_billion_parameters():
-    """Block 200 (401 + 800), two convolutions 9 (200 + 200), and a classifier that fills the rest."""
-    rest = 2_000_000_000 - 200 * (401 + 800) - 9 * (200 + 200)
+    """A thousand blocks, the two convolutions of the stem, and a classifier of one weight per class for the rest."""
+    rest = 2_000_000_000 - 1000 * (30 * (2 + 255**2) + 4) - 9 * (4096 * 1100 + 1100)
     sizes = {
-        "in_channels": 200, "stem_channels": 1, "channels": (200,), "depths": (1,), "kernel_sizes": (1,),
-        "expansions": (1,), "head_dim": 200, "grid_sizes": (), "pool_sizes": (),
+        "in_channels": 4096, "stem_channels": 1100, "channels": (1,), "depths": (1000,), "kernel_sizes": (255,),
+        "expansions": (30,), "head_dim": 1, "grid_sizes": (), "pool_sizes": (),
     }  # fmt: skip
-    assert HATNetConfig(**sizes, num_classes=rest // 200).fewest_parameters == 2_000_000_000
+    assert HATNetConfig(**sizes, num_classes=rest).fewest_parameters == 2_000_000_000
     with pytest.raises(ValueError, match="a network of 2e[+]09 parameters; at most 2e[+]09 are allowed"):
-        HATNetConfig(**sizes, num_classes=rest // 200 + 1)
+        HATNetConfig(**sizes, num_classes=rest + 1)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -110,6 +131,30 @@ def test_the_layout_counts_windows_and_cells_one_by_one(rows, columns, G1, G2, s
         config.layout(least - 1, least)
 
 
+def test_a_network_without_strides_has_a_layout_for_one_pixel():
+    one = HATNetConfig(**{name: value[1:] if isinstance(value, tuple) else value for name, value in LEAST.items()}
+                       | {"stem_strides": (1, 1)})  # fmt: skip
+    assert one.min_image_size == 1
+    assert [stage.map for stage in one.layout(1, 1)] == [(1, 1)]
+
+
+@pytest.mark.parametrize("side", [0, -32, 32.0, "32", True, None])
+def test_a_layout_is_for_whole_numbers_of_pixels(side):
+    shown = re.escape(f"={side!r} must be a whole number of at least 1")
+    with pytest.raises(ValueError, match="height" + shown):
+        VARIANTS["micro"].layout(side, 32)
+    with pytest.raises(ValueError, match="width" + shown):
+        VARIANTS["micro"].layout(32, side)
+
+
+@pytest.mark.parametrize("depths", [(1, 1), (2, 1), (1, 3), (4, 5)])
+def test_drop_path_rates_rise_in_equal_steps_from_zero_to_the_given_rate(depths):
+    sizes = {"channels": (2, 2), "kernel_sizes": (1, 1), "expansions": (1, 1), "grid_sizes": (1,), "pool_sizes": (1,)}
+    rates = HATNetConfig(**sizes, head_dim=2, depths=depths, drop_path_rate=0.6).drop_path_rates()
+    assert tuple(map(len, rates)) == depths
+    assert [rate for stage in rates for rate in stage] == pytest.approx(np.linspace(0, 0.6, sum(depths)))
+
+
 def test_drop_path_rates_rise_linearly_over_all_stages():
     assert get_config("micro", drop_path_rate=0.5).drop_path_rates() == ((0.0, 0.1), (0.2, 0.3), (0.4, 0.5))
     one = HATNetConfig(channels=(64,), depths=(1,), kernel_sizes=(3,), expansions=(1,), grid_sizes=(), pool_sizes=())
@@ -119,7 +164,11 @@ def test_drop_path_rates_rise_linearly_over_all_stages():
 def test_a_close_name_is_suggested_and_a_distant_one_is_not():
     with pytest.raises(ValueError, match="unknown variant 'smal', did you mean 'small'[?]; known"):
         get_config("smal")
+    with pytest.raises(ValueError, match="unknown variant 'hatnet-tiny', did you mean 'tiny'[?]; known"):
+        get_config("hatnet-tiny")
     with pytest.raises(ValueError, match="unknown variant 'xyzzy'; known"):
         get_config("xyzzy")
     with pytest.raises(ValueError, match="unknown variant 3; known"):
         get_config(3)
+    with pytest.raises(TypeError, match="unknown override 'pool_size', did you mean 'pool_sizes'[?]; known"):
+        get_config("small", pool_size=2)  # grid_sizes and kernel_sizes are close, too

@@ -6,7 +6,9 @@ import torch
 from torch.nn import functional as F
 
 import reference
+from hatnet.attention import MHSA
 from hatnet.config import Stage, ceil_div
+from hatnet.hierarchical_attention import HMHSA
 from hatnet.layers import ChannelDropout, Conv2d, DropPath, GroupNorm, average_pool
 from hatnet.network import MLP, Block, Downsample, Stem
 from tests.cases import MUST_HIT, for_maps, stack
@@ -96,6 +98,21 @@ def test_drop_path_can_be_set_later_from_zero_and_back():
     for rate in (0.0, 0.5, 0.0):
         drop.rate = rate
         assert torch.equal(drop(x), x) == (rate == 0)
+
+
+def test_a_drop_path_of_rate_zero_draws_no_random_numbers():
+    """Otherwise a training without stochastic depth would depend on the number of blocks."""
+    state, x = torch.get_rng_state(), torch.ones(2, 3, 3, 2)
+    assert DropPath(0.0).train()(x) is x
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("hierarchical", [True, False], ids=["hierarchical", "plain"])
+def test_layers_drop_nothing_unless_a_rate_is_given(hierarchical):
+    layers = [Block(stage_of(MUST_HIT[0], hierarchical)), MLP(12, 24, 3), MHSA(12, 3), HMHSA(12, 3, 4, 2)]
+    x = torch.from_numpy(MUST_HIT[0].maps()).float()
+    for layer in layers:
+        assert torch.equal(layer.train()(x), layer.eval()(x))
 
 
 def test_channel_dropout_drops_whole_channels_of_an_image():

@@ -61,6 +61,8 @@ def test_features_are_the_stage_outputs_at_strides_4_8_16_32():
     for index, (feature, C, stride) in enumerate(zip(features, (48, 96, 240, 384), (4, 8, 16, 32), strict=True)):
         assert feature.shape == (1, C, ceil_div(100, stride), ceil_div(132, stride))
         assert torch.equal(feature, trace[f"stages.{index}.output"].permute(0, 3, 1, 2))
+    without_trace = model.forward_features(image)
+    assert all(map(torch.equal, without_trace, features))
 
 
 def test_every_parameter_matters_to_the_reference():
@@ -137,6 +139,10 @@ def test_configurations_are_frozen_and_equal_by_value():
     assert config == get_config("tiny", grid_sizes=(8, 8, 8))
     with pytest.raises(AttributeError):
         config.num_classes = 3
+    with pytest.raises(AttributeError):
+        config.stages[0].depth = 3
+    with pytest.raises(AttributeError):
+        config.layout(32, 32)[0].map = (1, 1)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside torch.compile
