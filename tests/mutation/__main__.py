@@ -87,6 +87,7 @@ def main(
     jobs: int = os.cpu_count() or 1,
     seconds: float = 6.0,
     shard: str = "1/1",
+    look_at: tuple[str, ...] = (),
 ) -> int:
     """Change the code in thousands of small ways, and see which changes no test notices.
 
@@ -98,10 +99,13 @@ def main(
         jobs: mutants at a time.
         seconds: of tests for each mutant, as measured with coverage.
         shard: the share of the mutants, as `1/4`.
+        look_at: new or changed files of tests, whose lines are noted before anything else.
     """
     folder.mkdir(exist_ok=True)
     if not (folder / "sight.json").exists():
         look(folder / "sight.json")
+    if look_at:
+        look(folder / "sight.json", *look_at)
     ledger, sight = Ledger(folder / "ledger.jsonl"), Sight(folder / "sight.json")
     number, shards = map(int, shard.split("/"))
     found = {part: mutants_of(part)[number - 1 :: shards] for part in parts}

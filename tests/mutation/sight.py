@@ -31,8 +31,10 @@ class _Stopwatch:
             self.failed.add(report.nodeid)
 
 
-def look(target: Path) -> None:
+def look(target: Path, *paths: str) -> None:
     """Run the default tests once, and write to `target` which lines each test executes, and how long it takes.
+
+    With `paths`, only the tests of these files are run, and added to what `target` holds.
 
     Raises:
         RuntimeError: if no test passes.
@@ -40,19 +42,22 @@ def look(target: Path) -> None:
     stopwatch, data = _Stopwatch(), target.with_suffix(".coverage")
     os.environ["COVERAGE_FILE"] = str(data)
     options = ["--cov=hatnet", "--cov=reference", "--cov-context=test", "--cov-report=", "-q", "-p", "no:cacheprovider"]
-    pytest.main([*options, *(f"--ignore={path}" for path in BLIND)], plugins=[stopwatch])
+    pytest.main([*options, *(f"--ignore={path}" for path in BLIND), *paths], plugins=[stopwatch])
     passed = {test: round(s, 4) for test, s in stopwatch.seconds.items() if test not in stopwatch.failed}
     if not passed:
         raise RuntimeError("no test passed")
-    number = {test: i for i, test in enumerate(passed)}
-    recorded, lines = coverage.CoverageData(str(data)), {}
+    known = json.loads(target.read_text(encoding="utf-8")) if paths else {"tests": {}, "lines": {}}
+    tests, lines = known["tests"] | passed, known["lines"]
+    number = {test: i for i, test in enumerate(tests)}
+    recorded = coverage.CoverageData(str(data))
     recorded.read()
     for path in recorded.measured_files():
-        contexts = recorded.contexts_by_lineno(path)
-        tests = {line: {number.get(name.rpartition("|")[0]) for name in names} for line, names in contexts.items()}
-        seen = {line: sorted(found - {None}) for line, found in tests.items()}
-        lines[str(Path(path).relative_to(ROOT))] = {line: found for line, found in seen.items() if found}
-    target.write_text(json.dumps({"tests": passed, "lines": lines}), encoding="utf-8")
+        own = lines.setdefault(str(Path(path).relative_to(ROOT)), {})
+        for line, names in recorded.contexts_by_lineno(path).items():
+            seen = {number[test] for name in names if (test := name.rpartition("|")[0]) in passed}
+            if seen := seen | set(own.get(str(line), ())):
+                own[str(line)] = sorted(seen)
+    target.write_text(json.dumps({"tests": tests, "lines": lines}), encoding="utf-8")
 
 
 class Sight:
