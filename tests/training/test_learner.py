@@ -1,5 +1,6 @@
 """A step: schedule, average, accumulated gradients, precision, compilation; and that a network learns."""
 
+import copy
 import math
 from collections import defaultdict
 from dataclasses import replace
@@ -31,6 +32,12 @@ def test_the_rate_rises_linearly_and_falls_along_half_a_cosine(steps, data):
     assert all(earlier >= later for earlier, later in pairwise(rates[warmup:]))
 
 
+@pytest.mark.parametrize("step", [-1, 9, 1.5, True])
+def test_there_is_no_rate_before_the_first_or_after_the_last_step(step):
+    with pytest.raises(ValueError, match="step=.* must be a whole number from 0 to 8"):
+        learning_rate(step, 8, 2, 1.0)
+
+
 def test_averaged_weights_follow_their_formula():
     model = create_model("micro", in_channels=1)
     average = WeightAverage(model, 0.9)
@@ -57,6 +64,23 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path):
         weights.append(torch.cat([parameter.detach().flatten() for parameter in training.model.parameters()]))
     for other in weights[1:]:
         assert torch.allclose(weights[0], other, rtol=0, atol=1e-5)
+
+
+def test_scaled_losses_change_no_bit_and_infinite_gradients_no_weights(tmp_path):
+    """As for float16 on a GPU. Scaling by a power of two is exact, if gradients are divided before they are clipped."""
+    trainings = [start(tmp_path / name, ONE_EPOCH) for name in ("plain", "scaled")]
+    learner = trainings[1].learner
+    learner.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=2)
+    for _ in range(2):
+        losses = [float(training.learner.take_step(training.batches)) for training in trainings]
+        assert losses[0] == losses[1]
+    assert learner.scaler.get_scale() == 2.0**11, "it grows after two good steps"
+    before, plain = (copy.deepcopy(training.model.state_dict()) for training in trainings[::-1])
+    assert all(torch.equal(before[name], plain[name]) for name in plain)
+    learner.model.classifier.weight.register_hook(lambda gradient: gradient * math.inf)
+    learner.take_step(trainings[1].batches)
+    assert all(torch.equal(before[name], weight) for name, weight in learner.model.state_dict().items())
+    assert learner.scaler.get_scale() == 2.0**10
 
 
 @pytest.mark.long
