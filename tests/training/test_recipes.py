@@ -1,13 +1,13 @@
 """Recipes: bounds, JSON, the networks they build, and their rows in the guide."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from hatnet.config import get_config
-from hatnet.training.recipes import EXPECT, RECIPES, from_json, get_recipe, to_json
+from hatnet.training.recipes import EXPECT, RECIPES, Recipe, from_json, get_recipe, to_json
 from tests.training.runs import SMALL
 
 
@@ -39,6 +39,12 @@ def test_impossible_recipes_are_refused(changes, message):
         replace(SMALL, **changes)
     with pytest.raises(AttributeError):
         SMALL.lr = 1.0  # recipes are frozen, so there is no other way to change one
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Recipe)])
+def test_a_value_of_no_field_is_refused_by_name(name):
+    with pytest.raises((TypeError, ValueError), match=f"^{name}=.* must be"):
+        replace(SMALL, **{name: object()})
 
 
 def test_recipes_survive_json_and_unknown_keys_name_the_nearest():
