@@ -50,7 +50,7 @@ def exchange(rank, port, results):
             "place": (processes.rank, processes.size, processes.is_first),
             "sum": processes.sum(torch.tensor([1.0, rank])).tolist(),
             "any": [processes.any(flag) for flag in (False, rank == 0, rank == 1, True)],
-            "from first": processes.from_first([5, -2**40] if rank == 0 else [1, 2, 3]),
+            "from first": processes.from_first([5, -(2**40)] if rank == 0 else [1, 2, 3]),
             "differ": [processes.differ(4), processes.differ(rank)],
         }
         processes.copy_from_first(model)

@@ -51,7 +51,11 @@ def test_confusion_matrix_shows_shares_counts_and_accuracies(classes, drawn):
     assert right.lines[0].get_xdata() == pytest.approx([total, total])
     assert right.get_title() == f"All: {total:.2f} % (dashed)"
     assert right.get_xlim() == (0, 100)
-    for axes, ticks in ((left, left.get_yticklabels()), (left, left.get_xticklabels()), (right, right.get_yticklabels())):
+    for axes, ticks in (
+        (left, left.get_yticklabels()),
+        (left, left.get_xticklabels()),
+        (right, right.get_yticklabels()),
+    ):
         labels = [tick.get_text() for tick in ticks]
         assert labels == names if classes <= 30 else names[0] not in labels, axes
 
