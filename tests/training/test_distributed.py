@@ -37,7 +37,7 @@ def free_port():
         return free.getsockname()[1]
 
 
-def exchange(rank, port, results):
+def exchange(rank, port, ready, results):
     """Every exchange between two processes."""
     os.environ.update(
         WORLD_SIZE="2", RANK=str(rank), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",
@@ -54,14 +54,18 @@ def exchange(rank, port, results):
             "differ": [processes.differ(4), processes.differ(rank)],
         }
         processes.copy_from_first(model)
+        if rank == 0:
+            time.sleep(0.3)
+            ready.set()
         processes.wait()
+        found["waited"] = ready.is_set()
     results.put((rank, found | {"weight": model.weight.tolist(), "left": not torch.distributed.is_initialized()}))
 
 
 def test_two_processes_exchange_flags_numbers_and_weights():
     fork = multiprocessing.get_context("fork")
-    results, port = fork.Queue(), free_port()
-    children = [fork.Process(target=exchange, args=(rank, port, results)) for rank in (0, 1)]
+    results, ready, port = fork.Queue(), fork.Event(), free_port()
+    children = [fork.Process(target=exchange, args=(rank, port, ready, results)) for rank in (0, 1)]
     for child in children:
         child.start()
     found = dict(results.get(timeout=60) for _ in children)
@@ -70,7 +74,7 @@ def test_two_processes_exchange_flags_numbers_and_weights():
     for rank in (0, 1):
         assert found[rank] == {
             "place": (rank, 2, rank == 0), "sum": [2, 1], "any": [False, True, True, True], "from first": [5, -2**40],
-            "differ": [False, True], "weight": [[7, 7]], "left": True,
+            "differ": [False, True], "weight": [[7, 7]], "left": True, "waited": True,
         }  # fmt: skip
 
 

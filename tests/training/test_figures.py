@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
+from matplotlib import rcParams
 from matplotlib.figure import Figure
 
 from hatnet.training.classification import CLASSIFICATION, Evaluation
@@ -14,7 +15,8 @@ from hatnet.training.figures import _write_svg, draw_confusion, draw_curves
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The figures that would be written."""
+    """The figures that would be written, by a user whose own figures are black."""
+    monkeypatch.setitem(rcParams, "figure.facecolor", "black")
     figures = []
     monkeypatch.setattr("hatnet.training.figures._write_svg", lambda figure, _: figures.append(figure))
     return figures
@@ -50,7 +52,8 @@ def test_confusion_matrix_shows_shares_counts_and_accuracies(classes, drawn):
     total = 100 * counts.trace() / counts.sum()
     assert right.lines[0].get_xdata() == pytest.approx([total, total])
     assert right.get_title() == f"All: {total:.2f} % (dashed)"
-    assert right.get_xlim() == (0, 100)
+    assert (right.get_xlabel(), right.get_xlim()) == ("classified right in %", (0, 100))
+    assert (left.get_xlabel(), left.get_ylabel()) == ("predicted", "true class")
     for axes, ticks in (
         (left, left.get_yticklabels()),
         (left, left.get_xticklabels()),

@@ -17,6 +17,7 @@ from scipy import stats
 from hatnet.models import create_model
 from hatnet.training import join
 from hatnet.training.learner import WeightAverage, learning_rate
+from hatnet.training.preparation import precision_of
 from tests.training.runs import ONE_EPOCH, SMALL, outcome, run, small_data, start
 
 
@@ -106,6 +107,14 @@ def test_bfloat16_trains_on_a_cpu_and_float16_is_refused(tmp_path):
     assert math.isfinite(run(tmp_path, replace(ONE_EPOCH, precision="bfloat16")).history[0]["test_loss"])
     with pytest.raises(ValueError, match="float16' is for GPUs"):
         start(tmp_path / "half", replace(SMALL, precision="float16"))
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_gpu_that_only_emulates_bfloat16_gets_float16(own, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: own or including_emulation)
+    chosen = precision_of(SMALL, torch.device("cuda"))
+    assert chosen is (torch.bfloat16 if own else torch.float16)
+    assert precision_of(SMALL, torch.device("cpu")) is torch.float32
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

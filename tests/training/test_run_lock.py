@@ -181,6 +181,13 @@ def test_a_full_disk_leaves_a_lock_without_a_text(tmp_path, monkeypatch):
     lock.release()
 
 
+def test_a_lock_whose_file_somebody_deleted_is_released(tmp_path):
+    lock = RunLock(tmp_path / "run")
+    (tmp_path / "run" / "run.lock").unlink()
+    lock.release()
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("error", [OSError(errno.EROFS, "Read-only file system"), KeyboardInterrupt()])
 def test_folders_made_for_a_lock_that_fails_are_removed(error, tmp_path, monkeypatch):
     (tmp_path / "old").mkdir()
