@@ -16,6 +16,7 @@ from scipy import stats
 
 from hatnet.models import create_model
 from hatnet.training import join
+from hatnet.training.classification import evaluate
 from hatnet.training.learner import WeightAverage, learning_rate
 from hatnet.training.preparation import precision_of
 from tests.training.runs import ONE_EPOCH, SMALL, outcome, run, small_data, start
@@ -115,6 +116,17 @@ def test_a_gpu_that_only_emulates_bfloat16_gets_float16(own, monkeypatch):
     chosen = precision_of(SMALL, torch.device("cuda"))
     assert chosen is (torch.bfloat16 if own else torch.float16)
     assert precision_of(SMALL, torch.device("cpu")) is torch.float32
+
+
+def test_steps_and_tests_make_their_tensors_on_the_device_of_the_process(tmp_path):
+    """Here every tensor that names no device lands on `meta`, where it has no values; on a GPU it would stay behind."""
+    training = start(tmp_path, replace(SMALL, mixup=0.0, cutmix=0.0))
+    slices, tests = [next(training.batches) for _ in range(2)], [*training.tests]
+    with torch.device("meta"):
+        loss = float(training.learner.take_step(iter(slices)))
+        found = evaluate(training.learner.tested.eval(), tests, training.processes)
+    assert loss > 0
+    assert found.images == 30
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
