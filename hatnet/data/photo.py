@@ -65,7 +65,7 @@ def read_picture(
     if square:
         left, top = (width - size) // 2, (height - size) // 2
         image = image.crop((left, top, left + size, top + size))
-    return np.asarray(image, dtype=np.float64) / 255
+    return np.asarray(image) / 255
 
 
 def size_when_read(path: Path | None, size: int, square: bool) -> tuple[int, int]:

@@ -57,14 +57,11 @@ def load_state(path: Path) -> tuple[State, Recipe]:
     file = read(Path(path), DAMAGED)
     if file.kind != STATE:
         raise CheckpointError(f"{path} does not hold the state of a training")
-    settings = file.facts.get("recipe")
     try:
         facts = _checked(file.facts.get("state"))
         if facts.get("network"):  # empty in old states
             config_of(facts["network"], len(file.shapes), sum(map(prod, file.shapes.values())))
-        if not isinstance(settings, dict):
-            raise ValueError("it has no recipe")
-        recipe = from_json(settings)
+        recipe = from_json(file.facts.get("recipe", {}))
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{path} does not hold a whole state: {error}. {DAMAGED}") from error
     return State(tensors=file.tensors(), **facts), recipe
@@ -183,8 +180,7 @@ def _shapes(learner: Learner, state: State) -> dict[str, tuple[int, ...]]:
         for section, network in learner.networks.items()
         for name, tensor in network.state_dict().items()
     }
-    skipped = state.scaler and not any(name.startswith("optimiser.") for name in state.tensors)
-    if state.step and not skipped:  # AdamW has no state before its first step, which loss scaling may skip
+    if state.step:  # AdamW has no state before its first step
         for parameter, name in learner.names.items():
             moments = {f"optimiser.{key}.{name}": tuple(parameter.shape) for key in ("exp_avg", "exp_avg_sq")}
             shapes |= moments | {f"optimiser.step.{name}": ()}

@@ -1,6 +1,7 @@
 """Batches: processes share the same ones, each test image counts once, and unreadable files end nothing."""
 
 import multiprocessing
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -87,6 +88,24 @@ def test_epochs_differ_in_order_and_draws_in_position():
 def test_batches_that_cannot_be_shared_evenly_are_refused(images, batch_size, slice_size, message):
     with pytest.raises(ValueError, match=message):
         BatchSampler(images, batch_size, slice_size, 1, 0).share(3)
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [("images", 0), ("batch_size", 1), ("slice_size", 1), ("epochs", 1), ("seed", 0), ("repeats", 1)],
+)
+def test_numbers_that_are_too_small_are_refused_by_name(name, least):
+    with pytest.raises(ValueError, match=f"{name}={least - 1} must "):
+        BatchSampler(**{"images": 8, "batch_size": 4, "slice_size": 2, "epochs": 1, "seed": 0, name: least - 1})
+
+
+@pytest.mark.parametrize("images", [*range(2, 70), 1000])
+def test_the_advised_batch_size_is_even_and_gives_some_steps(images):
+    with pytest.raises(ValueError, match="give --batch-size") as refused:
+        BatchSampler(images, 2048, 64, 1, 0)
+    advised = int(re.search(r"--batch-size (\d+) --slice-size \1,", str(refused.value))[1])
+    assert advised % 2 == 0
+    assert BatchSampler(images, advised, advised, 1, 0).steps_per_epoch >= min(4, images // 2)
 
 
 @given(st.integers(1, 9), st.integers(1, 5), st.integers(1, 7))

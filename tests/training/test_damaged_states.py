@@ -74,9 +74,9 @@ def test_a_state_with_wrong_facts_is_refused(key, value, stopped):
     ids=str,
 )  # fmt: skip
 def test_a_state_with_wrong_metadata_is_refused(texts, tmp_path):
-    right = {"format": "hatnet training", "recipe": json.dumps(to_json(SMALL)), "state": '{"step": 3}'}
+    right = {"format": "hatnet training", "recipe": json.dumps(to_json(SMALL)), "state": '{"step": 0}'}
     save_file({"a": torch.zeros(1)}, tmp_path / "x", right)
-    assert load_state(tmp_path / "x")[0].step == 3
+    assert load_state(tmp_path / "x")[0].step == 0
     for changed in (right | texts, {key: text for key, text in right.items() if key not in texts}):
         save_file({"a": torch.zeros(1)}, tmp_path / "x", changed)
         with pytest.raises(CheckpointError):
@@ -100,6 +100,14 @@ def test_a_state_with_other_tensors_is_refused_with_all_differences(change, mess
     save_state(stopped / "state.safetensors", state, recipe)
     with pytest.raises(CheckpointError, match=message.format(name="classifier.bias")):
         start(stopped, resume=True)
+
+
+@pytest.mark.parametrize("network", [{"name": 3}, {"channels": [10**6] * 3, "depths": [10**6] * 3}])
+def test_a_state_of_an_impossible_network_is_refused_before_it_is_built(network, first_epochs, tmp_path):
+    state, recipe = load_state(first_epochs / "state.safetensors")
+    save_state(tmp_path / "x", replace(state, network=state.network | network), recipe)
+    with pytest.raises(CheckpointError, match="does not hold a whole state"):
+        load_state(tmp_path / "x")
 
 
 def test_a_newer_state_is_refused(tmp_path, monkeypatch):
@@ -139,7 +147,9 @@ def test_damaged_metrics_are_refused(text, tmp_path):
         start(tmp_path, resume=True)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 5000, '{"broken": [99]}', '{"broken": ["1"]}', '{"broken": 3}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "[" * 5000, '{"broken": [99]}', '{"broken": [-1]}', '{"broken": ["1"]}', '{"broken": 3}']
+)
 def test_a_damaged_record_of_broken_files_is_made_again(text, tmp_path):
     images = folder_data(tmp_path / "data", images=3).train
     images.paths[2].write_text("no image")

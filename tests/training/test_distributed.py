@@ -2,6 +2,7 @@
 
 import json
 import math
+import multiprocessing
 import os
 import shutil
 import socket
@@ -28,6 +29,53 @@ def test_a_single_process_does_not_wait_for_its_device(monkeypatch):
     assert not ALONE.any(False)
     assert ALONE.from_first([7, 8]) == [7, 8]
     assert not ALONE.differ(7)
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def exchange(rank, port, ready, results):
+    """Every exchange between two processes."""
+    os.environ.update(
+        WORLD_SIZE="2", RANK=str(rank), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+    )  # fmt: skip
+    model = torch.nn.Linear(2, 1)
+    torch.nn.init.constant_(model.weight, float(rank + 7))
+    with join("cpu") as processes:
+        found = {
+            "place": (processes.rank, processes.size, processes.is_first),
+            "sum": processes.sum(torch.tensor([1.0, rank])).tolist(),
+            "any": [processes.any(flag) for flag in (False, rank == 0, rank == 1, True)],
+            "from first": processes.from_first([5, -(2**40)] if rank == 0 else [1, 2, 3]),
+            "differ": [processes.differ(4), processes.differ(rank)],
+        }
+        processes.copy_from_first(model)
+        if rank == 0:
+            time.sleep(0.3)
+            ready.set()
+        processes.wait()
+        found["waited"] = ready.is_set()
+    results.put((rank, found | {"weight": model.weight.tolist(), "left": not torch.distributed.is_initialized()}))
+
+
+def test_two_processes_exchange_flags_numbers_and_weights():
+    fork = multiprocessing.get_context("fork")
+    results, ready, port = fork.Queue(), fork.Event(), free_port()
+    children = [fork.Process(target=exchange, args=(rank, port, ready, results)) for rank in (0, 1)]
+    for child in children:
+        child.start()
+    found = dict(results.get(timeout=60) for _ in children)
+    for child in children:
+        child.join(60)
+    for rank in (0, 1):
+        assert found[rank] == {
+            "place": (rank, 2, rank == 0), "sum": [2, 1], "any": [False, True, True, True], "from first": [5, -2**40],
+            "differ": [False, True], "weight": [[7, 7]], "left": True, "waited": True,
+        }  # fmt: skip
 
 
 def torchrun(processes: int, *command: str) -> subprocess.CompletedProcess:
@@ -116,9 +164,7 @@ def test_several_seeds_under_torchrun_give_one_table(tmp_path):
 @pytest.mark.long
 def test_a_lost_process_without_torchrun_ends_the_other_in_one_line(tmp_path):
     command = [sys.executable, "-m", "hatnet", "train", "fashion-quick", "--slice-size", "32", "--device", "cpu"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
     place |= {"LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     first, second = (
         subprocess.Popen(

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from hatnet.data import open_data
-from hatnet.data.image_file import CHELSEA
+from hatnet.data.image_file import CHELSEA, open_image, size_of_image
 from hatnet.data.photo import load_photo, normalise, read_picture, size_when_read, to_image
 from hatnet.data.transforms import for_testing, for_training, mixing
 from hatnet.training.batches import Augmented
@@ -97,6 +97,19 @@ def test_the_size_is_known_before_the_image_is_decoded(tmp_path, kind, orientati
     photo.save(tmp_path / f"photo.{kind}", exif=photo.getexif())
     assert size_when_read(tmp_path / f"photo.{kind}", 20, square=False) == size
     assert read_picture(tmp_path / f"photo.{kind}", 3, 20, square=False).shape[:2] == size
+
+
+@pytest.mark.parametrize("kind", ["png", "tiff"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_turned_upright_as_pillow_does(orientation, kind, tmp_path):
+    path = write_image(tmp_path / "stored.png", (5, 3))
+    with Image.open(path) as stored:
+        stored.getexif()[0x0112] = orientation
+        stored.save(tmp_path / f"turned.{kind}", exif=stored.getexif())
+        want = ImageOps.exif_transpose(stored)
+    assert (orientation == 1) == np.array_equal(want, stored)
+    assert np.array_equal(open_image(tmp_path / f"turned.{kind}", "RGB"), want)
+    assert size_of_image(tmp_path / f"turned.{kind}") == want.size[::-1]
 
 
 def test_augmentation_depends_only_on_seed_and_position():

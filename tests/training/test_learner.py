@@ -1,5 +1,6 @@
 """A step: schedule, average, accumulated gradients, precision, compilation; and that a network learns."""
 
+import copy
 import math
 from collections import defaultdict
 from dataclasses import replace
@@ -15,7 +16,9 @@ from scipy import stats
 
 from hatnet.models import create_model
 from hatnet.training import join
+from hatnet.training.classification import evaluate
 from hatnet.training.learner import WeightAverage, learning_rate
+from hatnet.training.preparation import precision_of
 from tests.training.runs import ONE_EPOCH, SMALL, outcome, run, small_data, start
 
 
@@ -29,6 +32,12 @@ def test_the_rate_rises_linearly_and_falls_along_half_a_cosine(steps, data):
     half = warmup + (steps - warmup) / 2
     assert all(rate >= (1 + rates[-1]) / 2 - 1e-12 for step, rate in enumerate(rates) if warmup <= step <= half)
     assert all(earlier >= later for earlier, later in pairwise(rates[warmup:]))
+
+
+@pytest.mark.parametrize("step", [-1, 9, 1.5, True])
+def test_there_is_no_rate_before_the_first_or_after_the_last_step(step):
+    with pytest.raises(ValueError, match="step=.* must be a whole number from 0 to 8"):
+        learning_rate(step, 8, 2, 1.0)
 
 
 def test_averaged_weights_follow_their_formula():
@@ -59,6 +68,23 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path):
         assert torch.allclose(weights[0], other, rtol=0, atol=1e-5)
 
 
+def test_scaled_losses_change_no_bit_and_infinite_gradients_no_weights(tmp_path):
+    """As for float16 on a GPU. Scaling by a power of two is exact, if gradients are divided before they are clipped."""
+    trainings = [start(tmp_path / name, ONE_EPOCH) for name in ("plain", "scaled")]
+    learner = trainings[1].learner
+    learner.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=2)
+    for _ in range(2):
+        losses = [float(training.learner.take_step(training.batches)) for training in trainings]
+        assert losses[0] == losses[1]
+    assert learner.scaler.get_scale() == 2.0**11, "it grows after two good steps"
+    before, plain = (copy.deepcopy(training.model.state_dict()) for training in trainings[::-1])
+    assert all(torch.equal(before[name], plain[name]) for name in plain)
+    learner.model.classifier.weight.register_hook(lambda gradient: gradient * math.inf)
+    learner.take_step(trainings[1].batches)
+    assert all(torch.equal(before[name], weight) for name, weight in learner.model.state_dict().items())
+    assert learner.scaler.get_scale() == 2.0**10
+
+
 @pytest.mark.long
 def test_a_thin_network_learns_a_few_images(tmp_path):
     recipe = replace(
@@ -82,6 +108,25 @@ def test_bfloat16_trains_on_a_cpu_and_float16_is_refused(tmp_path):
     assert math.isfinite(run(tmp_path, replace(ONE_EPOCH, precision="bfloat16")).history[0]["test_loss"])
     with pytest.raises(ValueError, match="float16' is for GPUs"):
         start(tmp_path / "half", replace(SMALL, precision="float16"))
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_gpu_that_only_emulates_bfloat16_gets_float16(own, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: own or including_emulation)
+    chosen = precision_of(SMALL, torch.device("cuda"))
+    assert chosen is (torch.bfloat16 if own else torch.float16)
+    assert precision_of(SMALL, torch.device("cpu")) is torch.float32
+
+
+def test_steps_and_tests_make_their_tensors_on_the_device_of_the_process(tmp_path):
+    """Here every tensor that names no device lands on `meta`, where it has no values; on a GPU it would stay behind."""
+    training = start(tmp_path, replace(SMALL, mixup=0.0, cutmix=0.0))
+    slices, tests = [next(training.batches) for _ in range(2)], [*training.tests]
+    with torch.device("meta"):
+        loss = float(training.learner.take_step(iter(slices)))
+        found = evaluate(training.learner.tested.eval(), tests, training.processes)
+    assert loss > 0
+    assert found.images == 30
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

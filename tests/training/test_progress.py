@@ -1,6 +1,8 @@
 """Progress moves with every slice of a batch, in a terminal and in a log file, and nothing is told twice."""
 
 import io
+import os
+import signal
 import time
 
 import pytest
@@ -11,6 +13,7 @@ from hatnet.data.transforms import for_testing
 from hatnet.training import Monitor
 from hatnet.training.batches import PRINTED, batches_for_testing
 from hatnet.training.classification import Classification
+from hatnet.training.progress import stoppable
 from tests.training.image_files import folder_data
 from tests.training.runs import ONE_EPOCH, SMALL, run, start
 
@@ -46,6 +49,17 @@ def test_slow_steps_are_reported_earlier_than_every_tenth(seconds, reports, monk
     found = []
     run(tmp_path, ONE_EPOCH, monitor=Monitor(lambda now: found.append(now.step)))
     assert found == reports
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_to_stop_and_the_second_ends_the_process(number):
+    monitor, before = Monitor(), signal.getsignal(number)
+    with stoppable(monitor):
+        assert not monitor.stop
+        os.kill(os.getpid(), number)
+        assert (monitor.stop, monitor.stopped_by) == (True, number)
+        assert signal.getsignal(number) is signal.SIG_DFL
+    assert signal.getsignal(number) is before
 
 
 @pytest.fixture

@@ -1,13 +1,15 @@
 """Recipes: bounds, JSON, the networks they build, and their rows in the guide."""
 
 import json
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from hatnet.config import get_config
-from hatnet.training.recipes import EXPECT, RECIPES, from_json, get_recipe, to_json
+from hatnet.training.recipes import EXPECT, RECIPES, Recipe, from_json, get_recipe, to_json
 from tests.training.runs import SMALL
 
 
@@ -39,6 +41,61 @@ def test_impossible_recipes_are_refused(changes, message):
         replace(SMALL, **changes)
     with pytest.raises(AttributeError):
         SMALL.lr = 1.0  # recipes are frozen, so there is no other way to change one
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Recipe)])
+def test_a_value_of_no_field_is_refused_by_name(name):
+    with pytest.raises((TypeError, ValueError), match=f"^{name}=.* must be"):
+        replace(SMALL, **{name: object()})
+
+
+BOUNDS = {
+    (0, 1): ("ema", "erasing", "label_smoothing"), (0, 0.999): ("drop_path", "classifier_drop"),
+    (0, 0.9): ("validation",),
+    (0, 100): ("mixup", "cutmix"), (0, 30): ("rand_augment",), (1, 100): ("repeats",), (0, 2**32): ("seed",),
+    (1, 4096): ("image_size",), (0, 4096): ("crop_padding",), (1, 2**20): ("batch_size", "slice_size"),
+    (1, 100_000): ("epochs",), (0, 1e5): ("warmup_epochs",), (1e-12, 1e3): ("lr",), (1e-6, 1): ("layer_decay",),
+    (0, 1e3): ("first_lr", "last_lr", "weight_decay"), (0, 1e9): ("clip",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("bounds", "names"), BOUNDS.items())
+def test_numbers_outside_their_bounds_are_refused(bounds, names):
+    """Probabilities, rates below 1, and numbers that no computer could use."""
+    for name, value in product(names, (bounds[0] - 1, 2 * bounds[1] + 1)):
+        with pytest.raises(ValueError, match=f"{name}=") as refused:
+            replace(SMALL, **{name: value})
+        low, high = map(float, re.search(r"from (\S+) to (\S+)$", str(refused.value)).groups())
+        assert (low, high) == pytest.approx(bounds, rel=1e-5, abs=0), name
+
+
+def test_every_number_has_bounds():
+    numbers = [
+        field.name for field in fields(Recipe) if field.type in ("int", "float", "int | None", int, float, int | None)
+    ]
+    assert sorted(numbers) == sorted(name for names in BOUNDS.values() for name in names)
+
+
+# Images per step and per slice, G1 of random weights, the weights to start from, and the initial weights.
+SIZES = {
+    "fashion-quick": (64, 64, (7, 4), None, "fan-in"),
+    "fashion": (64, 64, (7, 4), None, "fan-in"),
+    "photos": (32, 32, None, "fashion-mnist", "fan-in"),
+    "cifar10": (128, 128, None, None, "fan-in"),
+    "cifar100": (128, 128, None, None, "fan-in"),
+    "imagenette": (256, 64, None, None, "authors"),
+    "imagenet": (1024, 128, None, None, "authors"),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_keep_the_batches_and_the_start_that_were_measured(name):
+    recipe = RECIPES[name]
+    found = recipe.batch_size, recipe.slice_size, recipe.untrained_grid_sizes, recipe.weights, recipe.initial_weights
+    assert found == SIZES[name]
+    assert (recipe.seed, recipe.grid_sizes, recipe.pool_sizes, recipe.stem_strides) == (0, None, None, None)
+    assert (recipe.validation, recipe.layer_decay, recipe.head_only) == (0, 1, False)
+    assert (recipe.precision, recipe.compile) == ("auto", False)
 
 
 def test_recipes_survive_json_and_unknown_keys_name_the_nearest():

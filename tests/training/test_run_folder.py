@@ -5,13 +5,14 @@ import re
 import subprocess
 from importlib.metadata import version
 
+import pytest
 import torch
 
 from hatnet.machine import git_commit, software
 from hatnet.training.classification import CLASSIFICATION
 from hatnet.training.recipes import from_json
 from hatnet.training.resuming import load_state
-from hatnet.training.run_folder import columns, read_metrics
+from hatnet.training.run_folder import RunFolder, columns, read_metrics
 from hatnet.weights.checkpoints import about, load
 from tests.training.runs import SMALL
 
@@ -26,6 +27,11 @@ def test_a_run_records_its_settings_metrics_curves_and_weights(whole):
     assert list(rows[0]) == list(columns(CLASSIFICATION))
     assert facts["result"]["test accuracy of the last epoch"] == rows[-1]["test_accuracy"]
     assert (whole / "curves.svg").read_text().count("<svg") == 1
+
+
+def test_a_folder_must_be_a_path():
+    with pytest.raises(TypeError, match="folder='runs/mine' must be a Path"):
+        RunFolder("runs/mine", CLASSIFICATION)
 
 
 def test_weights_are_the_average_and_record_how_they_were_trained(whole):

@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -150,6 +151,50 @@ def test_a_file_system_without_locks_gives_a_warning(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="file system without locks: nothing keeps a second training out"):
         lock = RunLock(tmp_path)
     lock.release()
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["gone", "replaced"])
+def test_a_file_that_its_holder_removes_just_before_the_lock_is_made_again(again, tmp_path, monkeypatch):
+    lock_file, removed = fcntl.lockf, []
+
+    def remove_once(descriptor, flags):
+        if not removed:
+            removed.append((tmp_path / "run.lock").rename(tmp_path / "removed"))
+            if again:
+                (tmp_path / "run.lock").write_text("by another process")
+        lock_file(descriptor, flags)
+
+    monkeypatch.setattr(fcntl, "lockf", remove_once)
+    lock = RunLock(tmp_path)
+    monkeypatch.undo()
+    assert is_locked(tmp_path)
+    lock.release()
+    assert not (tmp_path / "run.lock").exists()
+
+
+def test_a_full_disk_leaves_a_lock_without_a_text(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "write", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    lock = RunLock(tmp_path)
+    monkeypatch.undo()
+    assert is_locked(tmp_path)
+    assert (tmp_path / "run.lock").read_bytes() == b""
+    lock.release()
+
+
+def test_a_lock_whose_file_somebody_deleted_is_released(tmp_path):
+    lock = RunLock(tmp_path / "run")
+    (tmp_path / "run" / "run.lock").unlink()
+    lock.release()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EROFS, "Read-only file system"), KeyboardInterrupt()])
+def test_folders_made_for_a_lock_that_fails_are_removed(error, tmp_path, monkeypatch):
+    (tmp_path / "old").mkdir()
+    monkeypatch.setattr("hatnet.training.run_lock._locked", Mock(side_effect=error))
+    with pytest.raises(type(error)):
+        RunLock(tmp_path / "old" / "new" / "run")
+    assert [path.name for path in tmp_path.rglob("*")] == ["old"]
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):

@@ -1,11 +1,13 @@
 """Data sets by name hold what their files hold; missing, damaged or inconsistent files are refused with advice."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
 
-from hatnet.data import DataError, open_data
+from hatnet.data import DataError, ImageTensor, open_data
 from hatnet.data.sources import EMBEDDED
 from tests.training.image_files import write_cifar, write_fashion, write_imagenette
 
@@ -61,6 +63,40 @@ def test_fashion_mnist_with_too_few_images_or_unknown_labels_is_refused(changes,
         open_data("fashion-mnist", tmp_path)
 
 
+@pytest.mark.parametrize("shapes", [((60_000, 28, 27), 60_000), ((60_000, 28, 28), 59_999), ((59_999, 28, 28), 60_000)])
+def test_fashion_mnist_of_other_sizes_is_refused(shapes, tmp_path, monkeypatch):
+    pixels, labels = shapes
+    part = SimpleNamespace(data=torch.zeros(1, dtype=torch.uint8).expand(pixels), targets=torch.zeros(labels))
+    monkeypatch.setattr("torchvision.datasets.FashionMNIST", Mock(return_value=part, resources=[]))
+    with pytest.raises(DataError, match="not 60000 of 28 x 28: delete"):
+        open_data("fashion-mnist", tmp_path)
+
+
+PIXELS, LABELS = torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "labels", "message"),
+    [
+        (PIXELS.numpy(), LABELS, "pixels must be a dense tensor, got ndarray"),
+        (PIXELS.to_sparse(), LABELS, "pixels must be a dense tensor"),
+        (PIXELS.to("meta"), LABELS, "pixels must be a dense tensor"),
+        (PIXELS, [0, 0, 0], "labels must be a dense tensor, got list"),
+        (PIXELS, LABELS.to_sparse(), "labels must be a dense tensor"),
+        (PIXELS[0], LABELS, r"pixels must have shape \(images, C_in, H, W\) and hold uint8, got \(1, 2, 2\)"),
+        (PIXELS.float(), LABELS, "hold uint8, got .* of torch.float32"),
+        (PIXELS, LABELS[0], r"one class per image \(3\), whole numbers; got \(\)"),
+        (PIXELS, LABELS[:2], r"one class per image \(3\), whole numbers; got \(2,\)"),
+        (PIXELS, LABELS.float(), "whole numbers; got .* of torch.float32"),
+        (PIXELS, LABELS.bool(), "whole numbers; got .* of torch.bool"),
+    ],
+)
+def test_images_and_labels_of_other_kinds_are_refused(pixels, labels, message):
+    assert len(ImageTensor(PIXELS, LABELS)) == 3
+    with pytest.raises(DataError, match=message):
+        ImageTensor(pixels, labels)
+
+
 @pytest.mark.parametrize("fine", [False, True], ids=["CIFAR-10", "CIFAR-100"])
 def test_cifar_is_read_from_its_binary_version(fine, tmp_path):
     write_cifar(tmp_path, fine)
@@ -108,6 +144,12 @@ def test_incomplete_imagenette_is_refused(lost, message, download, tmp_path, mon
     (root / lost).rename(tmp_path / "lost")
     with pytest.raises(DataError, match=f"{message}: delete {root} and fetch it again with --download"):
         open_data("imagenette", tmp_path, download)
+
+
+@pytest.mark.parametrize("part", ["train", "test", "validation"])
+def test_parts_of_a_data_set_must_be_images(part):
+    with pytest.raises(TypeError, match="must be images, such as an ImageTensor or an ImageFolder"):
+        replace(open_data("fashion-subset"), **{part: [1, 2, 3]})
 
 
 def test_a_data_set_without_images_is_refused():

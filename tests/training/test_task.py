@@ -17,6 +17,7 @@ from hatnet.cli.evaluate import print_evaluation
 from hatnet.data import DataError, ImageTensor, Split
 from hatnet.data.transforms import for_testing
 from hatnet.network import HATNet
+from hatnet.training import Processes
 from hatnet.training.batches import batches_for_testing
 from hatnet.training.checkpoint_evaluation import CheckpointEvaluation
 from hatnet.training.classification import ACCURACY, CLASSIFICATION, LOSS, Evaluation, evaluate, rank
@@ -42,6 +43,22 @@ def test_evaluation_equals_counting_one_image_at_a_time():
     assert math.isclose(found.loss, F.cross_entropy(logits, labels), rel_tol=1e-5)
     assert found.accuracy == float(confusion.diagonal().sum()) / 23
     assert math.isclose(np.nansum(np.array(found.class_accuracy) * confusion.sum(1).numpy()) / 23, found.accuracy)
+
+
+class Twins(Processes):
+    """Two processes that compute the same."""
+
+    def sum(self, values):
+        return values.mul_(2)
+
+
+def test_evaluation_adds_up_all_counts_of_all_processes():
+    torch.manual_seed(0)
+    batch = torch.randn(40, 10), torch.randint(0, 10, (40,))
+    model = Mock(side_effect=lambda images: images, config=Mock(num_classes=10))
+    one, two = (evaluate(model, [batch], processes) for processes in (ALONE, Twins(0, 2, ALONE.device)))
+    assert torch.equal(two.confusion, 2 * one.confusion)
+    assert (two.accuracy, two.loss, two.top5) == (one.accuracy, pytest.approx(one.loss), one.top5)
 
 
 def test_a_test_without_readable_images_is_an_error(tmp_path):

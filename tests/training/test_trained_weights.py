@@ -22,7 +22,7 @@ from hatnet.training.trained_weights import differences, tuned_config
 from hatnet.weights.checkpoints import CheckpointError, about, load, save, write
 from hatnet.weights.official import authors_names, authors_shapes
 from hatnet.weights.source import Source, find_source
-from tests.training.image_files import write_folder
+from tests.training.image_files import folder_data, write_folder
 from tests.training.runs import ONE_EPOCH, SMALL, outcome, run, small_data, start, stop_after, thin
 
 SHIPPED = replace(get_recipe("fashion-quick"), weights="fashion-mnist", batch_size=8, slice_size=8)
@@ -145,7 +145,8 @@ def test_normalisation_follows_the_weights_and_survives_a_resume(tmp_path):
     recipe = replace(SMALL, weights=str(weights))
     run(tmp_path / "run", recipe, monitor=stop_after(1))
     weights.unlink()
-    assert run(tmp_path / "run", recipe, resume=True).data.mean == (0.5,)
+    resumed = run(tmp_path / "run", recipe, resume=True)
+    assert (resumed.data.mean, resumed.data.std) == ((0.5,), (0.25,))
     assert load_state(tmp_path / "run" / "state.safetensors")[0].normalisation == {"mean": [0.5], "std": [0.25]}
     assert about(tmp_path / "run" / "last.safetensors")["std"] == [0.25]
 
@@ -188,6 +189,21 @@ def test_the_authors_colour_weights_start_a_training_on_grey_images(tmp_path):
     normalised = (pixels - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)
     want = F.conv2d(normalised.permute(0, 3, 1, 2), ours["stem.conv1.weight"], ours["stem.conv1.bias"], 2, 1)
     assert torch.allclose(seen.permute(0, 3, 1, 2)[:, :, 1:, 1:], want[:, :, 1:, 1:], atol=1e-5), "but for the padding"
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["stated", "unknown"])
+def test_grey_weights_start_on_colour_images_with_one_mean_and_deviation(given, tmp_path):
+    """Those of the weights; if they state none, the averages over the channels of the data."""
+    facts = {"mean": [0.25], "std": [0.5], "classes": ["elk", "emu"]} if given else {"classes": ["elk", "emu"]}
+    save(thin(SMALL.config(2, 1)), tmp_path / "w.safetensors", facts)
+    data = replace(folder_data(tmp_path / "photos"), mean=(0.1, 0.2, 0.6), std=(0.2, 0.3, 0.7))
+    recipe = replace(SMALL, batch_size=2, slice_size=2, weights=str(tmp_path / "w.safetensors"))
+    training = start(tmp_path / "run", recipe, data)
+    mean, std = (0.25, 0.5) if given else (0.3, 0.4)
+    assert training.data.mean == pytest.approx((mean,) * 3)
+    assert training.data.std == pytest.approx((std,) * 3)
+    assert f"mean {mean}, {mean}, {mean}, std {std}, {std}, {std} (data: mean 0.1" in "".join(training.start.lines)
+    assert training.start.lines[-1] == "The classifier is new, for 2 classes; the weights have 2 others."
 
 
 def test_the_command_prints_what_changes_and_refuses_a_contradicting_variant(hatnet_command, tmp_path, monkeypatch):

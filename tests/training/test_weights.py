@@ -14,20 +14,28 @@ from hatnet.data.transforms import for_testing
 from hatnet.models import create_model
 from hatnet.training.batches import batches_for_testing
 from hatnet.training.classification import evaluate
-from hatnet.training.initial_weights import fan_in, first_recipe
+from hatnet.training.initial_weights import first_recipe, random_network
 from hatnet.training.recipes import from_json
 from hatnet.weights.checkpoints import CheckpointError, about, load, save
 from hatnet.weights.pretrained import pretrained_file
 from tests.training.runs import ALONE, SMALL, outcome, run, small_data, start, stop_after, thin
 
 
-def test_fan_in_weights_have_the_right_spread():
-    torch.manual_seed(0)
-    model = create_model("tiny")
-    fan_in(model)
-    for layer in (model.stem.conv2, model.stages[2].blocks[0].mlp.expand, model.stages[1].blocks[0].mlp.depthwise):
-        spread = float(layer.weight.detach().std()) * math.sqrt(layer.weight[0].numel())
-        assert 0.8 < spread < 1.1
+@pytest.mark.parametrize("initial", ["authors", "fan-in"])
+def test_random_weights_of_a_recipe_have_its_spread_and_its_seed(initial):
+    """Of every matrix and kernel: 0.02, or one over the root of the inputs. The classifier has 0.02 in both cases."""
+    recipe = replace(SMALL, initial_weights=initial)
+    recipes, config = (recipe, recipe, replace(recipe, seed=4)), SMALL.config(10, 1)
+    model, again, other = (random_network(each, config) for each in recipes)
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
+            weight, inputs = module.weight.detach(), module.weight[0].numel()
+            want = 0.02 if initial == "authors" or name == "classifier" else inputs**-0.5
+            count = weight.numel()
+            assert abs(float(weight.square().mean().sqrt()) / want - 1) < 4 / math.sqrt(2 * count), name
+            assert abs(float(weight.mean())) < 4 * want / math.sqrt(count), name
+            assert torch.equal(weight, again.get_parameter(f"{name}.weight"))
+            assert not torch.equal(weight, other.get_parameter(f"{name}.weight"))
 
 
 def starting_from(weights):
