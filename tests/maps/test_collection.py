@@ -132,7 +132,9 @@ def test_labels_that_are_no_whole_numbers_are_refused(label):
         maps.class_map([label, 0] if label is None else label)
 
 
-@pytest.mark.parametrize("label", [np.int64(1), np.uint8(1), torch.tensor(1), np.array(1), [1, np.int32(1)]])
+@pytest.mark.parametrize(
+    "label", [np.int64(1), np.uint8(1), torch.tensor(1), np.array(1), [1, np.int32(1)], [torch.tensor(1), 1]]
+)
 def test_whole_numbers_of_any_kind_are_labels(label):
     maps = attention_maps(TINY.model(), TINY.images())
     assert np.array_equal(maps.class_map(label), maps.class_map(1))

@@ -191,6 +191,16 @@ def test_unreadable_and_elongated_files_are_reported_or_raised(tmp_path):
         list(hatnet.predict(bad, SHIPPED))
 
 
+def test_a_file_that_has_gone_is_reported_and_the_others_are_predicted(tmp_path):
+    good, gone, seen = write_image(tmp_path / "a.png"), tmp_path / "gone.png", []
+    settings = prediction.Settings(maps=0)
+    found = predict_files([gone, good], find_source(SHIPPED), settings, lambda *each: seen.append(each))
+    assert [each.image for each in found] == [good]
+    assert [path for path, reason in seen if reason] == [gone]
+    with pytest.raises(FileNotFoundError):
+        list(predict_files([gone], find_source(SHIPPED), settings))
+
+
 def test_an_image_without_finite_gradients_has_no_class_map_and_spoils_no_other(clothes, monkeypatch):
     _, folder = clothes
     before = list(hatnet.predict([folder / "000.png", folder / "001.png"], SHIPPED))

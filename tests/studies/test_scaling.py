@@ -52,6 +52,25 @@ def test_every_round_takes_each_module_at_each_size_once_in_its_own_order():
     assert record.complete
 
 
+def test_progress_counts_the_expected_seconds_from_nothing_to_all():
+    """The warm-up says nothing; in the rounds, each timing adds what its module took in the warm-up."""
+    calls = []
+    record = measure(SMALL, bench=FormulaClock(), on_progress=lambda *call: calls.append(call))
+    assert [call[1:] for call in calls[:POINTS]] == [(0, None)] * POINTS
+    expected = {f"{point.module} {point.size}": point.calls * point.macs / 1e9 for point in record.points}
+    done = 0.0
+    for what, seconds, total in calls[POINTS:-1]:
+        assert (seconds, total) == pytest.approx((done, SMALL.rounds * sum(expected.values())))
+        done += expected[what.partition(": ")[2]]
+    assert calls[-1] == ("done", pytest.approx(done), pytest.approx(done))
+
+
+def test_one_size_is_named_as_it_is():
+    settings = Settings(modules=("mhsa", "h-mhsa"), sizes=(224,), stage=2, rounds=2)
+    (sentence,) = tables.findings(measure(settings, bench=FormulaClock(settings)))
+    assert " is slower at 224. " in sentence
+
+
 @given(count=st.integers(2, 30), rounds=st.integers(1, 20), seed=st.integers(0, 2**32 - 1))
 def test_the_order_follows_from_the_seed(count, rounds, seed):
     orders = schedule(count, rounds, seed)
@@ -155,6 +174,8 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path):
     found = measure(SMALL, bench=clock, on_record=lambda record: write(record, path))
     assert read(path) == found
     assert not found.complete
+    assert tables.facts(found).endswith("Stopped before the last round.")
+    assert "Stopped" not in tables.facts(replace(found, complete=True))
     assert sum(len(point.seconds) for point in found.points) == POINTS + 5
 
 

@@ -31,7 +31,10 @@ def test_interval_and_improvement_equal_values_by_hand(record):
 
 def test_mean_score_averages_each_image(record):
     one = replace(record.scores[0], insertion=[0.1, 0.5])
-    assert mean_score([one, replace(one, insertion=[0.3, 0.5])]).insertion == pytest.approx([0.2, 0.5])
+    other = replace(one, insertion=[0.3, 0.5], insertion_curve=[[0.0, 0.0]], deletion_curve=[[0.0, 0.0]])
+    found = mean_score([one, other])
+    assert found.insertion == pytest.approx([0.2, 0.5])
+    assert (found.insertion_curve, found.deletion_curve) == (one.insertion_curve, one.deletion_curve)
 
 
 def test_the_same_record_gives_the_same_figures(record, tmp_path):
