@@ -96,6 +96,8 @@ def test_tokens_and_classes_may_be_numbers_of_numpy_and_pytorch():
         (lambda maps: maps.class_map(3), "there is no class 3: the network has 3, counted from 0"),
         (lambda maps: maps.class_map([0, 1]), "2 labels are given for 1 images"),
         (lambda maps: maps.class_map(torch.tensor(3)), "there is no class 3: the network has 3, counted from 0"),
+        (lambda maps: maps.token_at(1.5, 0, 0), "x=1.5 and y=0 must be whole numbers, those of a pixel"),
+        (lambda maps: maps.token_at(0, True, 0), "x=0 and y=True must be whole numbers"),
         (lambda maps: maps.rollout(1, 0, np.array([0, 2])), "is not on the map of stage 1"),
     ],
 )

@@ -26,7 +26,7 @@ from hatnet.maps.explorer import (
 )
 from hatnet.maps.explorer.file_format import PATHS, PLAIN_PATHS
 from hatnet.trace import Place
-from tests.maps.small import CASES, CLASSES, encoded, photo_of, seen
+from tests.maps.small import CASES, CLASSES, PLAIN_NETWORK, encoded, photo_of, random_model, seen
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -142,6 +142,8 @@ def test_invalid_pictures_and_starts_are_refused():
     }.items():
         with pytest.raises(ValueError, match=message):
             encoded(pictures=[picture, dataclasses.replace(picture, **changes)])
+    with pytest.raises(ValueError, match=r"700 pictures of 28 x 28 .* \(50 MB\)"):
+        encoded(pictures=[picture] * 700)
     with pytest.raises(ValueError, match="at least one picture"):
         encoded(pictures=[])
     for start, message in (
@@ -161,6 +163,15 @@ def test_a_start_with_a_missing_map_is_refused(kind):
     with pytest.raises(ValueError, match=f"the {kind} map cannot be shown first, because 'cat' has none"):
         encoded(start=Start(kind=kind), pictures=[picture])
     assert decode(encoded(start=Start(kind=kind)))[0]["start"]["kind"] == kind
+
+
+@pytest.mark.parametrize(
+    ("channels", "shown"), [(1, lambda image: image[0]), (3, lambda image: image.transpose(1, 2, 0))]
+)
+def test_a_picture_shows_the_image_that_the_network_has_seen(channels, shown):
+    image = np.random.default_rng(0).random((channels, 12, 15))
+    model = random_model(in_channels=channels, num_classes=3, **PLAIN_NETWORK)
+    assert np.array_equal(picture_from_model(model, image, "noise").image, shown(image))
 
 
 def test_grey_pictures_are_shown_as_they_are():

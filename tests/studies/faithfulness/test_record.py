@@ -10,7 +10,7 @@ from hatnet.studies.common.drawing import save
 from hatnet.studies.common.statistics import t_quantile
 from hatnet.studies.faithfulness import read, tables, write
 from hatnet.studies.faithfulness.draw import draw_curves, draw_scores
-from hatnet.studies.faithfulness.record import MEASURES
+from hatnet.studies.faithfulness.record import MEASURES, Similarity
 from hatnet.studies.faithfulness.statistics import BETTER, improvement, interval, mean_score, verdicts
 
 
@@ -53,3 +53,13 @@ def test_bands_are_the_95_percent_intervals_of_the_tables(record):
     for x, (_, error) in zip((0, 50, 100), record.score("mean", "random").insertion_curve, strict=True):
         heights = points[points[:, 0] == x][:, 1]
         assert np.ptp(heights) == pytest.approx(2 * t_quantile(9) * error)
+
+
+def test_maps_that_do_not_change_with_training_are_named(record):
+    """Where the mean rank correlation is above a half."""
+    words = "Similar with trained and with untrained weights (rank correlation above 0.5): "
+    likenesses = {"rollout": [0.2, 0.9], "gradient": [0.4, 0.6], "random": [0.8, 0.8]}
+    for kept, want in (({"rollout", "random"}, "rollout, random."), ({"rollout"}, "rollout."), ({"gradient"}, None)):
+        given = [Similarity(method, likenesses[method]) for method in likenesses if method in kept]
+        found = [each for each in tables.findings(replace(record, likenesses=given)) if each.startswith(words)]
+        assert found == ([] if want is None else [words + want])
