@@ -107,6 +107,8 @@ def test_ablation_shows_seeds_means_and_the_band_around_h_mhsa():
         for each in (ratios[arm], (row.mean(), row.min(), row.max()))
     ]
     assert shown_on_both_axes(right) == pytest.approx(np.array(want))
+    (equal,) = [line for line in right.lines if line.get_linestyle() == "--"]
+    assert list(equal.get_xdata()) == [1, 1]
 
 
 def test_ablation_without_times_says_so_in_the_middle_of_the_panel():
