@@ -96,6 +96,8 @@ def test_tokens_and_classes_may_be_numbers_of_numpy_and_pytorch():
         (lambda maps: maps.class_map(3), "there is no class 3: the network has 3, counted from 0"),
         (lambda maps: maps.class_map([0, 1]), "2 labels are given for 1 images"),
         (lambda maps: maps.class_map(torch.tensor(3)), "there is no class 3: the network has 3, counted from 0"),
+        (lambda maps: maps.token_at(1.5, 0, 0), "x=1.5 and y=0 must be whole numbers, those of a pixel"),
+        (lambda maps: maps.token_at(0, True, 0), "x=0 and y=True must be whole numbers"),
         (lambda maps: maps.rollout(1, 0, np.array([0, 2])), "is not on the map of stage 1"),
     ],
 )
@@ -132,7 +134,9 @@ def test_labels_that_are_no_whole_numbers_are_refused(label):
         maps.class_map([label, 0] if label is None else label)
 
 
-@pytest.mark.parametrize("label", [np.int64(1), np.uint8(1), torch.tensor(1), np.array(1), [1, np.int32(1)]])
+@pytest.mark.parametrize(
+    "label", [np.int64(1), np.uint8(1), torch.tensor(1), np.array(1), [1, np.int32(1)], [torch.tensor(1), 1]]
+)
 def test_whole_numbers_of_any_kind_are_labels(label):
     maps = attention_maps(TINY.model(), TINY.images())
     assert np.array_equal(maps.class_map(label), maps.class_map(1))

@@ -1,21 +1,32 @@
 """The explorer's file holds every softmax row and every map, and damaged or invalid input is refused."""
 
+import base64
 import dataclasses
 import gzip
+import io
 import re
 from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from hatnet.complexity import attention_weights, network_costs
 from hatnet.config import get_config
-from hatnet.maps import HIERARCHICAL, PLAIN, attention_maps, map_selection
-from hatnet.maps.explorer import ClassMap, Start, decode, explorer_script, file_format, stored_numbers
+from hatnet.maps import HIERARCHICAL, PLAIN, AttentionMaps, attention_maps, map_selection
+from hatnet.maps.explorer import (
+    ClassMap,
+    Start,
+    decode,
+    explorer_script,
+    file_format,
+    picture_from_model,
+    stored_numbers,
+)
 from hatnet.maps.explorer.file_format import PATHS, PLAIN_PATHS
 from hatnet.trace import Place
-from tests.maps.small import CASES, CLASSES, encoded, photo_of, seen
+from tests.maps.small import CASES, CLASSES, PLAIN_NETWORK, encoded, photo_of, random_model, seen
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -131,6 +142,8 @@ def test_invalid_pictures_and_starts_are_refused():
     }.items():
         with pytest.raises(ValueError, match=message):
             encoded(pictures=[picture, dataclasses.replace(picture, **changes)])
+    with pytest.raises(ValueError, match=r"700 pictures of 28 x 28 .* \(50 MB\)"):
+        encoded(pictures=[picture] * 700)
     with pytest.raises(ValueError, match="at least one picture"):
         encoded(pictures=[])
     for start, message in (
@@ -150,6 +163,32 @@ def test_a_start_with_a_missing_map_is_refused(kind):
     with pytest.raises(ValueError, match=f"the {kind} map cannot be shown first, because 'cat' has none"):
         encoded(start=Start(kind=kind), pictures=[picture])
     assert decode(encoded(start=Start(kind=kind)))[0]["start"]["kind"] == kind
+
+
+@pytest.mark.parametrize(
+    ("channels", "shown"), [(1, lambda image: image[0]), (3, lambda image: image.transpose(1, 2, 0))]
+)
+def test_a_picture_shows_the_image_that_the_network_has_seen(channels, shown):
+    image = np.random.default_rng(0).random((channels, 12, 15))
+    model = random_model(in_channels=channels, num_classes=3, **PLAIN_NETWORK)
+    assert np.array_equal(picture_from_model(model, image, "noise").image, shown(image))
+
+
+def test_grey_pictures_are_shown_as_they_are():
+    _, (picture, _) = seen("micro")
+    grey = np.linspace(0, 1, 28 * 28).reshape(28, 28)
+    header, _ = decode(encoded(pictures=[dataclasses.replace(picture, image=grey)]))
+    png = base64.b64decode(header["pictures"][0]["image"].partition("base64,")[2])
+    with Image.open(io.BytesIO(png)) as file:
+        assert np.asarray(file.convert("RGB")) == pytest.approx(np.stack([255 * grey] * 3, axis=2), abs=0.5 + 1e-9)
+
+
+@pytest.mark.parametrize(("label", "classes"), [(3, CLASSES), (-1, CLASSES), (2, CLASSES[:2]), (3, ())])
+def test_a_true_class_without_a_number_or_a_name_is_refused_before_maps_are_computed(label, classes, monkeypatch):
+    model, _ = seen("micro")
+    monkeypatch.setattr(AttentionMaps, "class_map", lambda *_: pytest.fail("a map was computed"))
+    with pytest.raises(ValueError, match=f"label {label} of 'cat' is not the number of a class: the network has 3"):
+        picture_from_model(model, photo_of(28, 28), "cat", classes=classes, label=label)
 
 
 def test_damaged_data_are_refused():

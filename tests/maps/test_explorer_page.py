@@ -63,6 +63,7 @@ def test_one_call_writes_maps_from_a_model_and_images(tmp_path, small):
         ({"labels": [0, 3], "classes": ()}, "label 3 of 'b' .* and none of them are named"),
         ({"images": np.zeros((1, 28, 28))}, r"images must be \(B, C, H, W\), got \(1, 28, 28\)"),
         ({"images": np.zeros((2, 1, 224, 224))}, "of 224 x 224 pixels would hold 1.. MB of weights, more than brow"),
+        ({"images": np.zeros((2, 1, 4000, 28))}, "of 28 x 4000 pixels would hold .* MB of weights"),
         ({"images": np.zeros((700, 1, 28, 28))}, r"700 pictures of 28 x 28 .* 56 MB .* \(50 MB\); make the images"),
     ],
 )
@@ -82,7 +83,11 @@ def test_the_page_loads_nothing_and_runs_one_script(tmp_path):
     html, script = path.read_text(encoding="utf-8"), explorer_script()
     assert html.count(f'<script type="module">{script}</script>') == 1
     assert not [word for word in ("http://", "https://", "@import", "url(", "<link", "<b>cats") if word in html]
-    assert "&lt;b&gt;cats&lt;/b&gt;" in html
+    assert html.count("&lt;b&gt;cats&lt;/b&gt;") == 2  # in the title and in the heading
+    write_explorer(path, pictures, config=model.config, provenance="Random.")
+    named = path.read_text(encoding="utf-8")
+    assert "<title>What HAT-Net Micro looks at</title>" in named
+    assert "<h1>What HAT-Net Micro looks at</h1>" in named
     assert "</script" not in script.lower()
     assert len(html) < 300_000
 

@@ -35,8 +35,8 @@ def clothes(tmp_path_factory):
     return replace(data, test=images), folder
 
 
-def saved(path, in_channels, **about):
-    model = hatnet.create_model("micro", in_channels=in_channels, num_classes=3)
+def saved(path, in_channels, num_classes=3, **about):
+    model = hatnet.create_model("micro", in_channels=in_channels, num_classes=num_classes)
     randomise(model)
     hatnet.save(model, path, about)
     return path
@@ -70,6 +70,17 @@ def test_equal_logits_are_ordered_as_in_the_evaluation(clothes, tmp_path):
         source.model.classifier.bias.copy_(torch.tensor([0.0, 3, 0, 3, 3, 0, 3, 3, 3, -2000]))
     [found] = predict_files(find_images([clothes[1]])[:1], source, prediction.Settings(top=10, maps=0))
     assert found.labels == (1, 3, 4, 6, 7, 8, 0, 2, 5, 9)
+
+
+def test_many_equal_logits_are_ordered_too(tmp_path):
+    """PyTorch sorts up to 16 numbers stably in any case."""
+    weights = saved(tmp_path / "a.safetensors", 1, 40, recipe=recipe(image_size=28), mean=[0.5], std=[0.5])
+    source = find_source(weights)
+    with torch.no_grad():
+        source.model.classifier.weight.zero_()
+        source.model.classifier.bias.copy_(torch.arange(40) % 3)
+    [found] = predict_files([write_image(tmp_path / "a.png")], source, prediction.Settings(top=40, maps=0))
+    assert found.labels == tuple(sorted(range(40), key=lambda label: (-(label % 3), label)))
 
 
 def test_probabilities_are_the_softmax_of_the_reference(clothes):
@@ -189,6 +200,16 @@ def test_unreadable_and_elongated_files_are_reported_or_raised(tmp_path):
     assert "would become 840000 x 28, more than the limit" in seen[tmp_path / "c.png"]
     with pytest.raises(ValueError, match=r"b.png cannot be read as an image"):
         list(hatnet.predict(bad, SHIPPED))
+
+
+def test_a_file_that_has_gone_is_reported_and_the_others_are_predicted(tmp_path):
+    good, gone, seen = write_image(tmp_path / "a.png"), tmp_path / "gone.png", []
+    settings = prediction.Settings(maps=0)
+    found = predict_files([gone, good], find_source(SHIPPED), settings, lambda *each: seen.append(each))
+    assert [each.image for each in found] == [good]
+    assert [path for path, reason in seen if reason] == [gone]
+    with pytest.raises(FileNotFoundError):
+        list(predict_files([gone], find_source(SHIPPED), settings))
 
 
 def test_an_image_without_finite_gradients_has_no_class_map_and_spoils_no_other(clothes, monkeypatch):

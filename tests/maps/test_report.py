@@ -178,6 +178,10 @@ def test_every_table_has_a_name_and_scrolls_by_keyboard(tmp_path):
     names = ["Worst intermediate by block", "All intermediates", "Sizes"]
     assert boxes == [{"tabindex": "0", "role": "region", "aria-label": name} for name in names]
     assert all(attributes["scope"] == "col" for tag, attributes in page.elements if tag == "th")
+    tags = " ".join(tag for tag, _ in page.elements if tag in ("table", "thead", "tr", "th", "td"))
+    for table in tags.split("table")[1:]:
+        widths = [len(row.split()) for row in table.split("tr")[1:]]
+        assert widths == [widths[0]] * len(widths)  # every row has a cell in every column
 
 
 def test_facts_weights_and_sizes_are_on_the_page(tmp_path):

@@ -107,6 +107,21 @@ def test_ablation_shows_seeds_means_and_the_band_around_h_mhsa():
         for each in (ratios[arm], (row.mean(), row.min(), row.max()))
     ]
     assert shown_on_both_axes(right) == pytest.approx(np.array(want))
+    (equal,) = [line for line in right.lines if line.get_linestyle() == "--"]
+    assert list(equal.get_xdata()) == [1, 1]
+
+
+def test_ablation_without_times_says_so_in_the_middle_of_the_panel():
+    record = make_record({"h-mhsa": [0.80, 0.83], "none": [0.70, 0.76]})
+    record.times = []
+    figure = draw_ablation(record)
+    panel = figure.axes[1]
+    (words,) = panel.texts
+    figure.draw_without_rendering()
+    frame, drawn = panel.get_window_extent(), words.get_window_extent()
+    assert words.get_text() == "not timed yet"
+    assert drawn.x0 + drawn.x1 == pytest.approx(frame.x0 + frame.x1)
+    assert (drawn.y0 + drawn.y1) / 2 == pytest.approx((frame.y0 + frame.y1) / 2, abs=drawn.height)
 
 
 def shown_on_both_axes(axes):

@@ -28,7 +28,7 @@ class FormulaClock:
 
     def __init__(self, settings=SMALL, stop_after=math.inf, error=None):
         self.settings, self.stop_after, self.error = settings, stop_after, error
-        self.timed = []
+        self.timed, self.calls = [], []
 
     def seconds(self, attention, size, calls):
         if len(self.timed) >= self.stop_after:
@@ -36,6 +36,7 @@ class FormulaClock:
         if self.error is not None and (attention.name, size) == ("mhsa", 64):
             raise self.error
         self.timed.append((attention.name, size))
+        self.calls.append(calls)
         side = self.settings.side(size)
         return attention.cost(side, side).total_macs / 1e9
 
@@ -48,8 +49,35 @@ def test_every_round_takes_each_module_at_each_size_once_in_its_own_order():
     everything = Counter((name, size) for name in ATTENTIONS for size in SMALL.sizes)
     assert [Counter(timed) for timed in rounds] == [everything] * SMALL.rounds
     assert rounds[0] != rounds[1] != rounds[2]
+    assert set(clock.calls[:warm_up]) == {1}
+    assert {(point.module, point.size, point.calls) for point in record.points} == {
+        (*timed, calls) for timed, calls in zip(clock.timed[warm_up:], clock.calls[warm_up:], strict=True)
+    }
     assert all(len(point.seconds) == SMALL.rounds for point in record.points)
     assert record.complete
+
+
+def test_progress_counts_the_expected_seconds_from_nothing_to_all():
+    """The warm-up says nothing; in the rounds, each timing adds what its module took in the warm-up."""
+    calls = []
+    record = measure(SMALL, bench=FormulaClock(), on_progress=lambda *call: calls.append(call))
+    assert [call[1:] for call in calls[:POINTS]] == [(0, None)] * POINTS
+    expected = {f"{point.module} {point.size}": point.calls * point.macs / 1e9 for point in record.points}
+    done = 0.0
+    for what, seconds, total in calls[POINTS:-1]:
+        assert (seconds, total) == pytest.approx((done, SMALL.rounds * sum(expected.values())))
+        done += expected[what.partition(": ")[2]]
+    assert calls[-1] == ("done", pytest.approx(done), pytest.approx(done))
+
+
+def test_one_size_is_named_as_it_is_and_long_times_are_in_seconds():
+    settings = Settings(modules=("mhsa", "h-mhsa"), sizes=(224,), stage=2, rounds=2)
+    record = measure(settings, bench=FormulaClock(settings))
+    (sentence,) = tables.findings(record)
+    assert " is slower at 224. " in sentence
+    for seconds, want in ((10.0, "10.0 s\n10.0-10.0 s"), (9.999, "9999\n9999-9999"), (2e-5, "0.020\n0.020-0.020")):
+        record.points[0].seconds = [seconds] * 2
+        assert tables.times(record).rows[0][:2] == ("224\n14x14", want)
 
 
 @given(count=st.integers(2, 30), rounds=st.integers(1, 20), seed=st.integers(0, 2**32 - 1))
@@ -155,6 +183,8 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path):
     found = measure(SMALL, bench=clock, on_record=lambda record: write(record, path))
     assert read(path) == found
     assert not found.complete
+    assert tables.facts(found).endswith("Stopped before the last round.")
+    assert "Stopped" not in tables.facts(replace(found, complete=True))
     assert sum(len(point.seconds) for point in found.points) == POINTS + 5
 
 

@@ -250,6 +250,14 @@ def test_exponent_of_two_sizes_has_no_error_and_of_one_size_does_not_exist():
     assert fit_exponent([10, 10], [1.0, 2.0]) is fit_exponent([], []) is None
 
 
+@pytest.mark.parametrize("function", [fit_exponent, macs_per_second, crossings])
+@pytest.mark.parametrize("values", [[1.0, 0.0], [1.0, -2.0], [1.0, float("nan")], [1.0, 2.0, 3.0], [1.0]])
+def test_lists_without_logarithms_or_of_two_lengths_are_refused(function, values):
+    for lists in ((values, [1, 2]), ([1, 2], values)):
+        with pytest.raises(ValueError, match="finite|must have the same length"):
+            function(*lists)
+
+
 @few
 @given(pairs(positive, least=1))
 def test_rate_is_the_geometric_mean(found):

@@ -6,8 +6,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hatnet.layers import GroupNorm
+from hatnet.relatives.pvt import pvt_cost
 from hatnet.studies.ablation import ARMS, build, match_cost
 from hatnet.studies.ablation.arms import CONFIG
+from hatnet.studies.ablation.attention import SpatialReduction
 
 SIDE = 14  # tokens along a side of the first stage's map
 
@@ -66,3 +68,10 @@ def test_block_without_attention_mixes_tokens_by_its_convolution_alone():
     want = torch.zeros(SIDE, SIDE, dtype=torch.bool)
     want[4:7, 8:11] = True
     assert torch.equal(x.grad[0].abs().sum(-1) > 0, want)
+
+
+@pytest.mark.parametrize("reduction", [1, 2, 4])
+def test_attention_of_pvt_has_the_parameters_of_its_formula(reduction):
+    """Without a reduction there is neither a convolution nor a norm after it."""
+    parameters = SpatialReduction(16, 2, reduction).parameters()
+    assert sum(each.numel() for each in parameters) == pvt_cost(8, 8, 16, reduction).parameters

@@ -87,3 +87,17 @@ def test_last_stage_keeps_plain_attention(arm):
     matched = match_cost(ARMS[arm])
     costs = {part.name: part.cost for part in part_costs(ARMS[arm], matched.config, 28, matched.widths)}
     assert costs["stages.2.blocks.0.attention"] == mhsa_cost(4, 4, 64)
+
+
+@all_arms
+def test_networks_take_the_images_and_the_classes_of_the_data(arm):
+    """CIFAR-100: colour images of 32 x 32 pixels."""
+    matched = Settings("cifar100", 1).matched(arm)
+    assert build(matched).eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 100)
+    assert matched.image_size == 32
+
+
+@pytest.mark.parametrize("size", [0, -28, 4097, 28.5, True, "28"])
+def test_a_size_that_is_no_side_of_an_image_is_an_error(size):
+    with pytest.raises(ValueError, match=rf"image_size={size!r} must be a whole number from 1 to 4096"):
+        match_cost(ARMS["local"], image_size=size)

@@ -8,7 +8,8 @@ from hatnet.studies.ablation import ARMS, MATCHED, Settings, read
 from hatnet.studies.ablation.arms import BASE
 from hatnet.studies.ablation.record import DATA, mismatches
 from hatnet.studies.ablation.statistics import differences
-from hatnet.studies.ablation.tables import relative_time
+from hatnet.studies.ablation.tables import count_seeds, facts, relative_time
+from tests.studies.ablation.conftest import make_record
 
 RECORDS = Path(__file__).parents[3] / "docs" / "measurements"
 OWN_COST = [name for name in ARMS if name not in MATCHED]
@@ -81,3 +82,11 @@ def test_both_records_have_the_same_runs_of_h_mhsa(equal_cost, own_cost):
     records = (equal_cost, own_cost)
     runs, again = ({run.seed: run.accuracy for run in record.runs if run.arm == BASE} for record in records)
     assert runs == again
+
+
+def test_the_machine_and_the_number_of_seeds_are_named():
+    record = make_record({"h-mhsa": [0.8], "local": [0.8]})
+    assert facts(record).startswith("2026-01-01, a CPU, threads: 1, Linux, Python 3, PyTorch 2.")
+    record.machine["gpu"] = "a GPU"
+    assert facts(record).startswith("2026-01-01, a GPU, Linux")
+    assert [count_seeds(seeds) for seeds in (1, 2)] == ["1 seed", "2 seeds"]

@@ -1,5 +1,6 @@
 """The record of an ablation, its statistics, and the command, which checks its input before any work starts."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -93,3 +94,10 @@ def test_bad_input_is_an_error_before_any_work(arguments, words, tmp_path, monke
     assert exit_.value.code == 2
     assert words in capsys.readouterr().err.replace("\n", " ")
     assert [path.name for path in tmp_path.iterdir()] == ["FILE"]
+
+
+def test_residual_deviation_is_computed_in_float64():
+    table = np.random.default_rng(0).uniform(80, 81, (3, 4)).astype(np.float32)
+    assert residual_deviation([list(row) for row in table]) == pytest.approx(
+        residual_deviation(table.astype(float).tolist()), rel=1e-12
+    )

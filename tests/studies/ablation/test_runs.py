@@ -33,7 +33,7 @@ class Trainer:
         folder.mkdir(parents=True)
         (folder / "last.safetensors").write_bytes(b"")
         (folder / "run.json").write_text("{}")
-        return [{"test_accuracy": 0.8 + seed / 100, "train_loss": 0.5, "seconds": 2.0}]
+        return [{"test_accuracy": 0.8 + seed / 100, "train_loss": 0.1234567, "seconds": 2.0}]
 
 
 @pytest.fixture
@@ -78,6 +78,9 @@ def test_arms_and_seeds_can_be_added_later(tmp_path):
         work.run(train, Monitor())
         assert len(train.runs) == new_runs
     assert complete_seeds(work.record) == [0, 1]
+    assert [(run.accuracy, run.train_loss, run.seconds) for run in work.record.runs] == [
+        ([0.8 + run.seed / 100], [0.12346], 2.0) for run in work.record.runs
+    ]
 
 
 def test_stopped_run_resumes_to_the_same_bits(small_data, tmp_path):

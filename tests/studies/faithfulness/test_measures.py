@@ -1,12 +1,13 @@
 """The measures have their known values on a toy network, where each patch adds a known amount to the output."""
 
-from math import sqrt
+from math import ceil, sqrt
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 
 from hatnet.studies.faithfulness import METHODS, MapInputs, area, curve, descending_order, occlusion
 from hatnet.studies.faithfulness.curves import patch_counts
@@ -155,3 +156,15 @@ def test_baselines_black_and_mean_have_these_colours():
     for name, colour in (("black", 0 * mean), ("mean", mean)):
         found = baseline_images(name, torch.randn(2, 3, 4, 5), mean.flatten().tolist(), std.flatten().tolist(), 1.0)
         assert torch.allclose(found * std + mean, colour.expand(2, 3, 4, 5), atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [0.7, 2.0, 4.0])
+def test_blur_is_the_gaussian_of_scipy(width):
+    images = torch.randn(2, 3, 15, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    want = gaussian_filter(images.numpy(), width, axes=(2, 3), mode="nearest", radius=ceil(3 * width))
+    assert np.allclose(blur(images, width), want, atol=1e-12)
+
+
+def test_an_unknown_baseline_is_an_error():
+    with pytest.raises(ValueError, match="unknown baseline 'blurr', did you mean 'blur'"):
+        baseline_images("blurr", torch.zeros(1, 3, 4, 5), [0.5] * 3, [0.5] * 3, 1.0)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from hatnet.equivalence import run_model
 from hatnet.studies.faithfulness.methods import METHODS, grad_cam, to_pixels
 
 
@@ -48,3 +49,18 @@ def test_uniform_map_of_tokens_stays_uniform_over_pixels(inputs, stage):
     H, W = inputs.model.config.layout(28, 28)[stage].map
     pixels = to_pixels(inputs, torch.ones(3, H * W), stage)
     assert torch.allclose(pixels, pixels[0, 0, 0].expand(3, 28, 28), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("method", "stage"), [("grad-cam", 2), ("grad-cam-early", 1)])
+def test_grad_cam_is_drawn_of_the_last_stage_and_of_the_one_before(inputs, method, stage):
+    pytest.importorskip("captum")
+    tokens = grad_cam(inputs.model, inputs.images, inputs.targets, stage).flatten(1)
+    assert torch.equal(METHODS[method].draw(inputs), to_pixels(inputs, tokens, stage))
+
+
+def test_last_attention_is_the_mean_over_heads_and_queries(inputs):
+    """What all tokens together attend to: rows of weights, one for each query, are averaged, not their columns."""
+    weights = run_model(inputs.model, inputs.images)["stages.2.blocks.1.attention.weights"]
+    tokens = sum(weights[:, head, query] for head in range(4) for query in range(16)) / 64
+    assert torch.allclose(METHODS["last-attention"].draw(inputs), to_pixels(inputs, tokens, 2), rtol=1e-4)
+    assert tokens.std(dim=1).min() > 0

@@ -10,7 +10,7 @@ from hatnet.studies.common.drawing import save
 from hatnet.studies.common.statistics import t_quantile
 from hatnet.studies.faithfulness import read, tables, write
 from hatnet.studies.faithfulness.draw import draw_curves, draw_scores
-from hatnet.studies.faithfulness.record import MEASURES
+from hatnet.studies.faithfulness.record import MEASURES, Similarity
 from hatnet.studies.faithfulness.statistics import BETTER, improvement, interval, mean_score, verdicts
 
 
@@ -31,7 +31,10 @@ def test_interval_and_improvement_equal_values_by_hand(record):
 
 def test_mean_score_averages_each_image(record):
     one = replace(record.scores[0], insertion=[0.1, 0.5])
-    assert mean_score([one, replace(one, insertion=[0.3, 0.5])]).insertion == pytest.approx([0.2, 0.5])
+    other = replace(one, insertion=[0.3, 0.5], insertion_curve=[[0.0, 0.0]], deletion_curve=[[0.0, 0.0]])
+    found = mean_score([one, other])
+    assert found.insertion == pytest.approx([0.2, 0.5])
+    assert (found.insertion_curve, found.deletion_curve) == (one.insertion_curve, one.deletion_curve)
 
 
 def test_the_same_record_gives_the_same_figures(record, tmp_path):
@@ -50,3 +53,13 @@ def test_bands_are_the_95_percent_intervals_of_the_tables(record):
     for x, (_, error) in zip((0, 50, 100), record.score("mean", "random").insertion_curve, strict=True):
         heights = points[points[:, 0] == x][:, 1]
         assert np.ptp(heights) == pytest.approx(2 * t_quantile(9) * error)
+
+
+def test_maps_that_do_not_change_with_training_are_named(record):
+    """Where the mean rank correlation is above a half."""
+    words = "Similar with trained and with untrained weights (rank correlation above 0.5): "
+    likenesses = {"rollout": [0.2, 0.9], "gradient": [0.4, 0.6], "random": [0.8, 0.8]}
+    for kept, want in (({"rollout", "random"}, "rollout, random."), ({"rollout"}, "rollout."), ({"gradient"}, None)):
+        given = [Similarity(method, likenesses[method]) for method in likenesses if method in kept]
+        found = [each for each in tables.findings(replace(record, likenesses=given)) if each.startswith(words)]
+        assert found == ([] if want is None else [words + want])
