@@ -1,6 +1,6 @@
 """Plant bugs one at a time and check that the named test turns red: a test of the tests.
 
-    python -m tests.plant_bugs             # all of them, in five minutes; writes docs/planted-bugs.json for the site
+    python -m tests.plant_bugs             # all of them, in six minutes; writes docs/planted-bugs.json for the site
     python -m tests.plant_bugs "eps 1e-5"  # only bugs whose name contains these words; writes nothing
 
 Each bug is a patch in tests/planted_bugs: two header lines, `Bug:` with its name and `Test:` with the test that must
