@@ -90,6 +90,8 @@ def test_as_many_parameters_are_made_as_a_matrix_has_entries(monkeypatch):
 
 
 def test_a_matrix_may_have_the_largest_number_of_entries(monkeypatch):
+    checks.require_size(32_768, 32_768)  # 8 GiB
+    refused(lambda: checks.require_size(32_768, 32_769), "at most 1073741824 entries are formed")
     monkeypatch.setattr(checks, "LARGEST", 12)
     checks.require_size(3, 4)
     checks.require_size(12, 1)
@@ -98,6 +100,10 @@ def test_a_matrix_may_have_the_largest_number_of_entries(monkeypatch):
             lambda rows=rows, columns=columns: checks.require_size(rows, columns),
             f"^a matrix of {rows} x {columns} is too large: at most 12 entries are formed$",
         )
+
+
+def test_settings_start_from_these():
+    assert Settings(1) == Settings(1, 0, 0.001, 0.000001, 0.00001, 0.05, 0.9, 0.999, 0.00000001, None, 0.999, 0.0)
 
 
 FROM_ZERO = ("peak_rate", "first_rate", "last_rate", "weight_decay", "eps")

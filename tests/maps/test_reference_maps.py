@@ -110,7 +110,7 @@ def test_shares_are_of_the_last_axis():
         assert np.allclose(shares.sum(axis=-1), 1)
         assert np.allclose(shares[..., 0] / shares[..., 1], one[..., 0] / one[..., 1])
     with pytest.raises(ValueError, match="maps has 2 rows that sum to zero"):
-        by_hand.to_shares(np.array([[0.0, 0.0], [0.25, 0.75], [0.0, 0.0], [1.0, 2.0], [0.0, 1.0]]))
+        by_hand.to_shares(np.array([[0.0, 0.0], [0.25, 0.75], [0.0, 0.0], [1.0, 2.0], [0.0, 3.0]]))
 
 
 def test_only_blocks_and_heads_of_the_network_are_accepted():
