@@ -1,6 +1,7 @@
 """The bounds of the reference's arguments: the last value that is accepted, the next that is refused, the message."""
 
 import re
+from dataclasses import FrozenInstanceError
 from types import SimpleNamespace
 
 import numpy as np
@@ -102,7 +103,13 @@ def test_a_matrix_may_have_the_largest_number_of_entries(monkeypatch):
         )
 
 
-def test_settings_start_from_these():
+def test_sizes_and_settings_have_these_defaults_and_do_not_change():
+    """Changed fields would not be checked."""
+    assert StageSizes(8, 1, 2) == StageSizes(8, 1, 2, 3, 4, None, None)
+    assert NetworkSizes(1, 3, (STAGE,)) == NetworkSizes(1, 3, (STAGE,), 16, (2, 2))
+    for one in (STAGE, SMALL, Settings(1)):
+        with pytest.raises(FrozenInstanceError):
+            setattr(one, next(iter(vars(one))), 1)
     assert Settings(1) == Settings(1, 0, 0.001, 0.000001, 0.00001, 0.05, 0.9, 0.999, 0.00000001, None, 0.999, 0.0)
 
 
