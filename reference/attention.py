@@ -24,8 +24,8 @@ def softmax(scores: Array) -> Array:
     array([[0.25, 0.75],
            [0.5 , 0.5 ]])
     """
-    e = np.exp(scores - scores.max(axis=-1, keepdims=True))  # the shift cancels out, and prevents overflow
-    return e / e.sum(axis=-1, keepdims=True)
+    e = np.exp(scores - scores.max(axis=1, keepdims=True))  # the shift cancels out, and prevents overflow
+    return e / e.sum(axis=1, keepdims=True)
 
 
 @checked(Q="N d", K="M d")
@@ -42,7 +42,7 @@ def attention_weights(Q: Array, K: Array) -> Array:
     >>> attention_weights(np.zeros((2, 4)), np.ones((5, 4)))[0]
     array([0.2, 0.2, 0.2, 0.2, 0.2])
     """
-    d = Q.shape[-1]
+    _, d = Q.shape
     return softmax(Q @ K.T / np.sqrt(d))  # Eq. 2
 
 
@@ -113,7 +113,7 @@ def mhsa(x: Array, params: Params, heads: int, trace: Trace = NO_TRACE) -> Array
     """
     H, W, C = x.shape
     X = group_norm(x, **within(params, "norm")).reshape(H * W, C)  # (HW, C)  D1
-    Q, K, V = np.split(linear(X, **within(params, "qkv")), 3, axis=-1)  # (HW, C) each  Eq. 1
+    Q, K, V = np.split(linear(X, **within(params, "qkv")), 3, axis=1)  # (HW, C) each  Eq. 1
     A, weights = multi_head_attention(Q, K, V, heads)  # (HW, C)  Eq. 2
     trace["weights"] = weights
     A = A.reshape(H, W, C)  # back to a map  Eq. 3

@@ -189,7 +189,7 @@ def receptive_field(size: tuple[int, int], stride: int) -> Array:
                     if 0 <= y < H and 0 <= x < W:
                         looks[row, column, y, x] = shares[i] * shares[j]
     by_all = looks.sum(axis=(0, 1))  # (H, W)
-    every_place_alike = looks / np.where(by_all > 0, by_all, 1) * (rows * columns) / (H * W)
+    every_place_alike = looks / np.maximum(by_all, 1) * (rows * columns) / (H * W)
     return every_place_alike.reshape(rows * columns, H * W)
 
 
@@ -312,7 +312,7 @@ def _added(trace: Mapping[str, Array], gradients: Mapping[str, Array], stage: St
 def _read(trace: Mapping[str, Array], name: str) -> Array:
     """An array of a trace, or of gradients. Raises ValueError if it is not there, or is no array of floats."""
     found = trace.get(name) if isinstance(trace, Mapping) else None
-    if not isinstance(found, np.ndarray) or found.ndim < 2 or not np.issubdtype(found.dtype, np.floating):
+    if not isinstance(found, np.ndarray) or found.ndim < 3 or not np.issubdtype(found.dtype, np.floating):
         raise ValueError(f"no array {name!r} in the trace or the gradients; give those of hat_net for this network")
     return found
 

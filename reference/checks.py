@@ -171,14 +171,14 @@ def _is_trace(value: object) -> bool:
 def _check_array(name: str, value: Any, axes: list[str], sizes: Sizes) -> Array:
     require_floats(name, value)
     leading = value.ndim - len(axes) + 1 if axes[0] == "..." else 0  # number of axes that ... stands for
-    fits = value.size > 0 and leading >= 0
+    filled = value.size > 0
     shape = (value.shape[:leading], *value.shape[leading:]) if axes[0] == "..." else value.shape
     for axis in axes:
         if "/" in axis and axis not in sizes:
             length, step = (int(sizes.get(part, part)) for part in axis.split("/"))
             sizes[axis] = -(-length // step)
     if (
-        not fits
+        not filled
         or len(shape) != len(axes)
         or any(sizes.setdefault(a, n) != n for a, n in zip(axes, shape, strict=True))
     ):
@@ -187,7 +187,7 @@ def _check_array(name: str, value: Any, axes: list[str], sizes: Sizes) -> Array:
         known += "," if len(axes) == 1 else ""
         numbers = f" = ({known})" if any(axis in sizes for axis in axes) else ""
         raise ValueError(f"{name} must have shape ({symbols}){numbers}, got {value.shape}")
-    return require_finite(name, value.astype(np.float64, copy=False))
+    return require_finite(name, np.asarray(value, np.float64))
 
 
 def _with_name(error: TypeError | ValueError, function: str) -> TypeError | ValueError:

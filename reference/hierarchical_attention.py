@@ -61,7 +61,7 @@ def local_attention(x: Array, params: Params, heads: int, G1: int, trace: Trace 
         tokens = x[window]  # (<= G1, <= G1, C)  Eq. 6
         m, n, _ = tokens.shape
         X1 = tokens.reshape(m * n, C)
-        Q1, K1, V1 = np.split(linear(X1, **within(params, "local_attention.qkv")), 3, axis=-1)  # (mn, C) each  Eq. 7
+        Q1, K1, V1 = np.split(linear(X1, **within(params, "local_attention.qkv")), 3, axis=1)  # (mn, C) each  Eq. 7
         attended, weights = multi_head_attention(Q1, K1, V1, heads)  # (mn, C)  Eq. 2
         A1[window] = attended.reshape(m, n, C)  # Eq. 8
         if all_weights is not None:
@@ -116,7 +116,7 @@ def global_attention(A1: Array, merged: Array, params: Params, heads: int, trace
     tokens = A1.reshape(H * W, C)  # Eq. 11
     merged_tokens = merged.reshape(-1, C)  # (H'W', C)  Eq. 11
     Q2 = linear(tokens, **within(params, "global_attention.q"))  # (HW, C)  Eq. 12
-    K2, V2 = np.split(linear(merged_tokens, **within(params, "global_attention.kv")), 2, axis=-1)  # (H'W', C)  Eq. 12
+    K2, V2 = np.split(linear(merged_tokens, **within(params, "global_attention.kv")), 2, axis=1)  # (H'W', C)  Eq. 12
     A2, weights = multi_head_attention(Q2, K2, V2, heads)  # (HW, C)  Eq. 2
     trace["global_weights"] = weights
     return A2.reshape(H, W, C)  # Eq. 13

@@ -65,8 +65,8 @@ def conv2d(x: Array, weight: Array, bias: Array, stride: int = 1) -> Array:
     (5, 6, 3)
     """
     H, W, _ = x.shape
-    K = odd(weight.shape[-1])
-    p = (K - 1) // 2
+    _, _, _, K = weight.shape
+    p = odd(K) // 2
     padded = np.pad(x, ((p, p), (p, p), (0, 0)))  # (H + 2p, W + 2p, C_in)
     y = np.zeros((ceil_div(H, stride), ceil_div(W, stride), len(weight)))
     for i in range(K):
@@ -94,8 +94,8 @@ def depthwise_conv2d(x: Array, weight: Array) -> Array:
            [4., 6., 6., 6., 4.]])
     """
     H, W, _ = x.shape
-    K = odd(weight.shape[-1])
-    p = (K - 1) // 2
+    _, _, _, K = weight.shape
+    p = odd(K) // 2
     padded = np.pad(x, ((p, p), (p, p), (0, 0)))  # (H + 2p, W + 2p, C)
     y = np.zeros_like(x)
     for i in range(K):

@@ -228,7 +228,7 @@ def check_image(image: Array, config: Config) -> Array:
     bad = np.count_nonzero(~np.isfinite(image))
     if bad:
         raise ValueError(f"image holds {bad} NaN or infinite values of {image.size}")
-    return image.astype(np.float64, copy=False)
+    return np.asarray(image, np.float64)
 
 
 def require_config(config: object) -> None:

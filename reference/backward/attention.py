@@ -37,7 +37,7 @@ def softmax_vjp(dP: Array, scores: Array) -> Array:
     array([[ 0.1875, -0.1875]])
     """
     P = softmax(scores)  # (N, M)
-    return P * (dP - (P * dP).sum(axis=-1, keepdims=True))
+    return P * (dP - (P * dP).sum(axis=1, keepdims=True))
 
 
 @checked(Q="N d", K="M d", dP="N M")
@@ -63,7 +63,7 @@ def attention_weights_vjp(dP: Array, Q: Array, K: Array) -> tuple[Array, Array]:
     >>> dQ.shape, dK.shape
     ((2, 4), (5, 4))
     """
-    d = Q.shape[-1]
+    _, d = Q.shape
     dS = softmax_vjp(dP, Q @ K.T / np.sqrt(d))  # (N, M)
     return dS @ K / np.sqrt(d), dS.T @ Q / np.sqrt(d)
 
@@ -133,11 +133,11 @@ def mhsa_vjp(dy: Array, x: Array, params: Params, heads: int) -> tuple[Array, Gr
     """
     H, W, C = x.shape
     X = group_norm(x, **within(params, "norm")).reshape(H * W, C)  # (HW, C)
-    Q, K, V = np.split(linear(X, **within(params, "qkv")), 3, axis=-1)  # (HW, C) each
+    Q, K, V = np.split(linear(X, **within(params, "qkv")), 3, axis=1)  # (HW, C) each
     A, _ = multi_head_attention(Q, K, V, heads)  # (HW, C)
 
     dA, projection = linear_vjp(dy, A.reshape(H, W, C), **within(params, "projection"))  # (H, W, C)
     dQKV = multi_head_attention_vjp(dA.reshape(H * W, C), Q, K, V, heads)  # (HW, C) each
-    dX, qkv = linear_vjp(np.concatenate(dQKV, axis=-1), X, **within(params, "qkv"))  # (HW, C)
+    dX, qkv = linear_vjp(np.concatenate(dQKV, axis=1), X, **within(params, "qkv"))  # (HW, C)
     dx, norm = group_norm_vjp(dX.reshape(H, W, C), x, **within(params, "norm"))  # (H, W, C)
     return dx, named({"norm": norm, "qkv": qkv, "projection": projection})

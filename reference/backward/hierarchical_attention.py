@@ -44,10 +44,10 @@ def local_attention_vjp(dA1: Array, x: Array, params: Params, heads: int, G1: in
     for _, _, window in windows(H, W, G1):
         tokens = x[window]  # (<= G1, <= G1, C)
         X1 = tokens.reshape(-1, C)  # (mn, C)
-        Q1, K1, V1 = np.split(linear(X1, **own), 3, axis=-1)  # (mn, C) each
+        Q1, K1, V1 = np.split(linear(X1, **own), 3, axis=1)  # (mn, C) each
 
         dQKV = multi_head_attention_vjp(dA1[window].reshape(-1, C), Q1, K1, V1, heads)  # (mn, C) each
-        dX1, of_window = linear_vjp(np.concatenate(dQKV, axis=-1), X1, **own)  # (mn, C)
+        dX1, of_window = linear_vjp(np.concatenate(dQKV, axis=1), X1, **own)  # (mn, C)
         dx[window] = dX1.reshape(tokens.shape)  # (<= G1, <= G1, C)
         for name in own:
             gradients[name] += of_window[name]
@@ -106,10 +106,10 @@ def global_attention_vjp(
     tokens = A1.reshape(H * W, C)
     merged_tokens = merged.reshape(-1, C)  # (H'W', C)
     Q2 = linear(tokens, **within(params, "global_attention.q"))  # (HW, C)
-    K2, V2 = np.split(linear(merged_tokens, **within(params, "global_attention.kv")), 2, axis=-1)  # (H'W', C)
+    K2, V2 = np.split(linear(merged_tokens, **within(params, "global_attention.kv")), 2, axis=1)  # (H'W', C)
 
     dQ2, dK2, dV2 = multi_head_attention_vjp(dA2.reshape(H * W, C), Q2, K2, V2, heads)  # (HW, C), twice (H'W', C)
-    dKV = np.concatenate([dK2, dV2], axis=-1)  # (H'W', 2C)
+    dKV = np.concatenate([dK2, dV2], axis=1)  # (H'W', 2C)
     dtokens, q = linear_vjp(dQ2, tokens, **within(params, "global_attention.q"))  # (HW, C)
     dmerged, kv = linear_vjp(dKV, merged_tokens, **within(params, "global_attention.kv"))  # (H'W', C)
     gradients = named({"global_attention.q": q, "global_attention.kv": kv})

@@ -78,8 +78,8 @@ def conv2d_vjp(dy: Array, x: Array, weight: Array, bias: Array, stride: int = 1)
            [ 3.,  6.,  3.]])
     """
     H, W, _ = x.shape
-    K = odd(weight.shape[-1])
-    p = (K - 1) // 2
+    _, _, _, K = weight.shape
+    p = odd(K) // 2
     padded = np.pad(x, ((p, p), (p, p), (0, 0)))  # (H + 2p, W + 2p, C_in)
     dpadded = np.zeros_like(padded)
     dweight = np.zeros_like(weight)
@@ -115,8 +115,8 @@ def depthwise_conv2d_vjp(dy: Array, x: Array, weight: Array) -> tuple[Array, Gra
            [12., 15., 12.]])
     """
     H, W, _ = x.shape
-    K = odd(weight.shape[-1])
-    p = (K - 1) // 2
+    _, _, _, K = weight.shape
+    p = odd(K) // 2
     padded = np.pad(x, ((p, p), (p, p), (0, 0)))  # (H + 2p, W + 2p, C)
     dpadded = np.zeros_like(padded)
     dweight = np.zeros_like(weight)
