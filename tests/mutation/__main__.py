@@ -118,13 +118,15 @@ def main(
     elif action == "missing":
         print(unexplained(survivors))
     else:
+        record = make_record(found, ledger.outcomes, seconds)
         noticed = {ledger.outcomes[m.key].test for m in mutants if ledger.outcome(m) == "killed"}
-        tests = sorted(noticed & set(sight.seconds))
         with copies(1) as (tree,):
-            if not passes(tests, tree):
-                print("a test that noticed mutants fails on unchanged code, too", tree.note.read_text(encoding="utf-8"))
+            if not passes(sorted(noticed & set(sight.seconds)), tree):
+                print(
+                    "a test that noticed mutants fails on unchanged code, too:", tree.note.read_text(encoding="utf-8")
+                )
                 return 1
-        write_record(make_record(found, ledger.outcomes, seconds))
+        write_record(record)
     return 0
 
 
