@@ -85,7 +85,7 @@ def main(
     folder: Path = Path("mutants"),
     parts: tuple[Literal["reference", "model", "sample"], ...] = PARTS,
     jobs: int = os.cpu_count() or 1,
-    seconds: float = 6.0,
+    seconds: float = 20.0,
     shard: str = "1/1",
     look_at: tuple[str, ...] = (),
 ) -> int:
