@@ -42,6 +42,7 @@ def look(target: Path, *paths: str) -> None:
     stopwatch, data = _Stopwatch(), target.with_suffix(".coverage")
     os.environ["COVERAGE_FILE"] = str(data)
     options = ["--cov=hatnet", "--cov=reference", "--cov-context=test", "--cov-report=", "-q", "-p", "no:cacheprovider"]
+    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # libraries in memory already
     pytest.main([*options, *(f"--ignore={path}" for path in BLIND), *paths], plugins=[stopwatch])
     passed = {test: round(s, 4) for test, s in stopwatch.seconds.items() if test not in stopwatch.failed}
     if not passed:
