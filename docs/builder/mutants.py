@@ -34,7 +34,9 @@ def _parts(record: dict[str, Any]) -> list[str]:
         if name == "sample":
             score += f" ({part['low']:.1%} to {part['high']:.1%})"
         lines.append(f"| {PARTS[name]} | {part['mutants']} | {part['mutants'] - survived} | {survived} | {score} |")
-    return lines
+    software = record["software"]
+    versions = f"PyTorch {software['torch']}, cosmic-ray {software['cosmic-ray']}"
+    return [*lines, "", f"<small>{record['date']}; {record['machine']}; {versions}; seed {record['seed']}.</small>"]
 
 
 def _files(record: dict[str, Any]) -> list[str]:

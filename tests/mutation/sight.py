@@ -62,13 +62,16 @@ def look(target: Path, *paths: str) -> None:
 
 
 class Sight:
-    """The tests that can see a mutant, those most likely to notice it first."""
+    """The tests that can see a mutant, those most likely to notice it first: quick ones that execute little else."""
 
     def __init__(self, path: Path) -> None:
         found = json.loads(path.read_text(encoding="utf-8"))
         self.seconds: dict[str, float] = found["tests"]
         self.lines: dict[str, dict[str, list[int]]] = found["lines"]
         self.kills: Counter[tuple[str, str]] = Counter()  # of a test in a file
+        names = list(self.seconds)
+        executed = Counter(names[i] for lines in self.lines.values() for tests in lines.values() for i in tests)
+        self.breadth = {test: executed[test] * seconds for test, seconds in self.seconds.items()}
 
     def tests_for(self, mutant: Mutant, seconds: float) -> list[str]:
         """The tests that execute the changed lines, until they take `seconds` together.
@@ -83,7 +86,7 @@ class Sight:
             chosen = [{i for line in mutant.around for i in lines.get(str(line), ())}]
             chosen += [{i for found in lines.values() for i in found}, set(range(len(names)))]
         ranks = {names[i]: rank for rank, found in reversed(list(enumerate(chosen))) for i in found}
-        order = sorted(ranks, key=lambda t: (ranks[t], -self.kills[mutant.path, t], self.seconds[t]))
+        order = sorted(ranks, key=lambda t: (ranks[t], -self.kills[mutant.path, t], self.breadth[t]))
         order.sort(key=lambda test: not self.kills[mutant.path, test])
         total = accumulate(self.seconds[test] for test in order)
         return [test for test, so_far in zip(order, total, strict=True) if so_far <= seconds] or order[:1]
