@@ -17,6 +17,9 @@ FUNCTIONS = {
 }
 ANY_SHAPE = ("silu", "to_shares")
 MAY_BE_ZERO = ("stage", "block", "step", "head", "label", "seed", "smoothing", "t")
+SHAPE = r"must have shape|must be an array of shape"
+INNER = ("label", "logits", "seed", "images")  # an inner function may refuse them, in its name or in none
+MISSING = "missing a required argument|no parameter below"
 COMPLETE = ("stem", "downsample", "mlp", "mhsa", "h_mhsa", "block", "classifier")  # others take those of their caller
 
 
@@ -33,10 +36,12 @@ def each(kind):
     )
 
 
-def refused(name, argument, value, error=ValueError, message=None):
-    """Assert that a function refuses a value, and names the argument."""
+def refused(name, argument, value, error=ValueError, message=None, inner=False):
+    """Assert that a function itself refuses a value, before it calls another, and names the argument."""
     function, make = FUNCTIONS[name]
-    with pytest.raises(error, match=message or rf"\b{argument.removesuffix('s')}s?\b"):
+    where = r"(\w+: )?" if inner or argument in INNER else f"{name.split('.')[-1]}: "
+    what = message or rf"\b{argument.removesuffix('s')}"
+    with pytest.raises(error, match=f"^{where}.*(?:{what})"):
         function(**make(SIZES) | {argument: value})
 
 
@@ -63,16 +68,16 @@ def test_arrays_must_have_their_shape(name, argument):
     """Where two arrays do not fit, the message may name the other one."""
     value = FUNCTIONS[name][1](SIZES)[argument]
     if name.split(".")[-1] not in ANY_SHAPE:
-        refused(name, argument, value[..., None], message="shape")
-        refused(name, argument, value.ravel()[:1].reshape(()), (TypeError, ValueError), "shape")
-    refused(name, argument, value[:0], message="shape|images and")
+        refused(name, argument, value[..., None], message=SHAPE)
+        refused(name, argument, value.ravel()[:1].reshape(()), (TypeError, ValueError), "shape|must be")
+    refused(name, argument, value[:0], message=SHAPE + "|images and")
 
 
 @each(int)
 def test_whole_numbers_must_be_large_enough(name, argument):
     if argument != "heads_axis":  # may be negative
         for wrong in (-1,) if argument in MAY_BE_ZERO else (-1, 0):
-            refused(name, argument, wrong)
+            refused(name, argument, wrong, message=f"{argument}={wrong} must be|label")
     if argument != "label":
         refused(name, argument, 1.0, TypeError)
         refused(name, argument, True, TypeError)
@@ -96,7 +101,5 @@ def test_parameters_must_be_complete(name, argument):
         for missing in given["params"]:
             fewer = {key: value for key, value in given["params"].items() if key != missing}
             if missing.endswith("weight"):
-                refused(
-                    name, argument, fewer, (TypeError, ValueError), "missing a required argument|no parameter below"
-                )
+                refused(name, argument, fewer, (TypeError, ValueError), MISSING, inner=True)
         refused(name, argument, given["params"] | {"other.weight": np.ones(1)}, message="other")

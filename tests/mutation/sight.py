@@ -3,7 +3,6 @@
 import json
 import os
 from collections import Counter, defaultdict
-from itertools import accumulate
 from pathlib import Path
 
 import coverage
@@ -88,5 +87,9 @@ class Sight:
         ranks = {names[i]: rank for rank, found in reversed(list(enumerate(chosen))) for i in found}
         order = sorted(ranks, key=lambda t: (ranks[t], -self.kills[mutant.path, t], self.breadth[t]))
         order.sort(key=lambda test: not self.kills[mutant.path, test])
-        total = accumulate(self.seconds[test] for test in order)
-        return [test for test, so_far in zip(order, total, strict=True) if so_far <= seconds] or order[:1]
+        chosen_tests, total = [], 0.0
+        for test in order:
+            if total + self.seconds[test] <= seconds:
+                chosen_tests.append(test)
+                total += self.seconds[test]
+        return chosen_tests or order[:1]
