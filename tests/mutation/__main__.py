@@ -1,7 +1,7 @@
 """Mutation testing of the reference, the model, and a sample of the rest.
 
 python -m tests.mutation run      # test every mutant that has no outcome yet; after Ctrl-C, the same command goes on
-python -m tests.mutation again    # test the survivors once more, after tests were added
+python -m tests.mutation again    # test the survivors without a reason once more, after tests were added
 python -m tests.mutation missing  # print entries for tests/mutation/survivors, to be completed
 python -m tests.mutation record   # check what noticed mutants on unchanged code, and write the record for the site
 
@@ -26,7 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tests.mutation.in_memory import InMemory, fits_in_memory, functions, with_collected_tests
 from tests.mutation.mutants import PARTS, Mutant, mutants_of
 from tests.mutation.on_disk import OnDisk
-from tests.mutation.record import make_record, unexplained, write_record
+from tests.mutation.record import make_record, name_of, read_reasons, unexplained, write_record
 from tests.mutation.runner import Ledger, Place, passes, run
 from tests.mutation.sight import Sight, look
 
@@ -92,8 +92,7 @@ def main(
     """Change the code in thousands of small ways, and see which changes no test notices.
 
     Args:
-        action: run tests every mutant without an outcome; again, also the survivors; missing prints survivors without a
-            reason; record writes the record for the site.
+        action: run tests every mutant without an outcome; again, also survivors without a reason; missing prints these; record writes the record for the site.
         folder: of the ledger, and of what each test can see.
         parts: of the code.
         jobs: mutants at a time.
@@ -114,7 +113,9 @@ def main(
     waiting = [m for m in mutants if ledger.outcome(m) is None]
     random.Random(0).shuffle(waiting)  # so that the expected time is about right from the start
     if action in ("run", "again"):
-        test_mutants(waiting + (survivors if action == "again" else []), ledger, sight, jobs, seconds)
+        reasons = read_reasons()
+        doubtful = [m for m in survivors if action == "again" and name_of(m) not in reasons]
+        test_mutants(waiting + doubtful, ledger, sight, jobs, seconds)
     elif action == "missing":
         print(unexplained(survivors))
     else:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -75,14 +76,16 @@ class Sight:
     def tests_for(self, mutant: Mutant, seconds: float) -> list[str]:
         """The tests that execute the changed lines, until they take `seconds` together.
 
-        Some lines run only when a module is imported: definitions, defaults, constants. For these they are the tests
-        that execute the rest of the definition, or else of the file, or else all.
+        Some lines run only when a module is imported: decorators, defaults, constants. For these they are the tests with
+        the name of the function or class in their own, then those that execute it, then the file, then all.
         """
         names, lines = list(self.seconds), self.lines.get(mutant.path, {})
         own = {i for line in mutant.lines for i in lines.get(str(line), ())}
         chosen = [own]
         if not own:
-            chosen = [{i for line in mutant.around for i in lines.get(str(line), ())}]
+            word = re.compile(rf"\b{mutant.definition.rpartition('.')[2] or '!'}\b")
+            chosen = [{i for i, name in enumerate(names) if word.search(name)}]
+            chosen += [{i for line in mutant.around for i in lines.get(str(line), ())}]
             chosen += [{i for found in lines.values() for i in found}, set(range(len(names)))]
         ranks = {names[i]: rank for rank, found in reversed(list(enumerate(chosen))) for i in found}
         order = sorted(ranks, key=lambda t: (ranks[t], -self.kills[mutant.path, t], self.breadth[t]))
