@@ -105,12 +105,13 @@ def test_tests_that_noticed_mutants_of_a_file_run_first(tmp_path):
         json.dumps({"tests": {"t0": 0.3, "t1": 0.2, "t2": 5.0, "t3": 0.1, "t4": 0.1}, "lines": lines})
     )
     sight = Sight(tmp_path / "sight.json")
-    mutant = SimpleNamespace(path="a.py", lines=range(3, 4), around=range(1, 5))
+    mutant = SimpleNamespace(path="a.py", definition="f", lines=range(3, 4), around=range(1, 5))
     assert sight.tests_for(mutant, 4) == ["t1", "t0"]  # the quick ones, up to 4 seconds
     sight.kills = Counter({("a.py", "t2"): 1})
     assert sight.tests_for(mutant, 6) == ["t2", "t1", "t0"]
-    at_import = SimpleNamespace(path="a.py", lines=range(1, 2), around=range(1, 5))
-    assert sight.tests_for(at_import, 60)[-1] == "t4"  # after those of the function
+    at_import = SimpleNamespace(path="a.py", definition="C.t1", lines=range(1, 2), around=range(1, 5))
+    sight.kills.clear()
+    assert sight.tests_for(at_import, 60) == ["t1", "t3", "t0", "t2", "t4"]  # by name, of the function, of the file
 
 
 def test_the_record_explains_every_survivor_and_meets_the_goals():

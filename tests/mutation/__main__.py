@@ -92,7 +92,8 @@ def main(
     """Change the code in thousands of small ways, and see which changes no test notices.
 
     Args:
-        action: run tests every mutant without an outcome; again, also survivors without a reason; missing prints these; record writes the record for the site.
+        action: run tests every mutant without an outcome; again, also survivors without a reason; missing prints these;
+            record writes the record for the site.
         folder: of the ledger, and of what each test can see.
         parts: of the code.
         jobs: mutants at a time.

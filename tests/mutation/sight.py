@@ -76,8 +76,8 @@ class Sight:
     def tests_for(self, mutant: Mutant, seconds: float) -> list[str]:
         """The tests that execute the changed lines, until they take `seconds` together.
 
-        Some lines run only when a module is imported: decorators, defaults, constants. For these they are the tests with
-        the name of the function or class in their own, then those that execute it, then the file, then all.
+        Some lines run only when a module is imported: decorators, defaults, constants. For these they are the tests
+        with the name of the function or class in their own, then those that execute it, then the file, then all.
         """
         names, lines = list(self.seconds), self.lines.get(mutant.path, {})
         own = {i for line in mutant.lines for i in lines.get(str(line), ())}
