@@ -187,7 +187,7 @@ def _check_array(name: str, value: Any, axes: list[str], sizes: Sizes) -> Array:
         known += "," if len(axes) == 1 else ""
         numbers = f" = ({known})" if any(axis in sizes for axis in axes) else ""
         raise ValueError(f"{name} must have shape ({symbols}){numbers}, got {value.shape}")
-    return require_finite(name, np.asarray(value, np.float64))
+    return require_finite(name, np.asanyarray(value, np.float64))
 
 
 def _with_name(error: TypeError | ValueError, function: str) -> TypeError | ValueError:
