@@ -134,7 +134,7 @@ def compare(name, by_hand, **others):
 # %%
 def softmax_back(dP, P):
     """The gradient of the scores, from that of the weights P."""
-    return P * (dP - (P * dP).sum(axis=1, keepdims=True))
+    return P * (dP - (P * dP).sum(axis=-1, keepdims=True))
 
 
 S, dP = rng.normal(size=(2, 3, 4))
