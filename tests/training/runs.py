@@ -22,6 +22,11 @@ from hatnet.weights.checkpoints import load
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 
+# Children that compute gradients are forked by a server that has imported this file and done nothing else: once
+# autograd has threads, which it has with a GPU or with PyTorch's fake one, forks of this process cannot use it.
+FORK_SERVER = multiprocessing.get_context("forkserver")
+FORK_SERVER.set_forkserver_preload(["tests.training.runs"])
+
 # Everything random is on: augmentation, mixing, dropout, drop path; slices, clipping, averaged weights.
 SMALL = Recipe(
     data="fashion-subset", variant="micro", image_size=28, epochs=3, seed=3, batch_size=16, slice_size=8, lr=3e-3,
@@ -53,6 +58,12 @@ def run(folder: Path, recipe: Recipe = SMALL, *, monitor: Monitor | None = None,
     return training
 
 
+def run_in_child(folder: Path) -> None:
+    """Resume `folder` and save the state after every step. One thread, as in the parent, so that bits can be equal."""
+    torch.set_num_threads(1)
+    run(folder, resume=True, save_every=0.0)
+
+
 def stop_after(step: int) -> Monitor:
     """A monitor that stops a training once it reports this step."""
     monitor = Monitor()
@@ -79,9 +90,9 @@ def kill_at_random(folder: Path, generator: np.random.Generator, longest: float)
     From the second kill on, every other one waits for a file that is half written, so that it hits a save. In the end
     neither half-written files nor the lock may be left.
     """
-    fork, kills = multiprocessing.get_context("fork"), 0
+    kills = 0
     while True:
-        child = fork.Process(target=run, args=(folder,), kwargs={"resume": True, "save_every": 0.0})
+        child = FORK_SERVER.Process(target=run_in_child, args=(folder,))
         child.start()
         child.join(generator.uniform(0, longest * 1.1**kills))  # longer each time, for slow machines
         while kills % 2 and child.is_alive() and not list(folder.glob(f".*{PARTIAL}*")):

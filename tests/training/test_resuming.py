@@ -2,7 +2,6 @@
 
 import json
 import math
-import multiprocessing
 import os
 import resource
 import shutil
@@ -27,7 +26,18 @@ from hatnet.training.run_folder import read_metrics
 from hatnet.training.seeds import derive
 from hatnet.weights.checkpoints import CheckpointError, load
 from tests.training.image_files import folder_data
-from tests.training.runs import SMALL, kill_at_random, outcome, run, small_data, start, stop_after, thin
+from tests.training.runs import (
+    FORK_SERVER,
+    SMALL,
+    kill_at_random,
+    outcome,
+    run,
+    run_in_child,
+    small_data,
+    start,
+    stop_after,
+    thin,
+)
 
 OLD_RUN = Path(__file__).parent / "run_of_version_0.1"
 INVERTED = replace(small_data(), train=ImageTensor(255 - small_data().train.pixels, small_data().train.labels))
@@ -217,19 +227,19 @@ def test_sigterm_to_all_processes_stops_training_in_order(tmp_path):
     assert load_state(tmp_path / "state.safetensors")[0].step > 0
 
 
+def run_with_small_files(folder):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    try:
+        run_in_child(folder)  # it saves after every step, so that the state is the first large file
+    except OSError:
+        os._exit(3)
+
+
 def test_a_full_disk_leaves_the_last_good_state(curves, whole, tmp_path):
     """The system refuses files above a size, as a full disk would. Then there is room again."""
-
-    def run_with_small_files():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-        try:
-            run(tmp_path, resume=True, save_every=0)  # so that the state is the first large file
-        except OSError:
-            os._exit(3)
-
     run(tmp_path, monitor=Monitor(stop=True))
     before = (tmp_path / "state.safetensors").read_bytes()
-    child = multiprocessing.get_context("fork").Process(target=run_with_small_files)
+    child = FORK_SERVER.Process(target=run_with_small_files, args=(tmp_path,))
     child.start()
     child.join()
     assert child.exitcode == 3, "it ends with an OSError"
