@@ -26,18 +26,8 @@ from hatnet.training.run_folder import read_metrics
 from hatnet.training.seeds import derive
 from hatnet.weights.checkpoints import CheckpointError, load
 from tests.training.image_files import folder_data
-from tests.training.runs import (
-    FORK_SERVER,
-    SMALL,
-    kill_at_random,
-    outcome,
-    run,
-    run_in_child,
-    small_data,
-    start,
-    stop_after,
-    thin,
-)
+from tests.training.kills import FORK_SERVER, kill_at_random, run_in_child
+from tests.training.runs import SMALL, outcome, run, small_data, start, stop_after, thin
 
 OLD_RUN = Path(__file__).parent / "run_of_version_0.1"
 INVERTED = replace(small_data(), train=ImageTensor(255 - small_data().train.pixels, small_data().train.labels))
@@ -196,7 +186,7 @@ def test_a_run_of_version_0_1_resumes_and_ends_where_it_ended(tmp_path):
 
 
 def test_a_killed_training_resumes_bit_for_bit(curves, whole, tmp_path):
-    """SIGKILL at random times until it finishes; `python -m tests.training.runs 100` kills a hundred."""
+    """SIGKILL at random times until it finishes; `python -m tests.training.kills 100` kills a hundred."""
     kills = kill_at_random(tmp_path, np.random.default_rng(1), longest=1.0)
     assert outcome(tmp_path) == outcome(whole)
     assert kills >= 1, "a test without kills cannot fail"
