@@ -66,7 +66,6 @@ def batch_gradients(
     """
     _check_batch(images, labels)
     require_config(config)
-    require_params(params)
     check_names(params, config)
     for label in labels:
         target(label, number_of_classes(params), smoothing)  # raises before the work
