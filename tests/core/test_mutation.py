@@ -101,17 +101,29 @@ def test_a_wrong_epsilon_is_noticed_and_no_change_is_not(tmp_path, place):
 
 def test_tests_that_noticed_mutants_of_a_file_run_first(tmp_path):
     lines = {"a.py": {"3": [0, 1, 2], "4": [3], "9": [4]}}
+    names = [str(tmp_path / name) for name in ("x.py::t0", "x.py::t1", "x.py::t2", "x.py::t3", "x.py::t4", "y.py::t5")]
+    (tmp_path / "x.py").write_text("def t1(): ...")
+    (tmp_path / "y.py").write_text("assert a.LIMIT == 5")
     (tmp_path / "sight.json").write_text(
-        json.dumps({"tests": {"t0": 0.3, "t1": 0.2, "t2": 5.0, "t3": 0.1, "t4": 0.1}, "lines": lines})
+        json.dumps({"tests": dict(zip(names, (0.3, 0.2, 5.0, 0.1, 0.1, 9.0), strict=True)), "lines": lines})
     )
     sight = Sight(tmp_path / "sight.json")
-    mutant = SimpleNamespace(path="a.py", definition="f", lines=range(3, 4), around=range(1, 5))
-    assert sight.tests_for(mutant, 4) == ["t1", "t0"]  # the quick ones, up to 4 seconds
-    sight.kills = Counter({("a.py", "t2"): 1})
-    assert sight.tests_for(mutant, 6) == ["t2", "t1", "t0"]
-    at_import = SimpleNamespace(path="a.py", definition="C.t1", lines=range(1, 2), around=range(1, 5))
+
+    def order(word, own, seconds):
+        mutant = SimpleNamespace(path="a.py", word=word, lines=range(own, own + 1), around=range(1, 5))
+        return [name.partition("::")[2] for name in sight.tests_for(mutant, seconds)]
+
+    assert order("f", 3, 4) == ["t1", "t0"]  # the quick ones, up to 4 seconds
+    sight.kills = Counter({("a.py", names[2]): 1})
+    assert order("f", 3, 6) == ["t2", "t1", "t0"]
     sight.kills.clear()
-    assert sight.tests_for(at_import, 60) == ["t1", "t3", "t0", "t2", "t4"]  # by name, of the function, of the file
+    assert order("t2", 1, 60) == ["t2", "t3", "t1", "t0", "t4", "t5"]  # by name, of the function, of the file, all
+    assert order("LIMIT", 1, 60) == ["t5", "t3", "t1", "t0", "t2", "t4"]  # by a file that has the name
+
+
+def test_the_name_of_what_a_mutant_changes():
+    words = {m.word for path in ("hatnet/config.py", "reference/checks.py") for m in mutants_in(path)}
+    assert {"VARIANTS", "MOST", "HATNetConfig", "layout", "LARGEST", "call", "require_whole"} <= words
 
 
 def test_reasons_have_a_kind_and_no_change_has_two(tmp_path):

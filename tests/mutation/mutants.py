@@ -34,6 +34,7 @@ class Mutant:
     after: str
     source: str  # the whole changed file
     key: str  # of the change and of the top-level statement around it
+    word: str  # the name of the function or class, or of the constant of a module
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,13 @@ def _mutant(change: Change, changed: str) -> Mutant:
     whole = "".join((*lines[: _start(node) - 1], changed, *lines[node.end_lineno :]))
     holder = next((inner for inner in reversed(around) if isinstance(inner, definitions)), node)
     place = _own_lines(around[-1]), range(_start(holder), holder.end_lineno + 1)
-    return Mutant(change.path, name, change.operator, *place, *texts, whole, key)
+    return Mutant(change.path, name, change.operator, *place, *texts, whole, key, _word(holder))
+
+
+def _word(node: ast.stmt) -> str:
+    """The name that a definition or an assignment gives to its result; empty for other statements."""
+    target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", node)
+    return getattr(target, "name", getattr(target, "id", ""))
 
 
 def _equal(old: list[str], new: list[str]) -> int:

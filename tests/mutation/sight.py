@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections import Counter, defaultdict
+from functools import cache
 from pathlib import Path
 
 import coverage
@@ -61,6 +62,11 @@ def look(target: Path, *paths: str) -> None:
     target.write_text(json.dumps({"tests": tests, "lines": lines}), encoding="utf-8")
 
 
+@cache
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
 class Sight:
     """The tests that can see a mutant, those most likely to notice it first: quick ones that execute little else."""
 
@@ -77,14 +83,17 @@ class Sight:
         """The tests that execute the changed lines, until they take `seconds` together.
 
         Some lines run only when a module is imported: decorators, defaults, constants. For these they are the tests
-        with the name of the function or class in their own, then those that execute it, then the file, then all.
+        with the name of the function, class or constant in their own, then those in a file that has this name, then
+        those that execute the function, then the file, then all.
         """
         names, lines = list(self.seconds), self.lines.get(mutant.path, {})
         own = {i for line in mutant.lines for i in lines.get(str(line), ())}
         chosen = [own]
         if not own:
-            word = re.compile(rf"\b{mutant.definition.rpartition('.')[2] or '!'}\b")
+            word = re.compile(rf"\b{mutant.word or '!'}\b")
             chosen = [{i for i, name in enumerate(names) if word.search(name)}]
+            files = {path for path in {name.partition("::")[0] for name in names} if word.search(_text(ROOT / path))}
+            chosen += [{i for i, name in enumerate(names) if name.partition("::")[0] in files}]
             chosen += [{i for line in mutant.around for i in lines.get(str(line), ())}]
             chosen += [{i for found in lines.values() for i in found}, set(range(len(names)))]
         ranks = {names[i]: rank for rank, found in reversed(list(enumerate(chosen))) for i in found}
