@@ -160,9 +160,10 @@ def _head_matrix(trace: Mapping[str, Array], stage: Stage, block: str, head: int
 def receptive_field(size: tuple[int, int], stride: int) -> Array:
     """A 3x3 convolution as a matrix that shows which inputs each output reads, whatever the weights.
 
-    Each input divides the same total among the outputs that read it: equally at stride 1; along each axis in proportion
-    1, 2, 1 at stride 2, where two outputs read the outer inputs. So all columns have the same sum, and a uniform row
-    stays uniform. Rows sum to one only on average, since an output at the border covers fewer or more inputs.
+    Each input divides the same total equally among the outputs that read it. At stride 2, where two outputs read the
+    outer inputs, an output so counts its inputs in proportion 1, 2, 1 along each axis. All columns have the same sum,
+    and a uniform row stays uniform. Rows sum to one only on average, since an output at the border covers fewer or more
+    inputs.
 
     Args:
         size: (H, W) of the input map.
@@ -179,7 +180,6 @@ def receptive_field(size: tuple[int, int], stride: int) -> Array:
     H, W = size
     rows, columns = ceil_div(H, stride), ceil_div(W, stride)
     require_size(rows * columns, H * W)
-    shares = [1, 2, 1] if stride == 2 else [1, 1, 1]
     looks = np.zeros((rows, columns, H, W))
     for row in range(rows):
         for column in range(columns):
@@ -187,7 +187,7 @@ def receptive_field(size: tuple[int, int], stride: int) -> Array:
                 for j in range(3):
                     y, x = row * stride + i - 1, column * stride + j - 1
                     if 0 <= y < H and 0 <= x < W:
-                        looks[row, column, y, x] = shares[i] * shares[j]
+                        looks[row, column, y, x] = 1
     by_all = looks.sum(axis=(0, 1))  # (H, W)
     every_place_alike = looks / np.maximum(by_all, 1) * (rows * columns) / (H * W)
     return every_place_alike.reshape(rows * columns, H * W)

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from reference.backward.loss import cross_entropy_vjp
+from reference.checks import checked
 from tests.fuzz.reference import TABLES
 
 SIZES = SimpleNamespace(H=3, W=5, C=4, heads=2, G1=2, G2=2)
@@ -103,3 +105,35 @@ def test_parameters_must_be_complete(name, argument):
             if missing.endswith("weight"):
                 refused(name, argument, fewer, (TypeError, ValueError), MISSING, inner=True)
         refused(name, argument, given["params"] | {"other.weight": np.ones(1)}, message="other")
+
+
+@checked(x="... C")
+def of_a_kind(x, kind=None, *, other=0):
+    """Return infinity in one of the kinds of results."""
+    bad = x / 0
+    return {"array": bad, "tuple": (x, bad), "dictionary": {"x": x, "bad": bad}, "number": float("inf")}.get(kind, x)
+
+
+@pytest.mark.parametrize("kind", ["array", "tuple", "dictionary", "number"])
+def test_results_must_be_finite(kind):
+    with pytest.raises(ValueError, match="of_a_kind: the result holds . NaN or infinite values"):
+        of_a_kind(np.ones(2), kind)
+
+
+def test_none_is_accepted_where_it_is_the_default():
+    assert np.array_equal(of_a_kind(np.ones((3, 1, 2)), None), np.ones((3, 1, 2)))
+    with pytest.raises(TypeError, match="of_a_kind: x must be a NumPy array of floats"):
+        of_a_kind(None)
+
+
+def test_a_checked_function_keeps_its_name_and_docstring():
+    assert (of_a_kind.__name__, of_a_kind.__doc__) == ("of_a_kind", "Return infinity in one of the kinds of results.")
+
+
+def test_logits_of_float32_have_gradients_in_float64():
+    logits = np.random.default_rng(0).standard_normal(7).astype(np.float32)
+    exact = np.exp(logits.astype(np.float64))
+    exact /= exact.sum()
+    exact[3] -= 1
+    found = cross_entropy_vjp(logits, 3)
+    assert np.abs(found - exact).max() < 1e-15

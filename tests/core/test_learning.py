@@ -220,6 +220,18 @@ def test_bad_input_is_named(call, message):
         call()
 
 
+def test_without_a_seed_the_initial_parameters_are_those_of_seed_0():
+    other = initial_parameters(SMALL, seed=0)
+    assert all(np.array_equal(w, other[name]) for name, w in PARAMS.items())
+    assert not np.array_equal(initial_parameters(SMALL, seed=1)["classifier.weight"], PARAMS["classifier.weight"])
+
+
+@pytest.mark.parametrize("name", ["step", "m", "v", "averaged"])
+def test_a_learner_begins_at_its_first_step(name):
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+        Learner(PARAMS, SMALL, NINE, **{name: 1})
+
+
 def test_a_step_that_cannot_be_taken_changes_nothing():
     image = RNG.standard_normal((1, 1, 8, 8))
     learner = Learner(PARAMS, SMALL, Settings(steps=1))

@@ -132,7 +132,7 @@ def test_invalid_pictures_and_starts_are_refused():
     lacking = {other: values for other, values in picture.weights.items() if other != name}
     for message, changes in {
         r"must be \(H, W, 3\) or \(H, W\), got \(3, 28, 28\)": {"image": np.zeros((3, 28, 28))},
-        r"must be in \[0, 1\]": {"image": picture.image * 255},
+        r"must be in \[0, 1\]": {"image": picture.image * 1.01 / picture.image.max()},
         r"one size: 'cat' is 28 x 28 pixels, 'cat' 27 x 28": {"image": picture.image[1:]},
         f"lacks {name}": {"weights": lacking},
         rf"{name} is \(2, 1, 16\) by token, expected \(2, 49, 16\)": {"weights": {**lacking, name: weights[:, :1]}},

@@ -37,6 +37,13 @@ def test_images_and_matrices_that_need_too_much_memory_are_refused_with_their_si
             compute()
 
 
+def test_by_default_two_gib_are_allowed():
+    """The image is a view of one number, so that it takes no memory itself."""
+    model, image = hatnet.create_model("micro"), torch.zeros(1, 1, 1).expand(3, 10_000, 10_000)
+    with pytest.raises(ValueError, match=r"the limit is 2.0 GiB|limit of 2.0 GiB"):
+        attention_maps(model, image)
+
+
 @pytest.mark.parametrize(("gradients", "place"), [(False, "stage 2"), (True, "stage 0")])
 def test_the_error_names_the_stage_that_takes_the_most_memory(gradients, place):
     """In Small, stage 2 has the most weights, but the maps kept for gradients are largest in stage 0."""

@@ -45,6 +45,11 @@ def test_plan_equals_arithmetic_by_hand():
     assert found.loading == pytest.approx(0.256)  # 1024 images, 40 workers, 10 ms each
 
 
+def test_a_plan_is_for_imagenet_by_default():
+    assert plan(PAPER, ROUND) == plan(PAPER, ROUND, images=1_281_167, tests=50_000, classes=1000, channels=3)
+    assert plan(PAPER) == plan(PAPER, Assumptions())
+
+
 def test_hours_follow_the_slower_of_gpus_and_workers():
     """A step takes 183 + 76 ms on the GPUs and 256 ms in the workers; a test image takes a third of the GPUs' time."""
     found = plan(replace(PAPER, epochs=100), ROUND)
