@@ -219,7 +219,7 @@ def to_shares(maps: Array) -> Array:
     return maps / sums
 
 
-@checked(stage=0, block=0)
+@checked()
 def rollout(trace: Mapping[str, Array], config: Config, stage: int, block: int) -> Array:
     """The contribution of each token of the stem to each output of a block: the product of all matrices in between.
 
