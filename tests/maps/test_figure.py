@@ -41,6 +41,13 @@ def test_the_title_names_a_head_only_if_all_maps_belong_to_it(maps, picture):
     assert ["head 1" in title for title in titles.values()] == [True, True, False, False]
 
 
+@pytest.mark.parametrize("kinds", [("local",), ("local", "global"), ("composed",), ("local", "rollout"), ("class",)])
+def test_pointed_colour_bars_are_explained_where_there_may_be_some(kinds, maps, picture):
+    """Weights end at their largest value; compositions may have values beyond the bar."""
+    words = draw(maps, picture, MapSelection(1, 0, (3, 4), 1, kinds=kinds), "Random.").texts[-1].get_text()
+    assert ("Where a colour bar ends in a point" in " ".join(words.split())) == (not set(kinds) <= {"local", "global"})
+
+
 def test_the_figure_names_its_maps_and_the_origin_of_the_weights(maps, picture):
     weights = "Random weights, for a test."
     figure = draw(maps, picture, MapSelection(0, 1, (3, 4)), weights, classes=[f"c{n}" for n in range(10)])
