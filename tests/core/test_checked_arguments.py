@@ -7,6 +7,7 @@ import pytest
 
 from reference.backward.loss import cross_entropy_vjp
 from reference.checks import checked
+from reference.loss import cross_entropy
 from tests.fuzz.reference import TABLES
 
 SIZES = SimpleNamespace(H=3, W=5, C=4, heads=2, G1=2, G2=2)
@@ -118,6 +119,16 @@ def of_a_kind(x, kind=None, *, other=0):
 def test_results_must_be_finite(kind):
     with pytest.raises(ValueError, match="of_a_kind: the result holds . NaN or infinite values"):
         of_a_kind(np.ones(2), kind)
+
+
+def test_a_loss_too_large_for_a_number_is_refused():
+    with pytest.raises(ValueError, match="cross_entropy: the result holds 1 NaN or infinite values"):
+        cross_entropy(np.array([1.7e308, -1.7e308]), 1)
+
+
+def test_the_stem_may_keep_every_pixel():
+    function, make = FUNCTIONS["reference.stem"]
+    assert function(**make(SIZES) | {"strides": (1, 1)}).shape[:2] == (SIZES.H, SIZES.W)
 
 
 def test_none_is_accepted_where_it_is_the_default():

@@ -25,12 +25,18 @@ def test_maps_leave_the_model_unchanged_and_keep_only_weights():
 def test_maps_keep_the_precision_of_the_model_under_autocast():
     model, images = TINY.model().float(), TINY.images().float()
     want = attention_maps(model, images)
+    ask = {
+        "parts": lambda maps: np.stack(maps.parts(0, 0, (1, 2))),
+        "dense": lambda maps: maps.dense(1, 0),
+        "rollout": lambda maps: maps.rollout(),
+        "class map": lambda maps: maps.class_map(0),
+    }
     with torch.autocast("cpu", torch.bfloat16):
         maps = attention_maps(model, images)
-        within = maps.class_map(0)
-    for found in (within, maps.class_map(0)):
-        assert np.array_equal(found, want.class_map(0))
-    assert np.array_equal(maps.rollout(), want.rollout())
+        within = {name: compute(maps) for name, compute in ask.items()}
+    for name, compute in ask.items():
+        assert np.array_equal(within[name], compute(want)), name
+        assert np.array_equal(compute(maps), compute(want)), name
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])

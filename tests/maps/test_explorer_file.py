@@ -183,6 +183,14 @@ def test_grey_pictures_are_shown_as_they_are():
         assert np.asarray(file.convert("RGB")) == pytest.approx(np.stack([255 * grey] * 3, axis=2), abs=0.5 + 1e-9)
 
 
+@pytest.mark.parametrize(("side", "kind"), [(128, "png"), (129, "jpeg")])
+def test_images_of_up_to_128_pixels_are_shown_exactly(side, kind):
+    image = np.random.default_rng(0).random((1, side, 8))
+    model = random_model(in_channels=1, num_classes=3, **PLAIN_NETWORK)
+    header, _ = decode(encoded(pictures=[picture_from_model(model, image, "noise")], config=model.config))
+    assert header["pictures"][0]["image"].startswith(f"data:image/{kind};base64,")
+
+
 @pytest.mark.parametrize(("label", "classes"), [(3, CLASSES), (-1, CLASSES), (2, CLASSES[:2]), (3, ())])
 def test_a_true_class_without_a_number_or_a_name_is_refused_before_maps_are_computed(label, classes, monkeypatch):
     model, _ = seen("micro")

@@ -1,6 +1,7 @@
 """The record of a study, its statistics, and the tables and figures drawn from it."""
 
 from dataclasses import replace
+from itertools import product
 from math import sqrt
 
 import numpy as np
@@ -12,6 +13,7 @@ from hatnet.studies.faithfulness import read, tables, write
 from hatnet.studies.faithfulness.draw import draw_curves, draw_scores
 from hatnet.studies.faithfulness.record import MEASURES, Similarity
 from hatnet.studies.faithfulness.statistics import BETTER, improvement, interval, mean_score, verdicts
+from hatnet.studies.faithfulness.tables import CURVES
 
 
 def test_record_is_read_as_it_was_written(record, tmp_path):
@@ -53,6 +55,16 @@ def test_bands_are_the_95_percent_intervals_of_the_tables(record):
     for x, (_, error) in zip((0, 50, 100), record.score("mean", "random").insertion_curve, strict=True):
         heights = points[points[:, 0] == x][:, 1]
         assert np.ptp(heights) == pytest.approx(2 * t_quantile(9) * error)
+
+
+def test_there_are_words_for_all_verdicts_on_two_curves():
+    assert set(CURVES) == set(product((1, 0, -1), repeat=2))
+    for (insertion, deletion), words in CURVES.items():
+        kinds = {1: "better", -1: "worse"}
+        assert {word.strip(",") for word in words.split() if word.strip(",") in kinds.values()} == {
+            kinds[sign] for sign in (insertion, deletion) if sign
+        }
+        assert ("both" in words) == (insertion == deletion != 0)
 
 
 def test_maps_that_do_not_change_with_training_are_named(record):

@@ -130,6 +130,13 @@ def test_too_little_memory_is_an_error_before_any_image_is_read(photos, monkeypa
         study(Settings(images=8), source, data, memory_limit=1000)
 
 
+def test_two_gib_are_allowed_unless_stated_otherwise(photos, monkeypatch):
+    asked = []
+    monkeypatch.setattr(preparation, "images_at_once", lambda *args: asked.append(args[5]) or 1)
+    preparation.check_study(Settings(images=8), *photos)
+    assert asked == [2 * 2**30]
+
+
 def test_grad_cam_without_captum_is_an_error_with_a_remedy(monkeypatch, shipped, fashion):
     monkeypatch.setattr("hatnet.studies.faithfulness.methods.find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"pip install 'hatnet\[studies\]'; or leave grad-cam"):
