@@ -48,6 +48,13 @@ def test_pointed_colour_bars_are_explained_where_there_may_be_some(kinds, maps, 
     assert ("Where a colour bar ends in a point" in " ".join(words.split())) == (not set(kinds) <= {"local", "global"})
 
 
+def test_outlines_of_the_query_and_its_window_hide_nothing(maps, picture):
+    figure = draw(maps, picture, MapSelection(0, 1, (3, 4)), "Random.")
+    outlines = [patch for axes in figure.axes[:6] for patch in axes.patches]  # the others are colour bars
+    assert len(outlines) == 9
+    assert not any(patch.get_fill() for patch in outlines)
+
+
 def test_the_figure_names_its_maps_and_the_origin_of_the_weights(maps, picture):
     weights = "Random weights, for a test."
     figure = draw(maps, picture, MapSelection(0, 1, (3, 4)), weights, classes=[f"c{n}" for n in range(10)])
