@@ -24,9 +24,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tests.mutation.in_memory import InMemory, fits_in_memory, functions, with_collected_tests
-from tests.mutation.mutants import PARTS, Mutant, mutants_of
+from tests.mutation.mutants import PARTS, SAMPLE, SEED, Mutant, mutants_of
 from tests.mutation.on_disk import OnDisk
-from tests.mutation.record import make_record, name_of, read_reasons, unexplained, write_record
+from tests.mutation.record import make_record, name_of, read_reasons, score_of, unexplained, write_record
 from tests.mutation.runner import Ledger, Place, passes, run
 from tests.mutation.sight import Sight, look
 
@@ -87,6 +87,8 @@ def main(
     jobs: int = os.cpu_count() or 1,
     seconds: float = 20.0,
     shard: str = "1/1",
+    sample: int = SAMPLE,
+    seed: int = SEED,
     look_at: tuple[str, ...] = (),
 ) -> int:
     """Change the code in thousands of small ways, and see which changes no test notices.
@@ -99,6 +101,8 @@ def main(
         jobs: mutants at a time.
         seconds: of tests for each mutant, as measured with coverage.
         shard: the share of the mutants, as `1/4`.
+        sample: number of mutants of training, data, maps and studies.
+        seed: of the sample. Another one gives a score for which no tests were written.
         look_at: new or changed files of tests, whose lines are noted before anything else.
     """
     folder.mkdir(exist_ok=True)
@@ -108,7 +112,7 @@ def main(
         look(folder / "sight.json", *look_at)
     ledger, sight = Ledger(folder / "ledger.jsonl"), Sight(folder / "sight.json")
     number, shards = map(int, shard.split("/"))
-    found = {part: mutants_of(part)[number - 1 :: shards] for part in parts}
+    found = {part: mutants_of(part, sample, seed)[number - 1 :: shards] for part in parts}
     mutants = [mutant for part in found.values() for mutant in part]
     survivors = [m for m in mutants if ledger.outcome(m) in ("survived", "unseen")]
     waiting = [m for m in mutants if ledger.outcome(m) is None]
@@ -117,8 +121,13 @@ def main(
         reasons = read_reasons()
         doubtful = [m for m in survivors if action == "again" and name_of(m) not in reasons]
         test_mutants(waiting + doubtful, ledger, sight, jobs, seconds)
+        for part, own in found.items():
+            score = score_of(own, ledger.outcomes)
+            print("{}: {score:.1%} of {mutants} noticed, 95 % interval {low:.1%} to {high:.1%}".format(part, **score))
     elif action == "missing":
         print(unexplained(survivors))
+    elif (sample, seed) != (SAMPLE, SEED):
+        sys.exit(f"the record is of the sample of {SAMPLE} with seed {SEED}; leave out --sample and --seed")
     else:
         record = make_record(found, ledger.outcomes, seconds)
         noticed = {ledger.outcomes[m.key].test for m in mutants if ledger.outcome(m) == "killed"}

@@ -149,8 +149,8 @@ def files_of(part: str) -> list[str]:
     return sorted(str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob("*.py"))
 
 
-def mutants_of(part: str) -> list[Mutant]:
-    """All mutants of `reference` or `model`; for `sample`, SAMPLE of those of training, data, maps and studies.
+def mutants_of(part: str, size: int = SAMPLE, seed: int = SEED) -> list[Mutant]:
+    """All mutants of `reference` or `model`; for `sample`, `size` of those of training, data, maps and studies.
 
     The sample is drawn by a number computed from the seed, the statement and the change, so that a change elsewhere
     leaves a mutant in it.
@@ -158,6 +158,6 @@ def mutants_of(part: str) -> list[Mutant]:
     if part != "sample":
         return list(mutants(change for path in files_of(part) for change in changes_of(path)))
     changes = [change for each in SAMPLED for path in files_of(each) for change in changes_of(path)]
-    ranks = [hashlib.sha256(f"{SEED} {c.path} {c.text} {c.operator} {c.occurrence}".encode()).digest() for c in changes]
+    ranks = [hashlib.sha256(f"{seed} {c.path} {c.text} {c.operator} {c.occurrence}".encode()).digest() for c in changes]
     order = sorted(range(len(changes)), key=ranks.__getitem__)
-    return list(islice(mutants(changes[i] for i in order), SAMPLE))
+    return list(islice(mutants(changes[i] for i in order), size))

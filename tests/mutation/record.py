@@ -97,7 +97,7 @@ def make_record(parts: dict[str, list[Mutant]], outcomes: dict[str, Outcome], se
         "software": software() | {"cosmic-ray": version("cosmic-ray")},
         "seed": SEED,
         "seconds": seconds,
-        "parts": {name: _score(part, outcomes) for name, part in parts.items()},
+        "parts": {name: score_of(part, outcomes) for name, part in parts.items()},
         "files": {
             part: {path: _counts(list(own), outcomes) for path, own in groupby(sorted(found, key=path_of), key=path_of)}
             for part, found in parts.items()
@@ -116,7 +116,7 @@ def _counts(mutants: list[Mutant], outcomes: dict[str, Outcome]) -> dict[str, in
     return {"mutants": len(found)} | {name: found.count(name) for name in sorted(set(found))}
 
 
-def _score(mutants: list[Mutant], outcomes: dict[str, Outcome]) -> dict[str, float]:
+def score_of(mutants: list[Mutant], outcomes: dict[str, Outcome]) -> dict[str, float]:
     """The counts of a part, its score, and the 95 % interval of Wilson, which is meant for the sample."""
     counts = _counts(mutants, outcomes)
     noticed = counts["mutants"] - counts.get("survived", 0) - counts.get("unseen", 0)
