@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from cosmic_ray.mutating import mutate_code
 
+from tests.mutation.in_memory import _called_on_import, fits_in_memory
 from tests.mutation.mutants import Mutant, changes_of, files_of, mutants
 from tests.mutation.operators import DeleteStatement, DropKeyword, operators
 from tests.mutation.record import RECORD, read_reasons
@@ -97,6 +98,16 @@ def test_a_wrong_epsilon_is_noticed_and_no_change_is_not(tmp_path, place):
     subprocess.run([sys.executable, "-c", CONTROL, str(tmp_path), place], cwd=ROOT, check=True)
     found = (tmp_path / "found").read_text(encoding="utf-8").splitlines()
     assert found == [f"wrong killed {TEST}", "none survived ", "endless timeout "]
+
+
+def test_functions_that_run_on_import_are_changed_on_disk():
+    """Changing them in memory would be too late."""
+    called = _called_on_import(ROOT / "hatnet/studies/plan.py")
+    assert {"_assume", "dataclass"} <= called
+    assert not {"plan", "_memory", "ceil"} & called
+    own = [m for m in mutants_in("hatnet/studies/plan.py") if m.definition == "_assume" and "return field" in m.before]
+    assert own
+    assert not any(map(fits_in_memory, own))
 
 
 def test_tests_that_noticed_mutants_of_a_file_run_first(tmp_path):

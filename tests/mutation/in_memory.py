@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType
 
@@ -38,13 +39,28 @@ def functions() -> Functions:
 
 
 def fits_in_memory(mutant: Mutant) -> bool:
-    """Whether a mutant changes the body of one function or method, and nothing that runs on import."""
+    """Whether a mutant changes the body of one function or method, which the import of its file does not run."""
     original = (ROOT / mutant.path).read_text(encoding="utf-8")
     old, new = (list(_codes(compile(text, "", "exec"), mutant.definition)) for text in (original, mutant.source))
     header = mutant.lines.start == mutant.around.start
-    if header or not _is_function(mutant) or not len(old) == len(new) == 1:
+    runs_on_import = mutant.definition in _called_on_import(ROOT / mutant.path)
+    if header or runs_on_import or not _is_function(mutant) or not len(old) == len(new) == 1:
         return False
     return old[0].co_freevars == new[0].co_freevars  # without `super()` a function cannot be exchanged
+
+
+@cache
+def _called_on_import(path: Path) -> set[str]:
+    """The functions of a file that it calls itself when it is imported: for constants, defaults and decorators."""
+    found, waiting = set(), list(ast.parse(path.read_text(encoding="utf-8")).body)
+    while waiting:
+        node = waiting.pop()
+        called = [node.func] if isinstance(node, ast.Call) else getattr(node, "decorator_list", [])
+        found |= {name.id for name in called if isinstance(name, ast.Name)}
+        inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and node.body
+        body = inside if isinstance(inside, list) else [inside]
+        waiting += [child for child in ast.iter_child_nodes(node) if child not in body]
+    return found
 
 
 def _is_function(mutant: Mutant) -> bool:
