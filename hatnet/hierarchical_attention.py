@@ -12,8 +12,19 @@ from hatnet.attention import attention_weights, multi_head_attention, require_he
 from hatnet.checks import require_whole
 from hatnet.config import MOST, ceil_div
 from hatnet.former_names import accept_former_names
-from hatnet.layers import ChannelDropout, GroupNorm, average_pool, require_map
+from hatnet.layers import ChannelDropout, GroupNorm, average_pool, known, require_map
 from hatnet.trace import NO_TRACE, Trace, full_name, records
+
+
+def window_size(grid_size: int, size: tuple[int, int]) -> tuple[int, int]:
+    """A full window on a map of `size` (H, W): G1 x G1 tokens, or the whole map if that is smaller."""
+    H, W = size
+    return H if known(H < grid_size) else grid_size, W if known(W < grid_size) else grid_size
+
+
+def divides(window: tuple[int, int], size: tuple[int, int]) -> bool:
+    """Whether full windows cover a map of `size` (H, W) exactly."""
+    return known(size[0] % window[0] == 0) and known(size[1] % window[1] == 0)
 
 
 def to_windows(x: Tensor, window: tuple[int, int]) -> Tensor:
@@ -23,10 +34,11 @@ def to_windows(x: Tensor, window: tuple[int, int]) -> Tensor:
     """
     B, H, W, C = x.shape
     g, h = window
-    if H % g or W % h:
-        x = F.pad(x, (0, 0, 0, -W % h, 0, -H % g))
-    x = x.reshape(B, ceil_div(H, g), g, ceil_div(W, h), h, C).transpose(2, 3)  # (B, rows, columns, g, h, C)
-    return x.reshape(-1, g * h, C)
+    rows, columns = ceil_div(H, g), ceil_div(W, h)
+    if not divides(window, (H, W)):
+        x = F.pad(x, (0, 0, 0, columns * h - W, 0, rows * g - H))
+    x = x.unflatten(2, (-1, h)).unflatten(1, (-1, g)).transpose(2, 3)  # (B, rows, columns, g, h, C)
+    return x.flatten(3, 4).flatten(0, 2)
 
 
 def from_windows(x: Tensor, window: tuple[int, int], size: tuple[int, int]) -> Tensor:
@@ -36,15 +48,15 @@ def from_windows(x: Tensor, window: tuple[int, int], size: tuple[int, int]) -> T
     """
     (H, W), (g, h), C = size, window, x.shape[-1]
     rows, columns = ceil_div(H, g), ceil_div(W, h)
-    x = x.reshape(-1, rows, columns, g, h, C).transpose(2, 3)  # (B, rows, g, columns, h, C)
-    return x.reshape(-1, rows * g, columns * h, C)[:, :H, :W]
+    x = x.unflatten(1, window).unflatten(0, (-1, rows, columns)).transpose(2, 3)  # (B, rows, g, columns, h, C)
+    return x.flatten(3, 4).flatten(1, 2).narrow(1, 0, H).narrow(2, 0, W)
 
 
 def window_mask(x: Tensor, window: tuple[int, int]) -> Tensor | None:
     """A mask of the keys of each window that are on the map, (B windows, 1, 1, g h); None if all are."""
     B, H, W, _ = x.shape
     g, h = window
-    if H % g == 0 and W % h == 0:
+    if divides(window, (H, W)):
         return None
     present = to_windows(x.new_ones(1, H, W, 1), window) > 0  # (rows columns, g h, 1)
     return present.transpose(1, 2).unsqueeze(1).repeat(B, 1, 1, 1)
@@ -62,7 +74,7 @@ class LocalAttention(nn.Module):
     def forward(self, x: Tensor, grid_size: int, trace: Trace = NO_TRACE) -> Tensor:
         """A1 of Eq. 8, (B, H, W, C) -> (B, H, W, C), in windows of G1 x G1 tokens."""
         B, H, W, _ = x.shape
-        window = (min(grid_size, H), min(grid_size, W))
+        window = window_size(grid_size, (H, W))
         mask = window_mask(x, window)  # D6
         X1 = to_windows(x, window)  # (B windows, g h, C)  Eq. 6
         Q1, K1, V1 = self.qkv(X1).chunk(3, dim=-1)  # (B windows, g h, C) each  Eq. 7
