@@ -28,14 +28,6 @@ def require_map(x: Tensor, weight: Tensor) -> None:
         raise ValueError(f"x is a {x.layout} tensor on {x.device}; a dense one on {weight.device} is expected")
 
 
-def known(condition: bool) -> bool:
-    if not torch.compiler.is_compiling():
-        return condition
-    from torch.fx.experimental.symbolic_shapes import statically_known_true
-
-    return statically_known_true(condition)
-
-
 class GroupNorm(nn.Module):
     r"""Group normalisation with one group: one mean and one variance per image, not per token.
 
