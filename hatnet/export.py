@@ -193,7 +193,11 @@ def _deviation(model: HATNet, suffix: str, content: bytes, image_size: Size | No
     if suffix == ".onnx" and find_spec("onnxruntime") is None:
         return None
     least, weight = model.config.min_image_size, model.stem.conv1.weight
-    sizes = [image_size] * 2 if image_size else [(least + 1, 2 * least + 1), (7 * least, 7 * least), (4 * least + 3, least + 1)]
+    sizes = (
+        [image_size] * 2
+        if image_size
+        else [(least + 1, 2 * least + 1), (7 * least, 7 * least), (4 * least + 3, least + 1)]
+    )
     run, errors, generator = reader(suffix, content), [], torch.Generator().manual_seed(0)
     for batch, size in enumerate(sizes, start=1):
         image = torch.randn(batch, model.config.in_channels, *size, generator=generator).to(weight)

@@ -78,7 +78,9 @@ def window_mask(x: Tensor, window: tuple[int, int]) -> Tensor | None:
         return None
     down = torch.arange(ceil_div(H, g) * g, device=x.device) < H  # (rows g)
     right = torch.arange(ceil_div(W, h) * h, device=x.device) < W  # (columns h)
-    present = down.unflatten(0, (-1, g))[:, None, :, None] & right.unflatten(0, (-1, h))[:, None]  # (rows, columns, g, h)
+    present = (
+        down.unflatten(0, (-1, g))[:, None, :, None] & right.unflatten(0, (-1, h))[:, None]
+    )  # (rows, columns, g, h)
     return present.flatten(2).flatten(0, 1)[:, None, None].repeat(B, 1, 1, 1)
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from hatnet.cli.console import console, plain, print_path
 from hatnet.cli.output_files import require_writable
 from hatnet.cli.weights import WEIGHTS_OWN, Windows, open_source
-from hatnet.export import SUFFIXES, export as write, require_exportable
+from hatnet.export import SUFFIXES, require_exportable
+from hatnet.export import export as write
 from hatnet.files import expand_home
 from hatnet.weights.pretrained import existing_weights
 
