@@ -49,9 +49,9 @@ def export(
         image_size: height and width in pixels. None accepts every size from `config.min_image_size` up; a graph for a
             single size is smaller, and its windows need no mask where G1 divides the map.
 
-    Returns the largest deviation of the file's logits from the model's on random images: max |difference| / max |logit|.
-    None if the file is ONNX and onnxruntime is not installed. The file has one input, `image` (B, C_in, H, W), and one
-    output, `logits` (B, classes).
+    Returns the largest deviation of the file's logits from the model's on random images, max |difference| /
+    max |logit|; None if the file is ONNX and onnxruntime is not installed. The file has one input, `image`
+    (B, C_in, H, W), and one output, `logits` (B, classes).
 
     Raises ValueError for another suffix, a model in training mode, an impossible size, and if packages are missing, all
     before any work; RuntimeError, without writing a file, if the deviation is above the limit of its dtype.
@@ -85,8 +85,10 @@ def program(model: HATNet, image_size: Size | None = None) -> ExportedProgram:
     height, width = image_size or (4 * least + 1, 4 * least + 3)
     weight = model.stem.conv1.weight
     example = torch.zeros(2, model.config.in_channels, height, width, dtype=weight.dtype, device=weight.device)
+    from torch.fx.experimental import _config
+
     # The checks that remain when the sizes are unknown hold for every size; they run with the graph.
-    with _quiet(), torch.fx.experimental._config.patch(backed_size_oblivious=True), torch.no_grad():
+    with _quiet(), _config.patch(backed_size_oblivious=True), torch.no_grad():  # type: ignore[attr-defined]
         return torch.export.export(
             model,
             (example,),
@@ -181,7 +183,7 @@ def _layer_norm(x: Any, shape: Any, weight: Any = None, bias: Any = None, eps: f
 
     def mean(values: Any) -> Any:
         for axis in (3, 2, 1):
-            values = op.ReduceMean(values, op.Constant(value_ints=[axis]))
+            values = op.ReduceMean(values, op.Constant(value_ints=[axis]))  # type: ignore[arg-type]
         return values
 
     centred = op.Sub(x, mean(x))

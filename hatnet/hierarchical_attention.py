@@ -32,7 +32,7 @@ def holds(condition: bool) -> bool:
 def full_window(grid_size: int, size: tuple[int, int]) -> tuple[int, int]:
     """A full window on a map of `size` (H, W): (G1, G1), or the whole map if that is smaller, in tokens."""
     H, W = size
-    return H if holds(H < grid_size) else grid_size, W if holds(W < grid_size) else grid_size
+    return H if holds(grid_size > H) else grid_size, W if holds(grid_size > W) else grid_size
 
 
 def divides(window: tuple[int, int], size: tuple[int, int]) -> bool:
@@ -67,7 +67,7 @@ def from_windows(x: Tensor, window: tuple[int, int], size: tuple[int, int]) -> T
     rows, columns = ceil_div(H, g), ceil_div(W, h)
     x = x.unflatten(1, window).unflatten(0, (-1, rows, columns)).transpose(2, 3)  # (B, rows, g, columns, h, C)
     x = copy(x).flatten(3, 4).flatten(1, 2)  # (B, rows g, columns h, C)
-    return x.narrow(1, 0, H).narrow(2, 0, W)  # unlike a slice, it has these sizes for every compiler
+    return x if divides(window, size) else copy(x.narrow(1, 0, H).narrow(2, 0, W))  # strides without the padding
 
 
 def window_mask(x: Tensor, window: tuple[int, int]) -> Tensor | None:
