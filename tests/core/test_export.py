@@ -37,7 +37,7 @@ def assert_equal_at(sizes, run, model, tolerance):
             assert relative_error(run(images(*size, dtype)), model(images(*size, dtype))) <= tolerance, size
 
 
-@pytest.mark.parametrize("dynamic", [None, True])
+@pytest.mark.parametrize("dynamic", [None, pytest.param(True, marks=pytest.mark.long)])
 def test_compilation_needs_two_graphs_for_all_sizes(dynamic):
     torch._dynamo.reset()
     model, counter = network().double(), CompileCounterWithBackend("eager")
