@@ -46,7 +46,7 @@ def export(
         model: a HAT-Net in evaluation mode, float32 for ONNX. The file holds its device too.
         path: the file; its suffix chooses the format. It is written completely or not at all.
         about: facts to keep in the file, such as `classes`, `mean`, `std` and `image_size`; see `checkpoints.about`.
-        image_size: height and width in pixels. None accepts every size from `config.min_image_size` up; a graph for a
+        image_size: height and width in pixels. None accepts every size above `config.min_image_size`; a graph for a
             single size is smaller, and its windows need no mask where G1 divides the map.
 
     Returns the largest deviation of the file's logits from the model's on random images, max |difference| /
