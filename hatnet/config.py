@@ -190,7 +190,7 @@ class HATNetConfig:
 
 def ceil_div(length: int, step: int) -> int:
     """`length` / `step`, rounded up."""
-    return -(-length // step)
+    return (length + step - 1) // step
 
 
 def _tiles(sizes: tuple[int, int], tile: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:

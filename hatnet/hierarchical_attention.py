@@ -5,6 +5,7 @@ into cells of G2 x G2 tokens. A map may have any size: windows and cells start a
 may contain fewer tokens. Tags such as D2 are explained in docs/paper-vs-code.md.
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,17 +17,45 @@ from hatnet.layers import ChannelDropout, GroupNorm, average_pool, require_map
 from hatnet.trace import NO_TRACE, Trace, full_name, records
 
 
+def holds(condition: bool) -> bool:
+    """Return whether a condition on sizes is true; False where a compiler or an exporter treats them as unknown.
+
+    So one graph serves maps of any size: a branch on an unknown size would fix it, or lead to a graph for each case.
+    """
+    if not torch.compiler.is_compiling():
+        return condition
+    from torch.fx.experimental.symbolic_shapes import statically_known_true  # takes 0.6 s to import
+
+    return statically_known_true(condition)
+
+
+def full_window(grid_size: int, size: tuple[int, int]) -> tuple[int, int]:
+    """A full window on a map of `size` (H, W): (G1, G1), or the whole map if that is smaller, in tokens."""
+    H, W = size
+    return H if holds(grid_size > H) else grid_size, W if holds(grid_size > W) else grid_size
+
+
+def divides(window: tuple[int, int], size: tuple[int, int]) -> bool:
+    """Return whether full windows cover a map of `size` (H, W), so that nothing is padded and masked."""
+    return holds(size[0] % window[0] == 0) and holds(size[1] % window[1] == 0)
+
+
+def copy(x: Tensor) -> Tensor:
+    """A copy with contiguous memory. `reshape` would first ask whether it needs one, which depends on unknown sizes."""
+    return x.clone(memory_format=torch.contiguous_format)
+
+
 def to_windows(x: Tensor, window: tuple[int, int]) -> Tensor:
     """Cut maps into windows, and pad those that extend beyond the border with zeros (Eq. 6).
 
     `b (rows g) (columns h) c -> (b rows columns) (g h) c` for windows of (g, h) tokens.
     """
-    B, H, W, C = x.shape
+    _, H, W, _ = x.shape
     g, h = window
-    if H % g or W % h:
-        x = F.pad(x, (0, 0, 0, -W % h, 0, -H % g))
-    x = x.reshape(B, ceil_div(H, g), g, ceil_div(W, h), h, C).transpose(2, 3)  # (B, rows, columns, g, h, C)
-    return x.reshape(-1, g * h, C)
+    if not divides(window, (H, W)):
+        x = F.pad(x, (0, 0, 0, ceil_div(W, h) * h - W, 0, ceil_div(H, g) * g - H))
+    x = x.unflatten(2, (-1, h)).unflatten(1, (-1, g)).transpose(2, 3)  # (B, rows, columns, g, h, C)
+    return copy(x).flatten(3, 4).flatten(0, 2)  # (B windows, g h, C)
 
 
 def from_windows(x: Tensor, window: tuple[int, int], size: tuple[int, int]) -> Tensor:
@@ -34,20 +63,25 @@ def from_windows(x: Tensor, window: tuple[int, int], size: tuple[int, int]) -> T
 
     `(b rows columns) (g h) c -> b (rows g) (columns h) c`, the inverse of `to_windows`.
     """
-    (H, W), (g, h), C = size, window, x.shape[-1]
+    (H, W), (g, h) = size, window
     rows, columns = ceil_div(H, g), ceil_div(W, h)
-    x = x.reshape(-1, rows, columns, g, h, C).transpose(2, 3)  # (B, rows, g, columns, h, C)
-    return x.reshape(-1, rows * g, columns * h, C)[:, :H, :W]
+    x = x.unflatten(1, window).unflatten(0, (-1, rows, columns)).transpose(2, 3)  # (B, rows, g, columns, h, C)
+    x = copy(x).flatten(3, 4).flatten(1, 2)  # (B, rows g, columns h, C)
+    return x if divides(window, size) else copy(x.narrow(1, 0, H).narrow(2, 0, W))  # strides without the padding
 
 
 def window_mask(x: Tensor, window: tuple[int, int]) -> Tensor | None:
     """A mask of the keys of each window that are on the map, (B windows, 1, 1, g h); None if all are."""
     B, H, W, _ = x.shape
     g, h = window
-    if H % g == 0 and W % h == 0:
+    if divides(window, (H, W)):
         return None
-    present = to_windows(x.new_ones(1, H, W, 1), window) > 0  # (rows columns, g h, 1)
-    return present.transpose(1, 2).unsqueeze(1).repeat(B, 1, 1, 1)
+    down = torch.arange(ceil_div(H, g) * g, device=x.device) < H  # (rows g)
+    right = torch.arange(ceil_div(W, h) * h, device=x.device) < W  # (columns h)
+    present = (
+        down.unflatten(0, (-1, g))[:, None, :, None] & right.unflatten(0, (-1, h))[:, None]
+    )  # (rows, columns, g, h)
+    return present.flatten(2).flatten(0, 1)[:, None, None].repeat(B, 1, 1, 1)
 
 
 class LocalAttention(nn.Module):
@@ -62,7 +96,7 @@ class LocalAttention(nn.Module):
     def forward(self, x: Tensor, grid_size: int, trace: Trace = NO_TRACE) -> Tensor:
         """A1 of Eq. 8, (B, H, W, C) -> (B, H, W, C), in windows of G1 x G1 tokens."""
         B, H, W, _ = x.shape
-        window = (min(grid_size, H), min(grid_size, W))
+        window = full_window(grid_size, (H, W))
         mask = window_mask(x, window)  # D6
         X1 = to_windows(x, window)  # (B windows, g h, C)  Eq. 6
         Q1, K1, V1 = self.qkv(X1).chunk(3, dim=-1)  # (B windows, g h, C) each  Eq. 7

@@ -21,6 +21,7 @@ try:
     from hatnet.cli.docs import docs
     from hatnet.cli.errors import errors_as_messages
     from hatnet.cli.evaluate import evaluate
+    from hatnet.cli.export import export
     from hatnet.cli.faithfulness import faithfulness
     from hatnet.cli.predict import predict
     from hatnet.cli.recipes import recipes
@@ -35,7 +36,8 @@ except ModuleNotFoundError as error:  # tyro and rich are not in the core instal
 COMMANDS: dict[str, Callable[..., None]] = {
     command.__name__: command
     for command in (
-        demo, verify, summary, recipes, train, evaluate, predict, attention, faithfulness, ablation, scaling, docs,
+        demo, verify, summary, recipes, train, evaluate, predict, export, attention, faithfulness, ablation, scaling,
+        docs,
     )
 }  # fmt: skip
 

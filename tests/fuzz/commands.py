@@ -112,6 +112,7 @@ COMMANDS = {
     "verify": Command(("--variant", "micro", "--size", "16")),
     "attention": Command(("GOOD-IMAGE", "--variant", "micro", "--size", "16", "--out", "a.png"), positional=IMAGES),
     "predict": Command(("GOOD-IMAGE", "--weights", "GOOD-WEIGHTS", "--out", "p.json"), positional=IMAGES),
+    "export": Command(("--weights", "GOOD-WEIGHTS", "--image-size", "16", "16"), ("--out", "x.onx")),  # an export takes seconds
     "recipes": Command(("fashion-quick",), positional=RECIPES),
     "evaluate": Command(("GOOD-WEIGHTS", "--data", "folder:IMAGES", "--out", "."), ("--workers", "0"), WEIGHTS),
     "train": Command(TRAIN, ("--workers", "0", "--device", "cpu")),
