@@ -6,6 +6,7 @@ may contain fewer tokens. Tags such as D2 are explained in docs/paper-vs-code.md
 """
 
 from torch import Tensor, nn
+from torch.fx import wrap
 from torch.nn import functional as F
 
 from hatnet.attention import attention_weights, multi_head_attention, require_heads
@@ -14,6 +15,11 @@ from hatnet.config import MOST, ceil_div
 from hatnet.former_names import accept_former_names
 from hatnet.layers import ChannelDropout, GroupNorm, average_pool, require_map
 from hatnet.trace import NO_TRACE, Trace, full_name, records
+
+
+def window_size(grid_size: int, size: tuple[int, int]) -> tuple[int, int]:
+    """A full window on a map of `size` (H, W): G1 x G1 tokens, or the whole map if that is smaller."""
+    return min(grid_size, size[0]), min(grid_size, size[1])
 
 
 def to_windows(x: Tensor, window: tuple[int, int]) -> Tensor:
@@ -50,6 +56,10 @@ def window_mask(x: Tensor, window: tuple[int, int]) -> Tensor | None:
     return present.transpose(1, 2).unsqueeze(1).repeat(B, 1, 1, 1)
 
 
+for _function in ("window_size", "to_windows", "from_windows", "window_mask"):
+    wrap(_function)  # one operation for torch.fx, which cannot record conditions on the size of a map
+
+
 class LocalAttention(nn.Module):
     """The near half of H-MHSA: attention inside each window, Eq. 6-8. `heads` must divide `channels`."""
 
@@ -62,7 +72,7 @@ class LocalAttention(nn.Module):
     def forward(self, x: Tensor, grid_size: int, trace: Trace = NO_TRACE) -> Tensor:
         """A1 of Eq. 8, (B, H, W, C) -> (B, H, W, C), in windows of G1 x G1 tokens."""
         B, H, W, _ = x.shape
-        window = (min(grid_size, H), min(grid_size, W))
+        window = window_size(grid_size, (H, W))
         mask = window_mask(x, window)  # D6
         X1 = to_windows(x, window)  # (B windows, g h, C)  Eq. 6
         Q1, K1, V1 = self.qkv(X1).chunk(3, dim=-1)  # (B windows, g h, C) each  Eq. 7
