@@ -201,7 +201,7 @@ def _tiles(sizes: tuple[int, int], tile: tuple[int, int]) -> tuple[tuple[int, in
 
 
 class Overrides(TypedDict, total=False):
-    """The fields of `HATNetConfig` except the name, as keyword arguments, so that a type checker finds a wrong name or type."""
+    """The fields of `HATNetConfig` but its name, as keyword arguments: a type checker then finds a wrong one."""
 
     in_channels: int
     num_classes: int

@@ -14,10 +14,8 @@ import torch
 
 try:
     from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
+    from huggingface_hub.errors import HFValidationError
 except ModuleNotFoundError as error:
-    if error.name != "huggingface_hub":
-        raise
     raise ImportError(
         "hatnet.hub needs huggingface_hub: python -m pip install 'hatnet[timm]', or pip install huggingface_hub"
     ) from error
@@ -74,12 +72,10 @@ class HubHATNet(
         name = pretrained_model_name_or_path
         require_type("pretrained_model_name_or_path", name, (str, os.PathLike), "a folder, or a text such as USER/NAME")
         folder = expand_home(Path(name))
-        if not folder.is_dir():
-            try:
-                validate_repo_id(str(name))
-            except HFValidationError as error:
-                raise FileNotFoundError(f"{name} is neither a folder nor USER/NAME on the hub") from error
-        file = folder / WEIGHTS if folder.is_dir() else Path(hf_hub_download(str(name), WEIGHTS, **download))
+        try:
+            file = folder / WEIGHTS if folder.is_dir() else Path(hf_hub_download(str(name), WEIGHTS, **download))
+        except HFValidationError as error:
+            raise FileNotFoundError(f"{name} is neither a folder nor USER/NAME on the hub") from error
         return cls._of(*load_with_facts(file))
 
     @classmethod

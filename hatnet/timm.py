@@ -19,8 +19,6 @@ try:
     from timm.models._features import feature_take_indices
     from timm.models._pretrained import PretrainedCfg
 except ModuleNotFoundError as error:
-    if error.name != "timm":
-        raise
     raise ImportError("hatnet.timm needs timm: python -m pip install 'hatnet[timm]', or pip install timm") from error
 
 from hatnet.checks import require_choice, require_whole

@@ -14,8 +14,6 @@ try:
     from torchvision.ops import FeaturePyramidNetwork
     from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool
 except ModuleNotFoundError as error:
-    if error.name != "torchvision":
-        raise
     raise ImportError(
         "hatnet.torchvision needs torchvision: python -m pip install 'hatnet[train]', or pip install torchvision"
     ) from error
