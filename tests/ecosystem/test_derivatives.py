@@ -7,6 +7,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from hatnet import create_model
 
 STEP = 1e-5
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")  # of torch.func.jvp itself
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from timm.models import FeatureInfo, create_feature_extractor, get_graph_node_na
 import hatnet.timm  # noqa: F401 (registers the models)
 
 LONG = [pytest.param(name, marks=pytest.mark.long) for name in ("tiny", "small", "medium", "large")]
+two_variants = pytest.mark.parametrize("variant", ["micro", LONG[0]])  # the others have the same layers
 every_variant = pytest.mark.parametrize("variant", ["micro", *LONG])
 
 
@@ -77,7 +78,7 @@ def test_default_configuration_describes_the_model(variant):
     assert without(image).shape == features.shape
 
 
-@every_variant
+@two_variants
 @torch.no_grad
 def test_features_only_has_the_shapes_of_its_feature_info(variant):
     for given in ({}, {"feature_cls": "getter"}):
@@ -89,7 +90,7 @@ def test_features_only_has_the_shapes_of_its_feature_info(variant):
             assert torch.allclose(of_channels_last, map, rtol=1e-4, atol=1e-4)
 
 
-@every_variant
+@two_variants
 @torch.no_grad
 def test_intermediates_end_in_the_features(variant):
     model = create(variant).eval()
@@ -101,7 +102,7 @@ def test_intermediates_end_in_the_features(variant):
     assert torch.allclose(model.forward_intermediates(image)[0], last, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("variant", ["micro", LONG[0]])  # the others have the same layers
+@two_variants
 def test_a_graph_of_torch_fx_computes_the_same(variant):
     model = create(variant, num_classes=42).eval()
     (*_, last) = get_graph_node_names(model)[1]
