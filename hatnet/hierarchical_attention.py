@@ -17,8 +17,8 @@ from hatnet.layers import ChannelDropout, GroupNorm, average_pool, require_map
 from hatnet.trace import NO_TRACE, Trace, full_name, records
 
 
-def window_size(grid_size: int, size: tuple[int, int]) -> tuple[int, int]:
-    """A full window on a map of `size` (H, W): G1 x G1 tokens, or the whole map if that is smaller."""
+def full_window(grid_size: int, size: tuple[int, int]) -> tuple[int, int]:
+    """A full window on a map of `size` (H, W): (G1, G1), or the whole map if that is smaller, in tokens."""
     return min(grid_size, size[0]), min(grid_size, size[1])
 
 
@@ -56,7 +56,7 @@ def window_mask(x: Tensor, window: tuple[int, int]) -> Tensor | None:
     return present.transpose(1, 2).unsqueeze(1).repeat(B, 1, 1, 1)
 
 
-for _function in ("window_size", "to_windows", "from_windows", "window_mask"):
+for _function in ("full_window", "to_windows", "from_windows", "window_mask"):
     wrap(_function)  # one operation for torch.fx, which cannot record conditions on the size of a map
 
 
@@ -72,7 +72,7 @@ class LocalAttention(nn.Module):
     def forward(self, x: Tensor, grid_size: int, trace: Trace = NO_TRACE) -> Tensor:
         """A1 of Eq. 8, (B, H, W, C) -> (B, H, W, C), in windows of G1 x G1 tokens."""
         B, H, W, _ = x.shape
-        window = window_size(grid_size, (H, W))
+        window = full_window(grid_size, (H, W))
         mask = window_mask(x, window)  # D6
         X1 = to_windows(x, window)  # (B windows, g h, C)  Eq. 6
         Q1, K1, V1 = self.qkv(X1).chunk(3, dim=-1)  # (B windows, g h, C) each  Eq. 7

@@ -47,6 +47,7 @@ class HubHATNet(
 
     def __init__(self, config: HATNetConfig, about: Mapping[str, object] | None = None) -> None:
         super().__init__(config)
+        require_type("about", about, (Mapping, type(None)), "a table of facts by name")
         self.about = dict(about or {})
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **given: Any) -> str | None:

@@ -21,8 +21,8 @@ try:
 except ModuleNotFoundError as error:
     raise ImportError("hatnet.timm needs timm: python -m pip install 'hatnet[timm]', or pip install timm") from error
 
-from hatnet.checks import require_choice, require_whole
-from hatnet.config import VARIANTS, HATNetConfig, nearest
+from hatnet.checks import require_choice, require_type, require_whole
+from hatnet.config import VARIANTS, HATNetConfig, nearest, require_config
 from hatnet.data.photo import MEAN, STD
 from hatnet.network import Backbone, HATNet, HATStage, initialise
 from hatnet.trace import Trace, given_or_none
@@ -44,11 +44,12 @@ class TimmHATNet(HATNet):
 
     Args:
         cfg: the configuration to start from.
+        num_classes: of the classifier, 0 for none; None keeps that of `cfg`.
         global_pool: `avg`, or an empty text to return maps instead of one vector per image.
         device: where to create the parameters; None is PyTorch's default.
         dtype: of the parameters; None is PyTorch's default.
         changes: fields of `HATNetConfig` under timm's names: `in_chans` is `in_channels`, `drop_rate` is
-            `classifier_drop_rate`, and `proj_drop_rate` is our `drop_rate`. `num_classes=0` leaves the classifier out.
+            `classifier_drop_rate`, and `proj_drop_rate` is our `drop_rate`.
 
     Raises TypeError for an unknown name, ValueError for impossible values.
     """
@@ -60,15 +61,15 @@ class TimmHATNet(HATNet):
     def __init__(
         self,
         cfg: HATNetConfig,
+        num_classes: int | None = None,
         global_pool: str = "avg",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         **changes: Any,
     ) -> None:
         require_choice("global_pool", global_pool, POOLING)
-        no_classifier = changes.get("num_classes") == 0
-        if no_classifier:
-            del changes["num_classes"]
+        if num_classes is not None and require_whole("num_classes", num_classes, 0):
+            changes["num_classes"] = num_classes
         config = configuration(cfg, changes)
         with nullcontext() if device is None else torch.device(device):
             super().__init__(config)
@@ -79,7 +80,7 @@ class TimmHATNet(HATNet):
             {"num_chs": stage.channels, "reduction": stage.stride, "module": f"stages.{index}"}
             for index, stage in enumerate(config.stages)
         ]
-        if no_classifier:
+        if num_classes == 0:
             self.reset_classifier(0)
 
     def forward(self, image: Tensor, trace: Trace | None = None) -> Tensor:
@@ -115,6 +116,8 @@ class TimmHATNet(HATNet):
         after the last of them. `norm` changes nothing: no norm follows the stages. `output_fmt` must be NCHW.
         """
         require_choice("output_fmt", output_fmt, ("NCHW",))
+        require_type("stop_early", stop_early, bool, "True or False")
+        require_type("intermediates_only", intermediates_only, bool, "True or False")
         chosen, last = feature_take_indices(len(self.stages), indices)
         self._check(x)
         x = self.stem(x.permute(0, 2, 3, 1))
@@ -180,6 +183,7 @@ def configuration(cfg: HATNetConfig, changes: dict[str, Any]) -> HATNetConfig:
     1
     """
     ours = {NAMES.get(field.name, field.name): field.name for field in fields(HATNetConfig)}
+    require_config(cfg)
     for name in changes:
         if name not in ours:
             raise TypeError(f"unknown argument {name!r}{nearest(name, ours)}; known: {', '.join(ours)}")
