@@ -23,6 +23,7 @@ IMAGENET = {
     "input_size": (3, 224, 224), "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225),
     "interpolation": "bicubic", "crop_pct": 0.875,
 }  # fmt: skip
+RATES = replace(ours.BASES["micro"], classifier_drop_rate=0.5, drop_path_rate=0.2)
 IMAGES = torch.randn(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 
 
@@ -140,6 +141,16 @@ def test_drop_rates_have_the_names_of_timm():
     assert (config.classifier_drop_rate, config.drop_rate, config.drop_path_rate) == (0.3, 0.1, 0.2)
     assert model.drop.p == 0.3
     assert model.stages[2].blocks[1].drop_path.rate == 0.2
+
+
+def test_training_drops_what_hatnet_drops():
+    logits = []
+    for model in (timm.create_model("hat_net_micro", drop_rate=0.5, drop_path_rate=0.2), hatnet.HATNet(RATES)):
+        model.load_state_dict(hatnet.create_model("micro", pretrained="fashion-mnist").state_dict())
+        torch.manual_seed(1)
+        logits.append(model.train()(IMAGES))
+    assert torch.equal(*logits)
+    assert not torch.equal(model(IMAGES), logits[0])
 
 
 @pytest.mark.parametrize(
