@@ -82,6 +82,8 @@ def test_pruned_layers_are_gone(trained):
     whole = timm.create_model("hat_net_micro")
     whole.prune_intermediate_layers(3, prune_head=False)
     assert isinstance(whole.get_classifier(), torch.nn.Linear)
+    whole.prune_intermediate_layers([1], prune_head=False)  # the classifier has the channels of the last stage
+    assert isinstance(whole.get_classifier(), torch.nn.Identity)
 
 
 def test_preprocessing_is_that_of_the_weights(trained, tmp_path):

@@ -102,6 +102,7 @@ def test_intermediates_end_in_the_features(variant):
     assert torch.allclose(model.forward_intermediates(image)[0], last, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long  # test_torchvision.py tests graphs of torch.fx by default
 @two_variants
 def test_a_graph_of_torch_fx_computes_the_same(variant):
     model = create(variant, num_classes=42).eval()

@@ -75,7 +75,10 @@ def detector(name):
     return RetinaNet(backbone, 3, anchor_generator=anchors, **sizes)
 
 
-@pytest.mark.parametrize("name", ["Faster R-CNN", "without the last stage", "RetinaNet"])
+@pytest.mark.parametrize(
+    "name",
+    ["without the last stage", *(pytest.param(n, marks=pytest.mark.long) for n in ("Faster R-CNN", "RetinaNet"))],
+)
 def test_a_training_step_of_a_detector_changes_every_parameter(name):
     """Nothing is left without a gradient, which distributed training would refuse."""
     torch.manual_seed(0)
