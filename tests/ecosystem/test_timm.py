@@ -130,7 +130,7 @@ def test_a_replaced_classifier_is_described_by_the_configuration(tmp_path):
     model = ours.load("fashion-mnist")
     model.reset_classifier(3)
     assert not model.get_classifier().training
-    assert model.get_classifier().weight.std() < 0.05
+    assert model.get_classifier().weight.std() < 0.03  # as the authors draw it, not as PyTorch does
     hatnet.save(model, tmp_path / "mine.safetensors")
     assert torch.equal(hatnet.load(tmp_path / "mine.safetensors")(IMAGES), model(IMAGES))
     model.double().reset_classifier(2)

@@ -17,6 +17,8 @@ from hatnet.torchvision import fpn_backbone
 
 SIZES = [(28, 28), (37, 50), (8, 33)]  # windows that divide the maps, windows that do not, maps below a window
 
+DETECTORS, LONG = ("Faster R-CNN", "RetinaNet"), pytest.mark.long
+
 
 class Segmenter(Backbone):
     def __init__(self, config):
@@ -75,10 +77,7 @@ def detector(name):
     return RetinaNet(backbone, 3, anchor_generator=anchors, **sizes)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["without the last stage", *(pytest.param(n, marks=pytest.mark.long) for n in ("Faster R-CNN", "RetinaNet"))],
-)
+@pytest.mark.parametrize("name", ["without the last stage", *(pytest.param(n, marks=LONG) for n in DETECTORS)])
 def test_a_training_step_of_a_detector_changes_every_parameter(name):
     """Nothing is left without a gradient, which distributed training would refuse."""
     torch.manual_seed(0)
