@@ -56,7 +56,7 @@ def window_mask(x: Tensor, window: tuple[int, int]) -> Tensor | None:
     return present.transpose(1, 2).unsqueeze(1).repeat(B, 1, 1, 1)
 
 
-for _function in ("full_window", "to_windows", "from_windows", "window_mask"):
+for _function in ("full_window", "to_windows", "window_mask"):
     wrap(_function)  # one operation for torch.fx, which cannot record conditions on the size of a map
 
 

@@ -98,6 +98,9 @@ def test_preprocessing_is_that_of_the_weights(trained, tmp_path):
     assert preprocessing(mine) == IMAGENET | expected
     assert mine.pretrained_cfg["label_names"] == ("a", "b")
     assert mine.pretrained_cfg["pool_size"] == (8, 8)
+    hatnet.save(hatnet.create_model("micro", in_channels=1), tmp_path / "grey.safetensors")  # without facts
+    expected = {"input_size": (1, 64, 64), "mean": (0.5,), "std": (0.5,), "crop_pct": 0.875}
+    assert preprocessing(ours.load(tmp_path / "grey.safetensors")) == IMAGENET | expected
     shipped = ours.load("fashion-mnist")
     assert preprocessing(shipped) == FASHION
     assert list(shipped.pretrained_cfg["label_names"]) == about(ours.SHIPPED_FILE)["classes"]
