@@ -108,7 +108,8 @@ def test_the_pyramid_has_the_maps_of_the_stages():
 
 def test_the_parameters_are_shared_and_the_model_stays_whole():
     model = hatnet.create_model("micro")
-    body = fpn_backbone(model, stages=(0,)).body
+    body = fpn_backbone(model.eval(), stages=(0,)).body
+    assert not body.training
     own = dict(model.named_parameters())
     assert all(parameter is own[name] for name, parameter in body.named_parameters())
     assert {name.split(".")[1] for name, _ in body.named_parameters() if name.startswith("stages")} == {"0"}
