@@ -56,7 +56,11 @@ class Kernel(Protocol):
 
 
 def fused_attention(Q: Tensor, K: Tensor, V: Tensor, heads: int, mask: Tensor | None, name: str) -> Tensor:
-    """The default kernel: PyTorch's fused attention, which never forms the weights."""
+    """The default kernel: PyTorch's fused attention, which never forms the weights.
+
+    On CPUs it has no second derivatives and no forward-mode ones, and raises an error; within
+    `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)` it has both.
+    """
     q, k, v = split_heads(Q, heads), split_heads(K, heads), split_heads(V, heads)  # (B, heads, N or M, d)
     A = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # divides by sqrt(d) itself  Eq. 2
     return join_heads(A)  # (B, N, C)

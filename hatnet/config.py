@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from itertools import islice, pairwise
 from math import prod
+from typing import TypedDict, Unpack
 
 from hatnet.checks import ALMOST_ONE, require_between, require_type, require_whole, shown
 
@@ -199,6 +200,25 @@ def _tiles(sizes: tuple[int, int], tile: tuple[int, int]) -> tuple[tuple[int, in
     return counts, (sizes[0] - (counts[0] - 1) * tile[0], sizes[1] - (counts[1] - 1) * tile[1])
 
 
+class Overrides(TypedDict, total=False):
+    """The fields of `HATNetConfig` but its name, as keyword arguments: a type checker then finds a wrong one."""
+
+    in_channels: int
+    num_classes: int
+    stem_channels: int
+    stem_strides: tuple[int, int]
+    channels: tuple[int, ...]
+    depths: tuple[int, ...]
+    kernel_sizes: tuple[int, ...]
+    expansions: tuple[int, ...]
+    head_dim: int
+    grid_sizes: tuple[int, ...]
+    pool_sizes: tuple[int, ...]
+    drop_rate: float
+    drop_path_rate: float
+    classifier_drop_rate: float
+
+
 def require_config(config: object) -> None:
     """Raise a TypeError unless `config` is a HATNetConfig."""
     require_type("config", config, HATNetConfig, "a HATNetConfig, such as get_config('tiny')")
@@ -228,7 +248,7 @@ VARIANTS: dict[str, HATNetConfig] = {
 }
 
 
-def get_config(name: str, **overrides: object) -> HATNetConfig:
+def get_config(name: str, **overrides: Unpack[Overrides]) -> HATNetConfig:
     """The configuration of a variant, with some fields of `HATNetConfig` replaced.
 
     Raises ValueError for an unknown variant or impossible values, TypeError for an unknown field.
@@ -242,7 +262,7 @@ def get_config(name: str, **overrides: object) -> HATNetConfig:
     for key in overrides:
         if key not in known:
             raise TypeError(f"unknown override {key!r}{nearest(key, known)}; known: {', '.join(known)}")
-    return replace(VARIANTS[name], **overrides)  # type: ignore[arg-type]
+    return replace(VARIANTS[name], **overrides)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ may contain fewer tokens. Tags such as D2 are explained in docs/paper-vs-code.md
 
 import torch
 from torch import Tensor, nn
+from torch.fx import wrap
 from torch.nn import functional as F
 
 from hatnet.attention import attention_weights, multi_head_attention, require_heads
@@ -82,6 +83,10 @@ def window_mask(x: Tensor, window: tuple[int, int]) -> Tensor | None:
         down.unflatten(0, (-1, g))[:, None, :, None] & right.unflatten(0, (-1, h))[:, None]
     )  # (rows, columns, g, h)
     return present.flatten(2).flatten(0, 1)[:, None, None].repeat(B, 1, 1, 1)
+
+
+for _function in ("full_window", "to_windows", "window_mask"):
+    wrap(_function)  # one operation for torch.fx, which cannot record conditions on the size of a map
 
 
 class LocalAttention(nn.Module):

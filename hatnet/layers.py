@@ -6,6 +6,7 @@ projection of all tokens is one matrix product. Tags such as D1 are explained in
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 from torch.nn import functional as F
 
 from hatnet.checks import ALMOST_ONE, require_between
@@ -16,6 +17,8 @@ def require_map(x: Tensor, weight: Tensor) -> None:
 
     Under autocast any floats do. Values are not checked, which would cost time.
     """
+    if isinstance(x, Proxy):  # torch.fx records the operations, and there is no tensor yet
+        return
     if not isinstance(x, Tensor):
         raise TypeError(f"x must be a tensor, got {type(x).__name__}; for an array use torch.from_numpy")
     if x.ndim != 4 or x.shape[3] != weight.shape[1] or not x.shape[1] * x.shape[2]:
@@ -41,6 +44,11 @@ class GroupNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.eps = eps
+
+    def reset_parameters(self) -> None:
+        """Set the weights to 1 and the biases to 0."""
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         normed = F.layer_norm(x, x.shape[1:], eps=self.eps)  # statistics over H, W and C together  D1
@@ -90,7 +98,7 @@ class DropPath(nn.Module):
         if not self.training or self.rate == 0:  # D9
             return x
         keep = 1 - self.rate
-        return x * x.new_empty(len(x), 1, 1, 1).bernoulli_(keep) / keep
+        return x * x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(keep) / keep
 
     def extra_repr(self) -> str:
         return f"rate={self.rate:.3f}"

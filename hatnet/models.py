@@ -1,11 +1,13 @@
 """Build a network by name, with fresh weights or with trained ones that ship with the package."""
 
-from hatnet.config import get_config
+from typing import Unpack
+
+from hatnet.config import Overrides, get_config
 from hatnet.network import HATNet
 from hatnet.weights.pretrained import load_pretrained
 
 
-def create_model(name: str, pretrained: str | None = None, **overrides: object) -> HATNet:
+def create_model(name: str, pretrained: str | None = None, **overrides: Unpack[Overrides]) -> HATNet:
     """A HAT-Net with fresh weights in training mode, or with trained weights in evaluation mode.
 
     Args:

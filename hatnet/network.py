@@ -5,16 +5,19 @@ Tags such as D7 are explained in docs/paper-vs-code.md.
 
 import dataclasses
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from hatnet.attention import MHSA
 from hatnet.config import HATNetConfig, Stage, require_config
 from hatnet.hierarchical_attention import HMHSA
 from hatnet.layers import ChannelDropout, Conv2d, DropPath, GroupNorm
-from hatnet.trace import NO_TRACE, Place, Trace, scope
+from hatnet.trace import NO_TRACE, Place, Trace, given_or_none, records, scope
 
 
 class Stem(nn.Module):
@@ -87,7 +90,12 @@ class Block(nn.Module):
 
 
 class HATStage(nn.Module):
-    """One stage of Figure 1: downsampling, except in the first, then the blocks."""
+    """One stage of Figure 1: downsampling, except in the first, then the blocks.
+
+    If `recompute` is True, the backward pass computes the blocks again instead of keeping their activations.
+    """
+
+    recompute = False
 
     def __init__(
         self, stage: Stage, previous_channels: int | None, drop_rate: float, drop_path_rates: tuple[float, ...]
@@ -101,7 +109,10 @@ class HATStage(nn.Module):
             x = self.downsample(x)
             trace["downsampled"] = x
         for index, block in enumerate(self.blocks):
-            x = block(x, scope(trace, f"blocks.{index}"))
+            if self.recompute and torch.is_grad_enabled() and not records(trace):
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x, scope(trace, f"blocks.{index}"))
         trace["output"] = x
         return x
 
@@ -143,7 +154,7 @@ class Backbone(nn.Module):
         unless autocast is on; raises TypeError for another dtype, ValueError for another shape. `trace` is a dictionary
         that receives every named intermediate, maps as (B, H, W, C).
         """
-        trace = NO_TRACE if trace is None else trace
+        trace = given_or_none(trace)
         self._check(image)
         x = self.stem(image.permute(0, 2, 3, 1))  # (B, H / 4, W / 4, C)
         trace["stem"] = x
@@ -152,6 +163,10 @@ class Backbone(nn.Module):
             x = stage(x, scope(trace, f"stages.{index}"))  # (B, H / s, W / s, C)
             features.append(x.permute(0, 3, 1, 2))
         return features
+
+    def reset_parameters(self) -> None:
+        """Draw all weights anew, as `initialise` does; for a network built on the meta device, after `to_empty`."""
+        self.apply(initialise)
 
     def set_drop_path_rate(self, rate: float) -> None:
         """Set the stochastic depth of all blocks: 0 in the first, rising linearly to `rate`, in [0, 1), in the last."""
@@ -162,6 +177,8 @@ class Backbone(nn.Module):
 
     def _check(self, image: Tensor) -> None:
         """Check shape and dtype only, which costs a compiled model nothing. Values are checked where data is read."""
+        if isinstance(image, Proxy):  # torch.fx records the operations, and there is no image yet
+            return
         if not isinstance(image, Tensor):
             raise TypeError(f"image must be a tensor, got {type(image).__name__}; for an array use torch.from_numpy")
         if image.ndim != 4 or image.shape[1] != self.config.in_channels:
@@ -193,11 +210,15 @@ class HATNet(Backbone):
         super().__init__(config)
         self.drop = nn.Dropout(config.classifier_drop_rate)
         self.classifier = nn.Linear(config.channels[-1], config.num_classes)
-        self.apply(initialise)
+        self.reset_parameters()
+
+    if TYPE_CHECKING:  # the type of `model(image)`, which nn.Module gives as Any
+
+        def __call__(self, image: Tensor, trace: Trace | None = None) -> Tensor: ...
 
     def forward(self, image: Tensor, trace: Trace | None = None) -> Tensor:
         """Images (B, C_in, H, W) -> logits (B, classes). Arguments and errors as in `forward_features`."""
-        trace = NO_TRACE if trace is None else trace
+        trace = given_or_none(trace)
         x = self.forward_features(image, trace)[-1].mean(dim=(2, 3))  # (B, C)
         logits = self.classifier(self.drop(x))  # (B, classes)
         trace["logits"] = logits
@@ -205,11 +226,16 @@ class HATNet(Backbone):
 
 
 def initialise(module: nn.Module) -> None:
-    """Draw the weights of one layer as the authors do: truncated normal of standard deviation 0.02, biases zero."""
+    """Draw the weights of one layer as the authors do: truncated normal of standard deviation 0.02, biases zero.
+
+    Norms start with weights of 1.
+    """
     if isinstance(module, nn.Linear | nn.Conv2d):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+    elif isinstance(module, GroupNorm):
+        module.reset_parameters()
 
 
 def require_network(model: object) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
+from torch.fx import Proxy
 
 
 class Trace(Protocol):
@@ -44,6 +45,11 @@ def scope(trace: Trace, path: str) -> Scope:
     if isinstance(trace, Scope):
         return Scope(trace.trace, full_name(trace, path))
     return Scope(trace, path)
+
+
+def given_or_none(trace: Trace | None) -> Trace:
+    """`trace`, or `NO_TRACE` for None and while torch.fx records a graph, which keeps no trace."""
+    return NO_TRACE if trace is None or isinstance(trace, Proxy) else trace
 
 
 def full_name(trace: Trace, name: str) -> str:

@@ -4,12 +4,13 @@ import os
 from collections.abc import Mapping
 from functools import cache, reduce
 from pathlib import Path
+from typing import Any, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hatnet.config import VARIANTS, HATNetConfig, get_config
+from hatnet.config import VARIANTS, HATNetConfig, Overrides, get_config
 from hatnet.network import HATNet
 from hatnet.weights.checkpoints import (
     CheckpointError,
@@ -52,7 +53,7 @@ AUTHORS_NAMES = (
 UNUSED = "blocks.{s}.{b}.attn.proj_norm"  # in the files, but unused by the authors' forward pass  D5
 
 
-def load_official(checkpoint: str | os.PathLike[str] | Mapping[str, object], **overrides: object) -> HATNet:
+def load_official(checkpoint: str | os.PathLike[str] | Mapping[str, object], **overrides: Unpack[Overrides]) -> HATNet:
     """Load one of the authors' checkpoints, in evaluation mode, in its floating dtype, on the CPU.
 
     `checkpoint` is a file (`HAT-Net_Tiny.pth`, or the same as safetensors) or a state dict, whose shapes decide the
@@ -161,7 +162,7 @@ def _recognise(tensors: Mapping[str, Tensor]) -> str:
     return max(PUBLISHED, key=closeness)
 
 
-def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """The numbers of classes and input channels, which may differ in fine-tuned checkpoints."""
     sizes = {}
     for field, name, axis in (("num_classes", "classifier.1.weight", 0), ("in_channels", "patch_embed.0.weight", 1)):

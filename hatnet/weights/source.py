@@ -77,7 +77,7 @@ def find_source(
     source = _random(variant or "tiny", seed) if weights is None else _from_file(existing_weights(weights))
     if variant not in (None, source.model.config.name):
         raise ValueError(f"{weights} holds {source.model.config.name!r}, not {variant!r}; leave --variant out")
-    changes = {name: value for name, value in windows.items() if value is not None}
+    changes: dict[str, Any] = {name: value for name, value in windows.items() if value is not None}
     changed = change_windows(source.model, source.name, **changes)
     owner = "the variant's" if weights is None else "the weights'"
     return replace(source, model=changed, changes=tuple(describe_changes(source.model.config, changed.config, owner)))

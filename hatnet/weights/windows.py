@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Unpack
 
-from hatnet.config import HATNetConfig, nearest
+from hatnet.config import HATNetConfig, Overrides, nearest
 from hatnet.network import HATNet
 from hatnet.weights.checkpoints import CheckpointError, assemble, require_as_configured
 
@@ -13,7 +13,7 @@ RATES = ("drop_rate", "drop_path_rate", "classifier_drop_rate")  # used in train
 GIVERS = {"num_classes": "the data's", "in_channels": "the data's", **dict.fromkeys(RATES, "the recipe's")}
 
 
-def change_windows(model: HATNet, source: str = "the model", **changes: Any) -> HATNet:
+def change_windows(model: HATNet, source: str = "the model", **changes: Unpack[Overrides]) -> HATNet:
     """Return the network with other windows: a new model, in the same mode, that shares the parameters of `model`.
 
     Args:
@@ -41,7 +41,7 @@ def change_windows(model: HATNet, source: str = "the model", **changes: Any) -> 
     fixed = [field for field in changed_fields(model.config, config) if field not in (*WINDOWS, *RATES)]
     if fixed:
         own = model.config
-        differences = ", ".join(f"{name}={changes[name]!r} (its own: {getattr(own, name)!r})" for name in fixed)
+        differences = ", ".join(f"{name}={getattr(config, name)!r} (its own: {getattr(own, name)!r})" for name in fixed)
         raise CheckpointError(
             f"{source} cannot be given {differences}: without training, only {', '.join((*WINDOWS, *RATES))} can change"
         )

@@ -13,7 +13,7 @@ def python(code):
 
 
 def test_importing_hatnet_needs_torch_and_numpy_alone():
-    extra = ["PIL", "rich", "tyro", "matplotlib", "safetensors", "torchvision", "reference"]
+    extra = ["PIL", "rich", "tyro", "matplotlib", "safetensors", "torchvision", "timm", "huggingface_hub", "reference"]
     assert python(f"import sys, hatnet; print(*sys.modules.keys() & {extra})") == ""
 
 

@@ -14,8 +14,10 @@ import torch
 from PIL import Image
 
 import hatnet
+import hatnet.timm
+import hatnet.torchvision
 import reference
-from hatnet import complexity, data, equivalence, relatives, training
+from hatnet import complexity, data, equivalence, hub, relatives, training
 from hatnet.complexity import summary, window_sizes
 from hatnet.data import image_file as image_file_module
 from hatnet.data import photo
@@ -82,6 +84,15 @@ class Entry:
 def weights_file(d) -> str:
     hatnet.save(network(d), "in.safetensors", {"classes": ["a", "b", "c"], "image_size": 16})
     return "in.safetensors"
+
+
+def hub_folder(d) -> str:
+    hub.for_hub(network(d)).save_pretrained("in.folder")
+    return "in.folder"
+
+
+def intermediates(**given) -> list[torch.Tensor]:
+    return hatnet.timm.TimmHATNet(SMALL).forward_intermediates(intermediates_only=True, **given)
 
 
 def tensors(d) -> data.ImageTensor:
@@ -268,6 +279,15 @@ TABLE |= {
     "weights.checkpoints.about": Entry(checkpoints.about, lambda d: {"path": weights_file(d)}, anything, files=("in.safetensors",), reads=WEIGHTS),
     "hatnet.load_official": Entry(hatnet.load_official, lambda d: {"checkpoint": weights_file(d)}, files=("in.safetensors",), reads={"checkpoint": "weights"}, answers=False),
     "weights.pretrained.weights_file": Entry(pretrained.weights_file, lambda d: {"given": "fashion-mnist"}),
+    "hatnet.timm.TimmHATNet": Entry(hatnet.timm.TimmHATNet, lambda d: {"cfg": SMALL, "global_pool": "avg", "num_classes": d.H - 1, "drop_rate": 0.1}),
+    "hatnet.timm.load": Entry(hatnet.timm.load, lambda d: {"weights": weights_file(d)}, files=("in.safetensors",), reads={"weights": "weights"}),
+    "hatnet.timm.hat_net_micro": Entry(hatnet.timm.hat_net_micro, lambda d: {"pretrained": False, "num_classes": d.H - 1, "global_pool": "", "grid_sizes": (d.G1, 2)}),
+    "TimmHATNet.forward_intermediates": Entry(intermediates, lambda d: {"x": torch.from_numpy(floats(2, 3, 8 + d.H, 16)).float(), "output_fmt": "NCHW", "stop_early": True}),
+    "TimmHATNet.reset_classifier": Entry(lambda **given: hatnet.timm.TimmHATNet(SMALL).reset_classifier(**given), lambda d: {"num_classes": d.H - 1, "global_pool": "avg"}),
+    "hatnet.torchvision.fpn_backbone": Entry(hatnet.torchvision.fpn_backbone, lambda d: {"model": network(d), "out_channels": d.C, "stages": (0, 1), "extra_blocks": None}),
+    "hatnet.hub.for_hub": Entry(hub.for_hub, lambda d: {"weights": weights_file(d), "about": {"image_size": d.H}}, files=("in.safetensors",), reads={"weights": "weights"}),
+    "hatnet.hub.HubHATNet": Entry(hub.HubHATNet, lambda d: {"config": SMALL, "about": {"data": "drawn"}}),
+    "HubHATNet.from_pretrained": Entry(lambda name: hub.HubHATNet.from_pretrained(name, local_files_only=True, cache_dir="drawn-cache"), lambda d: {"name": hub_folder(d)}, files=("in.folder",), reads={"name": "folders"}),
     "weights.source.find_source": Entry(source.find_source, lambda d: {"weights": weights_file(d), "variant": None, "seed": d.H, "windows": {"grid_sizes": (d.G1,)}}, files=("in.safetensors",), reads={"weights": "weights"}),
 }  # fmt: skip
 
@@ -276,6 +296,8 @@ EXCLUDED = {
     "reference.backward.gradients": "reference.gradients", "reference.loss.cross_entropy": "reference.cross_entropy",
     "reference.learning.Step": "a result",
     "hatnet.VARIANTS": "data", "hatnet.CheckpointError": "an error", "hatnet.data.SOURCES": "data",
+    **{f"hatnet.timm.hat_net_{name}": "as hat_net_micro" for name in ("tiny", "small", "medium", "large")},
+    "hatnet.torchvision.FPNBackbone": "by fpn_backbone",
     "hatnet.data.DataError": "an error", "hatnet.data.Images": "a protocol", "hatnet.data.ImageFolder": "with the folder",
     "hatnet.data.leave_out": "of a folder", "hatnet.data.left_out": "of a folder", "hatnet.complexity.Cost": "a result",
     "hatnet.complexity.Part": "a result", "hatnet.complexity.total": "adds results", "hatnet.relatives.ATTENTIONS": "data",

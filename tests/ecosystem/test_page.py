@@ -1,0 +1,87 @@
+"""The code of `docs/ecosystem.md` runs, block by block, and computes what the page says."""
+
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import hatnet
+
+PAGE = (Path(__file__).parents[2] / "docs/ecosystem.md").read_text(encoding="utf-8")
+BLOCKS = dict(re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))
+
+
+def check_timm(found):
+    assert found["model"].classifier.out_features == 10
+    assert [tuple(map.shape[1:]) for map in found["maps"]] == [(96, 28, 28), (240, 14, 14), (384, 7, 7)]
+    assert (found["preprocessing"]["mean"], found["preprocessing"]["input_size"]) == ((0.286,), (1, 28, 28))
+
+
+def check_torchvision(found):
+    assert [tuple(map.shape) for map in found["maps"].values()] == [(1, 28, 28, 96), (1, 7, 7, 384)]
+    losses = found["detector"].train()
+    losses.transform.min_size, losses.transform.max_size = (64,), 64
+    target = {"boxes": torch.tensor([[4.0, 4.0, 40.0, 40.0]]), "labels": torch.tensor([1])}
+    sum(losses([torch.rand(3, 64, 64)], [target]).values()).backward()
+    assert all(parameter.grad is not None for parameter in losses.parameters())
+
+
+def check_lightning(found):
+    trained = hatnet.load("mine.safetensors")
+    assert torch.equal(trained.classifier.weight, found["network"].model.classifier.weight)
+    assert found["network"].trainer.global_step == 2
+
+
+def check_onnx(found):
+    want = found["model"](found["images"]).detach().numpy()
+    assert np.abs(found["logits"] - want).max() < 1e-5 * np.abs(want).max()
+
+
+def check_hub(found):
+    assert hatnet.load("micro/model.safetensors").config == found["again"].config
+    assert found["again"].about["mean"] == [0.286]
+
+
+def check_sharding(found):
+    assert all(parameter.isfinite().all() and not parameter.is_meta for parameter in found["model"].parameters())
+    assert 0.019 < found["model"].classifier.weight.std() < 0.021
+
+
+def check_derivatives(found):
+    model, image = (part.double() for part in (found["model"], found["image"]))
+    want = (model(image + 1e-4) - model(image - 1e-4)) / 2e-4
+    assert torch.allclose(found["change"].double(), want, rtol=1e-3, atol=1e-5)
+
+
+SECTIONS = {  # the check of each section, and the packages that it needs
+    "timm": (check_timm, ["timm"]),
+    "torchvision": (check_torchvision, ["torchvision"]),
+    "Lightning": (check_lightning, ["lightning"]),
+    "ONNX Runtime": (check_onnx, ["onnxruntime", "onnxscript"]),
+    "Hugging Face hub": (check_hub, ["huggingface_hub"]),
+    "Sharded training": (check_sharding, []),
+    "Derivatives of derivatives": (check_derivatives, []),
+}
+
+
+def test_every_block_of_code_is_tested():
+    assert list(BLOCKS) == list(SECTIONS)
+    assert PAGE.count("```python") == len(BLOCKS)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("title", SECTIONS)
+def test_the_code_of_the_page_runs(title, tmp_path, monkeypatch):
+    check, packages = SECTIONS[title]
+    for package in packages:
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    found = {"__name__": "page"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of other libraries
+        exec(compile(BLOCKS[title], f"docs/ecosystem.md: {title}", "exec"), found)
+        check(found)
