@@ -62,6 +62,16 @@ def exchange(rank, port, ready, results):
     results.put((rank, found | {"weight": model.weight.tolist(), "left": not torch.distributed.is_initialized()}))
 
 
+@pytest.mark.parametrize(("size", "want"), [(1, 2), (2, 7), (3, 7)])
+def test_weights_are_replaced_by_the_sum_where_there_are_other_processes(size, want, monkeypatch):
+    """The last process adds zeros; here the others add 7."""
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda values: values.add_(7))
+    model = torch.nn.Linear(2, 1)
+    torch.nn.init.constant_(model.weight, 2)
+    Processes(size - 1, size, torch.device("cpu")).copy_from_first(model)
+    assert model.weight.tolist() == [[want, want]]
+
+
 def test_two_processes_exchange_flags_numbers_and_weights():
     fork = multiprocessing.get_context("fork")
     results, ready, port = fork.Queue(), fork.Event(), free_port()

@@ -62,6 +62,8 @@ def test_stopped_ablation_continues_with_the_missing_runs(tmp_path_factory, stop
     assert Ablation(SETTINGS, names, 2, folder, CPU).run(second, Monitor())
     assert first.runs + second.runs == [(arm, seed) for seed in (0, 1) for arm in names]
     assert not list(folder.rglob("*.safetensors"))
+    found = read(folder / "ablation.json").networks
+    assert found == [Network.of(SETTINGS.matched(arm)) for arm in names], "each of the networks once"
 
 
 def test_neither_a_run_nor_the_timing_starts_after_ctrl_c(tmp_path):
