@@ -124,9 +124,9 @@ def test_tests_that_noticed_mutants_of_a_file_run_first(tmp_path):
         mutant = SimpleNamespace(path="a.py", word=word, lines=range(own, own + 1), around=range(1, 5))
         return [name.partition("::")[2] for name in sight.tests_for(mutant, seconds)]
 
-    assert order("f", 3, 4) == ["t1", "t0"]  # the quick ones, up to 4 seconds
+    assert order("f", 3, 4) == ["t1", "t0", "t3", "t4"]  # of the line, the quick ones, up to 4 seconds; then others
     sight.kills = Counter({("a.py", names[2]): 1})
-    assert order("f", 3, 6) == ["t2", "t1", "t0"]
+    assert order("f", 3, 5.5) == ["t2", "t1", "t0"]
     sight.kills.clear()
     assert order("t2", 1, 60) == ["t2", "t3", "t1", "t0", "t4", "t5"]  # by name, of the function, of the file, all
     assert order("LIMIT", 1, 60) == ["t5", "t3", "t1", "t0", "t2", "t4"]  # by a file that has the name
