@@ -1,5 +1,7 @@
 r"""The backward pass of `reference.loss`: where every gradient starts."""
 
+import numpy as np
+
 from reference.attention import softmax
 from reference.checks import checked
 from reference.loss import Label, one_image, target
@@ -32,5 +34,5 @@ def cross_entropy_vjp(logits: Array, label: Label, smoothing: float = 0.0) -> Ar
     array([ 0.2, -0.5,  0.3])
     """
     T = target(label, one_image(logits), smoothing)  # (classes,)
-    P = softmax(logits[None])[0]  # (classes,), the softmax of one row
+    P = softmax(logits[np.newaxis])[0]  # (classes,), the softmax of one row
     return P * T.sum() - T  # the sum is 1, up to rounding

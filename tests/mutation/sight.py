@@ -80,22 +80,23 @@ class Sight:
         self.breadth = {test: executed[test] * seconds for test, seconds in self.seconds.items()}
 
     def tests_for(self, mutant: Mutant, seconds: float) -> list[str]:
-        """The tests that execute the changed lines, until they take `seconds` together.
+        """The tests that execute the changed lines, and then others, until they take `seconds` together.
 
-        Some lines run only when a module is imported: decorators, defaults, constants. For these they are the tests
-        with the name of the function, class or constant in their own, then those in a file that has this name, then
-        those that execute the function, then the file, then all.
+        Decorators, defaults and constants run when a module is imported, and processes that a test starts are not
+        observed. So the others are the tests with the name of the function, class or constant in their own, those in a
+        file that has this name, those that execute the function, then the file, then all.
         """
         names, lines = list(self.seconds), self.lines.get(mutant.path, {})
-        own = {i for line in mutant.lines for i in lines.get(str(line), ())}
-        chosen = [own]
-        if not own:
-            word = re.compile(rf"\b{mutant.word or '!'}\b")
-            chosen = [{i for i, name in enumerate(names) if word.search(name)}]
-            files = {path for path in {name.partition("::")[0] for name in names} if word.search(_text(ROOT / path))}
-            chosen += [{i for i, name in enumerate(names) if name.partition("::")[0] in files}]
-            chosen += [{i for line in mutant.around for i in lines.get(str(line), ())}]
-            chosen += [{i for found in lines.values() for i in found}, set(range(len(names)))]
+        word = re.compile(rf"\b{mutant.word or '!'}\b")
+        files = {path for path in {name.partition("::")[0] for name in names} if word.search(_text(ROOT / path))}
+        chosen = [
+            {i for line in mutant.lines for i in lines.get(str(line), ())},
+            {i for i, name in enumerate(names) if word.search(name)},
+            {i for i, name in enumerate(names) if name.partition("::")[0] in files},
+            {i for line in mutant.around for i in lines.get(str(line), ())},
+            {i for found in lines.values() for i in found},
+            set(range(len(names))),
+        ]
         ranks = {names[i]: rank for rank, found in reversed(list(enumerate(chosen))) for i in found}
         order = sorted(ranks, key=lambda t: (ranks[t], -self.kills[mutant.path, t], self.breadth[t]))
         order.sort(key=lambda test: not self.kills[mutant.path, test])
