@@ -85,7 +85,7 @@ def window_mask(x: Tensor, window: tuple[int, int]) -> Tensor | None:
     return present.flatten(2).flatten(0, 1)[:, None, None].repeat(B, 1, 1, 1)
 
 
-for _function in ("full_window", "to_windows", "window_mask"):
+for _function in ("full_window", "to_windows", "window_mask", "from_windows"):
     wrap(_function)  # one operation for torch.fx, which cannot record conditions on the size of a map
 
 
