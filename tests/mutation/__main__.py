@@ -80,6 +80,13 @@ def test_mutants(mutants: list[Mutant], ledger: Ledger, sight: Sight, jobs: int,
                 test("what runs on import", slow, trees)
 
 
+def print_scores(parts: dict[str, list[Mutant]], ledger: Ledger) -> None:
+    """Print a line for each part."""
+    for part, mutants in parts.items():
+        score = score_of(mutants, ledger.outcomes)
+        print("{}: {score:.1%} of {mutants} noticed, 95 % interval {low:.1%} to {high:.1%}".format(part, **score))
+
+
 def main(
     action: tyro.conf.Positional[Literal["run", "again", "missing", "record"]],
     folder: Path = Path("mutants"),
@@ -121,9 +128,7 @@ def main(
         reasons = read_reasons()
         doubtful = [m for m in survivors if action == "again" and name_of(m) not in reasons]
         test_mutants(waiting + doubtful, ledger, sight, jobs, seconds)
-        for part, own in found.items():
-            score = score_of(own, ledger.outcomes)
-            print("{}: {score:.1%} of {mutants} noticed, 95 % interval {low:.1%} to {high:.1%}".format(part, **score))
+        print_scores(found, ledger)
     elif action == "missing":
         print(unexplained(survivors))
     elif (sample, seed) != (SAMPLE, SEED):
