@@ -54,7 +54,7 @@ def export(
     (B, C_in, H, W), and one output, `logits` (B, classes).
 
     Raises ValueError for another suffix, a model in training mode, an impossible size, and if packages are missing, all
-    before any work; RuntimeError, without writing a file, if the deviation is above the limit of its dtype.
+    before any work; also, without writing a file, if the deviation is above the limit of its dtype.
     """
     path = expand_home(os.fspath(path))
     require_exportable(model, path, image_size)
@@ -64,7 +64,7 @@ def export(
     found = _deviation(model, path.suffix.lower(), content, image_size)
     limit = TOLERANCES[next(model.parameters()).dtype]
     if found is not None and not found <= limit:
-        raise RuntimeError(f"the exported network differs from the model by {found:.1e}, more than {limit:.0e}")
+        raise ValueError(f"the exported network differs from the model by {found:.1e}, more than {limit:.0e}")
     write_whole(path, content)
     return found
 
@@ -170,6 +170,11 @@ def _onnx(exported: ExportedProgram, facts: str) -> bytes:
         )
     assert written is not None
     written.model.metadata_props[FACTS] = facts
+    (image,), (logits,) = written.model.graph.inputs, written.model.graph.outputs
+    for value, names in ((image, ("batch", "", "height", "width")), (logits, ("batch", ""))):  # instead of s40, s73
+        assert value.shape is not None
+        known = [size if isinstance(size, int) else name for size, name in zip(value.shape, names, strict=True)]
+        value.shape = type(value.shape)(known)
     return written.model_proto.SerializeToString()
 
 
