@@ -41,9 +41,9 @@ def divides(window: tuple[int, int], size: tuple[int, int]) -> bool:
     return holds(size[0] % window[0] == 0) and holds(size[1] % window[1] == 0)
 
 
-def copy(x: Tensor) -> Tensor:
-    """A copy with contiguous memory. `reshape` would first ask whether it needs one, which depends on unknown sizes."""
-    return x.clone(memory_format=torch.contiguous_format)
+def contiguous(x: Tensor) -> Tensor:
+    """Return x in contiguous memory. A compiler copies it always, since it may not know the sizes that decide."""
+    return x.clone(memory_format=torch.contiguous_format) if torch.compiler.is_compiling() else x.contiguous()
 
 
 def to_windows(x: Tensor, window: tuple[int, int]) -> Tensor:
@@ -56,7 +56,7 @@ def to_windows(x: Tensor, window: tuple[int, int]) -> Tensor:
     if not divides(window, (H, W)):
         x = F.pad(x, (0, 0, 0, ceil_div(W, h) * h - W, 0, ceil_div(H, g) * g - H))
     x = x.unflatten(2, (-1, h)).unflatten(1, (-1, g)).transpose(2, 3)  # (B, rows, columns, g, h, C)
-    return copy(x).flatten(3, 4).flatten(0, 2)  # (B windows, g h, C)
+    return contiguous(x).flatten(3, 4).flatten(0, 2)  # (B windows, g h, C)
 
 
 def from_windows(x: Tensor, window: tuple[int, int], size: tuple[int, int]) -> Tensor:
@@ -67,8 +67,11 @@ def from_windows(x: Tensor, window: tuple[int, int], size: tuple[int, int]) -> T
     (H, W), (g, h) = size, window
     rows, columns = ceil_div(H, g), ceil_div(W, h)
     x = x.unflatten(1, window).unflatten(0, (-1, rows, columns)).transpose(2, 3)  # (B, rows, g, columns, h, C)
-    x = copy(x).flatten(3, 4).flatten(1, 2)  # (B, rows g, columns h, C)
-    return x if divides(window, size) else copy(x.narrow(1, 0, H).narrow(2, 0, W))  # strides without the padding
+    x = contiguous(x).flatten(3, 4).flatten(1, 2)  # (B, rows g, columns h, C)
+    if divides(window, size):
+        return x
+    x = x.narrow(1, 0, H).narrow(2, 0, W)
+    return contiguous(x) if torch.compiler.is_compiling() else x  # where strides must not depend on unknown sizes
 
 
 def window_mask(x: Tensor, window: tuple[int, int]) -> Tensor | None:
