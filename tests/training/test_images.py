@@ -67,6 +67,16 @@ def test_images_are_normalised_with_the_statistics_of_the_training(tmp_path):
     assert np.allclose(to_image(colour, random.mean, random.std), normalise(load_photo(size=64)), atol=1e-15)
 
 
+@pytest.mark.parametrize("size", [(9, 21), (21, 9), (10, 21)])
+def test_a_square_is_cut_from_the_centre(size, tmp_path):
+    pixels = np.arange(size[0] * size[1], dtype=np.uint8).reshape(size)
+    Image.fromarray(pixels).save(tmp_path / "grey.png")
+    side = min(size)
+    top, left = ((length - side) // 2 for length in size)
+    found = read_picture(tmp_path / "grey.png", channels=1, size=side, square=True)
+    assert np.array_equal(found * 255, pixels[top : top + side, left : left + side])
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_grey_of_16_bits_is_as_bright_as_the_same_in_8(tmp_path, channels):
     eight = np.asarray(Image.open(write_image(tmp_path / "8.png", (28, 28), "L")))
@@ -80,6 +90,8 @@ def test_grey_of_16_bits_is_as_bright_as_the_same_in_8(tmp_path, channels):
     [
         (np.linspace(-1, 1, 784, dtype=np.float32), r"\(mode F\) go from -1 to 1"),
         (np.full(784, 200, dtype=np.int32), r"\(mode I\) go from 200 to 200"),  # bright, or black if 65535 is white
+        (np.full(784, 65_536, dtype=np.int32), r"\(mode I\) go from 65536 to 65536"),
+        (np.linspace(-9, 300, 784, dtype=np.int32), r"\(mode I\) go from -9 to 300"),
     ],
 )
 def test_numbers_whose_white_is_unknown_are_refused(pixels, message, tmp_path):

@@ -68,6 +68,14 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path):
         assert torch.allclose(weights[0], other, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_losses_are_not_scaled_unless_in_float16(precision, tmp_path):
+    """float16 itself needs a GPU."""
+    learner = start(tmp_path, replace(ONE_EPOCH, precision=precision)).learner
+    assert not learner.scaler.is_enabled()
+    assert learner.autocast._enabled == (precision != "float32")
+
+
 def test_scaled_losses_change_no_bit_and_infinite_gradients_no_weights(tmp_path):
     """As for float16 on a GPU. Scaling by a power of two is exact, if gradients are divided before they are clipped."""
     trainings = [start(tmp_path / name, ONE_EPOCH) for name in ("plain", "scaled")]

@@ -130,6 +130,21 @@ def test_imagenette_is_read_from_its_folders(tmp_path, monkeypatch):
     assert data.test.image(3).shape == (3, 30, 40)
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_imagenette_is_downloaded_only_if_it_is_not_there(there, tmp_path, monkeypatch):
+    root, asked = write_imagenette(tmp_path, monkeypatch), []
+    if not there:
+        root.rename(tmp_path / "server")
+
+    def download(self):
+        asked.append(self._size)
+        (tmp_path / "server").rename(root)
+
+    monkeypatch.setattr("torchvision.datasets.Imagenette._download", download)
+    assert open_data("imagenette", tmp_path, download=True).classes == ("tench", "English springer")
+    assert asked == ([] if there else ["320px"])
+
+
 @pytest.mark.parametrize("download", [False, True])
 @pytest.mark.parametrize(
     ("lost", "message"),
