@@ -6,10 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
+from torch.fx.experimental import symbolic_shapes
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from hatnet.config import get_config
 from hatnet.equivalence import randomise, relative_error
 from hatnet.export import export, program
+from hatnet.hierarchical_attention import contiguous, full_window, holds
 from hatnet.network import HATNet
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside torch.compile and torch.export
@@ -35,6 +38,30 @@ def assert_equal_at(sizes, run, model, tolerance):
     for size in sizes:
         with torch.inference_mode():
             assert relative_error(run(images(*size, dtype)), model(images(*size, dtype))) <= tolerance, size
+
+
+def test_conditions_on_unknown_sizes_do_not_hold(monkeypatch):
+    """Without a compiler all sizes are known, and nothing is asked."""
+    size, known = ShapeEnv().create_unbacked_symint(), symbolic_shapes.statically_known_true
+    monkeypatch.setattr(symbolic_shapes, "statically_known_true", lambda _: pytest.fail("asked without a compiler"))
+    assert holds(True)
+    assert not holds(False)
+    monkeypatch.setattr(symbolic_shapes, "statically_known_true", known)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert holds(True)
+    assert not holds(size > 5)
+    assert not holds(size <= 5)
+    assert full_window(7, (size, 5)) == (7, 5)
+
+
+def test_a_compiler_always_copies_windows(monkeypatch):
+    x = torch.randn(2, 3, 4)
+    assert contiguous(x) is x
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    for each in (x, x.transpose(0, 1)):
+        assert contiguous(each).is_contiguous()
+        assert contiguous(each).data_ptr() != x.data_ptr()
+        assert torch.equal(contiguous(each), each)
 
 
 @pytest.mark.parametrize("dynamic", [None, pytest.param(True, marks=pytest.mark.long)])

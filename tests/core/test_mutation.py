@@ -134,7 +134,7 @@ def test_tests_that_noticed_mutants_of_a_file_run_first(tmp_path):
 
 def test_the_name_of_what_a_mutant_changes():
     words = {m.word for path in ("hatnet/config.py", "reference/checks.py") for m in mutants_in(path)}
-    assert {"VARIANTS", "MOST", "HATNetConfig", "layout", "LARGEST", "call", "require_whole"} <= words
+    assert {"VARIANTS", "MOST", "HATNetConfig", "layout", "LARGEST", "call", "StageLayout", "require_whole"} <= words
 
 
 def test_reasons_have_a_kind_and_no_change_has_two(tmp_path):

@@ -101,13 +101,15 @@ def _mutant(change: Change, changed: str) -> Mutant:
     whole = "".join((*lines[: _start(node) - 1], changed, *lines[node.end_lineno :]))
     holder = next((inner for inner in reversed(around) if isinstance(inner, definitions)), node)
     place = _own_lines(around[-1]), range(_start(holder), holder.end_lineno + 1)
-    return Mutant(change.path, name, change.operator, *place, *texts, whole, key, _word(holder))
+    named = [part for part in name.split(".") if part and not part.startswith("__")]
+    word = named[-1] if named else _word(holder)
+    return Mutant(change.path, name, change.operator, *place, *texts, whole, key, word)
 
 
 def _word(node: ast.stmt) -> str:
-    """The name that a definition or an assignment gives to its result; empty for other statements."""
-    target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", node)
-    return getattr(target, "name", getattr(target, "id", ""))
+    """The name that an assignment gives to its result; empty for other statements."""
+    target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+    return getattr(target, "id", "")
 
 
 def _equal(old: list[str], new: list[str]) -> int:

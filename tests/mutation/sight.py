@@ -82,17 +82,21 @@ class Sight:
     def tests_for(self, mutant: Mutant, seconds: float) -> list[str]:
         """The tests that execute the changed lines, and then others, until they take `seconds` together.
 
-        Decorators, defaults and constants run when a module is imported, and processes that a test starts are not
-        observed. So the others are the tests with the name of the function, class or constant in their own, those in a
-        file that has this name, those that execute the function, then the file, then all.
+        Those in a file that has the name of the function, class or constant come first. Decorators, defaults and
+        constants run when a module is imported, and processes that a test starts are not observed. So the others are
+        the tests with that name in their own, those in a file that has it, those that execute the function, then the
+        file, then all.
         """
         names, lines = list(self.seconds), self.lines.get(mutant.path, {})
         word = re.compile(rf"\b{mutant.word or '!'}\b")
         files = {path for path in {name.partition("::")[0] for name in names} if word.search(_text(ROOT / path))}
+        own = {i for line in mutant.lines for i in lines.get(str(line), ())}
+        in_files = {i for i, name in enumerate(names) if name.partition("::")[0] in files}
         chosen = [
-            {i for line in mutant.lines for i in lines.get(str(line), ())},
+            own & in_files,
+            own,
             {i for i, name in enumerate(names) if word.search(name)},
-            {i for i, name in enumerate(names) if name.partition("::")[0] in files},
+            in_files,
             {i for line in mutant.around for i in lines.get(str(line), ())},
             {i for found in lines.values() for i in found},
             set(range(len(names))),
