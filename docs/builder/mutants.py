@@ -30,9 +30,9 @@ def _parts(record: dict[str, Any]) -> list[str]:
     lines = ["| part | mutants | noticed | survived | score |", "| --- | ---: | ---: | ---: | ---: |"]
     for name, part in record["parts"].items():
         survived = part.get("survived", 0) + part.get("unseen", 0)
-        score = f"{part['score']:.1%}"
+        score, low, high = (f"{100 * part[key]:.1f} %" for key in ("score", "low", "high"))
         if name == "sample":
-            score += f" ({part['low']:.1%} to {part['high']:.1%})"
+            score += f" ({low} to {high})"
         lines.append(f"| {PARTS[name]} | {part['mutants']} | {part['mutants'] - survived} | {survived} | {score} |")
     software = record["software"]
     versions = f"PyTorch {software['torch']}, cosmic-ray {software['cosmic-ray']}"

@@ -133,8 +133,9 @@ def test_tests_that_noticed_mutants_of_a_file_run_first(tmp_path):
 
 
 def test_the_name_of_what_a_mutant_changes():
-    words = {m.word for path in ("hatnet/config.py", "reference/checks.py") for m in mutants_in(path)}
-    assert {"VARIANTS", "MOST", "HATNetConfig", "layout", "LARGEST", "call", "StageLayout", "require_whole"} <= words
+    """A method with underscores has the name of its class, a constant its own."""
+    found = {(m.definition, m.word) for path in ("hatnet/trace.py", "hatnet/device.py") for m in mutants_in(path)}
+    assert {("scope", "scope"), ("Scope.__init__", "Scope"), ("Place.parse", "parse"), ("", "MOST_THREADS")} <= found
 
 
 def test_reasons_have_a_kind_and_no_change_has_two(tmp_path):
