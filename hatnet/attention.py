@@ -46,7 +46,8 @@ def multi_head_attention(
     that keep them. Every attention of HAT-Net and of its relatives is computed here, by `fused_attention` or by another
     kernel within `attention_kernel`.
     """
-    return _kernel.get()(Q, K, V, heads, mask, name)
+    kernel = _kernel.get() if _replaced else fused_attention  # PyTorch 2.11 cannot compile `get`
+    return kernel(Q, K, V, heads, mask, name)
 
 
 class Kernel(Protocol):
@@ -67,6 +68,7 @@ def fused_attention(Q: Tensor, K: Tensor, V: Tensor, heads: int, mask: Tensor | 
 
 
 _kernel: ContextVar[Kernel] = ContextVar("attention kernel", default=fused_attention)
+_replaced: list[Kernel] = []  # those in use now, by any thread
 
 
 @contextmanager
@@ -90,9 +92,11 @@ def attention_kernel(kernel: Kernel) -> Iterator[None]:
     {'weights': torch.Size([1, 2, 20, 20])}
     """
     token = _kernel.set(kernel)
+    _replaced.append(kernel)
     try:
         yield
     finally:
+        _replaced.remove(kernel)
         _kernel.reset(token)
 
 

@@ -11,6 +11,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,8 @@ def require_exportable(model: HATNet, path: Path | None, image_size: Size | None
         raise ValueError("the network is in training mode, in which dropout is random; call model.eval() first")
     if image_size is not None:
         _require_size(model, image_size)
+    elif version("torch").startswith("2.11."):  # its graphs refuse most sizes
+        raise ValueError("PyTorch 2.11 cannot export for any size: give image_size (--image-size), or update PyTorch")
     if path is None:
         return
     if path.suffix.lower() not in SUFFIXES:

@@ -20,6 +20,7 @@ SMALL = get_config(
     "micro", channels=(8, 16), head_dim=8, depths=(1, 1), kernel_sizes=(3, 3), expansions=(2, 2), grid_sizes=(7,),
     pool_sizes=(4,), num_classes=3,
 )  # fmt: skip
+any_size = pytest.mark.skipif(torch.__version__.startswith("2.11."), reason="PyTorch 2.11 exports one size only")
 SIZES = [(1, 5, 9), (1, 28, 42), (3, 41, 33), (2, 64, 80)]  # below one window, whole windows, partial ones
 
 
@@ -83,13 +84,21 @@ def test_generated_code_needs_two_graphs_for_all_sizes():
     assert counter.frame_count <= 2
 
 
+def test_pytorch_2_11_is_told_to_export_one_size(monkeypatch):
+    monkeypatch.setattr("hatnet.export.version", lambda _: "2.11.0+cpu")
+    with pytest.raises(ValueError, match=r"PyTorch 2\.11 .* give image_size"):
+        program(network())
+    assert program(network(), (16, 24))
+
+
+@any_size
 def test_one_exported_graph_gives_the_logits_of_all_sizes():
     model = network().double()
     assert_equal_at(SIZES, program(model).module(), model, 1e-12)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("image_size", [None, (28, 36)], ids=["any", "one"])
+@pytest.mark.parametrize("image_size", [pytest.param(None, marks=any_size), (28, 36)], ids=["any", "one"])
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
 def test_files_give_the_logits_and_carry_the_facts(suffix, image_size, tmp_path):
     model, path, about = network(), tmp_path / f"network{suffix}", {"classes": ["a", "b", "c"], "mean": [0.1] * 3}
@@ -117,20 +126,20 @@ def test_files_give_the_logits_and_carry_the_facts(suffix, image_size, tmp_path)
 def test_impossible_exports_are_refused_before_work(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.export, "export", None)
     for model, name, size, message in (
-        (network(), "a.onx", None, r"\.pt2 .* \.onnx"),
-        (network().train(), "a.pt2", None, r"model\.eval\(\)"),
+        (network(), "a.onx", (64, 64), r"\.pt2 .* \.onnx"),
+        (network().train(), "a.pt2", (64, 64), r"model\.eval\(\)"),
         (network(), "a.pt2", (3, 64), "too small"),
         (network(), "a.pt2", (64,), "height and width"),
         (network(), "a.pt2", (64, 2.5), "whole number"),
-        (network().half(), "a.onnx", None, r"model\.float\(\)"),
+        (network().half(), "a.onnx", (64, 64), r"model\.float\(\)"),
     ):
         with pytest.raises(ValueError, match=message):
             export(model, tmp_path / name, image_size=size)
     with pytest.raises(ValueError, match="classes"):
-        export(network(), tmp_path / "a.pt2", {"classes": ["a"]})
+        export(network(), tmp_path / "a.pt2", {"classes": ["a"]}, (64, 64))
     monkeypatch.setattr("hatnet.export.find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"hatnet\[export\]"):
-        export(network(), tmp_path / "a.onnx")
+        export(network(), tmp_path / "a.onnx", image_size=(64, 64))
     assert not list(tmp_path.iterdir())
 
 

@@ -7,7 +7,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from hatnet import create_model
 
 STEP = 1e-5
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")  # of torch.func.jvp itself
+pytestmark = [  # of torch.func.jvp itself
+    pytest.mark.filterwarnings(f"ignore:.*torch.jit.script:{kind}") for kind in ("FutureWarning", "DeprecationWarning")
+]
 
 
 @pytest.fixture(scope="module")
