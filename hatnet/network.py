@@ -17,6 +17,7 @@ from hatnet.attention import MHSA
 from hatnet.config import HATNetConfig, Stage, require_config
 from hatnet.hierarchical_attention import HMHSA
 from hatnet.layers import ChannelDropout, Conv2d, DropPath, GroupNorm
+from hatnet.lean import by_hidden_channels, by_images, can_split, is_lean
 from hatnet.trace import NO_TRACE, Place, Trace, given_or_none, records, scope
 
 
@@ -48,8 +49,11 @@ class Downsample(nn.Module):
 class MLP(nn.Module):
     """The MLP of Eq. 4: two matrices with a depthwise convolution between them, which mixes neighbouring tokens.
 
-    The paper has no equation for it; the layers and their order are those of the authors' code.
+    The paper has no equation for it; the layers and their order are those of the authors' code. If `recompute` is True,
+    the backward pass computes the maps of E C channels again instead of keeping them.
     """
+
+    recompute = False
 
     def __init__(self, channels: int, hidden: int, kernel_size: int, drop_rate: float = 0.0) -> None:
         super().__init__()
@@ -62,10 +66,20 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
-        x = F.silu(self.expand(self.norm_in(x)))  # (B, H, W, E C)  D7
-        x = F.silu(self.depthwise(x))  # (B, H, W, E C)
-        x = self.contract(self.drop(x))  # (B, H, W, C)
+        x = self.norm_in(x)
+        if is_lean(self, x) and can_split(self.expand, self.depthwise, self.contract):
+            x = by_hidden_channels(x, self.expand, self.depthwise, self.contract)
+        elif self.recompute and torch.is_grad_enabled():
+            x = checkpoint(self.between_norms, x, use_reentrant=False)
+        else:
+            x = self.between_norms(x)
         return self.drop(self.norm_out(x))
+
+    def between_norms(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, H, W, C)."""
+        x = F.silu(self.expand(x))  # (B, H, W, E C)  D7
+        x = F.silu(self.depthwise(x))  # (B, H, W, E C)
+        return self.contract(self.drop(x))  # (B, H, W, C)
 
 
 class Block(nn.Module):
@@ -90,12 +104,7 @@ class Block(nn.Module):
 
 
 class HATStage(nn.Module):
-    """One stage of Figure 1: downsampling, except in the first, then the blocks.
-
-    If `recompute` is True, the backward pass computes the blocks again instead of keeping their activations.
-    """
-
-    recompute = False
+    """One stage of Figure 1: downsampling, except in the first, then the blocks."""
 
     def __init__(
         self, stage: Stage, previous_channels: int | None, drop_rate: float, drop_path_rates: tuple[float, ...]
@@ -103,14 +112,15 @@ class HATStage(nn.Module):
         super().__init__()
         self.downsample = None if previous_channels is None else Downsample(previous_channels, stage.channels)
         self.blocks = nn.ModuleList(Block(stage, drop_rate, rate) for rate in drop_path_rates)
+        self.hidden = stage.expansion * stage.channels  # channels of the widest maps
 
     def forward(self, x: Tensor, trace: Trace = NO_TRACE) -> Tensor:
         if self.downsample is not None:
             x = self.downsample(x)
             trace["downsampled"] = x
         for index, block in enumerate(self.blocks):
-            if self.recompute and torch.is_grad_enabled() and not records(trace):
-                x = checkpoint(block, x, use_reentrant=False)
+            if is_lean(block, x) and not records(trace):
+                x = by_images(block, x, self.hidden)
             else:
                 x = block(x, scope(trace, f"blocks.{index}"))
         trace["output"] = x
