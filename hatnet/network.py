@@ -50,7 +50,8 @@ class MLP(nn.Module):
     """The MLP of Eq. 4: two matrices with a depthwise convolution between them, which mixes neighbouring tokens.
 
     The paper has no equation for it; the layers and their order are those of the authors' code. If `recompute` is True,
-    the backward pass computes the maps of E C channels again instead of keeping them.
+    the backward pass computes the maps of E C channels again instead of keeping them. Where no gradient is needed, they
+    may be computed in pieces (`hatnet.lean`).
     """
 
     recompute = False
@@ -66,18 +67,17 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
-        x = self.norm_in(x)
         if is_lean(self, x) and can_split(self.expand, self.depthwise, self.contract):
-            x = by_hidden_channels(x, self.expand, self.depthwise, self.contract)
+            x = by_hidden_channels(self.norm_in(x), self.expand, self.depthwise, self.contract)
         elif self.recompute and torch.is_grad_enabled():
-            x = checkpoint(self.between_norms, x, use_reentrant=False)
+            x = checkpoint(self.mix, x, use_reentrant=False)
         else:
-            x = self.between_norms(x)
+            x = self.mix(x)
         return self.drop(self.norm_out(x))
 
-    def between_norms(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C)."""
-        x = F.silu(self.expand(x))  # (B, H, W, E C)  D7
+    def mix(self, x: Tensor) -> Tensor:
+        """All but the last norm, (B, H, W, C) -> (B, H, W, C)."""
+        x = F.silu(self.expand(self.norm_in(x)))  # (B, H, W, E C)  D7
         x = F.silu(self.depthwise(x))  # (B, H, W, E C)
         return self.contract(self.drop(x))  # (B, H, W, C)
 
@@ -177,6 +177,15 @@ class Backbone(nn.Module):
     def reset_parameters(self) -> None:
         """Draw all weights anew, as `initialise` does; for a network built on the meta device, after `to_empty`."""
         self.apply(initialise)
+
+    def recompute_mlps(self, enable: bool = True) -> None:
+        """Let the backward pass compute the widest maps of all MLPs again, instead of keeping them.
+
+        HAT-Net Small then keeps 0.4 times as much at 224 x 224 pixels, and takes a little longer (docs/speed.md).
+        """
+        for module in self.modules():
+            if isinstance(module, MLP):
+                module.recompute = enable
 
     def set_drop_path_rate(self, rate: float) -> None:
         """Set the stochastic depth of all blocks: 0 in the first, rising linearly to `rate`, in [0, 1), in the last."""

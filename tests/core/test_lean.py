@@ -127,7 +127,7 @@ def test_no_hidden_map_is_larger_than_allowed(batch, height, width):
     with torch.no_grad(), Largest() as lean, lean_inference(largest=maps, fewest=8):
         model(images)
     assert whole.bytes == stage.expansion * maps
-    assert lean.bytes <= 3 * maps  # Q, K and V of one image
+    assert lean.bytes <= 3.5 * maps  # Q, K and V, with the padding of windows
 
 
 # -- where whole maps are computed
