@@ -92,8 +92,8 @@ def training_memory_by_part(
         for block in range(stage.depth):
             path = f"stages.{index}.blocks.{block}"
             parts[f"{path}.attention"] = _attention_saved(stage, layout)
-            # A'; contract, normalised. Unless recomputed: A' normalised, scaled; and E C wide each expand and depthwise,
-            # both also after SiLU.
+            # A'; contract, normalised. Unless recomputed: A' normalised and scaled; expand and depthwise, E C wide, and
+            # both after SiLU.
             parts[f"{path}.mlp"] = 3 * X + (0 if recompute else 2 * X + 4 * stage.expansion * X)
         previous = X
     parts["classifier"] = config.channels[-1] * (2 if config.classifier_drop_rate else 1)  # 2: with dropout's mask
