@@ -1,13 +1,13 @@
 # %% [markdown]
 # # Making it fast
 #
-# **The question.** Tutorial 3 counted every multiplication of a HAT-Net. Divide them by what a processor can multiply in
-# a second, and you know the least time that the network can take. The first version of this project's network took
+# **The question.** Tutorial 3 counted every multiplication of a HAT-Net. Divide them by what a processor can multiply
+# in a second, and you know the least time that the network can take. The first version of this project's network took
 # half as long again. Where does the rest of the time go, and how much of it can we get back without changing a result?
 #
-# We measure at every step: first a profile, then the bound, then the gap between them, then three changes of a few lines
-# each. Everything here runs on one core of a processor. The numbers come from the machine that built this page; run the
-# script to get yours. The ratios should be similar.
+# We measure at every step: first a profile, then the bound, then the gap between them, then three changes of a few
+# lines each. Everything here runs on one core of a processor. The numbers come from the machine that built this page;
+# run the script to get yours. The ratios should be similar.
 #
 # **Predict before you read on**, and write down three answers. Parts 2, 3 and 4 check them.
 #
@@ -197,9 +197,9 @@ print(
 )
 
 # %% [markdown]
-# This bound is the network's **roofline**: no program that computes the network with these kernels is faster. The page on
-# [speed](../speed.md) draws it part by part. The time of whole maps is far above it. SiLU
-# alone could take a third of the time that the profile shows for it. Something else takes the rest.
+# This bound is the network's **roofline**: no program that computes the network with these kernels is faster. The page
+# on [speed](../speed.md) draws it part by part. The time of whole maps is far above it. SiLU alone could take a third
+# of the time that the profile shows for it. Something else takes the rest.
 #
 # ## 4. The gap: memory that is new every time
 #
@@ -209,25 +209,33 @@ print(
 # %%
 x = torch.randn(BATCH, 56, 56, 512)
 kept = torch.empty_like(x)
+
+
+def image_by_image() -> None:
+    """Compute a new map for each image, and free it before the next."""
+    for image in x:
+        F.silu(image)
+
+
 with torch.inference_mode():
     ways = measure({
         "a new map each time": lambda: F.silu(x),
         "the same map again": lambda: torch.ops.aten.silu.out(x, out=kept),
-        "new, image by image": lambda: [F.silu(image) for image in x],
+        "new, image by image": image_by_image,
     }, rounds=11)  # fmt: skip
 print(f"a hidden map has {x.nbytes / 2**20:.1f} MiB")
 for name, (seconds, _, faults) in ways.items():
     print(f"{name:20} {1000 * seconds:5.1f} ms, {faults:6,} page faults")
 
 # %% [markdown]
-# The arithmetic is the same, and so is the amount of memory that is written. The difference is where it comes from. A large
-# tensor gets its memory from the operating system, and gives it back when it is freed. The system hands memory out in
-# **pages** of 4 KiB, and only when the program first touches each one. That is a **page fault**: the program stops, the
-# system looks for a free page, fills it with zeros, so that nobody reads what another program left there, and returns.
-# For every page, at every layer, in every batch.
+# The arithmetic is the same, and so is the amount of memory that is written. The difference is where it comes from. A
+# large tensor gets its memory from the operating system, and gives it back when it is freed. The system hands memory
+# out in **pages** of 4 KiB, and only when the program first touches each one. That is a **page fault**: the program
+# stops, the system looks for a free page, fills it with zeros, so that nobody reads what another program left there,
+# and returns. For every page, at every layer, in every batch.
 #
-# Small tensors do not have this problem. The C library keeps freed memory of up to 32 MiB per tensor, and gives the same
-# pages to the next tensor.
+# Small tensors do not have this problem. The C library keeps freed memory of up to 32 MiB per tensor, and gives the
+# same pages to the next tensor.
 
 # %%
 new, again = ways["a new map each time"], ways["the same map again"]
@@ -241,15 +249,15 @@ print(f"{whole[2]:,.0f} page faults in a batch: about {per_fault * whole[2] / wh
 #
 # All three leave every number as it is, but for the order in which sums are rounded.
 #
-# **SiLU in place.** Without a gradient, nobody needs the input of SiLU again, so its output may overwrite it. That saves
-# one new map out of two.
+# **SiLU in place.** Without a gradient, nobody needs the input of SiLU again, so its output may overwrite it. That
+# saves one new map out of two.
 #
 # **A few images at a time.** Images do not affect each other. One image's hidden map in stage 0 has 6 MiB, so it stays
 # in the cache until the next layer reads it, and its memory is kept by the C library.
 #
 # **A few hidden channels at a time.** At 224 pixels we need no more. But an image of 800 x 1280 pixels has a hidden map
-# of 125 MiB. Depthwise convolution and SiLU keep channels apart, and the last matrix adds channels up. So we may compute
-# 64 hidden channels, multiply them by their columns of the matrix, and add the result to the sum so far.
+# of 125 MiB. Depthwise convolution and SiLU keep channels apart, and the last matrix adds channels up. So we may
+# compute 64 hidden channels, multiply them by their columns of the matrix, and add the result to the sum so far.
 
 
 # %%
@@ -318,8 +326,8 @@ plt.show()
 # rows, which is plenty.
 #
 # `hatnet` computes inference in this way by default, where no gradient is needed, on a CPU, unless somebody could
-# notice: a hook on a layer, a trace, a compiler. The code is one file, `hatnet/lean.py`, and the tests compare it with the
-# NumPy reference at pieces of every size.
+# notice: a hook on a layer, a trace, a compiler. The code is one file, `hatnet/lean.py`, and the tests compare it with
+# the NumPy reference at pieces of every size.
 #
 # ## 6. How small should the pieces be?
 #
@@ -375,8 +383,8 @@ for kind, seconds in now.items():
 # %% [markdown]
 # Most of what is left is multiplications. To be much faster one must multiply less, with another network; multiply
 # faster, in 16 bits where the processor has the instructions; or use more cores. Two more ideas were tried for this
-# project and left out. Folding the norm into the first matrix was worth 2 per cent. A kernel written in C for SiLU and the
-# depthwise convolution was hardly faster than PyTorch's. Neither pays for code that is harder to read.
+# project and left out. Folding the norm into the first matrix was worth 2 per cent. A kernel written in C for SiLU and
+# the depthwise convolution was hardly faster than PyTorch's. Neither pays for code that is harder to read.
 #
 # ## 8. Training: memory for time
 #
@@ -405,8 +413,8 @@ print(f"time: {ratio:.2f} times as long")
 # %% [markdown]
 # ## Exercises
 #
-# **1. Twice as wide.** In a HAT-Net with twice the expansion in every stage, which share of the bound would SiLU and the
-# depthwise convolution have? Compute it from the rates of part 3.
+# **1. Twice as wide.** In a HAT-Net with twice the expansion in every stage, which share of the bound would SiLU and
+# the depthwise convolution have? Compute it from the rates of part 3.
 
 # %% solution
 wider = hatnet.get_config("small", expansions=tuple(2 * expansion for expansion in config.expansions))
