@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from hatnet.attention import MHSA
 from hatnet.hierarchical_attention import HMHSA
 from hatnet.layers import Conv2d, GroupNorm
-from hatnet.network import MLP, HATNet
+from hatnet.network import MLP, Block, HATNet, HATStage
 
 
 class AuthorsFormulation(nn.Module):
@@ -32,11 +32,13 @@ class AuthorsFormulation(nn.Module):
         x = _silu(_norm(stem.norm, _convolution(stem.conv1, image)))
         x = _convolution(stem.conv2, x)  # (B, C, H / 4, W / 4)
         for stage in self.model.stages:
+            assert isinstance(stage, HATStage)
             if stage.downsample is not None:
                 x = _norm(stage.downsample.norm, _convolution(stage.downsample.conv, x))
             for block in stage.blocks:
-                attend = _plain if isinstance(block.attention, MHSA) else _hierarchical
-                x = x + attend(block.attention, x)
+                assert isinstance(block, Block)
+                attention = block.attention
+                x = x + (_plain(attention, x) if isinstance(attention, MHSA) else _hierarchical(attention, x))
                 x = x + _mlp(block.mlp, x)
         pooled = F.adaptive_avg_pool2d(x, 1).flatten(1)  # (B, C)
         return self.model.classifier(self.model.drop(pooled))

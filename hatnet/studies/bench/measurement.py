@@ -1,7 +1,10 @@
 """The measurement: a pilot finds the best layout of each network, then the networks take turns in it."""
 
 from collections.abc import Callable
+from importlib.metadata import version
+from importlib.util import find_spec
 
+from hatnet.environment import wait_policy
 from hatnet.studies.bench.record import Record, Visit, has_roofline
 from hatnet.studies.bench.settings import Settings
 from hatnet.studies.bench.visit import Plan, run_visit
@@ -36,7 +39,8 @@ def measure(
     run, the record holds the times up to then, and `complete` is False.
     """
     record = Record(timestamp(), machine_details(settings.device), settings, [])
-    record.machine |= {"threads of all": sum_threads(settings), "load at start": load_average()}
+    record.machine |= {"threads of all": threads_of_all(settings), "threads wait": wait_policy()}
+    record.machine |= timm_version() | {"load at start": load_average()}
     try:
         turns = _Turns(record, on_progress, on_record, run)
         turns.take("pilot", pilot(settings), 0)
@@ -51,9 +55,14 @@ def measure(
     return record
 
 
-def sum_threads(settings: Settings) -> int:
+def threads_of_all(settings: Settings) -> int:
     """The threads of all processes in the largest layout."""
     return max(layout.processes * layout.threads for layout in settings.candidates())
+
+
+def timm_version() -> dict[str, str]:
+    """The version of timm, if it is installed."""
+    return {"timm": version("timm")} if find_spec("timm") is not None else {}
 
 
 def pilot(settings: Settings) -> list[Plan]:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from hatnet.config import VARIANTS, get_config
-from hatnet.network import HATNet
+from hatnet.network import HATNet, HATStage
 from hatnet.studies.bench.authors import AuthorsFormulation
 
 Family = Literal["hatnet", "authors", "timm"]
@@ -40,6 +40,7 @@ class Network:
             return _from_timm(self.model, size)
         model = HATNet(get_config(self.model))
         for stage in model.stages:
+            assert isinstance(stage, HATStage)
             stage.recompute = self.recompute
         return AuthorsFormulation(model) if self.family == "authors" else model
 
@@ -47,8 +48,9 @@ class Network:
 def _from_timm(name: str, size: int) -> nn.Module:
     import timm
 
-    model_size = timm.get_pretrained_cfg(name).input_size[-1]
-    sizes = {} if size == model_size else {"img_size": size}
+    published = timm.get_pretrained_cfg(name)
+    assert published is not None
+    sizes: dict[str, Any] = {} if size == published.input_size[-1] else {"img_size": size}
     try:
         return timm.create_model(name, **sizes)
     except TypeError:  # a network of convolutions, which takes any size and has no such argument
@@ -99,7 +101,9 @@ NETWORKS: dict[str, Network] = {
     ),
     "pvt_v2_b1": Network("PVTv2-B1", "timm", "pvt_v2_b1", "#2e7d32", "<", 78.7, "PVTv2, arXiv 2106.13797"),
     "pvt_v2_b2": Network("PVTv2-B2", "timm", "pvt_v2_b2", "#2e7d32", ">", 82.0, "PVTv2, arXiv 2106.13797"),
-    "twins_svt_small": Network("Twins-SVT-S", "timm", "twins_svt_small", "#9e9d24", "h", 81.7, "Twins, arXiv 2104.13840"),
+    "twins_svt_small": Network(
+        "Twins-SVT-S", "timm", "twins_svt_small", "#9e9d24", "h", 81.7, "Twins, arXiv 2104.13840"
+    ),
 }  # fmt: skip
 
 DEFAULT = (

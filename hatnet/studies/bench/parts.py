@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from hatnet.network import HATNet
+from hatnet.network import Block, HATNet, HATStage
 from hatnet.studies.bench.runner import Step, timed
 
 MARK = "part "  # before the place in the profiler's events
@@ -92,10 +91,12 @@ def places(network: HATNet) -> Iterator[tuple[str, nn.Module]]:
     """The modules whose time is taken apart, and the place that each belongs to."""
     yield from (("network", network), ("stem", network.stem))
     for index, stage in enumerate(network.stages):
+        assert isinstance(stage, HATStage)
         yield f"stage {index}", stage
         if stage.downsample is not None:
             yield f"stage {index} downsample", stage.downsample
         for block in stage.blocks:
+            assert isinstance(block, Block)
             yield from ((f"stage {index} attention", block.attention), (f"stage {index} mlp", block.mlp))
 
 

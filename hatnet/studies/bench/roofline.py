@@ -3,7 +3,7 @@ r"""The roofline of a HAT-Net: a lower bound on the time of each part, by the pe
 The bound of a part is the time of its arithmetic at the peak rates, or the time to move its data at the peak rate of
 memory, whichever is longer:
 
-$$t \ge \max\left(\sum_{\text{kind}} \frac{\text{work}}{\text{peak rate}},\ \frac{\text{bytes}}{\text{peak rate}}\right)$$
+$$t \ge \max\left(\sum \frac{\text{work}}{\text{peak rate}},\ \frac{\text{bytes}}{\text{peak rate of memory}}\right)$$
 
 Only work that no implementation of the layer can avoid is counted: products, depthwise convolutions, SiLU and norms;
 and of data the weights and the maps that enter and leave an attention or an MLP. Softmax, residual connections, biases,

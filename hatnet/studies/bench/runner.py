@@ -56,7 +56,7 @@ class Runner:
         dtype = torch.float32 if task.dtype == "autocast" else getattr(torch, task.dtype)
         self.format = torch.channels_last if network.channels_last else torch.contiguous_format
         self.network = network.build(task.size, task.seed).train(task.training).to(self.device, dtype)
-        self.network.to(memory_format=self.format)  # type: ignore[call-overload]
+        self.network.to(memory_format=self.format)
         self.dtype, self.channels = dtype, _image_channels(self.network)
         self.optimiser = torch.optim.AdamW(self.network.parameters()) if task.training else None
         # One graph per batch size: a graph for any size would be slower.

@@ -141,7 +141,7 @@ def facts(record: Record) -> str:
         sentences.append("A step of training is a forward and a backward pass and a step of AdamW")
     if settings.device == "cpu":
         kept = "freed memory kept by each process" if settings.allocator == "keep" else "as the system sets it"
-        sentences.append(f"Allocator: {kept}")
+        sentences.append(f"Allocator: {kept}. Threads that wait: {machine.get('threads wait', 'unknown')}")
         sentences.append(f"Load average of the machine: {load}")
     spreads = [values.spread for name in record.measured() if (values := record.throughput(name)) is not None]
     if spreads:
@@ -163,8 +163,7 @@ def page(record: Record) -> str:
     blocks = [results(record).markdown(), _listed(findings(record))]
     if layouts(record).rows:
         blocks.append(layouts(record).folded())
-    for found in rooflines(record):
-        blocks.append(parts(found).folded())
+    blocks += [parts(found).folded() for found in rooflines(record)]
     if peaks(record).rows:
         blocks.append(peaks(record).folded())
     if refusals(record):

@@ -48,7 +48,7 @@ def run_visit(settings: Settings, plan: Plan, number: int) -> Visit:
     shared = asdict(settings)
     fields = {name: shared[name] for name in Task.__dataclass_fields__ if name in shared}
     flags = {name: getattr(plan, name) for name in ("network", "throughput", "latency", "roofline")}
-    task = Task(**fields | flags | {"threads": plan.layout.threads})  # type: ignore[arg-type]
+    task = Task(**fields | flags | {"threads": plan.layout.threads})
     visit = Visit(plan.network, plan.layout.processes, plan.layout.threads, number)
     start = time.perf_counter()
     with _processes(plan.layout, settings) as processes:
@@ -103,11 +103,10 @@ def _processes(layout: Layout, settings: Settings) -> Iterator[list[_Process]]:
     package = str(Path(hatnet.__file__).parents[1])
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = os.environ | settings.environment(layout.threads) | {"PYTHONPATH": path}
-    environment.pop("OMP_WAIT_POLICY", None)  # the machine is quiet, and each thread has a core of its own
     processes: list[_Process] = []
     try:
         for _ in range(layout.processes):
-            errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+            errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  closed below
             running = subprocess.Popen(
                 [sys.executable, "-m", MODULE], env=environment, text=True, start_new_session=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
