@@ -1,9 +1,10 @@
 """Measure the rounding errors of every precision, by depth, for `docs/measurements/precision.json`.
 
-`python -m tests.measure_precision` writes that record. With `cuda FILE` it measures a GPU; `cpu FILE --quick` takes
-seconds. The record has two parts. `noise` is the distance of PyTorch from the reference in every intermediate of the five variants, from which
-`hatnet.equivalence.TOLERANCES` follows. `runs` is the relative L2 error of every block, forward and backward, against
-the same network in float64. The processes share the cores; the whole takes about half an hour on two.
+`python -m tests.measure_precision` writes that record. With `cuda FILE` it measures a GPU; with `cpu FILE --quick` it
+takes seconds. The record has two parts. `noise` is the distance of PyTorch from the reference in every intermediate of
+the five variants, from which `hatnet.equivalence.TOLERANCES` follows. `runs` is the relative L2 error of every block,
+forward and backward, against the same network in float64. The processes share the cores; the whole takes about half an
+hour on two.
 """
 
 import json

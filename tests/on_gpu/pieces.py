@@ -68,9 +68,9 @@ class Piece:
 def how_to_install(packages: list[str]) -> str:
     names = " ".join(packages)
     return (
-        f"python -m pip install -c constraints.txt {names}. Without internet, first run `python -m pip download -c "
-        f"constraints.txt -d wheels {names}` elsewhere, then here `python -m pip install --no-index --find-links wheels "
-        f"{names}`"
+        f"`python -m pip install -c constraints.txt {names}`. Without internet: `python -m pip download -c "
+        f"constraints.txt -d wheels {names}` elsewhere, then `python -m pip install --no-index --find-links wheels "
+        f"{names}` here"
     )
 
 
