@@ -99,6 +99,7 @@ def shallow():
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside torch.compile
+@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning")  # which full_precision leaves off
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_the_compiled_network_equals_the_network_in_float64(dtype):
     """At a size that its windows divide, and then at one that they do not."""
