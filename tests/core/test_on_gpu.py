@@ -247,7 +247,9 @@ def test_what_a_piece_needs_is_checked_before_it_starts(on_gpu, tmp_path, monkey
     real = Place(tmp_path / "out", tmp_path / "runs", fashion=tmp_path)
     [problem] = piece("b", fashion=True).problems(real)
     assert problem.startswith(f"train-images-idx3-ubyte of Fashion-MNIST is not in {tmp_path}: install")
-    assert piece("c", compiles=True).problems(real) == ["torch.compile needs a C compiler: apt-get install gcc"]
+    monkeypatch.setattr(pieces, "get_path", lambda _: tmp_path)
+    needs = ["a C compiler: apt-get install gcc", "Python.h: apt-get install python3-dev"]
+    assert piece("c", compiles=True).problems(real) == [f"torch.compile needs {words}" for words in needs]
 
 
 @pytest.mark.parametrize("inside", [".", "FashionMNIST/raw"])

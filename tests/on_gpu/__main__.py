@@ -3,7 +3,7 @@
     python -m tests.on_gpu --list         # the pieces, which are done, and the expected minutes
     python -m tests.on_gpu --minutes 9    # run those that are missing for nine minutes; the same command continues
     python -m tests.on_gpu --only tests   # run some by name
-    python -m tests.on_gpu --miniature    # every piece on tiny sizes on the CPU, in about a minute
+    python -m tests.on_gpu --miniature    # every kind of piece on tiny sizes on the CPU, in a few minutes
 
 A piece runs in a process of its own. If it fails, the others still run, and its last lines are kept. A training is cut
 into slices: it stops in order when the time is up, and continues where it was. Exit status: 0 if all chosen pieces are

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from sysconfig import get_path
 from xml.etree import ElementTree
 
 import torch
@@ -58,8 +59,11 @@ class Piece:
         """What keeps this piece from running here, and what to do."""
         missing = [package for package in self.packages if find_spec(package) is None]
         found = [f"needs {', '.join(missing)}: {how_to_install(missing)}"] if missing else []
-        if self.compiles and not place.miniature and not any(map(shutil.which, ("cc", "gcc", "clang"))):
-            found.append("torch.compile needs a C compiler: apt-get install gcc")
+        if self.compiles and not place.miniature:
+            if not any(map(shutil.which, ("cc", "gcc", "clang"))):
+                found.append("torch.compile needs a C compiler: apt-get install gcc")
+            if not Path(get_path("include"), "Python.h").is_file():
+                found.append("torch.compile needs Python.h: apt-get install python3-dev")
         if self.fashion and (problem := prepare(place)):
             found.append(problem)
         return found
@@ -79,7 +83,7 @@ def no_gpu() -> str:
     if not torch.cuda.is_available():
         return (
             f"PyTorch {torch.__version__} finds no GPU here: look at `nvidia-smi`, and install a build of PyTorch for "
-            "its driver. `python -m tests.on_gpu --miniature` runs every piece in small on a CPU"
+            "its driver. `python -m tests.on_gpu --miniature` runs every kind of piece in small on a CPU"
         )
     if not torch.cuda.is_bf16_supported(including_emulation=False):
         return f"{torch.cuda.get_device_name()} does not compute in bfloat16: use a GPU of 2020 (Ampere) or later"
