@@ -12,10 +12,7 @@ from hatnet.studies.common.machine import load_average, machine_details
 from hatnet.studies.common.records import timestamp
 from hatnet.studies.common.statistics import schedule
 
-START, ROOFLINE = (
-    15.0,
-    60.0,
-)  # seconds to start and warm up a visit, and of the rates of a roofline, before any is known
+START, ROOFLINE = 15.0, 60.0  # guessed seconds to start and warm up a visit, and of the peak rates
 
 OnProgress = Callable[[str, float, float], None]  # what comes next, seconds done, seconds expected
 OnRecord = Callable[[Record], None]
