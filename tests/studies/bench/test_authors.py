@@ -58,6 +58,7 @@ def test_gradients_are_those_of_our_network_in_float64():
     assert all(relative_error(theirs[name], ours[name]) < 1e-10 for name in ours)
 
 
+@pytest.mark.long
 def test_formulation_runs_convolutions_and_forms_the_scores():
     """Neither linear layers nor fused attention, and maps with the channels first."""
     _, other = pair("micro")

@@ -10,9 +10,8 @@ from queue import SimpleQueue
 import pytest
 import torch
 
-from hatnet.studies.bench import Layout, Settings
+from hatnet.studies.bench import Layout, Settings, worker
 from hatnet.studies.bench import visit as visits
-from hatnet.studies.bench import worker
 from hatnet.studies.bench.runner import Runner, Task, peak_memory, times_of, warm_up
 from hatnet.studies.bench.visit import Plan, run_visit
 
