@@ -3,6 +3,8 @@
 import json
 import math
 import platform
+import subprocess
+import sys
 import time
 from dataclasses import asdict, replace
 from queue import SimpleQueue
@@ -172,7 +174,7 @@ def test_no_process_survives_a_visit_that_is_interrupted(script, monkeypatch):
 
 
 def test_process_continues_with_batches_until_all_are_ready():
-    """So no process is measured while another rests; it ends if the process that started it has ended."""
+    """So no process is measured while another rests."""
 
     class Slow(Alone):
         def write(self, line):
@@ -187,9 +189,15 @@ def test_process_continues_with_batches_until_all_are_ready():
 
     channel.wait_for_all(step)
     assert len(steps) == 5
-    channel.lines.put("")
-    with pytest.raises(SystemExit):
-        channel.wait_for_all(lambda: None)
+
+
+@pytest.mark.long
+def test_process_ends_with_the_one_that_started_it():
+    """Whatever it does at that time: here it sleeps, and could not read."""
+    code = "import sys, time; from hatnet.studies.bench.worker import Channel; Channel(sys.stdin, sys.stdout)"
+    running = subprocess.Popen([sys.executable, "-c", f"{code}; time.sleep(600)"], stdin=subprocess.PIPE)
+    running.stdin.close()
+    assert running.wait(timeout=120) == 1
 
 
 @pytest.mark.long
