@@ -113,6 +113,7 @@ def test_networks_of_timm_have_the_published_number_of_parameters(name):
     assert round(sum(parameter.numel() for parameter in model.parameters()) / 1e6, 1) == millions[name]
 
 
+@pytest.mark.long
 def test_size_is_passed_to_timm_where_a_network_needs_it(monkeypatch):
     timm, calls = pytest.importorskip("timm"), []
 

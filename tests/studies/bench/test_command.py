@@ -1,6 +1,7 @@
 """The command `hatnet bench`: files, tables, figures, early stops and refusals."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,6 +186,8 @@ def test_command_runs_in_miniature(tmp_path, capsys):
     assert record.complete
     assert set(record.measured()) == {"micro", "authors-micro"}
     assert all(record.latency(name) and record.memory(name) for name in record.measured())
+    (visit,) = [visit for visit in record.visits if visit.parts]
+    assert all(0 < rate < math.inf for rate in visit.peaks[0].values())
     assert "of its own roofline" in capsys.readouterr().out
     assert torch.get_num_threads() == threads
 

@@ -18,6 +18,7 @@ def test_pilot_visits_every_network_in_every_layout_once():
     measure(SETTINGS, run=visitor)
     pilot = Counter((plan.network, plan.layout) for number, plan in visitor.plans if number == 0)
     assert pilot == Counter(dict.fromkeys(SECONDS, 1))
+    assert {plan.layout for _, plan in visitor.plans if plan.latency} == {ALONE}
     assert [number for number, _ in visitor.plans] == sorted(number for number, _ in visitor.plans)
 
 

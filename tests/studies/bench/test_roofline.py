@@ -107,14 +107,17 @@ def test_roofline_of_synthetic_timings_by_hand():
     assert set(PARTS) <= set(measured)
 
 
-def test_every_part_of_the_running_network_has_a_place_and_the_shares_add_up():
+def test_every_part_of_the_running_network_has_a_place_and_the_shares_add_up(monkeypatch):
     model = HATNet(MICRO).eval()
 
     def step():
         with torch.inference_mode():
             model(torch.zeros(4, 3, 32, 32))
 
+    steps = iter([5.0, 3.0, 4.0])
+    monkeypatch.setattr("hatnet.studies.bench.parts.timed", lambda step: next(steps))
     times = part_times(model, step)
+    assert sum(times.values()) == pytest.approx(3.0, rel=1e-3)
     places_found = {part.partition(": ")[0] for part in times}
     assert places_found == {place for place, _ in places(model)}
     assert {part.partition(": ")[2] for part in times} <= set(KINDS)
@@ -181,6 +184,7 @@ def test_rate_is_that_of_the_fastest_timing(monkeypatch):
 def test_amounts_of_the_peaks_are_those_of_their_shapes(monkeypatch):
     """Each case computes what it says: products are counted by PyTorch, and the others by the size of their result."""
     monkeypatch.setattr(peak_rates, "SQUARES", (16,))
+    monkeypatch.setattr(peak_rates, "ELEMENTS", (2**10,))
     monkeypatch.setattr(peak_rates, "MEMORY", (2**10,))
     from torch.utils.flop_counter import FlopCounterMode
 

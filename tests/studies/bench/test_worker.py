@@ -1,7 +1,6 @@
 """Processes of a visit: what they measure, how they wait for each other, and how they fail."""
 
 import json
-import math
 import platform
 import subprocess
 import sys
@@ -113,18 +112,18 @@ def test_peak_memory_is_what_was_added_and_not_what_was_there():
 
 
 SCRIPT = """
-import json, sys, time
+import json, os, sys, time
+time.sleep(float(os.environ.get("SLEEP", 0)))
 task = json.loads(sys.stdin.readline())
 if task["seed"] == 1:
     print("a warning", file=sys.stderr)
     sys.exit("ValueError: it failed")
 if task["seed"] == 2:
-    import os; os.kill(os.getpid(), 9)
+    os.kill(os.getpid(), 9)
 time.sleep(0.1 * task["seed"])
 for phase in range(2):
     print("ready", flush=True)
     assert sys.stdin.readline() == "go\\n"
-import os
 names = ("OMP_NUM_THREADS", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_")
 print(json.dumps({"batches": [time.monotonic()], "peaks": {n: os.environ.get(n) for n in names}}), flush=True)
 sys.stdin.readline()
@@ -158,7 +157,8 @@ def test_failure_of_a_process_is_the_reason_of_the_refusal(script, seed, message
 
 
 def test_no_process_survives_a_visit_that_is_interrupted(script, monkeypatch):
-    started = []
+    monkeypatch.setenv("SLEEP", "600")
+    started, start = [], time.perf_counter()
     popen = visits.subprocess.Popen
     monkeypatch.setattr(
         visits.subprocess, "Popen", lambda *given, **how: started.append(popen(*given, **how)) or started[-1]
@@ -171,6 +171,7 @@ def test_no_process_survives_a_visit_that_is_interrupted(script, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run_visit(SETTINGS, Plan("micro", Layout(2, 1)), 0)
     assert [process.poll() is not None for process in started] == [True, True]
+    assert time.perf_counter() - start < 60
 
 
 def test_process_continues_with_batches_until_all_are_ready():
@@ -201,17 +202,15 @@ def test_process_ends_with_the_one_that_started_it():
 
 
 @pytest.mark.long
-def test_two_real_processes_measure_at_the_same_time_and_everything():
-    settings = replace(SETTINGS, seconds=0.3, roofline=True)
+def test_two_real_processes_measure_at_the_same_time():
+    settings = replace(SETTINGS, seconds=0.3)
     start = time.perf_counter()
-    visit = run_visit(settings, Plan("micro", Layout(2, 1), roofline=True), 4)
+    visit = run_visit(settings, Plan("micro", Layout(2, 1)), 4)
     assert not visit.refused
     assert visit.seconds == pytest.approx(time.perf_counter() - start, abs=1)
-    assert [len(entries) for entries in (visit.batches, visit.parts, visit.peaks, visit.before, visit.added)] == [2] * 5
+    assert [len(entries) for entries in (visit.batches, visit.before, visit.added)] == [2] * 3
     assert all(sum(process) >= 0.3 for process in visit.batches)
     assert all(10e6 < count < 500e6 for count in visit.added)
-    assert all(set(process) == {"matrices", "depthwise", "silu", "norm", "memory"} for process in visit.peaks)
-    assert all(0 < rate < math.inf for process in visit.peaks for rate in process.values())
 
 
 def test_task_takes_its_fields_from_the_settings():
