@@ -45,7 +45,19 @@ def test_the_error_for_a_bad_setting_names_the_allowed_values(arguments, message
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("arguments", [{"training": 1}, {"compile": "yes"}, {"roofline": None}, {"device": 3}], ids=str)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"training": 1},
+        {"compile": "yes"},
+        {"roofline": None},
+        {"device": 3},
+        {"networks": None},
+        {"layouts": "None"},
+        {"rounds": (1, 2)},
+    ],
+    ids=str,
+)
 def test_settings_of_another_type_are_refused(arguments):
     with pytest.raises(TypeError, match=next(iter(arguments))):
         Settings(**arguments)
