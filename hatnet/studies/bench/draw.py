@@ -26,6 +26,8 @@ def draw_accuracy(record: Record) -> Figure:
         axes = figure.subplots()
         known = [accuracy for name in names if (accuracy := NETWORKS[name].accuracy) is not None]
         lowest = min(known, default=0) - 0.8
+        if not known:
+            axes.set_yticks([])
         for name in names:
             _draw_network(axes, record, name, lowest)
         what = "training" if record.settings.training else "inference"
@@ -79,7 +81,7 @@ def _draw_roofline(axes: Axes, roofline: Roofline) -> None:
     for row, parts in enumerate(places.values()):
         measured = _draw_bar(axes, row - 0.19, [(part, part.seconds) for part in parts], alpha=1.0)
         least = _draw_bar(axes, row + 0.19, [(part, part.bound) for part in parts], alpha=0.5)
-        if measured:
+        if measured and least:
             axes.text(max(measured, least) + 0.01e3 * longest, row, f"{100 * least / measured:.0f} %", va="center")
     axes.set_yticks(range(len(places)), list(places))
     axes.invert_yaxis()

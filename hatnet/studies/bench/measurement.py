@@ -12,10 +12,8 @@ from hatnet.studies.common.machine import load_average, machine_details
 from hatnet.studies.common.records import timestamp
 from hatnet.studies.common.statistics import schedule
 
-START, ROOFLINE = (
-    15.0,
-    60.0,
-)  # seconds to start and warm up a visit, and of the rates of a roofline, before any is known
+# Guesses before anything is known: seconds to start and warm up a visit, to compile a network, and of the peak rates.
+START, COMPILE, ROOFLINE = 15.0, 60.0, 60.0
 
 OnProgress = Callable[[str, float, float], None]  # what comes next, seconds done, seconds expected
 OnRecord = Callable[[Record], None]
@@ -143,5 +141,6 @@ class _Turns:
         for visit in reversed(self.record.of(plan.network)):
             if visit.layout == plan.layout and not plan.roofline:
                 return visit.seconds
-        timed = self.record.settings.seconds * (1.5 if plan.latency else 1)
-        return START + timed + (ROOFLINE if plan.roofline else 0)
+        settings = self.record.settings
+        timed = settings.seconds * (plan.throughput + 0.5 * plan.latency)
+        return START + timed + COMPILE * settings.compile + ROOFLINE * plan.roofline

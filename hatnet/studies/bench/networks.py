@@ -79,7 +79,7 @@ def _hatnets() -> dict[str, Network]:
         found[variant] = Network(f"HAT-Net {title}", "hatnet", variant, "#c2185b", "o", accuracy, source)
         found[f"authors-{variant}"] = Network(f"authors' {title}", "authors", variant, "#7b1fa2", "s", accuracy, source)
         found[f"{variant}-recompute"] = Network(
-            f"HAT-Net {title}, recomputed", "hatnet", variant, "#ef6c00", "P", accuracy, source, recompute=True
+            f"HAT-Net {title} (recomputed)", "hatnet", variant, "#ef6c00", "P", accuracy, source, recompute=True
         )
     return found
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 SHORTEST, LONGEST = 0.02, 0.1  # seconds of one timing, which covers several calls, and of all timings of one shape
 SQUARES = (512, 1024, 2048)  # sides of large matrices
+ELEMENTS = (2**14, 2**16, 2**18, 2**20, 2**22)  # of SiLU
 MEMORY = (2**20, 2**22, 2**24, 2**26)  # bytes that are copied
+LARGER = 4  # sides of matrices for a GPU, which needs more work at a time; the other sizes grow with its square
 
 Case = tuple[float, Callable[[], object]]  # amount of work, and a call that does it
 
@@ -60,6 +62,7 @@ class Maps:
 
     def __init__(self, config: HATNetConfig, size: int, batch: int, device: torch.device, dtype: torch.dtype) -> None:
         self.batch, self.device, self.dtype = batch, device, dtype
+        self.larger = 1 if device.type == "cpu" else LARGER
         self.stages = list(zip(config.stages, [layout.map for layout in config.layout(size, size)], strict=True))
 
     def random(self, *shape: int) -> Tensor:
@@ -73,7 +76,7 @@ class Maps:
 
 def _matrices(maps: Maps) -> Iterator[Case]:
     """MACs of products with matrices: large ones, and those of the MLPs."""
-    shapes = [(side, side, side) for side in SQUARES]
+    shapes = [(side, side, side) for side in (maps.larger * square for square in SQUARES)]
     for stage, (H, W) in maps.stages:
         for batch in maps.batches():
             C, hidden = stage.channels, stage.expansion * stage.channels
@@ -97,8 +100,8 @@ def _depthwise(maps: Maps) -> Iterator[Case]:
 
 def _silu(maps: Maps) -> Iterator[Case]:
     """Elements of SiLU."""
-    for exponent in (14, 16, 18, 20, 22):
-        x = maps.random(2**exponent)
+    for count in ELEMENTS:
+        x = maps.random(maps.larger**2 * count)
         y = torch.empty_like(x)  # written again and again; in place, the values would vanish
         yield x.numel(), lambda x=x, y=y: torch.ops.aten.silu.out(x, out=y)  # type: ignore[misc]
 
@@ -113,7 +116,7 @@ def _norm(maps: Maps) -> Iterator[Case]:
 
 def _memory(maps: Maps) -> Iterator[Case]:
     """Bytes read and written by a copy."""
-    for size in MEMORY:
+    for size in (maps.larger**2 * count for count in MEMORY):
         x = torch.zeros(size, dtype=torch.uint8, device=maps.device)
         y = torch.empty_like(x)
         yield 2 * size, lambda x=x, y=y: y.copy_(x)  # type: ignore[misc]

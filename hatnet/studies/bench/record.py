@@ -76,10 +76,7 @@ class Record:
 
     def throughput(self, network: str) -> Quartiles | None:
         """Images per second in the best layout, over the batches of all rounds; None if there are none."""
-        layout, rates = self.layout(network), []
-        for visit in self._rounds(network):
-            if visit.layout == layout:
-                rates += visit.rates(self.settings.batch)
+        rates = [rate for visit in self._rounds(network) for rate in visit.rates(self.settings.batch)]
         return quartiles(rates) if rates else None
 
     def latency(self, network: str) -> Quartiles | None:

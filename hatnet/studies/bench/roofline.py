@@ -20,9 +20,7 @@ from hatnet.studies.bench.record import Record
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "autocast": 2}
 
-Work = dict[
-    str, float
-]  # amount by peak rate: matrices and depthwise in MACs, silu and norm in elements, memory in bytes
+Work = dict[str, float]  # by peak rate: MACs of matrices and depthwise, elements of silu and norm, bytes of memory
 
 
 @dataclass(frozen=True)

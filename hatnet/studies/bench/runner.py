@@ -21,7 +21,7 @@ from hatnet.studies.bench.networks import NETWORKS
 from hatnet.studies.common.machine import synchronise
 
 STEADY = 0.1  # warm when two batches in a row differ by less
-FEWEST, MOST = 3, 20  # batches of the warm-up
+FEWEST, MOST = 3, 8  # batches of the warm-up
 
 Step = Callable[[], None]
 

@@ -6,9 +6,9 @@ import os
 import platform
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, get_args, get_type_hints
 
-from hatnet.checks import require_between, require_choice, require_type
+from hatnet.checks import require_between, require_choice, require_kind, require_type
 from hatnet.studies.bench.networks import DEFAULT, NETWORKS
 from hatnet.studies.common.settings import require_known, require_whole_numbers
 
@@ -63,6 +63,8 @@ class Settings:
     seed: int = 0  # for the order, the weights and the images
 
     def __post_init__(self) -> None:
+        for name in ("networks", "layouts"):
+            require_kind(name, getattr(self, name), tuple[str, ...])
         require_known("network", self.networks, NETWORKS)
         require_whole_numbers(
             self, batch=(1, 65_536), size=(32, 4096), rounds=(1, 1000), threads=(1, MOST_WORKERS), seed=(0, 2**32 - 1)
@@ -88,6 +90,8 @@ class Settings:
             raise ValueError(f"{', '.join(recomputing)} differs in training only: add --training, or leave it out")
         for layout in self.layouts:
             Layout.parse(layout)
+        for name, kind in get_type_hints(Settings).items():
+            require_kind(name, getattr(self, name), kind)
 
     def candidates(self) -> list[Layout]:
         """The layouts to try: those given, or all that divide the threads evenly among processes.

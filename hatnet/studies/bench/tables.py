@@ -79,12 +79,13 @@ def peaks(record: Record) -> Grid:
 
 
 def findings(record: Record) -> list[str]:
-    """Sentences: our variants against the authors' formulation and with recomputed blocks, and their rooflines."""
+    """Sentences: our variants against the authors' formulation, others and recomputed blocks, and their rooflines."""
     sentences = []
     for name in record.measured():
         network = NETWORKS[name]
         if network.family == "hatnet" and not network.recompute:
             sentences += _against(record, name, f"authors-{name}", "the authors' formulation")
+            sentences += _among_others(record, name)
         elif network.recompute:
             sentences += _against(record, name, network.model, "the same network with all activations kept")
             sentences += _against(record, name, f"authors-{network.model}", "the authors' formulation")
@@ -112,6 +113,17 @@ def _against(record: Record, name: str, other: str, words: str) -> list[str]:
     if memory is not None and its and _memory_counts(record):
         sentence += f" with {memory / its:.2f} times its memory"
     return [sentence + "."]
+
+
+def _among_others(record: Record, name: str) -> list[str]:
+    """The networks of timm that are slower, and those that are faster."""
+    names = record.measured()
+    place, clauses = names.index(name), []
+    for words, others in (("faster than", names[place + 1 :]), ("slower than", names[:place])):
+        labels = [NETWORKS[other].label for other in others if NETWORKS[other].family == "timm"]
+        if labels:
+            clauses.append(f"{words} {', '.join(labels)}")
+    return [f"{NETWORKS[name].label} is {' and '.join(clauses)}."] if clauses else []
 
 
 def _memory_counts(record: Record) -> bool:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -59,7 +60,7 @@ def run_visit(settings: Settings, plan: Plan, number: int) -> Visit:
         else:
             for name in ("batches", "latencies", "parts", "peaks", "before", "added"):
                 setattr(visit, name, [result[name] for result in found if name in result])
-    visit.seconds = round(time.perf_counter() - start, 1)
+    visit.seconds = round(time.perf_counter() - start, 3)
     return visit
 
 
@@ -86,6 +87,17 @@ class _Process:
         if not line:
             raise _ProcessError(self.cause())
         return line.strip()
+
+    def end(self) -> None:
+        """End this process and those that it started to compile."""
+        if hasattr(os, "killpg"):
+            with suppress(ProcessLookupError):
+                os.killpg(self.running.pid, signal.SIGKILL)
+        else:
+            self.running.kill()
+        with suppress(BrokenPipeError):
+            self.running.communicate()
+        self.errors.close()
 
     def cause(self) -> str:
         """The last line of its errors, or the signal that ended it."""
@@ -115,9 +127,7 @@ def _processes(layout: Layout, settings: Settings) -> Iterator[list[_Process]]:
         yield processes
     finally:
         for process in processes:
-            process.running.kill()
-            process.running.communicate()
-            process.errors.close()
+            process.end()
 
 
 def _results(processes: Sequence[_Process], task: str) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from hatnet.studies.bench.runner import Runner, Step, Task, peak_memory, times_o
 
 
 class Channel:
-    """Lines to and from the process that started this one. Other output goes to stderr."""
+    """Lines to and from the process that started this one, without which this one ends. Other output goes to stderr."""
 
     def __init__(self, source: TextIO, target: TextIO) -> None:
         self.target = target
@@ -30,18 +30,11 @@ class Channel:
     def _read(self, source: TextIO) -> None:
         for line in source:
             self.lines.put(line)
-        self.lines.put("")  # the other process has ended
+        os._exit(1)  # the other process has ended; a compilation would last for minutes
 
     def write(self, line: str) -> None:
         self.target.write(line + "\n")
         self.target.flush()
-
-    def read(self) -> str:
-        """The next line. Raises SystemExit if the other process has ended."""
-        line = self.lines.get()
-        if not line:
-            sys.exit(1)
-        return line
 
     def wait_for_all(self, step: Step) -> None:
         """Run steps until all processes have come to this call."""
@@ -49,7 +42,7 @@ class Channel:
         step()
         while self.lines.empty():
             step()
-        self.read()
+        self.lines.get()
 
 
 def measure(task: Task, channel: Channel) -> dict[str, Any]:
@@ -84,7 +77,7 @@ def main() -> None:
     target = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not mix with the results
     channel = Channel(sys.stdin, target)
-    task = Task(**json.loads(channel.read()))
+    task = Task(**json.loads(channel.lines.get()))
     channel.write(json.dumps(measure(task, channel)))
 
 
