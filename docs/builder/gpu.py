@@ -34,7 +34,7 @@ def gpu(docs: Path) -> list[str]:
     lines = [_table(pieces), *_machines(pieces), *_failures(pieces)]
     for name, piece in pieces.items():
         if piece["status"] == "done" and (text := _section(docs / FOLDER, name)):
-            lines += [f"### {name} {{ #{name} }}", "", *_figures(name, piece["files"]), text]
+            lines += [f"### {name} {{ #{name} }}", "", *_figures(docs / FOLDER, name), text]
     return lines
 
 
@@ -61,8 +61,10 @@ def _failures(pieces: dict[str, dict[str, Any]]) -> list[str]:
     ]
 
 
-def _figures(name: str, files: list[str]) -> list[str]:
-    return [line for file in files if file.endswith(".svg") for line in (f"![Figure of {name}.]({FOLDER}/{file})", "")]
+def _figures(folder: Path, name: str) -> list[str]:
+    """The figures of a piece. A benchmark may have a second one, its rooflines."""
+    files = [file for file in (f"{name}.svg", f"{name}-roofline.svg") if (folder / file).is_file()]
+    return [line for file in files for line in (f"![Figure of {name}.]({FOLDER}/{file})", "")]
 
 
 def _section(folder: Path, name: str) -> str:

@@ -175,7 +175,7 @@ def bench(place: Place, batch: int, training: bool = False, compiled: bool = Fal
             "1x1",
             "--no-roofline",
         ]
-        words += ["--networks", *(("micro",) if compiled else ("micro", "resnet50"))]
+        words += ["--networks", *(("micro",) if compiled or training else ("micro", "resnet50"))]
     title = (
         f"{'Training' if training else 'Inference'} against other networks, {kind.rpartition('-')[2]}, batch {batch}"
     )
