@@ -17,6 +17,7 @@ try:
 
     from hatnet.cli.ablation import ablation
     from hatnet.cli.attention import attention
+    from hatnet.cli.bench import bench
     from hatnet.cli.demo import demo
     from hatnet.cli.docs import docs
     from hatnet.cli.errors import errors_as_messages
@@ -37,7 +38,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     command.__name__: command
     for command in (
         demo, verify, summary, recipes, train, evaluate, predict, export, attention, faithfulness, ablation, scaling,
-        docs,
+        bench, docs,
     )
 }  # fmt: skip
 

@@ -27,6 +27,8 @@ from hatnet.studies import plan
 from hatnet.studies.ablation import matching, statistics
 from hatnet.studies.ablation import record as ablation_record
 from hatnet.studies.ablation.arms import ARMS
+from hatnet.studies.bench import record as bench_record
+from hatnet.studies.bench import settings as bench_settings
 from hatnet.studies.common import statistics as common
 from hatnet.studies.faithfulness import curves
 from hatnet.studies.faithfulness import record as faithfulness_record
@@ -274,6 +276,9 @@ TABLE |= {
     "studies.faithfulness.patch_counts": Entry(curves.patch_counts, lambda d: {"patches": 9, "steps": d.H}),
     "studies.faithfulness.interval": Entry(intervals.interval, lambda d: {"values": [1.0, 2.0, 4.0]}),
     "studies.scaling.read": Entry(scaling_record.read, lambda d: {"path": kept("scaling-stage-0-cpu.json")}, reads=RECORD),
+    "studies.bench.read": Entry(bench_record.read, lambda d: {"path": kept("bench-inference-cpu.json")}, reads=RECORD),
+    "studies.bench.Settings": Entry(bench_settings.Settings, lambda d: {"networks": ("micro",), "batch": d.H, "layouts": ("1x2",), "seconds": 0.5}),
+    "studies.bench.Layout.parse": Entry(bench_settings.Layout.parse, lambda d: {"text": f"{d.H}x2"}),
     "studies.ablation.read": Entry(ablation_record.read, lambda d: {"path": kept("ablation-subset-cpu.json")}, reads=RECORD),
     "studies.faithfulness.read": Entry(faithfulness_record.read, lambda d: {"path": kept("faithfulness.json")}, reads=RECORD),
     "weights.checkpoints.about": Entry(checkpoints.about, lambda d: {"path": weights_file(d)}, anything, files=("in.safetensors",), reads=WEIGHTS),
