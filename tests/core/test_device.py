@@ -103,8 +103,7 @@ def test_networks_of_the_benchmark_stay_on_one_device():
     """The authors' formulation, and training with recomputation."""
     model = create_model("micro", depths=(1, 1, 1), grid_sizes=(7, 7), pool_sizes=(2, 1))
     assert on_a_fake_gpu(AuthorsFormulation(model), 2, 3, 28, 28) == "cuda"
-    for stage in model.stages:
-        stage.recompute = True
+    model.recompute_mlps()
     assert on_a_fake_gpu(model.train(), 2, 3, 28, 28) == "cuda"
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from hatnet.config import VARIANTS, get_config
-from hatnet.network import HATNet, HATStage
+from hatnet.network import HATNet
 from hatnet.studies.bench.authors import AuthorsFormulation
 
 Family = Literal["hatnet", "authors", "timm"]
@@ -31,7 +31,7 @@ class Network:
     accuracy: float | None = None  # published top-1 in %
     source: str = ""
     channels_last: bool = False  # the layout of maps in memory that is faster for this network of convolutions
-    recompute: bool = False  # the backward pass computes the blocks again
+    recompute: bool = False  # the backward pass computes the widest maps again
 
     def build(self, size: int, seed: int = 0) -> nn.Module:
         """The network with fresh weights for images of `size` pixels. Raises ValueError if timm cannot build it."""
@@ -39,9 +39,7 @@ class Network:
         if self.family == "timm":
             return _from_timm(self.model, size)
         model = HATNet(get_config(self.model))
-        for stage in model.stages:
-            assert isinstance(stage, HATStage)
-            stage.recompute = self.recompute
+        model.recompute_mlps(self.recompute)
         return AuthorsFormulation(model) if self.family == "authors" else model
 
 

@@ -1,14 +1,15 @@
 """The time of each part of a HAT-Net inside the running network, from PyTorch's profiler.
 
 A part is a place and a kind of work, such as `stage 0 mlp: matrices`. The profiler gives the time of every operation;
-hooks on the modules give its place, and its name gives its kind. So the network runs as it is, and any forward pass
+marks around the modules give its place, and its name gives its kind. So the network runs as it is, and any forward pass
 can be divided, also one that fuses layers.
 """
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest.mock import patch
 
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
@@ -36,6 +37,8 @@ def part_times(network: nn.Module, step: Step) -> dict[str, float]:
     for event in profiler.events() or ():
         spent = event.self_device_time_total if device.type == "cuda" else event.self_cpu_time_total
         place = _place(event)
+        if device.type == "cuda" and event.name.startswith(MARK):
+            continue  # it has the time of the kernels inside, which are counted by themselves
         if place and spent > 0:
             shares[f"{place}: {kind(event.name, place)}"] += spent
     whole = min(timed(step) for _ in range(REPEATS))
@@ -65,26 +68,28 @@ def kind(operation: str, place: str) -> str:
 
 @contextmanager
 def _marked(network: HATNet) -> Iterator[None]:
-    """Let the profiler record where each module begins and ends."""
-    handles, open_marks = [], []
+    """Let the profiler record where each module begins and ends.
 
-    def begin(place: str) -> Any:
-        def hook(*_: object) -> None:
-            open_marks.append(record_function(MARK + place))
-            open_marks[-1].__enter__()
-
-        return hook
-
-    def end(*_: object) -> None:
-        open_marks.pop().__exit__(None, None, None)
-
-    for place, module in places(network):
-        handles += [module.register_forward_pre_hook(begin(place)), module.register_forward_hook(end)]
-    try:
+    Hooks would do so too, but lean inference computes whole maps where a hook could see pieces.
+    """
+    found = {id(module): place for place, module in places(network)}
+    kinds = {type(module) for _, module in places(network)}
+    with ExitStack() as stack:
+        for kind in kinds:
+            stack.enter_context(patch.object(kind, "forward", _marking(kind.forward, found)))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
+
+
+def _marking(forward: Callable[..., Any], found: Mapping[int, str]) -> Callable[..., Any]:
+    """`forward` of a class, which marks the modules that have a place."""
+
+    def marked(module: nn.Module, *args: Any, **more: Any) -> Any:
+        if id(module) not in found:
+            return forward(module, *args, **more)
+        with record_function(MARK + found[id(module)]):
+            return forward(module, *args, **more)
+
+    return marked
 
 
 def places(network: HATNet) -> Iterator[tuple[str, nn.Module]]:

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from hatnet.config import get_config
 from hatnet.equivalence import randomise, relative_error
-from hatnet.network import HATNet
+from hatnet.network import MLP, HATNet
 from hatnet.studies.bench.authors import AuthorsFormulation
 from hatnet.studies.bench.networks import NETWORKS, PUBLISHED
 
@@ -93,11 +93,12 @@ def test_registry_has_every_variant_in_both_formulations_and_seven_networks_of_t
     assert {NETWORKS[f"authors-{name}"].accuracy for name in PUBLISHED} == set(PUBLISHED.values())
 
 
-def test_networks_of_a_seed_are_equal_and_recompute_all_stages_if_their_name_says_so():
+def test_networks_of_a_seed_are_equal_and_recompute_all_mlps_if_their_name_says_so():
     first, second = (NETWORKS["micro"].build(32, seed=3).state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
     for name, recomputes in (("micro", False), ("micro-recompute", True)):
-        assert {stage.recompute for stage in NETWORKS[name].build(32).stages} == {recomputes}
+        mlps = [module for module in NETWORKS[name].build(32).modules() if isinstance(module, MLP)]
+        assert [mlp.recompute for mlp in mlps] == [recomputes] * 6
 
 
 @pytest.mark.long
