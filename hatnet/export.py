@@ -36,6 +36,7 @@ PACKAGES = ("onnx", "onnxscript")
 
 Size = tuple[int, int]
 
+
 def export(
     model: HATNet,
     path: str | os.PathLike[str],
@@ -78,9 +79,9 @@ def program(model: HATNet, image_size: Size | None = None) -> ExportedProgram:
     the same one, and one image for a constant. Errors as in `export`.
 
     >>> from hatnet.models import create_model
-    >>> graph = program(create_model("micro", depths=(1, 1, 1)).eval()).module()
-    >>> graph(torch.zeros(1, 3, 45, 32)).shape
-    torch.Size([1, 10])
+    >>> graph = program(create_model("micro", depths=(1, 1, 1)).eval(), image_size=(45, 32)).module()
+    >>> graph(torch.zeros(5, 3, 45, 32)).shape
+    torch.Size([5, 10])
     """
     require_exportable(model, None, image_size)
     least = model.config.min_image_size
@@ -219,11 +220,7 @@ def _deviation(model: HATNet, suffix: str, content: bytes, image_size: Size | No
     if suffix == ".onnx" and find_spec("onnxruntime") is None:
         return None
     least, weight = model.config.min_image_size, model.stem.conv1.weight
-    sizes = (
-        [image_size] * 2
-        if image_size
-        else [(least, least), (7 * least, 7 * least), (4 * least + 3, least + 1)]
-    )
+    sizes = [image_size] * 2 if image_size else [(least, least), (7 * least, 7 * least), (4 * least + 3, least + 1)]
     run, errors, generator = reader(suffix, content), [], torch.Generator().manual_seed(0)
     for batch, size in enumerate(sizes, start=1):
         image = torch.randn(batch, model.config.in_channels, *size, generator=generator).to(weight)
