@@ -33,6 +33,7 @@ FACTS = "hatnet"  # the name of the facts in a file
 LARGEST_SIDE = 2**16  # pixels
 LARGEST_ONNX = 2**31 - 2**24  # bytes of parameters: the format allows 2 GiB, graph included
 PACKAGES = ("onnx", "onnxscript")
+ONE_SIZE_ONLY = ("2.11.", "2.12.")  # versions of PyTorch whose graphs for any size refuse most sizes
 
 Size = tuple[int, int]
 
@@ -130,8 +131,10 @@ def require_exportable(model: HATNet, path: Path | None, image_size: Size | None
         raise ValueError("the network is in training mode, in which dropout is random; call model.eval() first")
     if image_size is not None:
         _require_size(model, image_size)
-    elif version("torch").startswith("2.11."):  # its graphs refuse most sizes
-        raise ValueError("PyTorch 2.11 cannot export for any size: give image_size (--image-size), or update PyTorch")
+    elif version("torch").startswith(ONE_SIZE_ONLY):
+        raise ValueError(
+            f"PyTorch {version('torch')} cannot export for any size: give image_size (--image-size), or update PyTorch"
+        )
     if path is None:
         return
     if path.suffix.lower() not in SUFFIXES:
