@@ -46,7 +46,7 @@ def multi_head_attention(
     that keep them. Every attention of HAT-Net and of its relatives is computed here, by `fused_attention` or by another
     kernel within `attention_kernel`.
     """
-    kernel = fused_attention if is_fused() else _kernel.get()  # PyTorch 2.11 cannot compile `get`
+    kernel = fused_attention if is_fused() else _kernel.get()  # before 2.14, PyTorch cannot compile `get`
     return kernel(Q, K, V, heads, mask, name)
 
 

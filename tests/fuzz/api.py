@@ -17,7 +17,7 @@ import hatnet
 import hatnet.timm
 import hatnet.torchvision
 import reference
-from hatnet import complexity, data, equivalence, hub, relatives, training
+from hatnet import complexity, data, equivalence, export, hub, relatives, training
 from hatnet.complexity import summary, window_sizes
 from hatnet.data import image_file as image_file_module
 from hatnet.data import photo
@@ -289,6 +289,9 @@ TABLE |= {
     "hatnet.timm.hat_net_micro": Entry(hatnet.timm.hat_net_micro, lambda d: {"pretrained": False, "num_classes": d.H - 1, "global_pool": "", "grid_sizes": (d.G1, 2)}),
     "TimmHATNet.forward_intermediates": Entry(intermediates, lambda d: {"x": torch.from_numpy(floats(2, 3, 8 + d.H, 16)).float(), "output_fmt": "NCHW", "stop_early": True}),
     "TimmHATNet.reset_classifier": Entry(lambda **given: hatnet.timm.TimmHATNet(SMALL).reset_classifier(**given), lambda d: {"num_classes": d.H - 1, "global_pool": "avg"}),
+    "hatnet.export.export": Entry(export.export, lambda d: {"model": network(d).eval(), "path": "out.pt2", "about": {"classes": ["a", "b", "c"]}, "image_size": (16, 16)}, files=("out.",)),
+    "hatnet.export.program": Entry(export.program, lambda d: {"model": network(d).eval(), "image_size": (16, 16)}, anything),
+    "hatnet.export.facts_of": Entry(export.facts_of, lambda d: {"model": network(d), "about": {"mean": [0.5] * 3, "image_size": 8 + d.H}}, anything),
     "hatnet.torchvision.fpn_backbone": Entry(hatnet.torchvision.fpn_backbone, lambda d: {"model": network(d), "out_channels": d.C, "stages": (0, 1), "extra_blocks": None}),
     "hatnet.hub.for_hub": Entry(hub.for_hub, lambda d: {"weights": weights_file(d), "about": {"image_size": d.H}}, files=("in.safetensors",), reads={"weights": "weights"}),
     "hatnet.hub.HubHATNet": Entry(hub.HubHATNet, lambda d: {"config": SMALL, "about": {"data": "drawn"}}),
