@@ -32,6 +32,9 @@ def main() -> None:
         commands = {name: load(name) for name in COMMANDS}
     except ModuleNotFoundError as error:  # tyro and rich are not in the core install
         sys.exit(f"the command line needs {error.name}: python -m pip install 'hatnet[cli]'")
+    except BrokenPipeError:  # as in `hatnet --help | head`; Python flushes stdout once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     from hatnet.cli.errors import errors_as_messages
     from hatnet.cli.recipe_option import command_train
 
