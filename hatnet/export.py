@@ -201,8 +201,8 @@ def _onnx(exported: ExportedProgram, facts: str) -> bytes:
     return written.model_proto.SerializeToString()
 
 
-def _layer_norm(x: Any, shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, _: bool = True) -> Any:
-    """`F.layer_norm` of maps (B, H, W, C) without parameters, in ONNX: means over C, then W, then H.
+def _layer_norm(x: Any, shape: Any, weight: Any, bias: Any, eps: float = 1e-5, _: bool = True) -> Any:
+    """`F.layer_norm` of maps (B, H, W, C) in ONNX: means over C, then W, then H.
 
     ONNX Runtime adds up all numbers of its own LayerNormalization one by one in float32. On maps of a large image the
     logits then differ by 1e-4.
@@ -215,7 +215,8 @@ def _layer_norm(x: Any, shape: Any, weight: Any = None, bias: Any = None, eps: f
         return values
 
     centred = op.Sub(x, mean(x))
-    return op.Div(centred, op.Sqrt(op.Add(mean(op.Mul(centred, centred)), op.Constant(value_float=eps))))
+    normed = op.Div(centred, op.Sqrt(op.Add(mean(op.Mul(centred, centred)), op.Constant(value_float=eps))))
+    return op.Add(op.Mul(normed, weight), bias)
 
 
 def _deviation(model: HATNet, suffix: str, content: bytes, image_size: Size | None) -> float | None:

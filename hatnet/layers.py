@@ -51,8 +51,8 @@ class GroupNorm(nn.Module):
         nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        normed = F.layer_norm(x, x.shape[1:], eps=self.eps)  # statistics over H, W and C together  D1
-        return torch.addcmul(self.bias, normed, self.weight)
+        image = x.shape[1:]  # statistics over H, W and C together  D1
+        return F.layer_norm(x, image, self.weight.expand(image), self.bias.expand(image), self.eps)
 
     def extra_repr(self) -> str:
         return f"{len(self.weight)}, eps={self.eps}"

@@ -64,7 +64,7 @@ def inference_memory_by_part(config: HATNetConfig, height: int, width: int, batc
     (H1, W1), (H2, W2) = stem_sizes(config, height, width)
     held = config.in_channels * height * width
     hidden, first = H1 * W1 * config.stem_channels, H2 * W2 * config.channels[0]
-    peaks = {"stem": held + max(3 * hidden, hidden + first)}  # conv1, its norm in two steps; or SiLU and conv2
+    peaks = {"stem": held + max(2 * hidden, hidden + first)}  # conv1 and its norm, or SiLU and conv2
     for index, (stage, layout) in enumerate(zip(config.stages, layouts, strict=True)):
         X = layout.map[0] * layout.map[1] * stage.channels  # one map
         in_attention = X + _attention_live(stage, layout)  # the block's input, for the residual
@@ -82,19 +82,18 @@ def training_memory_by_part(
     require_config(config)
     height, width, batch = check_sizes(height=height, width=width, batch=batch)
     (H1, W1), _ = stem_sizes(config, height, width)
-    # The image; conv1, normalised, scaled, after SiLU.
-    parts = {"stem": config.in_channels * height * width + 4 * H1 * W1 * config.stem_channels}
+    # The image; conv1, normalised, after SiLU.
+    parts = {"stem": config.in_channels * height * width + 3 * H1 * W1 * config.stem_channels}
     previous = 0
     for index, (stage, layout) in enumerate(zip(config.stages, config.layout(height, width), strict=True)):
         X = layout.map[0] * layout.map[1] * stage.channels
         if index:
-            parts[f"stages.{index}.downsample"] = previous + 2 * X  # its input; the convolution's output, normalised
+            parts[f"stages.{index}.downsample"] = previous + X  # its input; the convolution's output
         for block in range(stage.depth):
             path = f"stages.{index}.blocks.{block}"
             parts[f"{path}.attention"] = _attention_saved(stage, layout)
-            # A'; contract, normalised. Unless recomputed: A' normalised and scaled; expand and depthwise, E C wide, and
-            # both after SiLU.
-            parts[f"{path}.mlp"] = 3 * X + (0 if recompute else 2 * X + 4 * stage.expansion * X)
+            # A'; contract. Unless recomputed: A' normalised; expand and depthwise, E C wide, and both after SiLU.
+            parts[f"{path}.mlp"] = 2 * X + (0 if recompute else X + 4 * stage.expansion * X)
         previous = X
     parts["classifier"] = config.channels[-1] * (2 if config.classifier_drop_rate else 1)  # 2: with dropout's mask
     return {part: batch * count for part, count in parts.items()}
@@ -104,12 +103,12 @@ def _attention_saved(stage: Stage, layout: StageLayout) -> int:
     (H, W), C, heads = layout.map, stage.channels, stage.heads
     X = H * W * C
     if stage.grid_size is None or stage.pool_size is None:
-        return 7 * X + heads * H * W  # X, normalised, scaled; Q, K, V; A; one number per query and head
+        return 6 * X + heads * H * W  # X, normalised; Q, K, V; A; one number per query and head
     tokens, _ = window_tokens_and_pairs(H, W, stage.grid_size, padded=True)
     merged = ceil_div(H, stage.pool_size) * ceil_div(W, stage.pool_size)
-    near = 2 * X + 5 * tokens * C + heads * tokens  # X, normalised; X1; Q1, K1, V1; A1 in windows
-    near += 3 * X  # A1 + X, normalised, scaled
-    far = 2 * X + 5 * merged * C + heads * H * W  # Q2, A2; merged, normalised, scaled, K2, V2
+    near = X + 5 * tokens * C + heads * tokens  # X; X1; Q1, K1, V1; A1 in windows
+    near += 2 * X  # A1 + X, normalised
+    far = 2 * X + 4 * merged * C + heads * H * W  # Q2, A2; merged, normalised, K2, V2
     return near + far + X  # A1 + A2
 
 
@@ -128,7 +127,7 @@ def _attention_live(stage: Stage, layout: StageLayout) -> int:
         X + int(X1 != X) * X1 + int(cut) * X1,  # normed; padded; cut
         X + copies + 4 * X1 + heads * tokens,  # normed; X1; Q1, K1, V1; A1 and one number per query and head
         X + copies + 4 * X1 + int(cut) * X1,  # the same; A1 as a map again
-        3 * X + X1,  # A1; A1 + X, normalised, scaled
+        2 * X + X1,  # A1; A1 + X, normalised
         3 * X + 3 * merged + heads * H * W,  # A1, Q2, A2; merged tokens, K2, V2
         4 * X + merged,  # A1, A2, A1 + A2, (A1 + A2) W^p; merged tokens
     )
