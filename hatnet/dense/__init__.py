@@ -7,6 +7,14 @@ All three take pixels in [0, 1] and normalise them inside, with the mean and std
 images of any size.
 """
 
+# ruff: noqa: E402
+try:
+    import torchvision
+except ModuleNotFoundError as error:
+    raise ImportError(
+        "hatnet.dense needs torchvision: python -m pip install 'hatnet[train]', or pip install torchvision"
+    ) from error
+
 from hatnet.dense.backbone import load_backbone
 from hatnet.dense.detectors import MaskRCNN, RetinaNet
 from hatnet.dense.semantic_fpn import SemanticFPN, SemanticFPNHead

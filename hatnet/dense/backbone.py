@@ -3,14 +3,16 @@
 import os
 from collections.abc import Mapping, Sequence
 from math import log2
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
 from hatnet.checks import require_type, shown
 from hatnet.config import HATNetConfig, require_config
 from hatnet.network import Backbone
-from hatnet.torchvision import ExtraFPNBlock, FPNBackbone
+from hatnet.torchvision import FPNBackbone
 from hatnet.weights.checkpoints import require_match, require_numbers
 from hatnet.weights.source import Source, find_source
 from hatnet.weights.tensor_file import CheckpointError
@@ -64,7 +66,7 @@ def load_backbone(model: nn.Module, weights: str | os.PathLike[str] | Mapping[st
 def load_source(model: nn.Module, source: Source) -> tuple[str, ...]:
     """`load_backbone` of a network that was read already."""
     left_out = _copy(source.model.state_dict(), _body(model), source.name)
-    transform = model.transform
+    transform: Any = model.transform
     transform.image_mean, transform.image_std = list(source.mean), list(source.std)
     return left_out
 

@@ -23,7 +23,7 @@ def statistics(config: HATNetConfig, mean: object, std: object) -> tuple[list[fl
     colour = config.in_channels == 3
     found = []
     for name, given, known in (("mean", mean, MEAN), ("std", std, STD)):
-        values = (known.tolist() if colour else [0.5] * config.in_channels) if given is None else given
+        values: Any = (known.tolist() if colour else [0.5] * config.in_channels) if given is None else given
         low, high = BOUNDS[name]
         good = isinstance(values, list | tuple) and len(values) == config.in_channels
         if not good or not all(is_number(value) and low <= value <= high for value in values):

@@ -58,26 +58,28 @@ class SemanticFPNHead(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw all weights anew, as mmsegmentation does: He normal, and standard deviation 0.01 in the classifier."""
-        for module in self.levels.modules():
+        for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(module, nn.BatchNorm2d):
-                module.reset_parameters()
+                module.reset_parameters()  # 1 and 0
         nn.init.normal_(self.classifier.weight, std=0.01)
-        nn.init.zeros_(self.classifier.bias)
+        if self.classifier.bias is not None:
+            nn.init.zeros_(self.classifier.bias)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         """Maps (B, C, H / s, W / s) -> logits (B, classes, H / s, W / s) with the s of the first."""
         sizes = [map.shape[2:] for map in maps]
-        total = self.levels[0][0](maps[0])
-        for level in range(1, len(maps)):
+        sums = []
+        for level, convolutions in enumerate(self.levels):
+            assert isinstance(convolutions, nn.ModuleList)
             x = maps[level]
-            for step, convolution in enumerate(self.levels[level]):
+            for step, convolution in enumerate(convolutions, 1):
                 x = convolution(x)
-                # To the size of the next finer map: twice as large, or one less where a stride rounded up.
-                x = F.interpolate(x, size=sizes[level - step - 1], mode="bilinear", align_corners=False)
-            total = total + x
-        return self.classifier(self.drop(total))
+                if level:  # to the size of the next finer map: twice as large, or one less where a stride rounded up
+                    x = F.interpolate(x, size=sizes[level - step], mode="bilinear", align_corners=False)
+            sums.append(x)
+        return self.classifier(self.drop(sum(sums[1:], sums[0])))
 
 
 class SemanticFPN(nn.Module):
