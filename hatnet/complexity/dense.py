@@ -21,7 +21,7 @@ ANCHORS = {"detection": 9, "instances": 3}  # at each place of a map
 
 # Tables 3 and 4 of the paper: parameters in millions, and what it calls FLOPs, in G, at 512 x 512 pixels for
 # segmentation, and at 800 x 1280 for the detectors.
-PAPER = {
+PAPER: dict[str, dict[str, tuple[float, float]]] = {
     "segmentation": {"tiny": (15.9, 33.2), "small": (29.5, 49.6), "medium": (46.7, 74.7), "large": (66.8, 96.4)},
     "detection": {"tiny": (21.6, 212), "small": (35.5, 286), "medium": (52.7, 405), "large": (73.1, 519)},
     "instances": {"tiny": (31.8, 231), "small": (45.4, 303), "medium": (62.6, 424), "large": (82.7, 537)},

@@ -7,9 +7,8 @@ All three take pixels in [0, 1] and normalise them inside, with the mean and std
 images of any size.
 """
 
-# ruff: noqa: E402
 try:
-    import torchvision
+    import torchvision  # noqa: F401
 except ModuleNotFoundError as error:
     raise ImportError(
         "hatnet.dense needs torchvision: python -m pip install 'hatnet[train]', or pip install torchvision"
