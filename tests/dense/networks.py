@@ -12,6 +12,10 @@ THIN = HATNetConfig(
 ).with_dense_windows()  # fmt: skip
 MODELS = {"segmentation": SemanticFPN, "detection": RetinaNet, "instances": MaskRCNN}
 DETECTORS = ("detection", "instances")
+FEW = {  # regions and objects, so that Mask R-CNN is quick
+    "rpn_post_nms_top_n_train": 40, "rpn_post_nms_top_n_test": 40, "box_batch_size_per_image": 16,
+    "box_detections_per_img": 5,
+}  # fmt: skip
 
 
 def thin(task, config=THIN, **settings):
@@ -19,7 +23,8 @@ def thin(task, config=THIN, **settings):
     torch.manual_seed(0)
     if task == "segmentation":
         return SemanticFPN(config, **settings)
-    return MODELS[task](config, **{"min_size": 64, "max_size": 128} | settings)
+    few = FEW if task == "instances" else {}
+    return MODELS[task](config, **{"min_size": 64, "max_size": 128} | few | settings)
 
 
 def filled(model):

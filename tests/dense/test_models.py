@@ -18,6 +18,8 @@ from tests.dense.networks import DETECTORS, MODELS, THIN, target, thin
 
 TARGETS = [target((4, 6, 40, 50), (30, 8, 62, 30)), target(size=(50, 60))]  # the second image has no objects
 IMAGES = [torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(1)), torch.zeros(3, 50, 60)]
+SCENE, TRUTH = torch.rand(3, 96, 96, generator=torch.Generator().manual_seed(2)), torch.zeros(96, 96).long()
+TRUTH[10:50, 20:80] = 2
 PREFIXES = {
     "segmentation": {"backbone.body.stem", "backbone.body.stages", "backbone.fpn.inner_blocks",
                      "backbone.fpn.layer_blocks", "head.levels", "head.classifier"},
@@ -31,11 +33,11 @@ PREFIXES = {
 
 
 def loss_of(model, task):
-    """The sum of the losses on two images; the segmenter gets the first in two halves."""
+    """The sum of the losses on two images. At 96 pixels each map has several merged tokens: with one, the softmax is
+    constant, and queries and keys have no gradient.
+    """
     if task == "segmentation":
-        masks = torch.zeros(2, 64, 64, dtype=torch.int64)
-        masks[:, 10:40, 20:50] = 2
-        return F.cross_entropy(model(torch.stack([IMAGES[0], IMAGES[0].flip(2)])), masks)
+        return F.cross_entropy(model(SCENE[None]), TRUTH[None])
     return sum(model(IMAGES, TARGETS).values())
 
 
@@ -111,7 +113,8 @@ def test_all_models_take_pixels_in_0_to_1_and_normalise_once(task):
         image = torch.rand(channels, 64, 64)
         model.eval()([image] if task in DETECTORS else image[None])
         (given,) = seen  # (1, H, W, C)
-        assert torch.allclose(given[0], (image.permute(1, 2, 0) - torch.tensor(mean)) / torch.tensor(std), atol=1e-6)
+        want = (image.permute(1, 2, 0).double() - torch.tensor(mean)) / torch.tensor(std)
+        assert torch.allclose(given[0].double(), want, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (70, 101)])
@@ -145,6 +148,7 @@ def test_fresh_weights_follow_from_the_seed():
     assert abs(body.stages[1].blocks[0].mlp.expand.weight.std() - 0.02) < 0.002  # the authors', as in HATNet
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside torch.compile
 @pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
 def test_torch_compile_finds_no_graph_break_in_the_segmenter(training):
@@ -159,11 +163,11 @@ def test_torch_compile_finds_no_graph_break_in_the_segmenter(training):
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_segmenter_is_exported_for_any_number_of_images_of_any_size():
-    """One graph; compared with the model at another size."""
+    """One graph, for maps of two tokens or more; compared with the model at other sizes."""
     model, dynamic = thin("segmentation").eval(), torch.export.Dim.DYNAMIC
     sizes = {"image": {0: dynamic, 2: dynamic, 3: dynamic}}
-    exported = torch.export.export(model, (torch.rand(2, 3, 45, 64),), dynamic_shapes=sizes).module()
-    for shape in ((1, 3, 32, 32), (3, 3, 90, 41)):
+    exported = torch.export.export(model, (torch.rand(2, 3, 131, 163),), dynamic_shapes=sizes).module()
+    for shape in ((1, 3, 70, 90), (3, 3, 90, 201)):
         image = torch.rand(*shape)
         assert torch.allclose(exported(image), model(image), atol=1e-5)
 
@@ -172,23 +176,21 @@ def test_the_segmenter_is_exported_for_any_number_of_images_of_any_size():
 @pytest.mark.parametrize("task", MODELS)
 def test_training_learns_one_image_by_heart(task):
     model = thin(task).train()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
     losses = []
-    for _ in range(40):
+    for _ in range(60):
         torch.manual_seed(0)
         loss = loss_of(model, task)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        losses.append(float(loss))
-    assert losses[-1] < 0.4 * losses[0], losses
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0], losses
     if task == "segmentation":
-        best = model.eval()(IMAGES[0][None]).argmax(1)[0]
-        truth = torch.zeros(64, 64, dtype=torch.int64)
-        truth[10:40, 20:50] = 2
-        assert (best == truth).float().mean() > 0.8
+        assert (model(SCENE[None]).argmax(1)[0] == TRUTH).float().mean() > 0.9
 
 
+@pytest.mark.long
 def test_a_missing_torchvision_is_named_with_the_command_that_installs_it():
     code = """
 import sys
