@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from math import log2
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -60,7 +61,7 @@ def load_backbone(model: nn.Module, weights: str | os.PathLike[str] | Mapping[st
     if isinstance(weights, Mapping):
         return _copy(weights, body, "the state dict")
     require_type("weights", weights, (str, os.PathLike), "a state dict, a text or a path")
-    return load_source(model, find_source(os.fspath(weights)))
+    return load_source(model, find_source(weights if isinstance(weights, str) else Path(weights)))
 
 
 def load_source(model: nn.Module, source: Source) -> tuple[str, ...]:

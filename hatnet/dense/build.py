@@ -2,8 +2,10 @@
 
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from hatnet.checks import require_type
 from hatnet.config import TASKS, get_config
 from hatnet.dense.backbone import load_source
 from hatnet.dense.detectors import MaskRCNN, RetinaNet
@@ -23,7 +25,8 @@ def build(
         config = get_config(name, **overrides)
         return MODELS[task](replace(config, num_classes=classes, **_windows(config, overrides)))
     get_config(name)  # raises for an unknown variant
-    source = find_source(os.fspath(pretrained))
+    require_type("pretrained", pretrained, (str, os.PathLike), "a text or a path: weights for the backbone")
+    source = find_source(pretrained if isinstance(pretrained, str) else Path(pretrained))
     own = source.model.config
     if own.name != name:
         raise ValueError(f"{source.name} holds weights of {own.name!r}, not of {name!r}")
