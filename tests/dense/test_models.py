@@ -162,12 +162,19 @@ def test_torch_compile_finds_no_graph_break_in_the_segmenter(training):
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.skipif(torch.__version__.startswith("2.11."), reason="PyTorch 2.11 exports one size only")
 def test_the_segmenter_is_exported_for_any_number_of_images_of_any_size():
-    """One graph, for maps of two tokens or more; compared with the model at other sizes."""
+    """One graph; compared with the model at other sizes. The settings are those of the page."""
+    from torch.fx.experimental import _config
+
     model, dynamic = thin("segmentation").eval(), torch.export.Dim.DYNAMIC
     sizes = {"image": {0: dynamic, 2: dynamic, 3: dynamic}}
-    exported = torch.export.export(model, (torch.rand(2, 3, 131, 163),), dynamic_shapes=sizes).module()
-    for shape in ((1, 3, 70, 90), (3, 3, 90, 201)):
+    with _config.patch(backed_size_oblivious=True), torch.no_grad():
+        example = torch.zeros(2, 3, 129, 131)
+        exported = torch.export.export(
+            model, (example,), dynamic_shapes=sizes, prefer_deferred_runtime_asserts_over_guards=True
+        ).module()
+    for shape in ((1, 3, 33, 40), (1, 3, 300, 70), (3, 3, 90, 201)):
         image = torch.rand(*shape)
         assert torch.allclose(exported(image), model(image), atol=1e-5)
 
@@ -176,11 +183,12 @@ def test_the_segmenter_is_exported_for_any_number_of_images_of_any_size():
 @pytest.mark.parametrize("task", MODELS)
 def test_training_learns_one_image_by_heart(task):
     model = thin(task).train()
+    targets = [target((4, 6, 40, 50), (30, 8, 62, 30))]
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
     losses = []
-    for _ in range(60):
-        torch.manual_seed(0)
-        loss = loss_of(model, task)
+    for _ in range(40 if task == "segmentation" else 25):
+        torch.manual_seed(0)  # the same regions in every step
+        loss = loss_of(model, task) if task == "segmentation" else sum(model(IMAGES[:1], targets).values())
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
