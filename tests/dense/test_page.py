@@ -13,12 +13,12 @@ PAGE = (Path(__file__).parents[2] / "docs/dense-prediction.md").read_text(encodi
 @pytest.mark.long
 def test_the_code_of_the_page_runs():
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 4
+    assert len(blocks) == 3
     found = {}
     for block in blocks:
         exec(compile(block.replace('"small"', '"tiny"'), "docs/dense-prediction.md", "exec"), found)
     assert set(found["found"]) == {"boxes", "labels", "scores"}
-    assert found["small"].transform.min_size == (128,)
+    assert found["model"].transform.min_size == (64,)
     assert [type(found[name]).__name__ for name in ("segmenter", "detector", "masks")] == [
         "SemanticFPN", "RetinaNet", "MaskRCNN",
     ]  # fmt: skip
