@@ -11,7 +11,7 @@ from hatnet.weights.pretrained import load_pretrained
 if TYPE_CHECKING:
     from hatnet.dense import MaskRCNN, RetinaNet, SemanticFPN
 
-Weights = str | os.PathLike[str] | None
+_Weights = str | os.PathLike[str] | None
 
 
 @overload
@@ -25,19 +25,19 @@ def create_model(
 
 @overload
 def create_model(
-    name: str, pretrained: Weights = None, *, task: Literal["segmentation"], **overrides: Unpack[Overrides]
+    name: str, pretrained: _Weights = None, *, task: Literal["segmentation"], **overrides: Unpack[Overrides]
 ) -> "SemanticFPN": ...
 
 
 @overload
 def create_model(
-    name: str, pretrained: Weights = None, *, task: Literal["detection"], **overrides: Unpack[Overrides]
+    name: str, pretrained: _Weights = None, *, task: Literal["detection"], **overrides: Unpack[Overrides]
 ) -> "RetinaNet": ...
 
 
 @overload
 def create_model(
-    name: str, pretrained: Weights = None, *, task: Literal["instances"], **overrides: Unpack[Overrides]
+    name: str, pretrained: _Weights = None, *, task: Literal["instances"], **overrides: Unpack[Overrides]
 ) -> "MaskRCNN": ...
 
 

@@ -6,6 +6,7 @@ are 1 to `num_classes`, and 0 is the background, in both detectors, as in torchv
 
 from collections.abc import Iterator, Sequence
 from inspect import signature
+from math import inf
 from typing import Any
 
 from torch import Tensor
@@ -65,6 +66,15 @@ class RetinaNet(detection.RetinaNet):  # type: ignore[misc]  # torchvision has n
         if self.training:
             check_targets(targets, images, self.config, masks=False)
         return super().forward(images, targets)
+
+    def postprocess_detections(
+        self, head_outputs: dict[str, list[Tensor]], anchors: list[list[Tensor]], image_shapes: list[tuple[int, int]]
+    ) -> Any:
+        """Boxes above the thresholds; never of the class 0, which torchvision's RetinaNet has although it is nothing."""
+        logits = [level.clone() for level in head_outputs["cls_logits"]]
+        for level in logits:
+            level[..., 0] = -inf
+        return super().postprocess_detections({**head_outputs, "cls_logits": logits}, anchors, image_shapes)
 
 
 class MaskRCNN(detection.MaskRCNN):  # type: ignore[misc]

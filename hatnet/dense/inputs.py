@@ -94,9 +94,8 @@ def _check_target(where: str, target: Any, image: Tensor, classes: int, masks: b
     count = len(boxes)
     if tuple(labels.shape) != (count,) or labels.dtype != torch.int64:
         raise ValueError(f"{where}: labels must be int64 ({count},), got {labels.dtype} {tuple(labels.shape)}")
-    if masks and tuple(target["masks"].shape) != (count, *image.shape[1:]):
-        found = tuple(target["masks"].shape)
-        raise ValueError(f"{where}: masks must have the shape {(count, *image.shape[1:])}, got {found}")
+    if masks:
+        _check_masks(where, target["masks"], (count, *image.shape[1:]))
     if not boxes.isfinite().all():
         raise ValueError(f"{where}: boxes must be finite numbers")
     if ((labels < 1) | (labels > classes)).any():
@@ -104,3 +103,11 @@ def _check_target(where: str, target: Any, image: Tensor, classes: int, masks: b
         raise ValueError(
             f"{where}: labels must be from 1 to {classes}, since 0 is the background; they are from {low} to {high}"
         )
+
+
+def _check_masks(where: str, masks: Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(masks.shape) != shape:
+        raise ValueError(f"{where}: masks must have the shape {shape}, got {tuple(masks.shape)}")
+    if masks.dtype not in (torch.bool, torch.uint8) or (masks.numel() and masks.max() > 1):
+        found = str(masks.dtype) + (f" up to {masks.max().item()}" if masks.numel() else "")
+        raise ValueError(f"{where}: masks must be bool, or uint8 with 0 and 1; got {found}")

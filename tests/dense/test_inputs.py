@@ -137,7 +137,12 @@ def test_detectors_refuse_wrong_targets_in_training(task, targets, error, words)
 
 
 def test_mask_r_cnn_needs_masks_of_the_size_of_the_image():
-    for masks, words in ((None, "lacks masks"), (torch.zeros(1, 64, 60), r"\(1, 64, 64\), got \(1, 64, 60\)")):
+    for masks, words in (
+        (None, "lacks masks"),
+        (torch.zeros(1, 64, 60), r"\(1, 64, 64\), got \(1, 64, 60\)"),
+        (torch.full((1, 64, 64), 255, dtype=torch.uint8), "got torch.uint8 up to 255"),  # a mask from a picture
+        (torch.full((1, 64, 64), 0.7), "got torch.float32"),
+    ):
         with pytest.raises(ValueError, match=words):
             thin("instances").train()([IMAGE], changed(masks=masks))
 

@@ -92,7 +92,7 @@ def test_evaluation_returns_what_torchvisions_detectors_return(task):
         assert set(result) == {"boxes", "labels", "scores"} | ({"masks"} if task == "instances" else set())
         assert result["boxes"].min() >= 0
         assert (result["boxes"].max(0).values <= torch.tensor([width, height, width, height])).all()
-        assert set(result["labels"].tolist()) <= ({1, 2, 3} if task == "instances" else {0, 1, 2, 3})
+        assert set(result["labels"].tolist()) <= {1, 2, 3}
         assert result["scores"].shape == (count,)
         if task == "instances":
             assert result["masks"].shape == (count, 1, height, width)
