@@ -70,7 +70,7 @@ class RetinaNet(detection.RetinaNet):  # type: ignore[misc]  # torchvision has n
     def postprocess_detections(
         self, head_outputs: dict[str, list[Tensor]], anchors: list[list[Tensor]], image_shapes: list[tuple[int, int]]
     ) -> Any:
-        """Boxes above the thresholds; never of the class 0, which torchvision's RetinaNet has although it is nothing."""
+        """Boxes above the thresholds. The output for the background, class 0, is never trained and does not count."""
         logits = [level.clone() for level in head_outputs["cls_logits"]]
         for level in logits:
             level[..., 0] = -inf
