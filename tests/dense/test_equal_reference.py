@@ -37,7 +37,7 @@ def seen_maps(model):
     return seen
 
 
-@settings(max_examples=3)
+@settings(max_examples=2)
 @example(height=64, width=32)  # whole windows and cells
 @example(height=33, width=100)  # both cut by the border
 @given(height=SIDE, width=SIDE)
@@ -56,7 +56,7 @@ def test_the_segmenter_equals_the_reference_from_pixels_to_logits(height, width)
         assert_same(logits[index].permute(1, 2, 0), want, (height, width))
 
 
-@settings(max_examples=4)
+@settings(max_examples=2)
 @example(width=72, wider=130)
 @given(width=st.integers(48, 96), wider=st.integers(48, 140))
 def test_the_features_of_a_detector_equal_the_references_on_padded_images(width, wider):

@@ -1,6 +1,7 @@
 """Bad input of dense models is refused with words that say what is wrong."""
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -10,6 +11,12 @@ from hatnet.dense import SemanticFPNHead
 from tests.dense.networks import DETECTORS, MODELS, THIN, target, thin
 
 IMAGE = torch.rand(3, 64, 64)
+
+
+@cache
+def model_of(task):
+    """One model for all inputs; none of them changes it."""
+    return thin(task)
 
 
 @pytest.mark.parametrize(
@@ -72,12 +79,12 @@ def test_detectors_refuse_unknown_settings_and_impossible_networks(task):
 )
 def test_the_segmenter_refuses_wrong_images(image, error, words):
     with pytest.raises(error, match=words):
-        thin("segmentation")(image)
+        model_of("segmentation")(image)
 
 
 def test_training_on_a_single_token_is_refused_with_advice():
     """Batch normalisation has no variance of one number. Evaluation and two images are fine."""
-    model = thin("segmentation").train()
+    model = model_of("segmentation").train()
     with pytest.raises(ValueError, match="one image of 32 x 32 pixels has one token .* more or larger images"):
         model(torch.rand(1, 3, 32, 32))
     model(torch.rand(2, 3, 32, 32))
@@ -100,7 +107,7 @@ def test_training_on_a_single_token_is_refused_with_advice():
 )
 def test_detectors_refuse_wrong_images(task, images, error, words):
     with pytest.raises(error, match=words):
-        thin(task).eval()(images)
+        model_of(task).eval()(images)
 
 
 def changed(**changes):
@@ -133,7 +140,7 @@ BOX = torch.tensor([[4.0, 6.0, 40.0, 50.0]])
 )
 def test_detectors_refuse_wrong_targets_in_training(task, targets, error, words):
     with pytest.raises(error, match=words):
-        thin(task).train()([IMAGE], targets)
+        model_of(task).train()([IMAGE], targets)
 
 
 def test_mask_r_cnn_needs_masks_of_the_size_of_the_image():
@@ -144,7 +151,7 @@ def test_mask_r_cnn_needs_masks_of_the_size_of_the_image():
         (torch.full((1, 64, 64), 0.7), "got torch.float32"),
     ):
         with pytest.raises(ValueError, match=words):
-            thin("instances").train()([IMAGE], changed(masks=masks))
+            model_of("instances").train()([IMAGE], changed(masks=masks))
 
 
 @pytest.mark.parametrize("arguments", [(0, 8, 3), (2, 0, 3), (2, 8, 0), (2, 8, 3, 0), (2, 8, 3, 8, 1.0), (2, 8, "x")])
