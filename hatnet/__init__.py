@@ -1,21 +1,22 @@
 """Vision Transformers with Hierarchical Attention (H-MHSA, HAT-Net) in PyTorch."""
 
-# ruff: noqa: E402
+import sys
 from typing import TYPE_CHECKING, Any
 
-from hatnet.environment import set_command_defaults
+from hatnet.environment import asks_for_help, is_command, set_command_defaults
 
 set_command_defaults()  # before the imports below load PyTorch
 
-from hatnet.attention import MHSA
-from hatnet.config import VARIANTS, HATNetConfig, get_config
-from hatnet.equivalence import to_numpy
-from hatnet.hierarchical_attention import HMHSA
-from hatnet.models import create_model
-from hatnet.network import Backbone, HATNet
-from hatnet.weights.checkpoints import CheckpointError, load, save
-from hatnet.weights.official import load_official
-from hatnet.weights.windows import change_windows
+if not (is_command(sys.orig_argv) and asks_for_help(sys.argv[1:])):  # `hatnet --help` does not wait for PyTorch
+    from hatnet.attention import MHSA
+    from hatnet.config import VARIANTS, HATNetConfig, get_config
+    from hatnet.equivalence import to_numpy
+    from hatnet.hierarchical_attention import HMHSA
+    from hatnet.models import create_model
+    from hatnet.network import Backbone, HATNet
+    from hatnet.weights.checkpoints import CheckpointError, load, save
+    from hatnet.weights.official import load_official
+    from hatnet.weights.windows import change_windows
 
 if TYPE_CHECKING:
     from hatnet.maps.prediction import predict

@@ -46,7 +46,7 @@ def multi_head_attention(
     that keep them. Every attention of HAT-Net and of its relatives is computed here, by `fused_attention` or by another
     kernel within `attention_kernel`.
     """
-    kernel = _kernel.get() if _replaced else fused_attention  # PyTorch 2.11 cannot compile `get`
+    kernel = fused_attention if is_fused() else _kernel.get()  # before 2.14, PyTorch cannot compile `get`
     return kernel(Q, K, V, heads, mask, name)
 
 
@@ -69,6 +69,11 @@ def fused_attention(Q: Tensor, K: Tensor, V: Tensor, heads: int, mask: Tensor | 
 
 _kernel: ContextVar[Kernel] = ContextVar("attention kernel", default=fused_attention)
 _replaced: list[Kernel] = []  # those in use now, by any thread
+
+
+def is_fused() -> bool:
+    """Return whether the default kernel computes every attention: no thread is inside `attention_kernel`."""
+    return not _replaced
 
 
 @contextmanager

@@ -37,6 +37,15 @@ def is_command(words: Sequence[str]) -> bool:
     return False
 
 
+def asks_for_help(words: Sequence[str]) -> bool:
+    """Return True if the words after `hatnet` name no command, so that its help, or an error, is all that is printed.
+
+    >>> asks_for_help([]), asks_for_help(["--help"]), asks_for_help(["train", "--help"])
+    (True, True, False)
+    """
+    return list(words) in ([], ["-h"], ["--help"])
+
+
 def wait_policy() -> str:
     """How threads wait for each other: passive, active, or the library's own default."""
     return os.environ.get("OMP_WAIT_POLICY", "default").lower()

@@ -26,11 +26,14 @@ from hatnet.files import expand_home, write_whole
 from hatnet.network import HATNet, require_network
 from hatnet.weights.facts import check_about
 
+__all__ = ["export", "facts_of", "program"]
+
 SUFFIXES = (".pt2", ".onnx")
 FACTS = "hatnet"  # the name of the facts in a file
 LARGEST_SIDE = 2**16  # pixels
 LARGEST_ONNX = 2**31 - 2**24  # bytes of parameters: the format allows 2 GiB, graph included
 PACKAGES = ("onnx", "onnxscript")
+ONE_SIZE_ONLY = ("2.11.", "2.12.")  # versions of PyTorch whose graphs for any size refuse most sizes
 
 Size = tuple[int, int]
 
@@ -47,7 +50,7 @@ def export(
         model: a HAT-Net in evaluation mode, float32 for ONNX. The file holds its device too.
         path: the file; its suffix chooses the format. It is written completely or not at all.
         about: facts to keep in the file, such as `classes`, `mean`, `std` and `image_size`; see `checkpoints.about`.
-        image_size: height and width in pixels. None accepts every size above `config.min_image_size`; a graph for a
+        image_size: height and width in pixels. None accepts every size from `config.min_image_size`; a graph for a
             single size is smaller, and its windows need no mask where G1 divides the map.
 
     Returns the largest deviation of the file's logits from the model's on random images, max |difference| /
@@ -77,9 +80,9 @@ def program(model: HATNet, image_size: Size | None = None) -> ExportedProgram:
     the same one, and one image for a constant. Errors as in `export`.
 
     >>> from hatnet.models import create_model
-    >>> graph = program(create_model("micro", depths=(1, 1, 1)).eval()).module()
-    >>> graph(torch.zeros(1, 3, 45, 32)).shape
-    torch.Size([1, 10])
+    >>> graph = program(create_model("micro", depths=(1, 1, 1)).eval(), image_size=(45, 32)).module()
+    >>> graph(torch.zeros(5, 3, 45, 32)).shape
+    torch.Size([5, 10])
     """
     require_exportable(model, None, image_size)
     least = model.config.min_image_size
@@ -90,12 +93,15 @@ def program(model: HATNet, image_size: Size | None = None) -> ExportedProgram:
 
     # The checks that remain when the sizes are unknown hold for every size; they run with the graph.
     with _quiet(), _config.patch(backed_size_oblivious=True), torch.no_grad():  # type: ignore[attr-defined]
-        return torch.export.export(
+        exported = torch.export.export(
             model,
             (example,),
             dynamic_shapes=(_dimensions(model, image_size),),
             prefer_deferred_runtime_asserts_over_guards=True,
         )
+    if image_size is None:
+        _accept_smallest(exported, least)
+    return exported
 
 
 def _dimensions(model: HATNet, image_size: Size | None) -> dict[int, Any]:
@@ -103,6 +109,17 @@ def _dimensions(model: HATNet, image_size: Size | None) -> dict[int, Any]:
         return {0: Dim("batch")}
     least = model.config.min_image_size + 1
     return {0: Dim("batch"), 2: Dim("height", min=least), 3: Dim("width", min=least)}
+
+
+def _accept_smallest(exported: ExportedProgram, least: int) -> None:
+    """Let a graph for any size, which starts at `least` + 1 pixels, start at `least`, where the last map has one token.
+
+    While it records, `torch.export` needs sides of two tokens, but only to choose the memory format of a convolution.
+    The operations are the same; `export` compares the file with the model at this size, too.
+    """
+    for size, pixels in exported.range_constraints.items():
+        if pixels.lower == least + 1:
+            exported.range_constraints[size] = type(pixels)(least, pixels.upper)
 
 
 def require_exportable(model: HATNet, path: Path | None, image_size: Size | None = None) -> None:
@@ -114,8 +131,10 @@ def require_exportable(model: HATNet, path: Path | None, image_size: Size | None
         raise ValueError("the network is in training mode, in which dropout is random; call model.eval() first")
     if image_size is not None:
         _require_size(model, image_size)
-    elif version("torch").startswith("2.11."):  # its graphs refuse most sizes
-        raise ValueError("PyTorch 2.11 cannot export for any size: give image_size (--image-size), or update PyTorch")
+    elif version("torch").startswith(ONE_SIZE_ONLY):
+        raise ValueError(
+            f"PyTorch {version('torch')} cannot export for any size: give image_size (--image-size), or update PyTorch"
+        )
     if path is None:
         return
     if path.suffix.lower() not in SUFFIXES:
@@ -148,6 +167,7 @@ def _require_onnx(model: HATNet) -> None:
 
 def facts_of(model: HATNet, about: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The facts in an exported file: `network`, `min_image_size`, and those of `about`. ValueError for invalid ones."""
+    require_network(model)
     if about is not None:
         require_type("about", about, Mapping, "a table of facts by name")
     check_about(about or {}, model.config)
@@ -203,11 +223,7 @@ def _deviation(model: HATNet, suffix: str, content: bytes, image_size: Size | No
     if suffix == ".onnx" and find_spec("onnxruntime") is None:
         return None
     least, weight = model.config.min_image_size, model.stem.conv1.weight
-    sizes = (
-        [image_size] * 2
-        if image_size
-        else [(least + 1, 2 * least + 1), (7 * least, 7 * least), (4 * least + 3, least + 1)]
-    )
+    sizes = [image_size] * 2 if image_size else [(least, least), (7 * least, 7 * least), (4 * least + 3, least + 1)]
     run, errors, generator = reader(suffix, content), [], torch.Generator().manual_seed(0)
     for batch, size in enumerate(sizes, start=1):
         image = torch.randn(batch, model.config.in_channels, *size, generator=generator).to(weight)

@@ -17,6 +17,7 @@ from hatnet.attention import MHSA
 from hatnet.config import HATNetConfig, Stage, require_config
 from hatnet.hierarchical_attention import HMHSA
 from hatnet.layers import ChannelDropout, Conv2d, DropPath, GroupNorm
+from hatnet.lean import by_hidden_channels, by_images, can_split, is_lean
 from hatnet.trace import NO_TRACE, Place, Trace, given_or_none, records, scope
 
 
@@ -48,8 +49,12 @@ class Downsample(nn.Module):
 class MLP(nn.Module):
     """The MLP of Eq. 4: two matrices with a depthwise convolution between them, which mixes neighbouring tokens.
 
-    The paper has no equation for it; the layers and their order are those of the authors' code.
+    The paper has no equation for it; the layers and their order are those of the authors' code. If `recompute` is True,
+    the backward pass computes the maps of E C channels again instead of keeping them. Where no gradient is needed, they
+    may be computed in pieces (`hatnet.lean`).
     """
+
+    recompute = False
 
     def __init__(self, channels: int, hidden: int, kernel_size: int, drop_rate: float = 0.0) -> None:
         super().__init__()
@@ -62,10 +67,19 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
+        if is_lean(self, x) and can_split(self.expand, self.depthwise, self.contract):
+            x = by_hidden_channels(self.norm_in(x), self.expand, self.depthwise, self.contract)
+        elif self.recompute and torch.is_grad_enabled():
+            x = checkpoint(self.mix, x, use_reentrant=False)
+        else:
+            x = self.mix(x)
+        return self.drop(self.norm_out(x))
+
+    def mix(self, x: Tensor) -> Tensor:
+        """All but the last norm, (B, H, W, C) -> (B, H, W, C)."""
         x = F.silu(self.expand(self.norm_in(x)))  # (B, H, W, E C)  D7
         x = F.silu(self.depthwise(x))  # (B, H, W, E C)
-        x = self.contract(self.drop(x))  # (B, H, W, C)
-        return self.drop(self.norm_out(x))
+        return self.contract(self.drop(x))  # (B, H, W, C)
 
 
 class Block(nn.Module):
@@ -90,12 +104,7 @@ class Block(nn.Module):
 
 
 class HATStage(nn.Module):
-    """One stage of Figure 1: downsampling, except in the first, then the blocks.
-
-    If `recompute` is True, the backward pass computes the blocks again instead of keeping their activations.
-    """
-
-    recompute = False
+    """One stage of Figure 1: downsampling, except in the first, then the blocks."""
 
     def __init__(
         self, stage: Stage, previous_channels: int | None, drop_rate: float, drop_path_rates: tuple[float, ...]
@@ -103,14 +112,15 @@ class HATStage(nn.Module):
         super().__init__()
         self.downsample = None if previous_channels is None else Downsample(previous_channels, stage.channels)
         self.blocks = nn.ModuleList(Block(stage, drop_rate, rate) for rate in drop_path_rates)
+        self.hidden = stage.expansion * stage.channels  # channels of the widest maps
 
     def forward(self, x: Tensor, trace: Trace = NO_TRACE) -> Tensor:
         if self.downsample is not None:
             x = self.downsample(x)
             trace["downsampled"] = x
         for index, block in enumerate(self.blocks):
-            if self.recompute and torch.is_grad_enabled() and not records(trace):
-                x = checkpoint(block, x, use_reentrant=False)
+            if is_lean(block, x) and not records(trace):
+                x = by_images(block, x, self.hidden)
             else:
                 x = block(x, scope(trace, f"blocks.{index}"))
         trace["output"] = x
@@ -167,6 +177,15 @@ class Backbone(nn.Module):
     def reset_parameters(self) -> None:
         """Draw all weights anew, as `initialise` does; for a network built on the meta device, after `to_empty`."""
         self.apply(initialise)
+
+    def recompute_mlps(self, enable: bool = True) -> None:
+        """Let the backward pass compute the widest maps of all MLPs again, instead of keeping them.
+
+        HAT-Net Small then keeps 0.4 times as much at 224 x 224 pixels, and takes a little longer (docs/speed.md).
+        """
+        for module in self.modules():
+            if isinstance(module, MLP):
+                module.recompute = enable
 
     def set_drop_path_rate(self, rate: float) -> None:
         """Set the stochastic depth of all blocks: 0 in the first, rising linearly to `rate`, in [0, 1), in the last."""

@@ -24,7 +24,7 @@ except ModuleNotFoundError as error:
 from hatnet.checks import require_choice, require_type, require_whole
 from hatnet.config import VARIANTS, HATNetConfig, nearest, require_config
 from hatnet.data.photo import MEAN, STD
-from hatnet.network import Backbone, HATNet, HATStage, initialise
+from hatnet.network import Backbone, HATNet, initialise
 from hatnet.trace import Trace, given_or_none
 from hatnet.weights.checkpoints import load_with_facts
 from hatnet.weights.official import load_official
@@ -161,10 +161,8 @@ class TimmHATNet(HATNet):
         self.classifier = classifier.train(self.training)  # type: ignore[assignment]
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Compute each block again in the backward pass, which needs less memory and more time."""
-        for stage in self.stages:
-            assert isinstance(stage, HATStage)
-            stage.recompute = enable
+        """Compute the widest maps of MLPs again in the backward pass, which needs less memory and more time."""
+        self.recompute_mlps(enable)
 
     def no_weight_decay(self) -> set[str]:
         """Parameters without weight decay, apart from norms and biases, which timm recognises: none."""

@@ -15,6 +15,8 @@ import numpy  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+from tests.gpu import gpu_is_there  # noqa: E402
+
 # The same examples in every run, so that a failing test keeps failing; `nightly` draws new ones.
 hypothesis.settings.register_profile("default", max_examples=100, deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.register_profile("nightly", max_examples=1000, deadline=None, print_blob=True)
@@ -34,8 +36,10 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Without --long, leave out tests that are marked `long`, or need the built site or a browser."""
+    """Skip tests of a GPU without one. Without --long, leave out long tests, and those of the site and in a browser."""
     for item in items:
+        if not gpu_is_there() and item.get_closest_marker("cuda"):
+            item.add_marker(pytest.mark.skip(reason="no GPU here"))
         if {"site", "browser"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("long")
     if config.getoption("--long"):

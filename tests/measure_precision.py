@@ -1,15 +1,16 @@
 """Measure the rounding errors of every precision, by depth, for `docs/measurements/precision.json`.
 
-`python -m tests.measure_precision [cpu|cuda]` writes that record for the CPU, or `precision-cuda.json`. It has two
-parts. `noise` is the distance of PyTorch from the reference in every intermediate of the five variants, from which
-`hatnet.equivalence.TOLERANCES` follows. `runs` is the relative L2 error of every block, forward and backward, against
-the same network in float64. The processes share the cores; the whole takes about half an hour on two.
+`python -m tests.measure_precision` writes that record. With `cuda FILE` it measures a GPU; with `cpu FILE --quick` it
+takes seconds. The record has two parts. `noise` is the distance of PyTorch from the reference in every intermediate of
+the five variants, from which `hatnet.equivalence.TOLERANCES` follows. `runs` is the relative L2 error of every block,
+forward and backward, against the same network in float64. The processes share the cores; the whole takes about half an
+hour on two.
 """
 
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
@@ -37,6 +38,8 @@ from tests.tf32 import emulated_tf32
 FOLDER = Path(__file__).parents[1] / "docs" / "measurements"
 SEEDS = range(3)
 LOSS_SCALE = 1024.0
+MOST_PROCESSES = 8  # each takes half a GiB of a GPU
+Found = tuple[float, str, tuple[int, int], int, str]  # an error, and where it was found
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,9 @@ def computing(how: Format, device: str) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(full_precision())
         if how.tf32 and device == "cuda":  # full_precision restores both
-            torch.backends.cudnn.conv.fp32_precision = torch.backends.cuda.matmul.fp32_precision = "tf32"
+            torch.backends.cudnn.conv.fp32_precision = "tf32"
+            torch.backends.cuda.matmul.allow_tf32 = True  # set by its newer name alone, PyTorch refuses to read it
+            stack.callback(setattr, torch.backends.cuda.matmul, "allow_tf32", False)
         elif how.tf32:
             stack.enter_context(emulated_tf32())
         if how.autocast:
@@ -231,18 +236,25 @@ def against_reference(got: Blocks, model: HATNet, images: Tensor, labels: Tensor
     return {name: values for name, values in errors(got, want).items() if name != "gradient"}
 
 
-def noise(device: str = "cpu") -> list[dict[str, Any]]:
-    """Max |difference| / max |reference| for each dtype of TOLERANCES, over all intermediates: median and largest."""
+def noise(variant: str, size: tuple[int, int], seed: int, device: str = "cpu") -> dict[torch.dtype, list[Found]]:
+    """Max |difference| / max |reference| of every intermediate of one network, for each dtype of TOLERANCES."""
     torch.set_num_threads(1)
-    found: dict[torch.dtype, list[tuple[Any, ...]]] = {dtype: [] for dtype in TOLERANCES}
-    for variant, size, seed, dtype in product(VARIANTS, ((64, 64), (75, 106)), SEEDS, TOLERANCES):
+    found: dict[torch.dtype, list[Found]] = {}
+    for dtype in TOLERANCES:
         model = create_model(variant)
         randomise(model, seed)
         image = torch.from_numpy(np.random.default_rng(seed).standard_normal((1, 3, *size)))
-        found[dtype] += [(row.error, variant, size, seed, row.name) for row in compare(model.to(device, dtype), image)]
+        rows = compare(model.to(device, dtype), image)
+        found[dtype] = [(row.error, variant, size, seed, row.name) for row in rows]
         print("noise", variant, size, seed, dtype, file=sys.stderr, flush=True)
+    return found
+
+
+def noise_rows(parts: Sequence[dict[torch.dtype, list[Found]]]) -> list[dict[str, Any]]:
+    """The median and the largest error of each dtype, and where the largest one is."""
     rows = []
-    for dtype, members in found.items():
+    for dtype in TOLERANCES:
+        members = [entry for part in parts for entry in part[dtype]]
         median, (largest, variant, size, seed, name) = np.median([row[0] for row in members]), max(members)
         rows.append({
             "dtype": str(dtype).removeprefix("torch."), "median": float(f"{median:.3g}"),
@@ -251,20 +263,23 @@ def noise(device: str = "cpu") -> list[dict[str, Any]]:
     return rows
 
 
-def main(device: str = "cpu") -> None:
-    """Measure everything and write the record; one process per core, or one for a GPU."""
-    workers = 1 if device == "cuda" else os.cpu_count()
+def main(device: str = "cpu", out: Path = FOLDER / "precision.json", quick: bool = False) -> None:
+    """Measure everything and write the record, with one process per core, at most `MOST_PROCESSES` of them."""
+    networks = [*product(VARIANTS, ((64, 64), (75, 106)), SEEDS)]
+    cells = CELLS
+    if quick:
+        networks, cells = [("micro", (64, 64), 0)], [Cell("micro", "random", 28, 1, 0)]
+    workers = min(os.cpu_count() or 1, MOST_PROCESSES, len(networks) + len(cells))
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        limits = pool.submit(noise, device)
-        runs = list(chain.from_iterable(pool.map(measure, CELLS, [device] * len(CELLS))))
+        parts = [pool.submit(noise, *network, device) for network in reversed(networks)]  # the slowest first
+        runs = list(chain.from_iterable(pool.map(measure, cells, [device] * len(cells))))
         record = {
             "kind": "tests.measure_precision", "date": str(date.today()),
             "machine": machine_details(device) | {"numpy": np.__version__}, "loss_scale": LOSS_SCALE,
-            "noise": limits.result(), "runs": runs,
+            "noise": noise_rows([part.result() for part in reversed(parts)]), "runs": runs,
         }  # fmt: skip
-    path = FOLDER / ("precision.json" if device == "cpu" else f"precision-{device}.json")
-    write_whole(path, as_lines(record).encode())
-    print(path)
+    write_whole(out, as_lines(record).encode())
+    print(out)
 
 
 def as_lines(record: dict[str, Any]) -> str:
@@ -277,4 +292,5 @@ def as_lines(record: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    words = [word for word in sys.argv[1:] if word != "--quick"]
+    main(*words[:1], *map(Path, words[1:]), quick="--quick" in sys.argv)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from builder import precision, precision_tables
 from hatnet.files import write_whole
-from hatnet.studies import ablation, faithfulness, scaling
+from hatnet.studies import ablation, bench, faithfulness, scaling
 from hatnet.studies.ablation import tables as ablation_tables
 from hatnet.studies.ablation.draw import draw_record as draw_ablation
+from hatnet.studies.bench import tables as bench_tables
+from hatnet.studies.bench.draw import draw_accuracy, draw_rooflines
 from hatnet.studies.common.drawing import save
 from hatnet.studies.faithfulness import tables as faithfulness_tables
 from hatnet.studies.faithfulness.draw import draw_curves, draw_scores
@@ -32,6 +34,7 @@ def make(docs: Path, folder: Path) -> list[Path]:
     """
     return [
         *make_scaling(docs, folder),
+        *make_bench(docs, folder),
         *make_window_sizes(docs, folder),
         *make_ablation(docs, folder),
         *make_faithfulness(docs, folder),
@@ -47,6 +50,21 @@ def make_scaling(docs: Path, folder: Path) -> list[Path]:
         figure, text = (folder / f"{path.stem}{suffix}" for suffix in (".svg", ".txt"))
         save(draw_scaling(record), figure)
         write_whole(text, scaling_tables.page(record).encode())
+        written += [figure, text]
+    return written
+
+
+def make_bench(docs: Path, folder: Path) -> list[Path]:
+    """A figure and a text for every `bench-NAME.json`, and a figure of the rooflines if it has any."""
+    written = []
+    for path in sorted((docs / "measurements").glob("bench-*.json")):
+        record = bench.read(path)
+        figure, rooflines, text = (folder / f"{path.stem}{suffix}" for suffix in (".svg", "-roofline.svg", ".txt"))
+        save(draw_accuracy(record), figure)
+        if bench_tables.rooflines(record):
+            save(draw_rooflines(record), rooflines)
+            written.append(rooflines)
+        write_whole(text, bench_tables.page(record).encode())
         written += [figure, text]
     return written
 

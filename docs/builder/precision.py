@@ -41,6 +41,10 @@ class Record:
     noise: list[dict[str, Any]]
     runs: list[dict[str, Any]]
 
+    def label(self, name: str) -> str:
+        """The name of a format as printed. A CPU emulates TF32."""
+        return name if "gpu" in self.machine else EMULATED.get(name, name)
+
     def rows(self, variant: str, weights: str, name: str) -> list[dict[str, Any]]:
         """The runs of one network in one format, one per seed. KeyError if there are none."""
         keys = {"variant": variant, "weights": weights, "format": name}
@@ -109,7 +113,7 @@ def _draw_panel(axes: Axes, record: Record, variant: str, measure: str) -> None:
         values = np.array(record.errors(variant, "random", name, measure)) / unit_roundoff(name)  # (seeds, blocks)
         x = np.arange(1, values.shape[1] + 1)
         axes.fill_between(x, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, linewidth=0)
-        label = f"{EMULATED.get(name, name)}, u = $2^{{-{ROUNDOFF[name]}}}$ = {unit_roundoff(name):.1e}"
+        label = f"{record.label(name)}, u = $2^{{-{ROUNDOFF[name]}}}$ = {unit_roundoff(name):.1e}"
         axes.plot(x, np.median(values, axis=0), color=colour, marker=marker, markersize=3.5, linewidth=1.2, label=label)
     for border in np.cumsum(get_config(variant).depths)[:-1]:
         axes.axvline(border + 0.5, color="#404040", linestyle=":", linewidth=0.8)

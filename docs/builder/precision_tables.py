@@ -5,7 +5,7 @@ from itertools import product
 
 import torch
 
-from builder.precision import EMULATED, LOOKS, VARIANTS, Record, growth, unit_roundoff
+from builder.precision import LOOKS, VARIANTS, Record, growth, unit_roundoff
 from hatnet.config import get_config
 from hatnet.equivalence import TOLERANCES
 from hatnet.studies.common.table import Grid, page
@@ -37,7 +37,7 @@ def by_format(record: Record) -> Grid:
         first = [row[0] for row in found["gradient"]]
         worst = [max(row) for row in found["parameters"]]
         cells = (interval(values) for values in (logits, first, worst))
-        rows.append((EMULATED.get(name, name), number(unit_roundoff(name)), *cells))
+        rows.append((record.label(name), number(unit_roundoff(name)), *cells))
     columns = ("precision", "u", "logits", "gradient at the\nfirst block", "gradients of\nparameters")
     return Grid("Relative L2 errors, with the rounding of weights and pixels", columns, tuple(rows))
 

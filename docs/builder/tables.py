@@ -1,7 +1,8 @@
-"""`@equations`, `@departures`, `@planted-bugs` and `@mutants` on lines of their own, as Markdown.
+"""`@equations`, `@departures`, `@planted-bugs`, `@mutants` and `@gpu` on lines of their own, as Markdown.
 
 The first two are made from the code while a page is read and never written to disk, so they cannot be older than the
-code. The others show the records of `python -m tests.plant_bugs` and `python -m tests.mutation`.
+code. The others show the records of `python -m tests.plant_bugs`, `python -m tests.mutation` and `python -m
+tests.on_gpu`.
 """
 
 import json
@@ -11,12 +12,13 @@ from pathlib import Path
 from markdown.extensions.toc import slugify
 
 from builder.equations import EQUATIONS
+from builder.gpu import gpu
 from builder.ledger import LEDGER, Departure, check_ledger
 from builder.mutants import mutants
 from builder.tagged import Line
 from builder.traceability import Row, TraceabilityError, check_equations
 
-DIRECTIVE = re.compile(r"^@(equations|departures|planted-bugs|mutants) *$", re.MULTILINE)
+DIRECTIVE = re.compile(r"^@(equations|departures|planted-bugs|mutants|gpu) *$", re.MULTILINE)
 RECORD = "docs/planted-bugs.json"
 PATCHES = "tests/planted_bugs"
 PATCH = re.compile(r"Bug: (?P<name>.+)\nTest: (?P<test>.+)\n\n--- a/(?P<file>.+)\n(?P<diff>(?s:.+))")
@@ -106,4 +108,6 @@ def _table(name: str, root: Path) -> list[str]:
         return equations(check_equations(root))
     if name == "departures":
         return departures(check_ledger(root))
+    if name == "gpu":
+        return gpu(root / "docs")
     return mutants(root) if name == "mutants" else planted_bugs(root)

@@ -6,8 +6,8 @@ most maps are alive. In training nearly every map is kept until its gradient is 
 We count the tensors of `hatnet`, including the image, with fused attention kernels, which keep one number per query and
 head instead of the attention weights. We do not count parameters, gradients and the optimiser's state, workspace inside
 kernels, or statistics and masks of less than a thousandth. Windows that reach over the border count with their padding,
-as PyTorch stores them. Without fused kernels, add the weights (`attention_weights`); the paper's claim about memory
-concerns these.
+as PyTorch stores them. Lean inference (`hatnet.lean`), on a CPU, needs less than is counted here. Without fused
+kernels, add the weights (`attention_weights`); the paper's claim about memory concerns these.
 """
 
 from hatnet.checks import require_type
@@ -29,9 +29,15 @@ def inference_memory(config: HATNetConfig, height: int, width: int, batch: int =
     return max(inference_memory_by_part(config, height, width, batch).values())
 
 
-def training_memory(config: HATNetConfig, height: int, width: int, batch: int = 1) -> int:
-    """The elements kept for the backward pass."""
-    return sum(training_memory_by_part(config, height, width, batch).values())
+def training_memory(config: HATNetConfig, height: int, width: int, batch: int = 1, recompute: bool = False) -> int:
+    """The elements kept for the backward pass, also after `recompute_mlps`.
+
+    >>> from hatnet.config import VARIANTS
+    >>> kept, kept_less = (training_memory(VARIANTS["small"], 224, 224, recompute=choice) for choice in (False, True))
+    >>> round(kept_less / kept, 2)
+    0.4
+    """
+    return sum(training_memory_by_part(config, height, width, batch, recompute).values())
 
 
 def attention_weights(cost: Cost, C: int, heads: int) -> int:
@@ -69,7 +75,9 @@ def inference_memory_by_part(config: HATNetConfig, height: int, width: int, batc
     return {part: batch * peak for part, peak in peaks.items()}
 
 
-def training_memory_by_part(config: HATNetConfig, height: int, width: int, batch: int = 1) -> dict[str, int]:
+def training_memory_by_part(
+    config: HATNetConfig, height: int, width: int, batch: int = 1, recompute: bool = False
+) -> dict[str, int]:
     """The elements that each part keeps for the backward pass; the parts have the names of `network_costs`."""
     require_config(config)
     height, width, batch = check_sizes(height=height, width=width, batch=batch)
@@ -84,8 +92,9 @@ def training_memory_by_part(config: HATNetConfig, height: int, width: int, batch
         for block in range(stage.depth):
             path = f"stages.{index}.blocks.{block}"
             parts[f"{path}.attention"] = _attention_saved(stage, layout)
-            # A', normalised, scaled; expand, SiLU, depthwise, SiLU, all E C wide; contract, normalised.
-            parts[f"{path}.mlp"] = 5 * X + 4 * stage.expansion * X
+            # A'; contract, normalised. Unless recomputed: A' normalised and scaled; expand and depthwise, E C wide, and
+            # both after SiLU.
+            parts[f"{path}.mlp"] = 3 * X + (0 if recompute else 2 * X + 4 * stage.expansion * X)
         previous = X
     parts["classifier"] = config.channels[-1] * (2 if config.classifier_drop_rate else 1)  # 2: with dropout's mask
     return {part: batch * count for part, count in parts.items()}

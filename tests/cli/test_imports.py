@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import hatnet
+from hatnet.cli.main import COMMANDS, load, outline, run
 
 
 def python(code):
@@ -19,7 +22,30 @@ def test_importing_hatnet_needs_torch_and_numpy_alone():
 
 def test_the_command_line_needs_none_of_the_libraries_of_the_studies():
     missing = "import sys; sys.modules |= dict.fromkeys(['captum', 'matplotlib', 'scipy', 'torchvision']);"
-    assert python(f"{missing} import hatnet.cli.main; print('loaded')") == "loaded"
+    load_all = "from hatnet.cli.main import COMMANDS, load; print(all(callable(load(name)) for name in COMMANDS))"
+    assert python(f"{missing} {load_all}") == "True"
+
+
+@pytest.mark.parametrize("words", [[], ["--help"]])
+def test_the_help_imports_no_pytorch(words):
+    command = [sys.executable, "-X", "importtime", "-m", "hatnet", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == (0 if words else 2)
+    imported = set(re.findall(r"^import time:.*\| +(\S+)$", done.stderr, re.MULTILINE))
+    assert not imported & {"torch", "numpy", "PIL", "matplotlib"}
+    assert {name for name in imported if name.startswith("hatnet.")} <= {
+        "hatnet.environment", "hatnet.cli", "hatnet.cli.main",
+    }  # fmt: skip
+
+
+def test_the_help_shows_the_docstrings_of_the_commands(capsys):
+    shown = []
+    for how in (load, outline):
+        with pytest.raises(SystemExit):
+            run({name: how(name) for name in COMMANDS}, ["--help"])
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    assert "Print the architecture of a variant" in shown[0]
 
 
 def test_importing_the_reference_needs_numpy_alone():

@@ -1,5 +1,6 @@
 """Precision, full memory, and a fake GPU that only computes shapes: every module keeps its tensors on one device."""
 
+import importlib
 from contextlib import nullcontext, suppress
 
 import pytest
@@ -13,6 +14,7 @@ from hatnet.device import full_precision, out_of_memory, out_of_memory_cause
 from hatnet.maps.unfused_attention import unfused_attention
 from hatnet.relatives import ATTENTIONS
 from hatnet.studies.ablation import ARMS, build, match_cost
+from hatnet.studies.bench.authors import AuthorsFormulation
 from tests.cases import NETWORK_MUST_HIT
 
 
@@ -70,6 +72,39 @@ def test_the_relatives_and_the_arms_of_the_ablation_stay_on_one_device():
         assert on_a_fake_gpu(attention.at(1, C=32, heads=2).build(), 2, 13, 18, 32) == "cuda", name
     for name, arm in ARMS.items():
         assert on_a_fake_gpu(build(match_cost(arm)), 2, 1, 28, 28) == "cuda", name
+
+
+def test_networks_for_other_libraries_stay_on_one_device():
+    """timm's interface, and a pyramid for torchvision's detectors."""
+    timm = pytest.importorskip("timm")
+    importlib.import_module("hatnet.timm")
+    small = {"depths": (1, 1, 1, 1), "num_classes": 3}
+    assert on_a_fake_gpu(timm.create_model("hat_net_tiny", **small), 2, 3, 70, 45) == "cuda"
+    assert (
+        on_a_fake_gpu(OneMap(timm.create_model("hat_net_tiny", features_only=True, **small), -1), 2, 3, 70, 45)
+        == "cuda"
+    )
+    pyramid = importlib.import_module("hatnet.torchvision").fpn_backbone(create_model("tiny", **small), 8)
+    assert on_a_fake_gpu(OneMap(pyramid, "pool"), 2, 3, 70, 45) == "cuda"
+
+
+class OneMap(torch.nn.Module):
+    """One of several maps that a module returns."""
+
+    def __init__(self, module, key):
+        super().__init__()
+        self.module, self.key = module, key
+
+    def forward(self, image):
+        return self.module(image)[self.key]
+
+
+def test_networks_of_the_benchmark_stay_on_one_device():
+    """The authors' formulation, and training with recomputation."""
+    model = create_model("micro", depths=(1, 1, 1), grid_sizes=(7, 7), pool_sizes=(2, 1))
+    assert on_a_fake_gpu(AuthorsFormulation(model), 2, 3, 28, 28) == "cuda"
+    model.recompute_mlps()
+    assert on_a_fake_gpu(model.train(), 2, 3, 28, 28) == "cuda"
 
 
 def test_a_fake_gpu_refuses_tensors_on_the_cpu(monkeypatch):

@@ -1,6 +1,7 @@
 """One graph for any size: `torch.compile`, `torch.export` and ONNX give the logits of the network itself."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from hatnet.config import get_config
 from hatnet.equivalence import randomise, relative_error
-from hatnet.export import export, program
+from hatnet.export import ONE_SIZE_ONLY, export, program
 from hatnet.hierarchical_attention import contiguous, full_window, holds
 from hatnet.network import HATNet
 
@@ -20,8 +21,8 @@ SMALL = get_config(
     "micro", channels=(8, 16), head_dim=8, depths=(1, 1), kernel_sizes=(3, 3), expansions=(2, 2), grid_sizes=(7,),
     pool_sizes=(4,), num_classes=3,
 )  # fmt: skip
-any_size = pytest.mark.skipif(torch.__version__.startswith("2.11."), reason="PyTorch 2.11 exports one size only")
-SIZES = [(1, 5, 9), (1, 28, 42), (3, 41, 33), (2, 64, 80)]  # below one window, whole windows, partial ones
+any_size = pytest.mark.skipif(torch.__version__.startswith(ONE_SIZE_ONLY), reason="PyTorch before 2.13: one size only")
+SIZES = [(1, 4, 4), (2, 4, 9), (1, 28, 42), (3, 41, 33), (2, 64, 80)]  # the smallest, whole windows, partial ones
 
 
 def network(config=SMALL):
@@ -84,9 +85,10 @@ def test_generated_code_needs_two_graphs_for_all_sizes():
     assert counter.frame_count <= 2
 
 
-def test_pytorch_2_11_is_told_to_export_one_size(monkeypatch):
-    monkeypatch.setattr("hatnet.export.version", lambda _: "2.11.0+cpu")
-    with pytest.raises(ValueError, match=r"PyTorch 2\.11 .* give image_size"):
+@pytest.mark.parametrize("release", ["2.11.0+cpu", "2.12.1"])
+def test_an_older_pytorch_is_told_to_export_one_size(release, monkeypatch):
+    monkeypatch.setattr("hatnet.export.version", lambda _: release)
+    with pytest.raises(ValueError, match=rf"PyTorch {re.escape(release)} .* give image_size"):
         program(network())
     assert program(network(), (16, 24))
 
@@ -94,7 +96,10 @@ def test_pytorch_2_11_is_told_to_export_one_size(monkeypatch):
 @any_size
 def test_one_exported_graph_gives_the_logits_of_all_sizes():
     model = network().double()
-    assert_equal_at(SIZES, program(model).module(), model, 1e-12)
+    run = program(model).module()
+    assert_equal_at(SIZES, run, model, 1e-12)
+    with pytest.raises(AssertionError, match=r"size\(\)\[3\] >= 4"):
+        run(images(1, 4, 3, torch.float64))
 
 
 @pytest.mark.long

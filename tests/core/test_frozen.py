@@ -9,6 +9,8 @@ import pytest
 
 GROW = {  # records and states that are filled step by step
     "hatnet.studies.ablation.record": {"Record", "Run", "Times"},
+    "hatnet.studies.bench.record": {"Record", "Visit"},
+    "hatnet.studies.bench.runner": {"Memory"},
     "hatnet.studies.faithfulness.record": {"Record"},
     "hatnet.studies.faithfulness.scorer": {"Scorer"},
     "hatnet.studies.scaling.record": {"Record", "Point"},

@@ -11,12 +11,12 @@ from hatnet.equivalence import TOLERANCES, compare, relative_error, to_numpy
 from hatnet.hierarchical_attention import HMHSA
 from tests.cases import NETWORK_MUST_HIT, MapCase, for_maps, stack
 from tests.comparing import assert_agree, assert_same
+from tests.gpu import GPU
 
 LOW = [torch.float32, torch.float16, torch.bfloat16]
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 everywhere = pytest.mark.parametrize(  # float64 on the CPU is in the other tests
     ("device", "dtype"),
-    [("cpu", dtype) for dtype in LOW] + [pytest.param("cuda", dtype, marks=needs_cuda) for dtype in TOLERANCES],
+    [("cpu", dtype) for dtype in LOW] + [pytest.param(GPU, dtype, marks=pytest.mark.cuda) for dtype in TOLERANCES],
 )
 
 
@@ -68,14 +68,14 @@ def test_the_fused_kernel_errs_at_most_twice_as_much_as_the_formula(dtype, seed,
     assert errors[0] <= 2 * errors[1]
 
 
-@needs_cuda
+@pytest.mark.cuda
 @pytest.mark.parametrize("dtype", LOW, ids=str)
 @pytest.mark.parametrize("head_dim", [16, 48, 64])
 @pytest.mark.parametrize("size", [(16, 24), (14, 14)], ids=["whole", "partial"])
 def test_the_kernels_of_real_networks_on_cuda(size, head_dim, dtype):
     """Eq. 6-14: fused kernels need heads of a multiple of 8 channels; partial windows have masks."""
     case = MapCase(2, *size, heads=2, head_dim=head_dim, grid_size=8, pool_size=4, scale=1.0, seed=0)
-    layer, x, want = in_dtype(case, dtype, "cuda")
+    layer, x, want = in_dtype(case, dtype, GPU)
     with full_precision():
         y = layer(x)
         assert_same(y, want, case, dtype)

@@ -1,7 +1,11 @@
-"""The wheel contains the two packages and the files they need, and nothing of the site or its measurements."""
+"""A release: `python -m build` makes a source archive and a wheel, which hold what they should and work elsewhere."""
 
+import os
+import shutil
 import subprocess
 import sys
+import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -16,17 +20,48 @@ ASSETS = {
     "hatnet/py.typed",
     "reference/py.typed",
 }
+FOLDERS = ("docs", "hatnet", "reference", "tests", "tutorials")
+NOT_IN_THE_ARCHIVE = (".ci/", ".github/", ".pre-commit-config.yaml")
+
+USE = """
+import hatnet, reference, torch
+from hatnet.data import open_data
+test = open_data("fashion-subset").test
+images = (test.pixels[::25] / 255 - 0.286) / 0.353
+with torch.no_grad():
+    found = hatnet.create_model("micro", pretrained="fashion-mnist").eval()(images).argmax(dim=1)
+print(hatnet.__file__, reference.__file__, (found == test.labels[::25]).sum().item())
+"""
+
+
+def output_of(*command, **settings):
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **settings)
+    if "distribution found for hatchling" in done.stdout + done.stderr:
+        pytest.skip("building downloads hatchling, and there is no network")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    """The folder with the source archive, and the wheel that is made from it alone."""
+    pytest.importorskip("build", reason="build is not installed: pip install -e '.[dev]'")
+    folder = tmp_path_factory.mktemp("release")
+    output_of(sys.executable, "-m", "build", "--outdir", str(folder), str(ROOT))
+    assert len(list(folder.iterdir())) == 2
+    return folder
+
+
+def test_the_changelog_names_the_version():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    headings = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
+    assert any(line == "## Unreleased" or line.startswith(f"## {version} ") for line in headings)
 
 
 @pytest.mark.long
-def test_a_wheel_contains_the_packages_with_their_assets_and_nothing_else(tmp_path):
+def test_a_wheel_contains_the_packages_with_their_assets_and_nothing_else(release):
     """Beside Python: the assets, and the scripts and styles of the pages that commands write. No measurements."""
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if "distribution found for hatchling" in done.stderr:
-        pytest.skip("building a wheel downloads hatchling, and there is no network")
-    assert done.returncode == 0, done.stderr
-    (wheel,) = tmp_path.glob("hatnet-*.whl")
+    (wheel,) = release.glob("hatnet-*.whl")
     files = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     packages = (ROOT / "hatnet", ROOT / "reference")
     source = {path.relative_to(ROOT).as_posix() for package in packages for path in package.rglob("*.py")}
@@ -34,3 +69,29 @@ def test_a_wheel_contains_the_packages_with_their_assets_and_nothing_else(tmp_pa
     assert files >= ASSETS
     assert {Path(name).suffix for name in files - ASSETS - source} <= {".js", ".css"}
     assert {name.split("/")[0] for name in files} == {"hatnet", "reference"}
+
+
+@pytest.mark.long
+def test_the_source_archive_contains_the_files_of_the_checkout_and_nothing_else(release):
+    """All that git tracks, without the settings of the project's own checks, and the metadata."""
+    if not shutil.which("git") or not (ROOT / ".git").exists():
+        pytest.skip("not a checkout of git")
+    (archive,) = release.glob("hatnet-*.tar.gz")
+    with tarfile.open(archive) as opened:
+        names = {member.name.split("/", 1)[1] for member in opened.getmembers() if member.isfile()}
+    new = output_of("git", "ls-files", "--others", "--exclude-standard", *FOLDERS, cwd=ROOT).splitlines()
+    files = {*output_of("git", "ls-files", cwd=ROOT).splitlines(), *new}
+    kept = {name for name in files if (ROOT / name).is_file() and not name.startswith(NOT_IN_THE_ARCHIVE)}
+    assert names == kept | {"PKG-INFO"}
+    assert {name.split("/")[0] for name in names if "/" in name} == set(FOLDERS)
+
+
+@pytest.mark.long
+def test_an_installed_wheel_works_away_from_the_checkout(release, tmp_path):
+    (wheel,) = release.glob("hatnet-*.whl")
+    output_of(sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", str(tmp_path), str(wheel))
+    settings = {"cwd": tmp_path.parent, "env": os.environ | {"PYTHONPATH": str(tmp_path)}}
+    *files, right = output_of(sys.executable, "-c", USE, **settings).split()
+    assert all(Path(file).is_relative_to(tmp_path) for file in files)
+    assert int(right) > 85
+    assert "4.55" in output_of(sys.executable, "-m", "hatnet", "summary", "small", **settings)

@@ -209,7 +209,7 @@ def test_checkpointing_saves_less_and_gives_the_same_gradients():
         torch.manual_seed(1)
         found.append(saved_elements(model, IMAGES))
     (plain, gradients), (recomputed, same) = found
-    assert recomputed < plain / 4
+    assert recomputed < plain / 2
     assert all(torch.equal(a, b) for a, b in zip(gradients, same, strict=True))
 
 

@@ -18,7 +18,7 @@ import hatnet.dense
 import hatnet.timm
 import hatnet.torchvision
 import reference
-from hatnet import complexity, data, equivalence, hub, relatives, training
+from hatnet import complexity, data, equivalence, export, hub, relatives, training
 from hatnet.complexity import dense, summary, window_sizes
 from hatnet.data import image_file as image_file_module
 from hatnet.data import photo
@@ -28,6 +28,8 @@ from hatnet.studies import plan
 from hatnet.studies.ablation import matching, statistics
 from hatnet.studies.ablation import record as ablation_record
 from hatnet.studies.ablation.arms import ARMS
+from hatnet.studies.bench import record as bench_record
+from hatnet.studies.bench import settings as bench_settings
 from hatnet.studies.common import statistics as common
 from hatnet.studies.faithfulness import curves
 from hatnet.studies.faithfulness import record as faithfulness_record
@@ -292,6 +294,9 @@ TABLE |= {
     "studies.faithfulness.patch_counts": Entry(curves.patch_counts, lambda d: {"patches": 9, "steps": d.H}),
     "studies.faithfulness.interval": Entry(intervals.interval, lambda d: {"values": [1.0, 2.0, 4.0]}),
     "studies.scaling.read": Entry(scaling_record.read, lambda d: {"path": kept("scaling-stage-0-cpu.json")}, reads=RECORD),
+    "studies.bench.read": Entry(bench_record.read, lambda d: {"path": kept("bench-inference-cpu.json")}, reads=RECORD),
+    "studies.bench.Settings": Entry(bench_settings.Settings, lambda d: {"networks": ("micro",), "batch": d.H, "layouts": ("1x2",), "seconds": 0.5}),
+    "studies.bench.Layout.parse": Entry(bench_settings.Layout.parse, lambda d: {"text": f"{d.H}x2"}),
     "studies.ablation.read": Entry(ablation_record.read, lambda d: {"path": kept("ablation-subset-cpu.json")}, reads=RECORD),
     "studies.faithfulness.read": Entry(faithfulness_record.read, lambda d: {"path": kept("faithfulness.json")}, reads=RECORD),
     "weights.checkpoints.about": Entry(checkpoints.about, lambda d: {"path": weights_file(d)}, anything, files=("in.safetensors",), reads=WEIGHTS),
@@ -302,6 +307,9 @@ TABLE |= {
     "hatnet.timm.hat_net_micro": Entry(hatnet.timm.hat_net_micro, lambda d: {"pretrained": False, "num_classes": d.H - 1, "global_pool": "", "grid_sizes": (d.G1, 2)}),
     "TimmHATNet.forward_intermediates": Entry(intermediates, lambda d: {"x": torch.from_numpy(floats(2, 3, 8 + d.H, 16)).float(), "output_fmt": "NCHW", "stop_early": True}),
     "TimmHATNet.reset_classifier": Entry(lambda **given: hatnet.timm.TimmHATNet(SMALL).reset_classifier(**given), lambda d: {"num_classes": d.H - 1, "global_pool": "avg"}),
+    "hatnet.export.export": Entry(export.export, lambda d: {"model": network(d).eval(), "path": "out.pt2", "about": {"classes": ["a", "b", "c"]}, "image_size": (16, 16)}, files=("out.",)),
+    "hatnet.export.program": Entry(export.program, lambda d: {"model": network(d).eval(), "image_size": (16, 16)}, anything),
+    "hatnet.export.facts_of": Entry(export.facts_of, lambda d: {"model": network(d), "about": {"mean": [0.5] * 3, "image_size": 8 + d.H}}, anything),
     "hatnet.torchvision.fpn_backbone": Entry(hatnet.torchvision.fpn_backbone, lambda d: {"model": network(d), "out_channels": d.C, "stages": (0, 1), "extra_blocks": None}),
     "hatnet.hub.for_hub": Entry(hub.for_hub, lambda d: {"weights": weights_file(d), "about": {"image_size": d.H}}, files=("in.safetensors",), reads={"weights": "weights"}),
     "hatnet.hub.HubHATNet": Entry(hub.HubHATNet, lambda d: {"config": SMALL, "about": {"data": "drawn"}}),

@@ -92,6 +92,7 @@ VALUES: dict[str, tuple[str, ...] | str] = {
     "--task": ("classification", "segmentation", "detection", "instances", "x", ""),
     "--clock": ("wall", "cpu", "sun"), "--longest": ("0.1", "0", "nan", "x"), "--rounds": ("1", "0", "x"),
     "--batch": ("1", "2", "0", "1000000"), "--images": ("10", "0", "1", "x"), "--steps": ("1", "2", "0", "x"),
+    "--networks": ("micro", "tiny", "x", ""), "--layouts": ("1x1", "0x1", "x", ""), "--seconds": ("1", "0", "nan", "x"),
     "--untrained": ("1", "0", "x"), "--random-maps": ("1", "0", "x"), "--seeds": ("1", "0", "x", "1,2"),
 }  # fmt: skip
 
@@ -120,6 +121,7 @@ COMMANDS = {
     "faithfulness": Command((), ("--record", "RECORD")),
     "scaling": Command(("--modules", "h-mhsa", "--sizes", "32", "--out", "s.json"), ("--rounds", "1", "--longest", "0.1")),
     "ablation": Command((), ("--record", "RECORD")),
+    "bench": Command((), ("--record", "RECORD")),  # else it starts processes
     "demo": Command((), ("--seed", "-1")),
     "docs": Command(()),
 }  # fmt: skip

@@ -223,7 +223,7 @@ def _with_header(header: dict, tensors: bytes) -> bytes:
 
 def records(folder: Path, generator: random.Random) -> list[Path]:
     """Kept records, smaller ones with one value anywhere replaced by junk, and files that are no records."""
-    names = ("scaling-stage-0-cpu.json", "ablation-subset-cpu.json", "faithfulness.json")
+    names = ("scaling-stage-0-cpu.json", "bench-inference-cpu.json", "ablation-subset-cpu.json", "faithfulness.json")
     kept = [path for path in (ROOT / "docs/measurements" / name for name in names) if path.is_file()]
     paths = []
     for path in kept:

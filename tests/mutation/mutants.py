@@ -14,7 +14,7 @@ from cosmic_ray.mutating import mutate_code
 from tests.mutation.operators import operators
 
 ROOT = Path(__file__).parents[2]
-MODEL = ("config", "layers", "attention", "hierarchical_attention", "network", "models")
+MODEL = ("config", "layers", "attention", "hierarchical_attention", "lean", "network", "models")
 SAMPLED = ("training", "data", "maps", "studies")
 SAMPLE, SEED = 640, 0
 COMMENT = re.compile(r"  # .*")

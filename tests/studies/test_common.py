@@ -9,6 +9,7 @@ from rich.console import Console
 
 from hatnet.relatives import ATTENTIONS
 from hatnet.studies import ablation, faithfulness, scaling
+from hatnet.studies import bench as networks_bench
 from hatnet.studies.ablation import timing
 from hatnet.studies.common import machine
 from hatnet.studies.common.table import Grid
@@ -17,6 +18,9 @@ from tests.studies.ablation.conftest import CPU, SETTINGS
 
 LIMITS = {
     ablation.Settings("fashion-subset", 1): {"epochs": (1, 100_000)},
+    networks_bench.Settings(): {
+        "batch": (1, 65_536), "size": (32, 4096), "rounds": (1, 1000), "threads": (1, 1024), "seed": (0, 2**32 - 1),
+    },
     faithfulness.Settings(): {
         "images": (2, 100_000), "patch": (1, 1024), "steps": (1, 1000), "random_maps": (1, 100), "untrained": (1, 100),
         "seed": (0, 2**32 - 1),

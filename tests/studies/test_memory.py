@@ -26,6 +26,7 @@ from hatnet.complexity import (
 from hatnet.complexity.memory import inference_memory_by_part, training_memory_by_part
 from hatnet.config import VARIANTS, HATNetConfig
 from hatnet.equivalence import to_numpy
+from hatnet.lean import lean_inference
 from hatnet.models import create_model
 from hatnet.network import HATNet
 from tests.cases import for_maps, for_networks
@@ -74,7 +75,7 @@ class LiveTensors(TorchDispatchMode):
 
 
 def measured_inference(model: HATNet, images: torch.Tensor) -> float:
-    with torch.no_grad(), LiveTensors(model, images) as tensors:
+    with torch.no_grad(), lean_inference(None), LiveTensors(model, images) as tensors:
         model.eval()(images)
     return tensors.peak / images.itemsize
 
@@ -82,12 +83,20 @@ def measured_inference(model: HATNet, images: torch.Tensor) -> float:
 def measured_inference_by_part(model: HATNet, images: torch.Tensor) -> dict[str, float]:
     peaks = {}
     parts = {"stem": model.stem} | {f"stages.{index}": stage for index, stage in enumerate(model.stages)}
-    with torch.no_grad(), LiveTensors(model, images) as tensors:
+    with torch.no_grad(), lean_inference(None), LiveTensors(model, images) as tensors:
         for name, part in parts.items():
             part.register_forward_pre_hook(tensors.start)
             part.register_forward_hook(lambda *_, name=name: peaks.update({name: tensors.peak / images.itemsize}))
         model.eval()(images)
     return peaks
+
+
+def test_lean_inference_needs_less():
+    """The formula is that of whole maps."""
+    model, images = create_model("tiny").eval(), torch.zeros(4, 3, 224, 224)
+    with torch.no_grad(), LiveTensors(model, images) as tensors:
+        model(images)
+    assert tensors.peak / images.itemsize < inference_memory(model.config, 224, 224, batch=4) / 2
 
 
 def measured_training(model: HATNet, images: torch.Tensor) -> float:
@@ -108,7 +117,9 @@ def assert_predicted(model: HATNet, images: torch.Tensor, limit: float) -> None:
     batch, _, height, width = images.shape
     size = (model.config, height, width, batch)
     assert measured_inference(model, images) == pytest.approx(inference_memory(*size), rel=limit)
-    assert measured_training(model, images) == pytest.approx(training_memory(*size), rel=limit)
+    for recompute in (False, True):
+        model.recompute_mlps(recompute)
+        assert measured_training(model, images) == pytest.approx(training_memory(*size, recompute), rel=limit)
 
 
 @pytest.mark.parametrize(

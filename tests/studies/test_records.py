@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from hatnet.studies import ablation, faithfulness, scaling
+from hatnet.studies import ablation, bench, faithfulness, scaling
 from tests.pictures import assert_same_picture
 
 DOCS = Path(__file__).parents[2] / "docs"
-STUDIES = {"hatnet ablation": ablation, "hatnet faithfulness": faithfulness, "hatnet scaling": scaling}
+STUDIES = {f"hatnet {study.__name__.rpartition('.')[2]}": study for study in (ablation, bench, faithfulness, scaling)}
 OTHER_FILES = ["", "{", "[]", "{}", '{"kind": "something else"}', '{"kind": "KIND", "version": 1}']
 
 
@@ -29,6 +29,8 @@ def test_other_files_are_not_read_as_records(kind, content, tmp_path):
     [
         ("scaling", "scaling-stage-0-cpu", lambda record: record["machine"].pop("cpu")),
         ("scaling", "scaling-stage-0-cpu", lambda record: record["points"][0].update(module="", refused="x")),
+        ("bench", "bench-inference-cpu", lambda record: record["machine"].pop("cpu")),
+        ("bench", "bench-inference-cpu", lambda record: record["visits"][-1]["peaks"][0].pop("memory")),
         ("ablation", "ablation-subset-cpu", lambda record: record["machine"].pop("python")),
         ("ablation", "ablation-subset-cpu", lambda record: record["times"][0].update(clock="")),
         ("faithfulness", "faithfulness", lambda record: record["machine"].clear()),
@@ -49,6 +51,7 @@ def test_records_that_contradict_themselves_end_with_a_message(command, name, ch
     ("name", "count"),
     [
         ("make_ablation", 6),
+        ("make_bench", 7),
         ("make_faithfulness", 3),
         ("make_precision", 3),
         ("make_scaling", 4),

@@ -12,10 +12,11 @@ import torch
 from hatnet.files import PARTIAL
 from tests.training.runs import outcome, run
 
-# Children that compute gradients are forked by a server that has imported this file and done nothing else: once
+# Children that compute gradients are forked by a server that has imported these modules and done nothing else: once
 # autograd has threads, which it has with a GPU or with PyTorch's fake one, forks of this process cannot use it.
+# A training imports the last two when it needs them; every child would do so again, for longer than it trains.
 FORK_SERVER = multiprocessing.get_context("forkserver")
-FORK_SERVER.set_forkserver_preload(["tests.training.runs"])
+FORK_SERVER.set_forkserver_preload(["tests.training.runs", "torchvision.transforms.v2", "hatnet.training.figures"])
 
 
 def run_in_child(folder: Path) -> None:

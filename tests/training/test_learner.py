@@ -19,6 +19,7 @@ from hatnet.training import join
 from hatnet.training.classification import evaluate
 from hatnet.training.learner import WeightAverage, learning_rate
 from hatnet.training.preparation import precision_of
+from tests.gpu import GPU, NUMBERED
 from tests.training.runs import ONE_EPOCH, SMALL, outcome, run, small_data, start
 
 
@@ -137,8 +138,8 @@ def test_steps_and_tests_make_their_tensors_on_the_device_of_the_process(tmp_pat
     assert found.images == 30
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-@pytest.mark.parametrize("device", ["cuda", "cuda:0"])
+@pytest.mark.cuda
+@pytest.mark.parametrize("device", sorted({GPU, NUMBERED}))
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_every_precision_trains_on_a_gpu(precision, device, tmp_path):
     with join(device) as processes:
