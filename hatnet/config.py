@@ -17,6 +17,10 @@ MOST = {
 }  # fmt: skip
 MOST_PARAMETERS = 2_000_000_000
 
+# The tasks that need a class for each image, or maps of features, and the number of classes in the paper's data:
+# ImageNet, ADE20K and COCO.
+TASKS = {"classification": 1000, "segmentation": 150, "detection": 80, "instances": 80}
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -181,6 +185,18 @@ class HATNetConfig:
                 merged, last_cell = _tiles((height, width), (stage.pool_size, stage.pool_size))
             layouts.append(StageLayout((height, width), window, windows, last_window, merged, last_cell))
         return tuple(layouts)
+
+    def with_dense_windows(self) -> "HATNetConfig":
+        """The same network with the windows of Table 1 for dense tasks: G1 = 8, and G2 = 16, 8, 4.
+
+        With another number of stages G1 is 8 everywhere, and G2 is 4 in the last stage that has windows and doubles
+        towards the first. Windows have no parameters, so the weights of a classification network fit.
+
+        >>> get_config("small").with_dense_windows().pool_sizes
+        (16, 8, 4)
+        """
+        count = len(self.grid_sizes)
+        return replace(self, grid_sizes=(8,) * count, pool_sizes=tuple(4 * 2**k for k in reversed(range(count))))
 
     def drop_path_rates(self) -> tuple[tuple[float, ...], ...]:
         """The stochastic depth of every block, stage by stage: from 0 in the first, linearly to `drop_path_rate`."""

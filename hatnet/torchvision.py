@@ -31,7 +31,9 @@ class FPNBackbone(nn.Module):
     `body` is the network without its head, `fpn` the pyramid, `out_channels` the number of its channels.
     """
 
-    def __init__(self, body: Backbone, stages: Sequence[int], out_channels: int, extra_blocks: ExtraFPNBlock) -> None:
+    def __init__(
+        self, body: Backbone, stages: Sequence[int], out_channels: int, extra_blocks: ExtraFPNBlock | None
+    ) -> None:
         super().__init__()
         self.body = body
         self.stages = tuple(stages)

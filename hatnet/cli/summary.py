@@ -1,44 +1,62 @@
 """The command `hatnet summary`: the architecture of a variant and what it costs."""
 
+from dataclasses import replace
 from json import dumps
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from rich import box
 from rich.table import Table
 
 from hatnet.cli.console import cell, console
-from hatnet.complexity.summary import PAPER, Row, describe, macs, peak, published_parameters, summarise
-from hatnet.config import get_config
+from hatnet.complexity.dense import PAPER_SIZES
+from hatnet.complexity.summary import Row, describe, kept, macs, peak, published, published_parameters, summarise
+from hatnet.config import TASKS, get_config
+
+Task = Literal["classification", "segmentation", "detection", "instances"]
 
 
 def summary(
-    variant: Annotated[str, tyro.conf.Positional], image_size: tuple[int, int] = (224, 224), json: bool = False
+    variant: Annotated[str, tyro.conf.Positional],
+    image_size: tuple[int, int] | None = None,
+    task: Task = "classification",
+    json: bool = False,
 ) -> None:
     """Print the architecture of a variant and what it costs, stage by stage.
 
     Args:
         variant: tiny, small, medium, large or micro.
-        image_size: height and width in pixels.
+        image_size: height and width in pixels. None is the paper's size: 224 224, 512 512 for segmentation, 800 1280
+            for detection and instances.
+        task: classification, segmentation (Semantic FPN), detection (RetinaNet) or instances (Mask R-CNN). The last
+            three have the paper's G1 and G2 for dense tasks, and the classes of ADE20K or COCO.
         json: print JSON and nothing else.
     """
-    config, (height, width) = get_config(variant), image_size
+    config = get_config(variant)
+    if task != "classification":
+        config = replace(config.with_dense_windows(), num_classes=TASKS[task])
+    sizes = PAPER_SIZES.get(task, (224, 224))
+    height, width = image_size or sizes
     if json:
-        print(dumps(describe(config, height, width), indent=2))
+        print(dumps(describe(config, height, width, task), indent=2))
         return
-    rows = summarise(config, height, width)
-    console.print(_architecture(rows, f"HAT-Net {config.name.capitalize()} at {height} x {width} pixels"))
+    rows = summarise(config, height, width, task)
+    words = "" if task == "classification" else f" for {task}"
+    console.print(_architecture(rows, f"HAT-Net {config.name.capitalize()}{words} at {height} x {width} pixels"))
     console.print(_costs(rows, "Cost of one image: MACs in millions, MB in float32"))
     console.print("MACs without and with the products of attention, Q K^T and softmax V.")
     console.print("Inference: the most activations alive at once. Training: all that are kept.")
-    if config.name in PAPER:
-        parameters, flops = PAPER[config.name]
-        without, together = macs(summarise(config))
-        console.print(f"Paper, at 224 x 224: {parameters} M parameters, {flops} G FLOPs (it counts MACs).")
-        console.print(f"Ours, at 224 x 224: {without / 1e9:.2f} G MACs without attention, {together / 1e9:.2f} G with.")
-    published = published_parameters(config)
-    if published is not None:
-        console.print(f"{published:,} in the authors' file, which also holds the unused proj_norm.")
+    if task != "classification":
+        console.print("Memory is that of the HAT-Net; the pyramid and the heads are not counted.")
+    paper = published(config, task)
+    if paper is not None:
+        at = "{} x {}".format(*sizes)
+        without, together = macs(summarise(config, *sizes, task))
+        console.print(f"Paper, at {at}: {paper[0]} M parameters, {paper[1]} G FLOPs (it counts MACs).")
+        console.print(f"Ours, at {at}: {without / 1e9:.2f} G MACs without attention, {together / 1e9:.2f} G with.")
+    in_file = published_parameters(config)
+    if in_file is not None and task == "classification":
+        console.print(f"{in_file:,} in the authors' file, which also holds the unused proj_norm.")
 
 
 def _architecture(rows: list[Row], title: str) -> Table:
@@ -70,10 +88,10 @@ def _costs(rows: list[Row], title: str) -> Table:
             _millions(row.macs),
             _millions(row.macs + row.attention_macs),
             "-" if row.live is None else _megabytes(row.live),
-            _megabytes(row.saved),
+            "-" if row.saved is None else _megabytes(row.saved),
         )
     table.add_section()
-    memory = _megabytes(peak(rows)), _megabytes(sum(row.saved for row in rows))
+    memory = _megabytes(peak(rows)), _megabytes(kept(rows))
     table.add_row("total, or most", *map(_millions, macs(rows)), *memory)
     return table
 

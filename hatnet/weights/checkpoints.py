@@ -120,6 +120,11 @@ def _parameters(model: HATNet) -> dict[str, Tensor]:
 def require_as_configured(model: HATNet, about: Mapping[str, object] | None = None) -> None:
     """Raise a CheckpointError unless the model is the network that `model.config` describes, and fits `about`."""
     require_network(model)
+    if not hasattr(model, "stages"):  # a model of hatnet.dense, which has a configuration, too
+        raise CheckpointError(
+            f"{type(model).__name__} is no network for classification, the only kind that these files keep; use "
+            "torch.save(model.state_dict(), path)"
+        )
     tensors, source = _parameters(model), "the model, compared with its own configuration,"
     require_match(tensors, shapes(model.config), {}, source)
     require_numbers(tensors, "the model")

@@ -5,7 +5,12 @@ import sys
 
 import pytest
 
-EXTRAS = [("timm", "timm", "timm"), ("hub", "huggingface_hub", "timm"), ("torchvision", "torchvision", "train")]
+EXTRAS = [
+    ("timm", "timm", "timm"),
+    ("hub", "huggingface_hub", "timm"),
+    ("torchvision", "torchvision", "train"),
+    ("dense", "torchvision", "train"),
+]
 
 
 @pytest.mark.long

@@ -24,6 +24,13 @@ hatnet.create_model("tiny", num_classes="ten")
 hatnet.get_config("tiny", depth=(1, 1, 1, 1))
 change_windows(model, grid_size=4)
 hatnet.load_official("x.pth", pool_sizes=2)
+hatnet.create_model("tiny", task="segmentaton")
+hatnet.create_model("tiny", task="detection", num_clases=3)
+reveal_type(hatnet.create_model("tiny"))
+reveal_type(hatnet.create_model("tiny", task="segmentation", num_classes=3))
+reveal_type(hatnet.create_model("tiny", "x.pth", task="detection"))
+reveal_type(hatnet.create_model("tiny", task="instances"))
+reveal_type(hatnet.create_model("tiny", task="segmentation")(torch.zeros(1, 3, 32, 32)))
 """
 
 
@@ -42,6 +49,13 @@ def test_a_type_checker_finds_wrong_overrides_and_knows_the_type_of_logits(tmp_p
     found = [line.split(":", 3) for line in done.stdout.splitlines() if "code.py:" in line]
     errors = {int(number): text for _, number, kind, text in found if kind == " error"}
     assert 'Revealed type is "torch._tensor.Tensor"' in done.stdout
-    assert list(errors) == [9, 10, 11, 12, 13], done.stdout
-    for number, name in ((9, "num_clases"), (11, "depth"), (12, "grid_size")):
+    assert list(errors) == [9, 10, 11, 12, 13, 14, 15], done.stdout
+    revealed = [
+        text.partition('"')[2].rstrip('"\n').rpartition(".")[2]
+        for text in done.stdout.splitlines()
+        if "Revealed" in text
+    ]
+    assert revealed == ["Tensor", "HATNet", "SemanticFPN", "RetinaNet", "MaskRCNN", "Tensor"]
+    assert all('"create_model"' in errors[number] for number in (9, 10, 14, 15))  # of several overloads
+    for number, name in ((11, "depth"), (12, "grid_size"), (13, "pool_sizes")):
         assert f'"{name}"' in errors[number]

@@ -14,11 +14,12 @@ import torch
 from PIL import Image
 
 import hatnet
+import hatnet.dense
 import hatnet.timm
 import hatnet.torchvision
 import reference
 from hatnet import complexity, data, equivalence, export, hub, relatives, training
-from hatnet.complexity import summary, window_sizes
+from hatnet.complexity import dense, summary, window_sizes
 from hatnet.data import image_file as image_file_module
 from hatnet.data import photo
 from hatnet.maps.maps import attention_maps
@@ -43,6 +44,14 @@ from reference import learning
 from tests.fuzz.files import ROOT
 from tests.fuzz.networks import SMALL
 from tests.fuzz.reference import REFERENCE, TABLES, floats, network, x
+
+
+def segmenter(**given):
+    return hatnet.dense.SemanticFPN(SMALL.with_dense_windows(), **given)
+
+
+def detector():
+    return hatnet.dense.RetinaNet(SMALL.with_dense_windows(), min_size=16, max_size=32)
 
 
 def finite(result, given) -> None:
@@ -202,6 +211,15 @@ TABLE |= {
     "hatnet.Backbone": Entry(hatnet.Backbone, lambda d: {"config": SMALL}),
     "hatnet.HATNetConfig": Entry(hatnet.HATNetConfig, lambda d: vars(SMALL) | {"drop_rate": 0.1, "drop_path_rate": 0.2}),
     "hatnet.create_model": Entry(hatnet.create_model, lambda d: {"name": "micro", "pretrained": "fashion-mnist", "grid_sizes": (d.G1, 2), "drop_rate": 0.1}),
+    "create_model, segmentation": Entry(hatnet.create_model, lambda d: {"name": "micro", "task": "segmentation", "pretrained": None, "num_classes": d.heads, "grid_sizes": (d.G1, 2)}),
+    "hatnet.dense.SemanticFPN": Entry(hatnet.dense.SemanticFPN, lambda d: {"config": SMALL, "image_mean": [0.5] * 3, "image_std": None}),
+    "hatnet.dense.RetinaNet": Entry(hatnet.dense.RetinaNet, lambda d: {"config": SMALL, "image_mean": [0.5] * 3, "image_std": None}),
+    "hatnet.dense.MaskRCNN": Entry(hatnet.dense.MaskRCNN, lambda d: {"config": SMALL, "image_mean": [0.5] * 3, "image_std": None}),
+    "hatnet.dense.SemanticFPNHead": Entry(hatnet.dense.SemanticFPNHead, lambda d: {"levels": d.G2, "in_channels": d.C, "num_classes": d.heads, "channels": d.H, "drop_rate": 0.1}),
+    "SemanticFPN.forward": Entry(lambda image: segmenter().eval()(image), lambda d: {"image": torch.from_numpy(floats(2, 3, 8 + d.H, 16)).float()}),
+    "RetinaNet.forward": Entry(lambda images, targets: detector()(images, targets), lambda d: {"images": [image(d)], "targets": [{"boxes": torch.tensor([[1.0, 2.0, 9.0, 12.0]]), "labels": torch.tensor([d.heads])}]}),
+    "hatnet.dense.load_backbone": Entry(lambda **given: hatnet.dense.load_backbone(**given), lambda d: {"model": segmenter(), "weights": weights_file(d)}, anything, files=("in.safetensors",), reads={"weights": "weights"}),
+    "complexity.dense.dense_costs": Entry(dense.dense_costs, lambda d: SIZE(d) | {"task": "segmentation", "padded": False}),
     "hatnet.get_config": Entry(hatnet.get_config, lambda d: {"name": "tiny", "num_classes": d.heads}),
     "HATNetConfig.layout": Entry(SMALL.layout, lambda d: {"height": 8 + d.H, "width": 8 + d.W}),
     "HATNet.set_drop_path_rate": Entry(lambda rate: HATNet(SMALL).set_drop_path_rate(rate), lambda d: {"rate": 0.5}),

@@ -89,6 +89,7 @@ VALUES: dict[str, tuple[str, ...] | str] = {
     "--epochs": ("1", "0", "-1", "x", "nan"), "--repeats": ("1", "2", "0", "1000"),
     "--recipe": RECIPES, "--port": ("0", "-1", "99999", "x", "1000000000"),
     "--modules": ("h-mhsa", "mhsa", "x", ""), "--methods": ("rollout", "x", ""), "--baselines": ("mean", "x", ""),
+    "--task": ("classification", "segmentation", "detection", "instances", "x", ""),
     "--clock": ("wall", "cpu", "sun"), "--longest": ("0.1", "0", "nan", "x"), "--rounds": ("1", "0", "x"),
     "--batch": ("1", "2", "0", "1000000"), "--images": ("10", "0", "1", "x"), "--steps": ("1", "2", "0", "x"),
     "--networks": ("micro", "tiny", "x", ""), "--layouts": ("1x1", "0x1", "x", ""), "--seconds": ("1", "0", "nan", "x"),

@@ -92,7 +92,7 @@ def test_every_function_answers_or_refuses_clearly_in_many_cases(name, tmp_path,
 
 def test_every_public_function_is_in_the_table():
     modules = ("hatnet", "reference", "reference.backward", "hatnet.data", "hatnet.complexity", "hatnet.relatives")
-    modules += ("hatnet.training", "hatnet.timm", "hatnet.torchvision", "hatnet.hub", "hatnet.export")
+    modules += ("hatnet.training", "hatnet.timm", "hatnet.torchvision", "hatnet.hub", "hatnet.dense", "hatnet.export")
     public = {f"{module}.{name}" for module in modules for name in importlib.import_module(module).__all__}
     for module in (initial, learning, loss):  # which have no __all__
         own = {name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__}

@@ -1,0 +1,136 @@
+"""RetinaNet (Lin et al., 2017) and Mask R-CNN (He et al., 2017): torchvision's, on the maps of a HAT-Net.
+
+Anchors follow the strides of the maps, so that at the strides of the paper they are those of its experiments. Labels
+are 1 to `num_classes`, and 0 is the background, in both detectors, as in torchvision.
+"""
+
+from collections.abc import Iterator, Sequence
+from inspect import signature
+from math import inf
+from typing import Any
+
+from torch import Tensor
+from torchvision.models import detection
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
+
+from hatnet.config import HATNetConfig, nearest
+from hatnet.dense.backbone import CHANNELS, pyramid, require_dense
+from hatnet.dense.inputs import Target, check_images, check_targets, statistics
+
+RATIOS = (0.5, 1.0, 2.0)  # height over width of the anchors
+
+
+class RetinaNet(detection.RetinaNet):  # type: ignore[misc]  # torchvision has no types
+    """Boxes of objects, in one stage, from a pyramid without the finest map.
+
+    In training mode it takes images and targets and returns the losses by name. In evaluation mode it takes images and
+    returns `boxes` (N, 4) as x1, y1, x2, y2 in pixels, `labels` (N,) and `scores` (N,) of each image.
+
+    Args:
+        config: the HAT-Net, with `num_classes` classes of objects, normally `with_dense_windows`.
+        image_mean: mean of each channel; None is ImageNet's, or 0.5 for other than three channels.
+        image_std: standard deviation of each channel, likewise.
+        settings: other arguments of `torchvision.models.detection.RetinaNet`, such as `min_size` and `max_size` (800
+            and 1333 pixels, to which images are resized), or `score_thresh`.
+
+    Parameters are named `backbone.body` (the HAT-Net), `backbone.fpn` and `head`. Raises ValueError for impossible
+    values, TypeError for an unknown setting.
+    """
+
+    def __init__(
+        self,
+        config: HATNetConfig,
+        image_mean: list[float] | None = None,
+        image_std: list[float] | None = None,
+        **settings: Any,
+    ) -> None:
+        require_dense(config, fewest_stages=2)
+        _check_settings(settings, detection.RetinaNet)
+        extra = LastLevelP6P7(config.channels[-1], CHANNELS)
+        extra.use_P5 = False  # P6 is made from the last stage, also where that has 256 channels
+        backbone = pyramid(config, range(1, len(config.stages)), extra)
+        sizes = tuple(
+            tuple(int(4 * stride * 2 ** (third / 3)) for third in range(3)) for stride in _strides(config, 1, extra=2)
+        )
+        mean, std = statistics(config, image_mean, image_std)
+        settings = {"anchor_generator": AnchorGenerator(sizes, (RATIOS,) * len(sizes))} | settings
+        settings = {"size_divisible": max(32, config.min_image_size)} | settings
+        super().__init__(backbone, config.num_classes + 1, image_mean=mean, image_std=std, **settings)
+        self.config = config
+
+    def forward(self, images: Sequence[Tensor], targets: Sequence[Target] | None = None) -> Any:
+        """Pixels (C_in, H, W) in [0, 1], each image of its own size -> losses, or the objects of each image."""
+        check_images(images, self.config)
+        if self.training:
+            check_targets(targets, images, self.config, masks=False)
+        return super().forward(images, targets)
+
+    def postprocess_detections(
+        self, head_outputs: dict[str, list[Tensor]], anchors: list[list[Tensor]], image_shapes: list[tuple[int, int]]
+    ) -> Any:
+        """Boxes above the thresholds. The output for the background, class 0, is never trained and does not count."""
+        logits = [level.clone() for level in head_outputs["cls_logits"]]
+        for level in logits:
+            level[..., 0] = -inf
+        return super().postprocess_detections({**head_outputs, "cls_logits": logits}, anchors, image_shapes)
+
+
+class MaskRCNN(detection.MaskRCNN):  # type: ignore[misc]
+    """Boxes and masks of objects: regions are proposed first, then classified and outlined.
+
+    In evaluation mode each image also has `masks` (N, 1, H, W), probabilities from 0 to 1; in training mode each target
+    needs `masks` (N, H, W). The rest is as in `RetinaNet`. Parameters are named `backbone.body` (the HAT-Net),
+    `backbone.fpn`, `rpn` and `roi_heads`.
+
+    Args:
+        config: the HAT-Net, with `num_classes` classes of objects, normally `with_dense_windows`.
+        image_mean: mean of each channel; None is ImageNet's, or 0.5 for other than three channels.
+        image_std: standard deviation of each channel, likewise.
+        settings: other arguments of `torchvision.models.detection.MaskRCNN`, such as `min_size`, `max_size` or
+            `box_score_thresh`.
+    """
+
+    def __init__(
+        self,
+        config: HATNetConfig,
+        image_mean: list[float] | None = None,
+        image_std: list[float] | None = None,
+        **settings: Any,
+    ) -> None:
+        require_dense(config, fewest_stages=2)
+        _check_settings(settings, detection.MaskRCNN)
+        backbone = pyramid(config, range(len(config.stages)), LastLevelMaxPool())
+        sizes = tuple((8 * stride,) for stride in _strides(config, 0, extra=1))
+        maps = [str(stage) for stage in range(len(config.stages))]
+        mean, std = statistics(config, image_mean, image_std)
+        defaults = {
+            "rpn_anchor_generator": AnchorGenerator(sizes, (RATIOS,) * len(sizes)),
+            "box_roi_pool": MultiScaleRoIAlign(maps, output_size=7, sampling_ratio=2),
+            "mask_roi_pool": MultiScaleRoIAlign(maps, output_size=14, sampling_ratio=2),
+            "size_divisible": max(32, config.min_image_size),
+        }
+        super().__init__(backbone, config.num_classes + 1, image_mean=mean, image_std=std, **defaults | settings)
+        self.config = config
+
+    def forward(self, images: Sequence[Tensor], targets: Sequence[Target] | None = None) -> Any:
+        """Pixels (C_in, H, W) in [0, 1], each image of its own size -> losses, or the objects of each image."""
+        check_images(images, self.config)
+        if self.training:
+            check_targets(targets, images, self.config, masks=True)
+        return super().forward(images, targets)
+
+
+def _strides(config: HATNetConfig, first: int, extra: int) -> Iterator[int]:
+    """The strides of the maps from the stage `first` on, in pixels, and of `extra` coarser maps."""
+    yield from (stage.stride for stage in config.stages[first:])
+    yield from (config.stages[-1].stride * 2**step for step in range(1, extra + 1))
+
+
+def _check_settings(settings: dict[str, Any], detector: type) -> None:
+    """Raise a TypeError for an unknown setting; torchvision would ignore it."""
+    known = {*signature(detector).parameters, "size_divisible", "fixed_size"} - {"backbone", "num_classes", "kwargs"}
+    for name in settings:
+        if name not in known:
+            raise TypeError(f"unknown setting {name!r}{nearest(name, known)}; known: {', '.join(sorted(known))}")
