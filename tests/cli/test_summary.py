@@ -18,13 +18,13 @@ SUMMARY = """
 
 COSTS = """
  part            MACs without  MACs with  inference  training
- stem                    27.1       27.1        3.0       3.8
- stages.0               325.6      393.6       16.9      60.4
- stages.1               348.6      378.1        9.0      31.5
- stages.2               965.3    1,020.6        4.1      40.5
- stages.3               302.8      308.3        2.7       6.7
+ stem                    27.1       27.1        2.2       3.0
+ stages.0               325.6      393.6       16.9      55.5
+ stages.1               348.6      378.1        9.0      28.8
+ stages.2               965.3    1,020.6        4.1      35.5
+ stages.3               302.8      308.3        2.7       5.9
  classifier               0.4        0.4          -       0.0
- total, or most       1,969.7    2,128.1       16.9     142.9
+ total, or most       1,969.7    2,128.1       16.9     128.8
 """
 
 

@@ -48,7 +48,7 @@ class Finder:
             print(os.environ.get("OMP_WAIT_POLICY"))
             sys.exit()
 sys.meta_path.insert(0, Finder())
-import hatnet
+import hatnet.models
 """
 
 
