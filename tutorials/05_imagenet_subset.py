@@ -402,7 +402,7 @@ def largest(variant: str, memory: float) -> int:
 
 
 print({variant: largest(variant, 16e9) for variant in ("tiny", "large")})
-assert largest("tiny", 16e9) == 64
+assert largest("tiny", 16e9) == 128
 assert largest("large", 16e9) == 16
 
 # %% [markdown]
