@@ -119,7 +119,7 @@ def plan(
     given, order = _checked(assumptions), BatchSampler.of(recipe, images)
     slices, config, side = order.share(given.gpus), recipe.config(classes, channels), recipe.image_size
     cost = total(network_costs(config, side, side))
-    kept = recipe.slice_size * training_memory(config, side, side) * given.element_bytes
+    kept = recipe.slice_size * training_memory(config, side, side, recompute=recipe.recompute) * given.element_bytes
     held = cost.parameters * _bytes_per_parameter(recipe, given.gpus)
     sent = 2 * (given.gpus - 1) / given.gpus * 4 * cost.parameters  # around a ring, in float32
 

@@ -70,6 +70,7 @@ class Learner:
         self.step = 0  # steps done
 
         self.model = model.to(processes.device).to(memory_format=torch.channels_last)
+        self.model.recompute_mlps(recipe.recompute)
         self.average = WeightAverage(self.model, recipe.ema) if recipe.ema else None
         if recipe.head_only:
             freeze_backbone(self.model)

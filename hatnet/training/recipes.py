@@ -56,6 +56,7 @@ class Recipe:
 
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: bfloat16 on a GPU that has it
     compile: bool = False  # torch.compile
+    recompute: bool = False  # the widest maps in the backward pass, which then needs less memory and more time
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(Recipe).items():

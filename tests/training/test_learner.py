@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from hatnet.models import create_model
+from hatnet.network import MLP
 from hatnet.training import join
 from hatnet.training.classification import evaluate
 from hatnet.training.learner import WeightAverage, learning_rate
@@ -110,6 +111,12 @@ def test_compiled_training_gives_the_same_result(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     training = run(tmp_path, replace(SMALL, compile=True))
     assert training.learner.network is not training.model
+    assert outcome(tmp_path) == outcome(whole)
+
+
+def test_recomputed_maps_give_the_same_bits(whole, tmp_path):
+    training = run(tmp_path, replace(SMALL, recompute=True))
+    assert all(module.recompute for module in training.model.modules() if isinstance(module, MLP))
     assert outcome(tmp_path) == outcome(whole)
 
 
