@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 import hatnet.network
 import reference
 from hatnet import create_model, to_numpy
-from hatnet.attention import attention_kernel, fused_attention
+from hatnet.attention import MHSA, attention_kernel, fused_attention, is_fused
 from hatnet.lean import LARGEST, lean_inference
 from hatnet.network import MLP, Block
 from tests.cases import MUST_HIT, NETWORK_MUST_HIT, map_cases, network_cases, stack
@@ -25,13 +26,18 @@ from tests.comparing import assert_same
 SMALL = NETWORK_MUST_HIT[0]
 
 
-class Largest(TorchDispatchMode):
-    """Note the bytes of the largest tensor that an operation of PyTorch returns."""
+class Operations(TorchDispatchMode):
+    """Count the operations of PyTorch, and note the bytes of the largest tensor that one returns."""
 
     bytes = 0
 
+    def __init__(self):
+        super().__init__()
+        self.calls = Counter()  # of each operation
+
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         made = function(*args, **(kwargs or {}))
+        self.calls[function] += 1
         self.bytes = max(self.bytes, *(leaf.nbytes for leaf in tree_leaves(made) if isinstance(leaf, torch.Tensor)), 0)
         return made
 
@@ -80,9 +86,9 @@ def test_a_network_in_pieces_equals_the_reference(case, fewest, largest):
 @pytest.mark.parametrize("at_once", [1, 2, 3])
 def test_every_image_is_computed_once_and_in_its_place(monkeypatch, images, at_once):
     """As many at a time as fit, in pieces that differ by at most one image."""
-    model, x = create_model("micro").eval(), torch.randn(images, 3, 32, 32)
+    model, x = create_model("micro").eval(), torch.randn(images, 3, 32, 48)
     stage = model.config.stages[0]
-    image = 16 * 16 * stage.expansion * stage.channels * 4  # bytes of its hidden map in stage 0
+    image = 16 * 24 * stage.expansion * stage.channels * 4  # bytes of its hidden map in stage 0
     seen = []
     original = Block.forward
     monkeypatch.setattr(Block, "forward", lambda block, x, *rest: (seen.append(len(x)), original(block, x, *rest))[1])
@@ -122,12 +128,23 @@ def test_no_hidden_map_is_larger_than_allowed(batch, height, width):
     model, images = create_model("micro").eval(), torch.zeros(batch, 3, height, width)
     stage, (H, W) = model.config.stages[0], model.config.layout(height, width)[0].map
     maps = batch * H * W * stage.channels * 4  # bytes of a stage's output
-    with torch.no_grad(), Largest() as whole, lean_inference(None):
+    with torch.no_grad(), Operations() as whole, lean_inference(None):
         model(images)
-    with torch.no_grad(), Largest() as lean, lean_inference(largest=maps, fewest=8):
+    with torch.no_grad(), Operations() as lean, lean_inference(largest=maps, fewest=8):
         model(images)
     assert whole.bytes == stage.expansion * maps
     assert lean.bytes <= 3.5 * maps  # Q, K and V, with the padding of windows
+
+
+@pytest.mark.parametrize(("largest", "groups"), [(1, 8), (20_000, 5), (40_000, 3), (LARGEST, 1)])
+def test_an_mlp_has_as_few_groups_as_fit_and_makes_no_other_wide_maps(largest, groups):
+    """A channel of two maps of 5 x 8 tokens has 320 bytes, so 20,000 bytes are 62 channels; at least 32 of 256."""
+    mlp, x, operations = MLP(64, 256, kernel_size=3).eval(), torch.randn(2, 5, 8, 64), Operations()
+    with torch.no_grad(), lean_inference(largest, fewest=32), operations:
+        mlp(x)
+    assert operations.calls[torch.ops.aten.convolution.default] == groups
+    assert operations.calls[torch.ops.aten.silu_.default] == 2 * groups
+    assert operations.calls[torch.ops.aten.silu.default] == 0
 
 
 # -- where whole maps are computed
@@ -302,6 +319,23 @@ def test_a_trace_receives_whole_batches():
     with torch.no_grad(), lean_inference(1):
         create_model("micro").eval()(torch.randn(3, 3, 32, 32), trace)
     assert all(len(value) == 3 for value in trace.values())
+
+
+def test_whole_maps_end_with_the_last_of_nested_kernels():
+    def other(Q, K, V, heads, mask, name):
+        return 2 * fused_attention(Q, K, V, heads, mask, name)
+
+    layer, x = MHSA(6, heads=2), torch.randn(1, 4, 5, 6)
+    plain = layer(x)
+    with attention_kernel(other):
+        doubled = layer(x)
+        with attention_kernel(fused_attention):
+            assert torch.equal(layer(x), plain)
+        assert not is_fused()
+        assert torch.equal(layer(x), doubled)
+    assert is_fused()
+    assert torch.equal(layer(x), plain)
+    assert not torch.equal(doubled, plain)
 
 
 def test_pieces_are_computed_otherwise(monkeypatch):
