@@ -22,7 +22,7 @@ from hatnet.attention import is_fused
 from hatnet.checks import require_whole
 from hatnet.layers import Conv2d
 
-LARGEST = 8 * 2**20  # bytes of a hidden map
+LARGEST = 8 * 2**20  # bytes of a hidden map of some images, and of two maps of some channels
 FEWEST = 64  # hidden channels at a time: matrix products with fewer are slower than the memory that they save
 
 _limits: ContextVar[tuple[int, int] | None] = ContextVar("lean inference", default=(LARGEST, FEWEST))
@@ -32,7 +32,7 @@ _limits: ContextVar[tuple[int, int] | None] = ContextVar("lean inference", defau
 def lean_inference(largest: int | None = LARGEST, fewest: int = FEWEST) -> Iterator[None]:
     """Set the bytes of the `largest` hidden map and the `fewest` hidden channels at a time; None computes whole maps.
 
-    An image is not divided: if one with `fewest` hidden channels is larger, so is the map. Raises ValueError
+    An image is not divided, so the map of one with `fewest` hidden channels may be larger. Raises ValueError
     for a limit that is no whole number of at least 1.
 
     >>> from hatnet import create_model
@@ -98,15 +98,20 @@ def can_split(*layers: nn.Module) -> bool:
 def by_hidden_channels(x: Tensor, expand: nn.Linear, depthwise: Conv2d, contract: nn.Linear) -> Tensor:
     """The MLP between its norms, (B, H, W, C) -> (B, H, W, C): the sum over groups of hidden channels."""
     largest, fewest = _limits.get() or (LARGEST, FEWEST)
-    size = max(fewest, largest // max(1, x[..., 0].nbytes))  # channels of a group
-    groups = zip(
-        expand.weight.split(size), depthwise.weight.split(size), contract.weight.split(size, dim=1), strict=True
+    wide = len(expand.weight)  # E C
+    pairs = 2 * wide * x[..., 0].nbytes  # bytes of two hidden maps, which are alive at once
+    groups = max(1, min(-(-pairs // largest), wide // fewest))
+    parts = zip(
+        expand.weight.tensor_split(groups),
+        depthwise.weight.tensor_split(groups),
+        contract.weight.tensor_split(groups, dim=1),
+        strict=True,
     )
     total = None
-    for rows, taps, columns in groups:
-        hidden = F.silu(F.linear(x, rows), inplace=True)  # (B, H, W, size)
+    for rows, taps, columns in parts:
+        hidden = F.silu(F.linear(x, rows), inplace=True)  # (B, H, W, E C / groups)
         hidden = F.conv2d(hidden.permute(0, 3, 1, 2), taps, padding=depthwise.padding, groups=len(taps))
-        hidden = F.silu(hidden, inplace=True).permute(0, 2, 3, 1)  # (B, H, W, size)
+        hidden = F.silu(hidden, inplace=True).permute(0, 2, 3, 1)  # (B, H, W, E C / groups)
         part = F.linear(hidden, columns)  # (B, H, W, C)
         total = part if total is None else total.add_(part)
     assert total is not None
