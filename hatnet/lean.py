@@ -87,11 +87,13 @@ def by_images(function: Callable[[Tensor], Tensor], x: Tensor, hidden: int) -> T
     return function(x) if pieces <= 1 else torch.cat([function(piece) for piece in x.tensor_split(pieces)])
 
 
-def can_split(*layers: nn.Module) -> bool:
-    """Return whether the layers are weights that can be split: not quantised or adapted, and without a bias."""
-    return all(
-        type(layer) in (nn.Linear, Conv2d) and layer.bias is None and type(layer.weight) in (nn.Parameter, Tensor)
-        for layer in layers
+def can_split(expand: nn.Module, depthwise: nn.Module, contract: nn.Module) -> bool:
+    """Return whether these are layers whose channels can be split: not quantised or adapted, and without a bias."""
+    layers = (expand, depthwise, contract)
+    return (
+        [type(layer) for layer in layers] == [nn.Linear, Conv2d, nn.Linear]
+        and all(layer.bias is None and type(layer.weight) in (nn.Parameter, Tensor) for layer in layers)
+        and depthwise.groups == depthwise.out_channels
     )
 
 
@@ -110,7 +112,9 @@ def by_hidden_channels(x: Tensor, expand: nn.Linear, depthwise: Conv2d, contract
     total = None
     for rows, taps, columns in parts:
         hidden = F.silu(F.linear(x, rows), inplace=True)  # (B, H, W, E C / groups)
-        hidden = F.conv2d(hidden.permute(0, 3, 1, 2), taps, padding=depthwise.padding, groups=len(taps))
+        hidden = F.conv2d(
+            hidden.permute(0, 3, 1, 2), taps, None, depthwise.stride, depthwise.padding, depthwise.dilation, len(taps)
+        )
         hidden = F.silu(hidden, inplace=True).permute(0, 2, 3, 1)  # (B, H, W, E C / groups)
         part = F.linear(hidden, columns)  # (B, H, W, C)
         total = part if total is None else total.add_(part)

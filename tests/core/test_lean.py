@@ -18,6 +18,7 @@ import hatnet.network
 import reference
 from hatnet import create_model, to_numpy
 from hatnet.attention import MHSA, attention_kernel, fused_attention, is_fused
+from hatnet.layers import Conv2d
 from hatnet.lean import LARGEST, lean_inference
 from hatnet.network import MLP, Block
 from tests.cases import MUST_HIT, NETWORK_MUST_HIT, map_cases, network_cases, stack
@@ -172,6 +173,15 @@ def with_bias(mlp):
     nn.init.ones_(mlp.expand.bias)
 
 
+def with_another_convolution(mlp):
+    hidden = mlp.expand.out_features
+    mlp.depthwise = Conv2d(hidden, hidden, 3, groups=hidden // 2, bias=False)
+
+
+def with_dilation(mlp):
+    mlp.depthwise.dilation = mlp.depthwise.padding = (2, 2)
+
+
 def with_adapter(mlp):
     mlp.contract = Adapted(mlp.contract)
 
@@ -204,8 +214,8 @@ def with_a_hook_before(mlp):
 @pytest.mark.parametrize(
     "change",
     [
-        with_bias, with_adapter, with_quantised_weights, with_parametrised_weights, with_another_forward, with_a_hook,
-        with_a_hook_before,
+        with_bias, with_another_convolution, with_dilation, with_adapter, with_quantised_weights,
+        with_parametrised_weights, with_another_forward, with_a_hook, with_a_hook_before,
     ],
     ids=lambda change: change.__name__,
 )  # fmt: skip

@@ -1,0 +1,48 @@
+"""`docs/speed.md` states what its records hold."""
+
+from pathlib import Path
+
+import pytest
+
+from hatnet.complexity import training_memory
+from hatnet.config import VARIANTS
+from hatnet.studies import bench
+from hatnet.studies.bench.roofline import roofline
+
+DOCS = Path(__file__).parents[3] / "docs"
+PAGE = (DOCS / "speed.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def rates():
+    """The images/s of inference and of training, by network."""
+    records = {part: bench.read(DOCS / f"measurements/bench-{part}-cpu.json") for part in ("inference", "training")}
+    return {
+        part: {name: record.throughput(name).median for name in record.measured()} for part, record in records.items()
+    }
+
+
+def test_the_page_compares_the_rates_of_the_records(rates):
+    inference, training = rates["inference"], rates["training"]
+    assert f"authors' formulation | {inference['small'] / inference['authors-small']:.2f} times |" in PAGE
+    assert f"Hiera-T {inference['hiera_tiny_224']:.1f}, Small {inference['small']:.1f} images/s" in PAGE
+    assert inference["small"] > max(inference["pvt_v2_b2"], inference["swin_tiny_patch4_window7_224"])
+    assert f"{inference['tiny']:.1f} against {inference['pvt_v2_b1']:.1f} images/s" in PAGE
+    assert f"authors' formulation | {training['small'] / training['authors-small']:.2f} times |" in PAGE
+    assert f"without it | {training['small'] / training['small-recompute']:.2f} times |" in PAGE
+
+
+def test_the_page_states_the_rooflines_and_the_bound():
+    record = bench.read(DOCS / "measurements/bench-inference-cpu.json")
+    small, tiny = (roofline(record, name) for name in ("small", "tiny"))
+    assert f"Small {100 * small.whole.reached:.0f} %, Tiny {100 * tiny.whole.reached:.0f} %" in PAGE
+    assert f"The bound of Small on two cores is {2 * record.settings.batch / small.whole.bound:.1f} images/s" in PAGE
+
+
+def test_the_page_states_what_training_keeps():
+    """The authors' formulation was counted with PyTorch's hooks on saved tensors: 198.2 MiB."""
+    kept, less = (training_memory(VARIANTS["small"], 224, 224, recompute=on) * 4 / 2**20 for on in (False, True))
+    words = " ".join(PAGE.split())
+    assert f"keeps {less:.0f} MiB per image for the backward pass instead of {kept:.0f} MiB" in words
+    assert "the authors' formulation keeps 198 MiB" in words
+    assert f"{less / 198.2:.2f} times; the whole process" in PAGE
