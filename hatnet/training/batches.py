@@ -39,9 +39,9 @@ class BrokenFiles:
         self.told[index] = True
         count = int(self.told.sum())
         if count <= PRINTED:
-            print(message, flush=True)
+            print(f"{message}\n", end="", flush=True)  # one write, which another worker's cannot divide
         elif count == PRINTED + 1:
-            print("more files cannot be read, which are not named here", flush=True)
+            print("more files cannot be read, which are not named here\n", end="", flush=True)
 
 
 class Augmented(Dataset[Batch]):
