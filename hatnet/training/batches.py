@@ -4,6 +4,7 @@ import atexit
 import multiprocessing
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,16 +29,20 @@ class BrokenFiles:
 
     def __init__(self, images: Images) -> None:
         self.told = torch.zeros(len(images), dtype=torch.bool)
+        self.lock: AbstractContextManager[Any] = nullcontext()  # against workers that count at the same time
 
     def share(self) -> None:
         """Let worker processes share what has been printed."""
-        self.told.share_memory_()
+        if not self.told.is_shared():
+            self.told.share_memory_()
+            self.lock = multiprocessing.Lock()
 
     def tell(self, index: int, message: str) -> None:
-        if self.told[index]:
-            return
-        self.told[index] = True
-        count = int(self.told.sum())
+        with self.lock:
+            if self.told[index]:
+                return
+            self.told[index] = True
+            count = int(self.told.sum())
         if count <= PRINTED:
             print(f"{message}\n", end="", flush=True)  # one write, which another worker's cannot divide
         elif count == PRINTED + 1:

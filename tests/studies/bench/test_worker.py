@@ -13,7 +13,7 @@ import torch
 
 from hatnet.studies.bench import Layout, Settings, worker
 from hatnet.studies.bench import visit as visits
-from hatnet.studies.bench.runner import Runner, Task, peak_memory, times_of, warm_up
+from hatnet.studies.bench.runner import Runner, Task, times_of, warm_up
 from hatnet.studies.bench.visit import Plan, run_visit
 
 TASK = Task(
