@@ -311,7 +311,7 @@ fig.set_label("Two bar charts over four steps: time falls towards the bound, and
 names, colours = list(measured), [GREY, PALE, BLUE, ORANGE]
 left.barh(names, [1000 * measured[name][0] / BATCH for name in names], color=colours, height=0.6)
 left.axvline(1000 * least, color="#444444", linestyle="--", linewidth=1)
-left.text(1000 * least, -0.75, " the bound", fontsize=9, va="center")
+left.text(1000 * least, 3.4, " the bound", fontsize=8, va="center")
 left.set(xlabel="ms per image", title="Time")
 right.barh(names, [measured[name][2] / 1000 for name in names], color=colours, height=0.6)
 right.set(xlabel="page faults per batch, in thousands", title="Page faults")
