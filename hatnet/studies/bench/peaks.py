@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -75,7 +76,10 @@ class Maps:
 
 
 def _matrices(maps: Maps) -> Iterator[Case]:
-    """MACs of products with matrices: large ones, and those of the MLPs."""
+    """MACs of products with matrices: large ones, those of the MLPs, and those of the convolutions between stages.
+
+    PyTorch's convolutions are the faster ones on some processors.
+    """
     shapes = [(side, side, side) for side in (maps.larger * square for square in SQUARES)]
     for stage, (H, W) in maps.stages:
         for batch in maps.batches():
@@ -84,6 +88,14 @@ def _matrices(maps: Maps) -> Iterator[Case]:
     for rows, inputs, outputs in shapes:
         x, weight = maps.random(rows, inputs), maps.random(outputs, inputs)
         yield rows * inputs * outputs, lambda x=x, weight=weight: F.linear(x, weight)  # type: ignore[misc]
+    for (before, (H, W)), (after, (h, w)) in pairwise(maps.stages):
+        for batch in maps.batches():
+            x = maps.random(batch, H, W, before.channels).permute(0, 3, 1, 2)
+            weight = maps.random(after.channels, before.channels, 3, 3)
+            yield (
+                9 * batch * h * w * before.channels * after.channels,
+                lambda x=x, weight=weight: F.conv2d(x, weight, stride=2, padding=1),  # type: ignore[misc]
+            )
 
 
 def _depthwise(maps: Maps) -> Iterator[Case]:

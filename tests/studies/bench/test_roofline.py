@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import hatnet.network
+from hatnet.complexity import network_costs
 from hatnet.config import get_config
 from hatnet.network import HATNet
 from hatnet.studies.bench import peaks as peak_rates
@@ -201,3 +202,18 @@ def test_amounts_of_the_peaks_are_those_of_their_shapes(monkeypatch):
                 assert counter.get_total_flops() == 2 * amount, name
             else:
                 assert result.numel() * (2 if name == "memory" else 1) == amount, name
+
+
+def test_peak_rate_of_products_is_that_of_matrices_or_convolutions_whichever_is_faster(monkeypatch):
+    """Of every downsampling, for one image and for the batch; their MACs equal those of the cost formulas."""
+    amounts = []
+    monkeypatch.setattr(torch.nn.functional, "conv2d", lambda x, weight, **_: amounts.append((len(x), weight.shape)))
+    cases = list(PEAKS["matrices"](Maps(MICRO, 32, 4, torch.device("cpu"), torch.float32)))
+    found = {}
+    for amount, call in cases:
+        before = len(amounts)
+        call()
+        if len(amounts) > before:
+            found[amounts[-1]] = amount
+    costs = [part.cost.total_macs for part in network_costs(MICRO, 32, 32) if part.name.endswith("downsample")]
+    assert list(found.values()) == [batch * macs for macs in costs for batch in (1, 4)]
