@@ -51,7 +51,7 @@ def test_records_that_contradict_themselves_end_with_a_message(command, name, ch
     ("name", "count"),
     [
         ("make_ablation", 6),
-        ("make_bench", 5),
+        ("make_bench", 7),
         ("make_faithfulness", 3),
         ("make_precision", 3),
         ("make_scaling", 4),
