@@ -72,7 +72,7 @@ def write_cutouts(root, classes=("fish", "kite"), count=5):
         (root / name).mkdir(parents=True)
         for number in range(count):
             pixels = np.zeros((24, 32, 4), np.uint8)
-            pixels[..., :3] = 50 * place + 10 * number
-            pixels[..., 3] = 255 * ((y - 12) ** 2 + (x - 16) ** 2 < 100)
+            disc = (y - 12) ** 2 + (x - 16) ** 2 < 100
+            pixels[disc] = *([100 * place + 10 * number] * 3), 255
             Image.fromarray(pixels).save(root / name / f"{number}.png")
     return root
