@@ -82,7 +82,7 @@ def test_numbers_are_read_as_they_are_stored(mode, bits, tmp_path):
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_grey_of_few_bits_is_not_stretched(bits, tmp_path):
-    """Pillow multiplies grey of 2 bits by 85, of 4 bits by 17, and cannot write such files: one is made by hand."""
+    """Pillow multiplies grey of 2 bits by 85, of 4 bits by 17. The file is made by hand."""
     numbers = columns(2**bits - 1)[:, :24]
     packed = np.zeros((20, 24 * bits), np.uint8)
     for bit in range(bits):
