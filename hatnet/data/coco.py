@@ -45,9 +45,10 @@ class CocoImages(ImageFolder):
         pixels, expected = super().image(index), self._size(index)
         if tuple(pixels.shape[1:]) != expected:
             height, width = pixels.shape[1:]
+            turned = " It may be turned upright by its EXIF data." if (width, height) == expected else ""
             raise DataError(
                 f"{self.paths[index]} has {height} x {width} pixels, but {self.annotations.path} gives "
-                f"{expected[0]} x {expected[1]} for its id {self.image_id(index)}"
+                f"{expected[0]} x {expected[1]} for its id {self.image_id(index)}.{turned}"
             )
         return pixels
 
