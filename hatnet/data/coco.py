@@ -82,7 +82,7 @@ class CocoImages(ImageFolder):
             "info": {},
             "images": [self.annotations.images[place] for place in self.chosen],
             "annotations": [
-                record | {"id": number, "category_id": self._labels[record["category_id"]]}
+                _as_in_json(record) | {"id": number, "category_id": self._labels[record["category_id"]]}
                 for number, record in enumerate(annotations, start=1)
             ],
             "categories": [
@@ -161,6 +161,11 @@ class CocoImages(ImageFolder):
                     f"{self.annotations.path}: the mask of annotation {record['id']} cannot be decoded: {error}"
                 ) from error
         return masks
+
+
+def _as_in_json(record: Record) -> Record:
+    polygons = record.get("segmentation")
+    return record | {"segmentation": [list(each) for each in polygons]} if isinstance(polygons, list) else record
 
 
 def decode(segmentation: Any, height: int, width: int) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ A file whose structure is wrong is refused. Single annotations that cannot be us
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,7 +50,8 @@ class Faults:
 class Annotations:
     """What a file holds, checked: images in ascending order of their ids, and the annotations of each image.
 
-    Boxes are (x, y, width, height) in pixels, inside their image. `categories` maps ids to names, in ascending order.
+    Boxes are (x, y, width, height) in pixels, inside their image. Polygons are arrays of x and y in turn. `categories`
+    maps ids to names, in ascending order.
     """
 
     path: Path
@@ -83,7 +85,7 @@ def read_annotations(path: Path, masks: bool) -> Annotations:
         if fault:
             faults.add(number, *fault)
         else:
-            of_image[annotation["image_id"]].append(_checked(annotation, *sizes[annotation["image_id"]]))
+            of_image[annotation["image_id"]].append(_checked(annotation, *sizes[annotation["image_id"]], masks))
     return Annotations(path, images, list(of_image.values()), categories, _verdict(path, faults, len(seen)))
 
 
@@ -246,7 +248,7 @@ def decoded_counts(text: str) -> Iterator[int]:
         yield runs[-1]
 
 
-def _checked(annotation: Record, height: int, width: int) -> Record:
+def _checked(annotation: Record, height: int, width: int, masks: bool) -> Record:
     """The annotation, its box cut to the image, and its area from the box where it has none."""
     x, y, w, h = annotation["bbox"]
     left, top = max(x, 0), max(y, 0)
@@ -254,8 +256,15 @@ def _checked(annotation: Record, height: int, width: int) -> Record:
     area = annotation.get("area")
     if not is_number(area) or not _finite([area]) or area <= 0:
         area = box[2] * box[3]
-    wanted = {key: annotation[key] for key in ("id", "image_id", "category_id", "segmentation") if key in annotation}
+    wanted = {key: annotation[key] for key in ("id", "image_id", "category_id")}
+    if masks:
+        wanted["segmentation"] = _compact(annotation["segmentation"])
     return wanted | {"bbox": box, "area": area, "iscrowd": int(annotation.get("iscrowd", 0))}
+
+
+def _compact(segmentation: Any) -> Any:
+    """Polygons as arrays: COCO has 40 million coordinates, and worker processes would copy each number of Python."""
+    return [array("d", polygon) for polygon in segmentation] if isinstance(segmentation, list) else segmentation
 
 
 def _verdict(path: Path, faults: Faults, count: int) -> str:
