@@ -124,10 +124,10 @@ class CocoImages(ImageFolder):
             masks = self._masks(index, records)
             visible = [place for place, mask in enumerate(masks) if mask.any()]  # thin polygons have no pixel
             records, masks = [records[place] for place in visible], masks[visible]
-        boxes = torch.tensor([record["bbox"] for record in records], dtype=torch.float32).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
+        boxes = torch.tensor([record["bbox"] for record in records], dtype=torch.float64).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]  # in float64, so that no box ends outside its image
         found: dict[str, Tensor] = {
-            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=self._size(index)),
+            "boxes": tv_tensors.BoundingBoxes(boxes.float(), format="XYXY", canvas_size=self._size(index)),
             "labels": torch.tensor([self._labels[record["category_id"]] for record in records], dtype=torch.int64),
             "image_id": torch.tensor(self.image_id(index)),
             "iscrowd": torch.zeros(len(records), dtype=torch.int64),

@@ -22,6 +22,7 @@ Record = dict[str, Any]
 LARGEST_FILE = 2**32  # bytes; COCO's own training annotations have 450 MB
 LARGEST_SIDE = 2**16
 NAMED = 5  # faulty annotations, by their ids
+THINNEST = 0.01  # pixels: thinner boxes have no area in float32, which detectors refuse in the middle of a training
 TOLERATED = 0.25  # fraction of faulty annotations above which the file is refused
 
 
@@ -165,7 +166,7 @@ def _fault(
     reason = _box_fault(box, height, width)
     if reason:
         return f"its box {reason}", box
-    reason = _mask_fault(annotation.get("segmentation"), height, width) if masks else None
+    reason = _mask_fault(annotation.get("segmentation"), box, height, width) if masks else None
     return (f"its mask {reason}", annotation.get("segmentation")) if reason else None
 
 
@@ -180,14 +181,17 @@ def _box_fault(box: object, height: int, width: int) -> str | None:
     inside_w, inside_h = min(x + w, width) - max(x, 0), min(y + h, height) - max(y, 0)
     if inside_w <= 0 or inside_h <= 0:
         return "is outside the image"
+    if min(inside_w, inside_h) < THINNEST:
+        return "has no area"
     if inside_w * inside_h < w * h / 2:  # (x1, y1, x2, y2) instead of (x, y, width, height) ends like this
         return "is mostly outside the image"
     return None
 
 
-def _mask_fault(segmentation: object, height: int, width: int) -> str | None:
+def _mask_fault(segmentation: object, box: Any, height: int, width: int) -> str | None:
     if isinstance(segmentation, list) and segmentation:
-        return next(filter(None, (_polygon_fault(polygon, height, width) for polygon in segmentation)), None)
+        faults = (_polygon_fault(polygon, height, width) for polygon in segmentation)
+        return next(filter(None, faults), None) or (None if _meet(segmentation, box) else "is outside its box")
     if not isinstance(segmentation, dict) or not segmentation:
         return "is missing"
     if segmentation.get("size") != [height, width]:
@@ -202,6 +206,15 @@ def _mask_fault(segmentation: object, height: int, width: int) -> str | None:
     if sum(runs) != height * width:
         return f"has run lengths that do not add up to the {height} x {width} pixels of its image"
     return None if any(runs[1::2]) else "is empty"
+
+
+def _meet(polygons: list[list[float]], box: list[float]) -> bool:
+    """True if one of the polygons reaches into the box."""
+    x, y, w, h = box
+    return any(
+        min(each[::2]) < x + w and max(each[::2]) > x and min(each[1::2]) < y + h and max(each[1::2]) > y
+        for each in polygons
+    )
 
 
 def _polygon_fault(polygon: object, height: int, width: int) -> str | None:
