@@ -10,34 +10,45 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hatnet.checks import require_type
-from hatnet.config import nearest
+from hatnet.checks import require_choice, require_type
+from hatnet.config import TASKS, nearest
+from hatnet.data.ade20k import open_ade20k
+from hatnet.data.coco import DENSE, open_coco
+from hatnet.data.image_file import EMBEDDED
 from hatnet.data.image_folder import IMAGENET_MEAN, IMAGENET_STD, ImageFolder, open_folder
 from hatnet.data.images import DataError, ImageTensor, Split
+from hatnet.data.scenes.named import NAME, open_scenes
 from hatnet.files import absolute_path
 
-EMBEDDED = Path(__file__).parents[1] / "assets" / "fashion-mnist-subset.npz"
 FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 IMAGENETTE = {"train": 9_469, "val": 3_925}  # photos
+FORMATS = {  # of folders of one's own, and their tasks
+    "folder": ("classification",), "coco": DENSE, "ade20k": ("segmentation",),
+}  # fmt: skip
 # Raised by libraries for files that are missing or damaged.
 UNREADABLE = (RuntimeError, OSError, ValueError, TypeError, AssertionError, EOFError, LookupError)
 
 
-def open_data(name: str, folder: Path = Path("data"), download: bool = False) -> Split:
-    """Open one of `SOURCES` in `folder`, or for `folder:PATH` a folder of images, as `open_folder` does.
+def open_data(name: str, folder: Path = Path("data"), download: bool = False, task: str = "classification") -> Split:
+    """Open one of `SOURCES` or `scenes` in `folder`, or one's own: `folder:PATH`, `coco:PATH` or `ade20k:PATH`.
 
-    `download` fetches missing files and compares their checksums. Raises DataError (a ValueError) for an unknown name,
-    or data that is missing, damaged or inconsistent.
+    See `open_folder`, `open_coco`, `open_ade20k` and `open_scenes`. `task` is classification, segmentation, detection
+    or instances. `download` fetches missing files and compares their checksums. Raises DataError (a ValueError) for an
+    unknown name, for data that does not suit the task, and for data that is missing, damaged or inconsistent.
     """
     require_type("name", name, str, "a text, the name of a data set or folder:PATH")
+    require_choice("task", task, TASKS)
     folder = Path(folder)
     kind, _, path = name.partition(":")
-    if kind == "folder":
+    tasks = _tasks(name, kind)
+    if task not in tasks:
+        raise DataError(f"the data set {name!r} is for {' and '.join(tasks)}, not for {task}")
+    if kind in FORMATS:
         if not path:
-            raise DataError("folder: needs a path after it, such as folder:data/imagenet")
-        return open_folder(Path(absolute(name).removeprefix("folder:")))
+            raise DataError(f"{kind}: needs a path after it, such as {kind}:data/photos")
+        return _open_format(kind, Path(absolute(name).removeprefix(f"{kind}:")), task)
     if name not in SOURCES:
-        raise DataError(f"unknown data set {name!r}{nearest(name, SOURCES)}; known: {', '.join(SOURCES)}, folder:PATH")
+        return open_scenes(name, folder, task)
     source = SOURCES[name]
     try:
         return source.open(folder, download)
@@ -52,6 +63,25 @@ def open_data(name: str, folder: Path = Path("data"), download: bool = False) ->
         ) from error
 
 
+def _tasks(name: str, kind: str) -> tuple[str, ...]:
+    """The tasks of a data set. Raises DataError for an unknown name."""
+    if kind in FORMATS:
+        return FORMATS[kind]
+    if name in SOURCES:
+        return ("classification",)
+    if NAME.fullmatch(name):
+        return DENSE
+    known = (*SOURCES, "scenes")
+    names = ", ".join([*known, *(f"{each}:PATH" for each in FORMATS)])
+    raise DataError(f"unknown data set {name!r}{nearest(name, known)}; known: {names}")
+
+
+def _open_format(kind: str, root: Path, task: str) -> Split:
+    if kind == "coco":
+        return open_coco(root, task)
+    return open_ade20k(root) if kind == "ade20k" else open_folder(root)
+
+
 def absolute(name: str) -> str:
     """The name with the path of a folder made absolute, `~` expanded, so that it holds from anywhere.
 
@@ -60,7 +90,7 @@ def absolute(name: str) -> str:
     """
     require_type("name", name, str, "a text, the name of a data set or folder:PATH")
     kind, _, path = name.partition(":")
-    return f"folder:{absolute_path(path)}" if kind == "folder" and path else name
+    return f"{kind}:{absolute_path(path)}" if kind in FORMATS and path else name
 
 
 def fashion_subset(folder: Path, download: bool) -> Split:
