@@ -31,7 +31,7 @@ SIDE = 2.9  # of a panel, in inches
 TALLEST = 1.5  # of a panel, as a multiple of its width
 PAIRS = 2  # images beside their predictions in a row
 LABELLED = 20  # objects of an image: more labels would cover it
-LETTERS = 13  # of the legend, per inch
+LETTERS = 16  # of the legend, per inch
 NAMED = 4  # classes in the title of an image
 HALO = 1.2  # points of white around a line
 

@@ -52,7 +52,7 @@ class Settings:
 
     Attributes:
         top: the number of classes per image, most probable first; all if the network has fewer.
-        maps: the number of images with a class map: the first ones that can be read.
+        maps: the number of images that are drawn, each with a class map: the first ones that can be read.
         background: the colour behind transparent pixels, such as white, black or '#ff8800'.
         memory: limit in GiB for attention weights; with class maps, also for gradients and stored activations.
         device: where PyTorch runs, such as cpu or cuda.
