@@ -35,7 +35,7 @@ def label_places(
 
 def _size(text: str, pixels_per_inch: float) -> tuple[float, float]:
     """Width and height of a label in pixels."""
-    extents = TextPath((0, 0), text, size=FONT).get_extents()
+    extents = TextPath((0, 0), text.replace("$", "S"), size=FONT).get_extents()  # between $ it would read mathematics
     scale = pixels_per_inch / 72
     return (float(extents.width) + 2 * PADDING * FONT) * scale, (1 + PADDING) * FONT * scale
 
