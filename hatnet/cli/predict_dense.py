@@ -103,14 +103,19 @@ def _add(results: Results, found: Found, source: DenseSource) -> None:
     if find_spec("pycocotools") is not None or source.task == "detection":
         for entry in coco_results(found, number):
             results.annotations.append({"id": len(results.annotations) + 1, **entry, "iscrowd": 0})
-    image = str(found.image)
+    rows = _rows(found)
+    results.rows.extend((image, *row) for image, row in zip([str(found.image), *[""] * len(rows)], rows, strict=False))
+
+
+def _rows(found: Found) -> list[tuple[str, ...]]:
+    """The rows of the table for one image, without its name."""
     if isinstance(found, Segmentation):
-        results.rows.extend((image, names[label], percent(share)) for label, share in found.shares.items())
-        return
-    for name, score, (x1, y1, x2, y2) in zip(found.names, found.scores, found.boxes.tolist(), strict=True):
-        results.rows.append((image, name, f"{score:.2f}", f"{x1:.0f}, {y1:.0f}, {x2 - x1:.0f}, {y2 - y1:.0f}"))
-    if not found.labels:
-        results.rows.append((image, "-", "-", "-"))
+        return [(found.names[label], percent(share)) for label, share in found.shares.items()]
+    objects = zip(found.names, found.scores, found.boxes.tolist(), strict=True)
+    return [
+        (name, f"{score:.2f}", f"{x1:.0f}, {y1:.0f}, {x2 - x1:.0f}, {y2 - y1:.0f}")
+        for name, score, (x1, y1, x2, y2) in objects
+    ] or [("-", "-", "-")]
 
 
 def class_names(source: DenseSource) -> dict[int, str]:
