@@ -99,7 +99,6 @@ def _add(results: Results, found: Found, source: DenseSource) -> None:
     number = len(results.images) + 1
     height, width = found.labels.shape if isinstance(found, Segmentation) else found.size
     results.images.append({"id": number, "file_name": str(found.image), "width": width, "height": height})
-    names = class_names(source)
     if find_spec("pycocotools") is not None or source.task == "detection":
         for entry in coco_results(found, number):
             results.annotations.append({"id": len(results.annotations) + 1, **entry, "iscrowd": 0})
