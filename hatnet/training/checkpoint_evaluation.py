@@ -11,10 +11,12 @@ from hatnet.data.image_folder import open_test_folder
 from hatnet.data.transforms import for_testing, require_side
 from hatnet.files import absolute_path, json_bytes, write_whole
 from hatnet.training.batches import MOST_WORKERS, Batch, batches_for_testing
-from hatnet.training.classification import CLASSIFICATION, Classification, Evaluation, evaluate
+from hatnet.training.classification import CLASSIFICATION
 from hatnet.training.distributed import Processes
 from hatnet.training.recipes import RECIPES, Recipe, from_json
 from hatnet.training.shared_data import ProgressBar, no_progress_bar, open_shared_data, without_broken_files
+from hatnet.training.task import Task
+from hatnet.training.tasks import task_of
 from hatnet.training.trained_weights import drawn_otherwise, normalised_as
 from hatnet.weights.source import NO_CHANGES, Source, find_source
 
@@ -26,14 +28,12 @@ class CheckpointEvaluation:
     weights: Path
     data: str
     classes: tuple[str, ...]
-    evaluation: Evaluation
-    task: Classification = CLASSIFICATION
+    evaluation: Any  # what the task's `evaluate` returns
+    task: Task = CLASSIFICATION
     changes: tuple[str, ...] = ()  # how the network differs from that of the weights, see `describe_changes`
 
     def write(self, folder: Path) -> None:
         """Write `evaluation.json` and `evaluation.svg`, each whole or not at all."""
-        from hatnet.training.figures import draw_confusion
-
         found = self.evaluation
         facts: dict[str, Any] = {
             "weights": self.weights.name,
@@ -41,11 +41,10 @@ class CheckpointEvaluation:
             "data": self.data,
             "images": found.images,
             **{metric.name: metric.value(found) for metric in self.task.metrics},
-            "class accuracy": dict(zip(self.classes, found.class_accuracy, strict=True)),  # null without images
-            "confusion (rows true, columns predicted)": found.confusion.tolist(),
+            **self.task.by_class(found, self.classes).facts,
         }
         write_whole(folder / "evaluation.json", json_bytes(facts))
-        draw_confusion(found, self.classes, self.data, folder / "evaluation.svg")
+        self.task.draw(found, self.classes, self.data, folder / "evaluation.svg")
 
 
 def evaluate_checkpoint(

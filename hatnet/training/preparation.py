@@ -10,10 +10,9 @@ import torch
 from hatnet.config import VARIANTS, HATNetConfig
 from hatnet.data import DataError, Split, fingerprint, leave_out, left_out
 from hatnet.data.split_off import split_off
-from hatnet.data.transforms import require_fit
-from hatnet.network import HATNet
 from hatnet.training.distributed import Processes
-from hatnet.training.initial_weights import Build, random_network
+from hatnet.training.initial_weights import random_network
+from hatnet.training.networks import Build, Network, normalise_inside
 from hatnet.training.recipes import Recipe, to_json, with_absolute_paths
 from hatnet.training.resuming import State, find_state, require_same
 from hatnet.training.run_folder import RunFolder
@@ -25,6 +24,11 @@ from hatnet.weights.source import Source, find_source
 from hatnet.weights.windows import WINDOWS
 
 Clean = Callable[[Split], Split] | None  # leaves out files that cannot be read
+KINDS = {
+    "classification": "classification, one class per image",
+    "segmentation": "segmentation, one class per pixel",
+    "objects": "detection, boxes and masks of objects",
+}
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Start:
     data: Split  # without unreadable files; a resumed run leaves out the same files as at its start
     fingerprint: dict[str, int | str]
     left_out: dict[str, list[int]]  # unreadable files, indexed as before the validation part was split off
-    model: HATNet
+    model: Network
     started_from: dict[str, Any]  # description of the weights that the run started from
     lines: tuple[str, ...]  # to print: every difference between the weights, the recipe and the network
     state: State | None  # to resume from
@@ -45,6 +49,7 @@ def prepare(
     recipe: Recipe, data: Split, folder: RunFolder, processes: Processes, build: Build, resume: bool, clean: Clean
 ) -> Start:
     """Check the arguments of `Training`, cheap checks first: those without images, then all files, then their sizes."""
+    require_kind_of(data, folder.task)
     state = find_state(folder, recipe, resume)
     if state is not None:
         data = leave_out(data, state.left_out)  # the loop handles files that became unreadable later
@@ -71,10 +76,17 @@ def prepare(
     found = fingerprint(data)
     if state is not None:
         require_same(folder.state, "data set", state.data, found, "; images that have gone must be put back first")
-    require_fit(recipe, data)
+    folder.task.require_fit(recipe, data)
+    normalise_inside(model, data.mean, data.std)
     if processes.differ(derive(0, json.dumps(to_json(recipe)), json.dumps(found))):
         raise ValueError("not all processes were given the same recipe and see the same images and labels")
     return Start(recipe, data, found, places, model, started_from, tuple(lines), state)
+
+
+def require_kind_of(data: Split, task: Task) -> None:
+    """Raise a DataError unless the data has labels of the kind that a task needs."""
+    if data.kind != task.kind:
+        raise DataError(f"{data.name} is data for {KINDS[data.kind]}, but the task needs data for {KINDS[task.kind]}")
 
 
 def with_validation(recipe: Recipe, data: Split) -> Split:

@@ -26,6 +26,7 @@ class Recipe:
     lr: float = 1e-3  # peak learning rate for the whole batch; it is not rescaled
     first_lr: float = 1e-6
     last_lr: float = 1e-5
+    schedule: Literal["cosine", "poly", "steps"] = "cosine"  # from lr to last_lr; steps: x 0.1 after 8 and 11 twelfths
     warmup_epochs: float = 1.0
     weight_decay: float = 0.05  # of matrices and kernels, not of norms and biases
     clip: float = 0.0  # largest norm of the gradient; 0 for no limit
@@ -51,6 +52,10 @@ class Recipe:
     pool_sizes: tuple[int, ...] | None = None  # G2; None for those of the weights, else the variant's
     untrained_grid_sizes: tuple[int, ...] | None = None  # G1 of random weights; None for the variant's
 
+    task: Literal["classification", "segmentation", "detection", "instances"] = "classification"
+    width: int = 256  # channels of the pyramid of a dense model
+    scales: tuple[float, float] | None = None  # dense: shorter sides over image_size, then a crop; None for whole images
+
     head_only: bool = False  # train only the classifier of trained weights; all other layers stay as they are
     layer_decay: float = 1.0  # factor of the learning rate from each layer to the one before it; 1 for one rate
 
@@ -75,13 +80,37 @@ class Recipe:
             raise ValueError(f"slice_size={self.slice_size} must be even if images are mixed")
         if self.head_only and self.weights is None:
             raise ValueError("head_only=True trains only the classifier: give the weights of the other layers")
+        self._check_task()
         if self.weights is None:  # else the network is known only when they are read
             self.config(10, 3).layout(self.image_size, self.image_size)  # raises if the image is too small
         get_config(self.variant)
 
+    def _check_task(self) -> None:
+        """Raise a ValueError for a setting that this task would ignore, and for scales that are none."""
+        dense, own = self.task != "classification", {entry.name: entry.default for entry in fields(Recipe)}
+        for name in ONLY_CLASSIFICATION if dense else ONLY_DENSE:
+            if getattr(self, name) != own[name]:
+                other = "classification" if dense else "segmentation, detection and instances"
+                raise ValueError(f"{name}={getattr(self, name)} is for {other}, not for task={self.task!r}: leave it out")
+        if self.compile and self.task in ("detection", "instances"):
+            raise ValueError(f"compile=True does not support task={self.task!r}: torchvision's detectors are not compiled")
+        if self.scales is not None:
+            low, high = (require_between("scales", scale, 0.05, 20) for scale in self.scales)
+            if low > high:
+                raise ValueError(f"scales={self.scales} must be the smaller and the larger one, such as 0.5 2")
+            object.__setattr__(self, "scales", (low, high))
+        elif self.task == "segmentation":
+            raise ValueError("scales=None trains on whole images, which segmentation cannot: give --scales, such as 0.5 2")
+
     def config(self, classes: int, channels: int) -> HATNetConfig:
-        """The network of this recipe with random weights, for data with these numbers of classes and channels."""
+        """The network of this recipe with random weights, for data with these numbers of classes and channels.
+
+        In dense tasks windows that are not given are those of `HATNetConfig.with_dense_windows`.
+        """
         given = {name: getattr(self, name) for name in WINDOWS}
+        if self.task != "classification":
+            dense = get_config(self.variant).with_dense_windows()
+            given |= {name: getattr(dense, name) for name in DENSE_WINDOWS if given[name] is None}
         default = self.untrained_grid_sizes
         if self.grid_sizes is None and default and len(default) == len(get_config(self.variant).grid_sizes):
             given["grid_sizes"] = default  # it is for the recipe's own variant
@@ -97,10 +126,19 @@ class Recipe:
 
 NETWORK = ("variant", *WINDOWS, "untrained_grid_sizes")  # all fields that choose the network
 
+DENSE_WINDOWS = ("grid_sizes", "pool_sizes")  # that dense tasks have others of
+
+ONLY_CLASSIFICATION = (
+    "crop_padding", "rand_augment", "erasing", "mixup", "cutmix", "repeats", "label_smoothing", "classifier_drop",
+    "untrained_grid_sizes",
+)  # fmt: skip
+ONLY_DENSE = ("width", "scales")
+
 # Bounds of a recipe's numbers, both included.
 WHOLE = {
     "image_size": (1, 4096), "epochs": (1, 100_000), "seed": (0, 2**32), "batch_size": (1, 2**20),
     "slice_size": (1, 2**20), "crop_padding": (0, 4096), "rand_augment": (0, 30), "repeats": (1, 100),
+    "width": (1, 4096),
 }  # fmt: skip
 REAL = {
     "lr": (1e-12, 1e3), "first_lr": (0, 1e3), "last_lr": (0, 1e3), "warmup_epochs": (0, 1e5), "weight_decay": (0, 1e3),
