@@ -5,9 +5,10 @@ import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 
-from hatnet.data.image_folder import ImageFolder, read_image
+from hatnet.data.image_folder import ImageFolder
 from hatnet.data.images import DataError
 from hatnet.files import json_bytes, read_json, write_whole
 
@@ -15,7 +16,7 @@ Step = Callable[[str], None]  # called after each file, for a progress bar
 
 
 def broken_files(images: ImageFolder, cache: Path, workers: int = 8, step: Step = lambda _: None) -> list[Path]:
-    """Decode every image once and return the files that fail.
+    """Decode every image once, with its label if that is in a file, and return the images that fail.
 
     The result is kept in the folder `cache`, in the file `result_file`, as long as the files keep their names, sizes
     and times, however their folder is spelled. Files recorded as broken are tried again, since their disk may have been
@@ -24,12 +25,12 @@ def broken_files(images: ImageFolder, cache: Path, workers: int = 8, step: Step 
     record = result_file(images, cache)
     known = _kept(record, len(images))
     if known is not None:
-        broken = _unreadable(images.paths, known, workers)
+        broken = _unreadable(images, known, workers)
     else:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=cache):  # an hour of reading must not end in a result that cannot be kept
             pass
-        broken = _unreadable(images.paths, range(len(images)), workers, step)
+        broken = _unreadable(images, range(len(images)), workers, step)
     paths = [images.paths[index] for index in broken]
     if broken != known:  # a later run reads the indices; the paths, which it may spell differently, are for people
         facts = {"images": len(images), "broken": broken, "files": [str(path) for path in paths]}
@@ -50,7 +51,7 @@ def _kept(record: Path, count: int) -> list[int] | None:
 def result_file(images: ImageFolder, cache: Path) -> Path:
     """The JSON file in which `broken_files` keeps its result for these files."""
     digest = blake2b(digest_size=8)
-    for path in images.paths:
+    for path in chain.from_iterable(images.files(index) for index in range(len(images))):
         try:
             status = path.stat()
             size, time = status.st_size, status.st_mtime_ns
@@ -60,21 +61,20 @@ def result_file(images: ImageFolder, cache: Path) -> Path:
     return cache / f"broken-files-{digest.hexdigest()}.json"
 
 
-def _unreadable(paths: Sequence[Path], indices: Sequence[int], workers: int, step: Step = lambda _: None) -> list[int]:
+def _unreadable(images: ImageFolder, indices: Sequence[int], workers: int, step: Step = lambda _: None) -> list[int]:
+    def is_readable(index: int) -> bool:
+        try:
+            images.check(index)
+        except DataError:
+            return False
+        return True
+
     broken = []
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, len(indices), 1000):  # a million waiting files would take gigabytes
             some = indices[start : start + 1000]
-            for index, readable in zip(some, pool.map(_is_readable, (paths[index] for index in some)), strict=True):
+            for index, readable in zip(some, pool.map(is_readable, some), strict=True):
                 if not readable:
                     broken.append(index)
-                step(paths[index].name)
+                step(images.paths[index].name)
     return broken
-
-
-def _is_readable(path: Path) -> bool:
-    try:
-        read_image(path)
-    except DataError:
-        return False
-    return True

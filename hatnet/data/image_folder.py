@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
-from itertools import chain, compress
+from itertools import chain
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -48,19 +49,30 @@ class ImageFolder:
         """The names of all files with their class folders, without the path of the root folder."""
         return b"\n".join(os.fsencode(Path(*path.parts[-2:])) for path in self.paths)
 
-    def part(self, indices: Tensor) -> ImageFolder:
-        """The images at `indices`, in that order, as a folder of their own."""
-        return ImageFolder([self.paths[index] for index in indices.tolist()], self.labels[indices])
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The files that one image and its label are read from."""
+        return (self.paths[index],)
 
-    def without(self, broken: Collection[Path]) -> ImageFolder:
+    def check(self, index: int) -> None:
+        """Read one image, and its label if that is in a file. Raises DataError if one of them cannot be read."""
+        self.image(index)
+
+    def part(self, indices: Tensor) -> Self:
+        """The images at `indices`, in that order, as a folder of their own."""
+        return self._chosen(indices.tolist(), ())
+
+    def _chosen(self, indices: Sequence[int], left_out: Iterable[int]) -> Self:
+        return type(self)([self.paths[index] for index in indices], self.labels[list(indices)], left_out)
+
+    def without(self, broken: Collection[Path]) -> Self:
         places = zip(self._places(), self.paths, strict=True)
         return self.without_places(place for place, path in places if path in broken)
 
-    def without_places(self, places: Iterable[int]) -> ImageFolder:
+    def without_places(self, places: Iterable[int]) -> Self:
         """The same images without the files at `places`, counted among all files. Files left out before stay out."""
         gone = set(places)
-        kept = [place not in gone for place in self._places()]
-        return ImageFolder(compress(self.paths, kept), self.labels[kept], gone.union(self.left_out))
+        kept = [index for index, place in enumerate(self._places()) if place not in gone]
+        return self._chosen(kept, gone.union(self.left_out))
 
     def _places(self) -> list[int]:
         gone = set(self.left_out)

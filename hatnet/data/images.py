@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from math import inf, isfinite
-from typing import Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from hatnet.checks import is_number, require_type, shown
+from hatnet.checks import is_number, require_choice, require_type, shown
 
+Kind = Literal["classification", "segmentation", "objects"]
+KINDS: dict[str, Kind] = {  # what the images of each task are labelled with
+    "classification": "classification", "segmentation": "segmentation", "detection": "objects", "instances": "objects",
+}  # fmt: skip
+UNKNOWN = 255  # in masks of segmentation: pixels without a class, which loss and metrics ignore
 WHOLE_NUMBERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
@@ -25,15 +30,20 @@ class Images(Protocol):
 
     @property
     def labels(self) -> Tensor:
-        """(images,), int64."""
+        """(images,), int64: the classes, or zeros where `label` is more than a class."""
 
     def __len__(self) -> int: ...
 
     def image(self, index: int) -> Tensor:
         """One image, (C_in, H, W), uint8."""
 
-    def label(self, index: int) -> Tensor:
-        """The label of one image. A transform of torchvision may change it together with the image."""
+    def label(self, index: int) -> Any:
+        """The label of one image. A transform of torchvision may change it together with the image.
+
+        Classification: a class. Segmentation: a `tv_tensors.Mask`, (H, W) int64, of classes and `UNKNOWN`. Objects: a
+        dict of `boxes` (`tv_tensors.BoundingBoxes`, x1, y1, x2, y2 in pixels, (N, 4) float32), `labels` (N,) int64 from
+        1, `masks` (`tv_tensors.Mask`, (N, H, W) uint8), `image_id` and `iscrowd` (N,) int64.
+        """
 
     def content(self) -> bytes:
         """Bytes that identify these images: their pixels, or the names of their files."""
@@ -82,6 +92,8 @@ class ImageTensor:
 class Split:
     """A data set in two or three parts.
 
+    Label k is `classes[k]`, and for objects `classes[k - 1]`, since their label 0 means background.
+
     Raises DataError if a part is empty or has a label without a class, and unless `mean` and `std` have one number per
     channel, `std` above 0.
     """
@@ -95,6 +107,7 @@ class Split:
     validation: Images | None = None  # chooses the best weights; without it, the test images do
     note: str = ""  # what a user should know about how it was split
     drawn_from: str = ""  # hash of the images from which the test part was drawn; empty if it is a part of its own
+    kind: Kind = "classification"
 
     def __post_init__(self) -> None:
         self._check_facts()
@@ -110,6 +123,7 @@ class Split:
 
     def _check_facts(self) -> None:
         require_type("name", self.name, str, "a text")
+        require_choice("kind", self.kind, get_args(Kind))
         for name, images in self.parts.items():
             require_type(name, images, Images, "images, such as an ImageTensor or an ImageFolder")
         if not isinstance(self.classes, tuple) or not all(isinstance(name, str) for name in self.classes):

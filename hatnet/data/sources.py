@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hatnet.checks import require_type
-from hatnet.config import nearest
+from hatnet.checks import require_choice, require_type
+from hatnet.config import TASKS, nearest
+from hatnet.data.ade20k import open_ade20k
+from hatnet.data.coco import open_coco
 from hatnet.data.image_folder import IMAGENET_MEAN, IMAGENET_STD, ImageFolder, open_folder
 from hatnet.data.images import DataError, ImageTensor, Split
 from hatnet.files import absolute_path
@@ -19,25 +21,34 @@ from hatnet.files import absolute_path
 EMBEDDED = Path(__file__).parents[1] / "assets" / "fashion-mnist-subset.npz"
 FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 IMAGENETTE = {"train": 9_469, "val": 3_925}  # photos
+FORMATS = {  # of folders of one's own, and their tasks
+    "folder": ("classification",), "coco": ("segmentation", "detection", "instances"), "ade20k": ("segmentation",),
+}  # fmt: skip
 # Raised by libraries for files that are missing or damaged.
 UNREADABLE = (RuntimeError, OSError, ValueError, TypeError, AssertionError, EOFError, LookupError)
 
 
-def open_data(name: str, folder: Path = Path("data"), download: bool = False) -> Split:
-    """Open one of `SOURCES` in `folder`, or for `folder:PATH` a folder of images, as `open_folder` does.
+def open_data(name: str, folder: Path = Path("data"), download: bool = False, task: str = "classification") -> Split:
+    """Open one of `SOURCES` in `folder`, or a folder of one's own: `folder:PATH`, `coco:PATH` or `ade20k:PATH`.
 
+    See `open_folder`, `open_coco` and `open_ade20k`. `task` is classification, segmentation, detection or instances.
     `download` fetches missing files and compares their checksums. Raises DataError (a ValueError) for an unknown name,
-    or data that is missing, damaged or inconsistent.
+    for data that does not suit the task, and for data that is missing, damaged or inconsistent.
     """
     require_type("name", name, str, "a text, the name of a data set or folder:PATH")
+    require_choice("task", task, TASKS)
     folder = Path(folder)
     kind, _, path = name.partition(":")
-    if kind == "folder":
+    if kind not in FORMATS and name not in SOURCES:
+        known = ", ".join([*SOURCES, *(f"{each}:PATH" for each in FORMATS)])
+        raise DataError(f"unknown data set {name!r}{nearest(name, SOURCES)}; known: {known}")
+    tasks = FORMATS[kind] if kind in FORMATS else SOURCES[name].tasks
+    if task not in tasks:
+        raise DataError(f"the data set {name!r} is for {' and '.join(tasks)}, not for {task}")
+    if kind in FORMATS:
         if not path:
-            raise DataError("folder: needs a path after it, such as folder:data/imagenet")
-        return open_folder(Path(absolute(name).removeprefix("folder:")))
-    if name not in SOURCES:
-        raise DataError(f"unknown data set {name!r}{nearest(name, SOURCES)}; known: {', '.join(SOURCES)}, folder:PATH")
+            raise DataError(f"{kind}: needs a path after it, such as {kind}:data/photos")
+        return _open_format(kind, Path(absolute(name).removeprefix(f"{kind}:")), task)
     source = SOURCES[name]
     try:
         return source.open(folder, download)
@@ -52,6 +63,12 @@ def open_data(name: str, folder: Path = Path("data"), download: bool = False) ->
         ) from error
 
 
+def _open_format(kind: str, root: Path, task: str) -> Split:
+    if kind == "coco":
+        return open_coco(root, task)
+    return open_ade20k(root) if kind == "ade20k" else open_folder(root)
+
+
 def absolute(name: str) -> str:
     """The name with the path of a folder made absolute, `~` expanded, so that it holds from anywhere.
 
@@ -60,7 +77,7 @@ def absolute(name: str) -> str:
     """
     require_type("name", name, str, "a text, the name of a data set or folder:PATH")
     kind, _, path = name.partition(":")
-    return f"folder:{absolute_path(path)}" if kind == "folder" and path else name
+    return f"{kind}:{absolute_path(path)}" if kind in FORMATS and path else name
 
 
 def fashion_subset(folder: Path, download: bool) -> Split:
@@ -142,6 +159,7 @@ class DataSource:
     open: Callable[[Path, bool], Split]
     size: str
     host: str
+    tasks: tuple[str, ...] = ("classification",)
 
 
 SOURCES = {
