@@ -23,7 +23,6 @@ from hatnet.cli.output_files import run_folder
 from hatnet.data import ImageFolder, Split, absolute
 from hatnet.device import default_device, use_threads
 from hatnet.training import Monitor, Progress, Training
-from hatnet.training.classification import CLASSIFICATION
 from hatnet.training.distributed import join
 from hatnet.training.progress import stoppable
 from hatnet.training.recipes import EXPECT, RECIPES, Recipe
@@ -31,6 +30,7 @@ from hatnet.training.run_folder import RunFolder
 from hatnet.training.several_seeds import seed_runs, spread, write_seeds
 from hatnet.training.shared_data import open_shared_data, without_broken_files
 from hatnet.training.task import Metric, Row, words_of
+from hatnet.training.tasks import task_of
 from hatnet.training.tensorboard import TensorBoardLog, require_tensorboard
 from hatnet.weights.source import find_source
 
@@ -85,13 +85,13 @@ def train(
     runs = {base: recipe} if out and not seeds else seed_runs(recipe, seeds or (recipe.seed,), base)
     for folder in runs:
         if seeds:
-            RunFolder(run_folder(folder), CLASSIFICATION).require_new(resume)
-        resumed = resume and RunFolder(folder, CLASSIFICATION).state.exists()
+            RunFolder(run_folder(folder), task_of(recipe)).require_new(resume)
+        resumed = resume and RunFolder(folder, task_of(recipe)).state.exists()
         if recipe.weights is not None and _given("--variant") and not resumed:
             find_source(recipe.weights, recipe.variant)  # raises if these are the weights of another variant
     results: dict[int, Row] = {}
     with join(default_device(device)) as processes:
-        data = open_shared_data(recipe.data, data_dir, download, processes)
+        data = open_shared_data(recipe.data, data_dir, download, processes, recipe.task)
         for folder, seeded in runs.items():
             training = Training(
                 seeded, data, folder, processes, resume=resume, save_every=save_every, threads=threads,
@@ -168,9 +168,10 @@ def _print_start(training: Training, folder: Path) -> None:
     if training.step:
         console.print(f"Resuming after step {training.step:,} of {training.steps:,}")
         return
+    measure = training.task.selection.name.replace("_", " ")
     if data.validation is None:
         console.print(
-            "There is no validation part, so the test images choose best.safetensors, whose accuracy is then too "
+            f"There is no validation part, so the test images choose best.safetensors, whose {measure} is then too "
             "optimistic (--validation 0.1 splits off a part)."
         )
     if training.recipe.weights is not None:
@@ -194,10 +195,11 @@ def _print_end(training: Training, folder: Path) -> None:
         )
         return
     metric = training.task.selection
+    shows = "shows the mistakes" if training.task.kind == "classification" else "shows every class"
     by = " by best.safetensors, which the validation images chose" if training.tested else ""
     sentence = metric.sentence.format(value=metric.text(training.result[metric.column()]), images="the test images")
     console.print(
-        f"[bold green]Done:[/] {sentence}{by}. [bold]hatnet evaluate {plain(str(folder))}[/] shows the mistakes."
+        f"[bold green]Done:[/] {sentence}{by}. [bold]hatnet evaluate {plain(str(folder))}[/] {shows}."
     )
 
 

@@ -2,16 +2,23 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import isnan, nan
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from torch import Tensor
 
 from hatnet.files import write_whole
 from hatnet.training.classification import Evaluation
+from hatnet.training.segmentation import SegmentationResult
 from hatnet.training.task import Metric, Row
+
+if TYPE_CHECKING:  # it needs torchvision
+    from hatnet.training.detection import DetectionResult
 
 BLUE, ORANGE = "#0072B2", "#D55E00"  # from the palette of Okabe and Ito for colour-blind readers
 NAMED, COUNTED = 30, 12  # the most classes whose names fit, and whose counts fit into the cells
@@ -22,8 +29,9 @@ def draw_curves(history: Sequence[Row], metrics: Sequence[Metric], path: Path, p
 
     The loss is drawn with that of training, others with their last value.
     """
-    valued = [metric for metric in metrics if any(not isnan(row.get(metric.column(part), nan)) for row in history)]
-    metrics = valued or metrics
+    drawn = [metric for metric in metrics if metric.drawn]
+    valued = [metric for metric in drawn if any(not isnan(row.get(metric.column(part), nan)) for row in history)]
+    metrics = valued or drawn
     figure = Figure(figsize=(4 * len(metrics), 3.2), layout="constrained", facecolor="white")
     panels = figure.subplots(1, len(metrics), squeeze=False)[0]
     epochs = [row["epoch"] for row in history]
@@ -50,19 +58,57 @@ def draw_curves(history: Sequence[Row], metrics: Sequence[Metric], path: Path, p
 
 def draw_confusion(found: Evaluation, classes: Sequence[str], data: str, path: Path) -> None:
     """Draw the confusion matrix, and the accuracy of each class. `data` is the name of the data set, for the title."""
+    title, all_ = f"{found.images:,} test images of {data}", f"All: {100 * found.accuracy:.2f} % (dashed)"
+    bars = Bars(found.class_accuracy, found.accuracy, all_, "classified right in %")
+    _draw_both(found.confusion, classes, title, bars, path)
+
+
+def draw_segmentation(found: SegmentationResult, classes: Sequence[str], data: str, path: Path) -> None:
+    """Draw the confusion matrix of pixels, and the IoU of each class."""
+    title, mean = f"Pixels of {found.images:,} test images of {data}", f"Mean: {100 * found.mean_iou:.2f} % (dashed)"
+    _draw_both(found.confusion, classes, title, Bars(found.class_iou, found.mean_iou, mean, "IoU in %"), path, False)
+
+
+def draw_precision(found: "DetectionResult", classes: Sequence[str], data: str, path: Path) -> None:
+    """Draw the AP of each class: of boxes, and of masks if there are any."""
+    kinds = [(name, part) for name, part in (("Boxes", found.box), ("Masks", found.mask)) if part is not None]
+    height = 2.2 + 0.24 * min(len(classes), NAMED)
+    figure = Figure(figsize=(4.6 * len(kinds) + 1, height), layout="constrained", facecolor="white")
+    figure.suptitle(f"{found.images:,} test images of {data}")
+    names = classes if len(classes) <= NAMED else None
+    for axes, (name, part) in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
+        title = f"{name}: {100 * part.overall['AP']:.1f} % (dashed)"
+        _draw_classes(axes, Bars(part.of_class, part.overall["AP"], title, "AP in %"), names)
+    _write_svg(figure, path)
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A value from 0 to 1 for each class, and for all of them."""
+
+    values: Sequence[float]
+    all: float
+    title: str
+    axis: str
+
+
+def _draw_both(
+    confusion: Tensor, classes: Sequence[str], title: str, bars: Bars, path: Path, counted: bool = True
+) -> None:
     side = 5.2 if len(classes) <= COUNTED else 8
     figure = Figure(figsize=(2 * side, side), layout="constrained", facecolor="white")
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
     names = classes if len(classes) <= NAMED else None
-    image = _draw_matrix(left, found, names)
-    left.set_title(f"{found.images:,} test images of {data}")
+    image = _draw_matrix(left, confusion, names, counted)
+    left.set_title(title)
     figure.colorbar(image, ax=left, label="part of the true class in %", shrink=0.8)
-    _draw_classes(right, found, names)
+    _draw_classes(right, bars, names)
     _write_svg(figure, path)
 
 
-def _draw_matrix(axes: Axes, found: Evaluation, names: Sequence[str] | None) -> AxesImage:
-    parts = (found.confusion / found.confusion.sum(1, keepdim=True)).numpy()
+def _draw_matrix(axes: Axes, confusion: Tensor, names: Sequence[str] | None, counted: bool) -> AxesImage:
+    """Shares of the true class; the cells have counts of images, or per cents of the pixels, which are too many."""
+    parts = (confusion / confusion.sum(1, keepdim=True)).numpy()
     image = axes.imshow(100 * parts, cmap="cividis", vmin=0, vmax=100)
     axes.set(xlabel="predicted", ylabel="true class")
     count = len(parts)
@@ -70,20 +116,20 @@ def _draw_matrix(axes: Axes, found: Evaluation, names: Sequence[str] | None) -> 
         axes.set_xticks(range(count), names, rotation=45, ha="right")
         axes.set_yticks(range(count), names)
     if count <= COUNTED:
-        for row, column in found.confusion.nonzero().tolist():
+        for row, column in confusion.nonzero().tolist():
             colour = "black" if parts[row, column] > 0.5 else "white"
-            images = str(int(found.confusion[row, column]))
-            axes.text(column, row, images, ha="center", va="center", fontsize=7, color=colour)
+            text = str(int(confusion[row, column])) if counted else f"{100 * parts[row, column]:.1f}"
+            axes.text(column, row, text, ha="center", va="center", fontsize=7, color=colour)
     return image
 
 
-def _draw_classes(axes: Axes, found: Evaluation, names: Sequence[str] | None) -> None:
-    accuracy = [100 * value for value in found.class_accuracy]
-    axes.barh(range(len(accuracy)), accuracy, color=BLUE)
-    axes.axvline(100 * found.accuracy, color=ORANGE, linestyle="--")
-    axes.set(title=f"All: {100 * found.accuracy:.2f} % (dashed)", xlabel="classified right in %", xlim=(0, 100))
-    axes.set_ylim(len(accuracy) - 0.5, -0.5)
-    axes.set_yticks(range(len(accuracy)) if names else [], names or [])
+def _draw_classes(axes: Axes, bars: Bars, names: Sequence[str] | None) -> None:
+    values = [100 * value for value in bars.values]
+    axes.barh(range(len(values)), values, color=BLUE)
+    axes.axvline(100 * bars.all, color=ORANGE, linestyle="--")
+    axes.set(title=bars.title, xlabel=bars.axis, xlim=(0, 100))
+    axes.set_ylim(len(values) - 0.5, -0.5)
+    axes.set_yticks(range(len(values)) if names else [], names or [])
     axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -24,10 +24,10 @@ from hatnet.weights.source import Source, find_source
 from hatnet.weights.windows import WINDOWS
 
 Clean = Callable[[Split], Split] | None  # leaves out files that cannot be read
-KINDS = {
-    "classification": "classification, one class per image",
-    "segmentation": "segmentation, one class per pixel",
-    "objects": "detection, boxes and masks of objects",
+LABELS = {
+    "classification": "one class per image",
+    "segmentation": "one class per pixel",
+    "objects": "boxes and masks of objects",
 }
 
 
@@ -86,7 +86,7 @@ def prepare(
 def require_kind_of(data: Split, task: Task) -> None:
     """Raise a DataError unless the data has labels of the kind that a task needs."""
     if data.kind != task.kind:
-        raise DataError(f"{data.name} is data for {KINDS[data.kind]}, but the task needs data for {KINDS[task.kind]}")
+        raise DataError(f"{data.name} has {LABELS[data.kind]}, but the task needs {LABELS[task.kind]}")
 
 
 def with_validation(recipe: Recipe, data: Split) -> Split:

@@ -179,6 +179,17 @@ CIFAR = Recipe(
     initial_weights="fan-in",
 )  # fmt: skip
 
+# Of the dense recipes, below.
+COCO = Recipe(
+    data="coco:data/coco", variant="small", image_size=800, epochs=12, batch_size=16, slice_size=2, lr=1e-4,
+    first_lr=1e-7, schedule="steps", warmup_epochs=500 / 7392, weight_decay=1e-4, drop_path=0.1, task="instances",
+)  # fmt: skip
+SCENES = Recipe(
+    data="scenes", variant="micro", image_size=128, epochs=12, batch_size=16, slice_size=16, lr=2e-3, warmup_epochs=0.5,
+    clip=1.0, ema=0.998, initial_weights="fan-in", stem_strides=(2, 2), task="segmentation", width=64,
+    scales=(0.8, 1.25),
+)  # fmt: skip
+
 RECIPES: dict[str, Recipe] = {
     "fashion-quick": Recipe(
         data="fashion-subset", variant="micro", image_size=28, epochs=3, batch_size=64, slice_size=64, lr=2e-3,
@@ -210,6 +221,22 @@ RECIPES: dict[str, Recipe] = {
         lr=1e-3, warmup_epochs=5, rand_augment=27, erasing=0.25, mixup=0.8, cutmix=1.0, repeats=3,
         label_smoothing=0.1, drop_path=0.1, classifier_drop=0.2,
     ),
+    "scenes-segmentation": SCENES,
+    "scenes-detection": replace(SCENES, task="detection"),
+    "scenes-instances": replace(SCENES, task="instances"),
+    # Section 4.2 of the paper: AdamW, 1e-4, 1e-4, polynomial of power 0.9, batches of 16, squares of 512 pixels. The
+    # paper does not state the number of steps; PVT, which it follows, has 80,000, which are 63 epochs of ADE20K's
+    # 20,210 images, and scales of 0.5 to 2. Give --weights with ImageNet's.
+    "ade20k": Recipe(
+        data="ade20k:data/ADEChallengeData2016", variant="small", image_size=512, epochs=63, batch_size=16,
+        slice_size=4, lr=1e-4, last_lr=0.0, schedule="poly", warmup_epochs=0, weight_decay=1e-4, drop_path=0.1,
+        task="segmentation", scales=(0.5, 2.0),
+    ),
+    # Section 4.3 of the paper: AdamW, 1e-4, x 0.1 after epochs 8 and 11 of 12, batches of 16, shorter sides of 800
+    # pixels and longer ones of at most 1333. The paper does not state warm-up and weight decay; PVT has 500 steps (of
+    # 7,392 in an epoch) and 1e-4. Give --weights with ImageNet's.
+    "coco-retinanet": replace(COCO, task="detection"),
+    "coco-maskrcnn": COCO,
 }  # fmt: skip
 
 
@@ -222,6 +249,12 @@ EXPECT: dict[str, str] = {
     "cifar100": "Not measured: CIFAR was not available.",
     "imagenette": "Not measured: needs a GPU.",
     "imagenet": "Not measured here. The paper reports top-1 79.8 % for Tiny, 82.6 Small, 84.0 Medium, 84.2 Large.",
+    "scenes-segmentation": "Not measured.",
+    "scenes-detection": "Not measured.",
+    "scenes-instances": "Not measured.",
+    "ade20k": "Not measured here. The paper reports mean IoU 43.6 % for Small.",
+    "coco-retinanet": "Not measured here. The paper reports AP 44.8 % for Small.",
+    "coco-maskrcnn": "Not measured here. The paper reports box AP 45.2 % for Small.",
 }
 
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from hatnet.config import HATNetConfig
 from hatnet.data import DataError, Images, Split
+from hatnet.data.images import UNKNOWN
 from hatnet.data.transforms import Statistics, Transform
 from hatnet.training.classification import NO_IMAGES
 from hatnet.training.distributed import Processes
@@ -19,8 +20,6 @@ from hatnet.training.task import ClassTable, Metric
 
 if TYPE_CHECKING:
     from hatnet.dense import SemanticFPN
-
-IGNORED = 255  # the class of pixels that do not count
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,8 @@ def evaluate(model: "SemanticFPN", batches: Iterable[tuple[Any, Any]], processes
         logits = model(images.to(device)).float()
         if logits.shape[2:] != masks.shape[1:]:
             logits = F.interpolate(logits, size=masks.shape[1:], mode="bilinear", align_corners=False)
-        loss += F.cross_entropy(logits, masks, ignore_index=IGNORED, reduction="sum")
-        known = masks != IGNORED
+        loss += F.cross_entropy(logits, masks, ignore_index=UNKNOWN, reduction="sum")
+        known = masks != UNKNOWN
         pairs = masks[known] * classes + logits.argmax(dim=1)[known]
         confusion += torch.bincount(pairs, minlength=classes**2).view(classes, classes)
         count += len(images)
@@ -133,9 +132,9 @@ class Segmentation:
 
     def config(self, recipe: Recipe, data: Split) -> HATNetConfig:
         """One output per class. Raises DataError for so many classes that 255 would be one."""
-        if len(data.classes) > IGNORED:
+        if len(data.classes) > UNKNOWN:
             raise DataError(
-                f"{data.name} has {len(data.classes)} classes, at most {IGNORED} are possible: {IGNORED} marks pixels "
+                f"{data.name} has {len(data.classes)} classes, at most {UNKNOWN} are possible: {UNKNOWN} marks pixels "
                 "of unknown class"
             )
         return recipe.config(len(data.classes), data.channels)
@@ -153,7 +152,7 @@ class Segmentation:
         """Squares of `image_size` pixels, from images of a random scale."""
         from hatnet.training.dense_transforms import RandomViews
 
-        return RandomViews(recipe, outside=IGNORED)
+        return RandomViews(recipe, outside=UNKNOWN)
 
     def for_testing(self, recipe: Recipe, data: Statistics) -> Transform:
         """Whole images, whose shorter side is resized to `image_size` pixels; the mask keeps its size."""
@@ -173,8 +172,8 @@ class Segmentation:
     def loss(self, network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
         """Mean cross-entropy of the pixels of known class, in nats; 0 if there are none."""
         logits = network(images)  # (B, classes, H, W)
-        losses = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
-        return losses / (labels != IGNORED).sum().clamp(min=1)
+        losses = F.cross_entropy(logits, labels, ignore_index=UNKNOWN, reduction="sum")
+        return losses / (labels != UNKNOWN).sum().clamp(min=1)
 
     def evaluate(self, model: Any, batches: Iterable[Any], processes: Processes, images: Images) -> SegmentationResult:
         """Metrics of all pixels; see the function `evaluate`."""
