@@ -75,7 +75,7 @@ class VisibleObjects(nn.Module):
         boxes = target["boxes"]
         keep = (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
         if "masks" in target:
-            keep &= target["masks"].flatten(1).any(1)
+            keep &= target["masks"].flatten(1).bool().any(1)
         return image, {name: value[keep] for name, value in target.items()}
 
 
