@@ -145,9 +145,9 @@ class Classification:
         """Raise a DataError unless images are resized or have the recipe's size."""
         require_fit(recipe, data)
 
-    def collate(self, items: Sequence[Any]) -> Any:
+    def collate(self, items: list[Any]) -> Any:
         """Stack images and labels."""
-        return default_collate(items)  # type: ignore[arg-type]
+        return default_collate(items)
 
     def loss(self, network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
         """Cross-entropy of logits (B, classes), in nats. Labels are (B,) classes or (B, classes) distributions."""

@@ -163,7 +163,7 @@ class Segmentation:
     def require_fit(self, recipe: Recipe, data: Split) -> None:
         """Images of any size can be cut."""
 
-    def collate(self, items: Sequence[tuple[Tensor, Tensor]]) -> tuple[Any, Any]:
+    def collate(self, items: list[tuple[Tensor, Tensor]]) -> tuple[Any, Any]:
         """Stack images and masks, or list them if their sizes differ."""
         images, masks = zip(*items, strict=True)
         alike = all(len({part.shape for part in parts}) == 1 for parts in (images, masks))
