@@ -16,7 +16,8 @@ from hatnet.cli.console import console, plain, print_path, printable, progress
 from hatnet.cli.output_files import Formats, output_files
 from hatnet.cli.weights import WEIGHTS_OWN, Windows, open_source
 from hatnet.files import write_whole
-from hatnet.maps.prediction import Prediction, Settings, find_images, percent, predict_files
+from hatnet.data.image_list import find_images
+from hatnet.maps.prediction import Prediction, Settings, percent, predict_files
 from hatnet.weights.pretrained import existing_weights
 from hatnet.weights.source import Source
 

@@ -12,12 +12,11 @@ from torch import Tensor
 
 from hatnet.checks import require_whole
 from hatnet.data.image_file import WHITE, open_image, size_of_image
-from hatnet.data.image_folder import SUFFIXES, files_in, is_image_name
+from hatnet.data.image_list import find_images
 from hatnet.data.photo import size_resized
 from hatnet.data.transforms import Transform, for_prediction
 from hatnet.data.transparency import parse_colour
 from hatnet.device import full_precision, usable_device
-from hatnet.files import expand_home
 from hatnet.maps.maps import attention_maps
 from hatnet.maps.memory import images_at_once, memory_limit
 from hatnet.network import HATNet
@@ -133,28 +132,6 @@ def predict_files(
             yield from _predict_batch(source, batch, settings.top, limit, with_maps=left > 0)
 
     return results()
-
-
-def find_images(images: str | Path | Iterable[str | Path]) -> list[Path]:
-    """List the given files and all images in the given folders and their subfolders, by file extension, each file once.
-
-    Raises FileNotFoundError for a path that does not exist, ValueError for a folder without images or an empty list.
-    """
-    found: dict[Path, Path] = {}  # by real path, so that no image appears twice
-    for path in map(expand_home, [images] if isinstance(images, str | Path) else images):
-        if path.is_dir():
-            inside = [each for each in files_in(path) if is_image_name(each)]
-            if not inside:
-                raise ValueError(f"no images in {path}; supported file extensions: {', '.join(sorted(SUFFIXES))}")
-        elif path.exists():
-            inside = [path]
-        else:
-            raise FileNotFoundError(f"no image file or folder at {path}")
-        for each in inside:
-            found.setdefault(each.resolve(), each)
-    if not found:
-        raise ValueError("no images are given; name image files, or folders of them")
-    return list(found.values())
 
 
 def percent(probability: float) -> str:
