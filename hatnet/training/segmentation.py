@@ -100,7 +100,7 @@ LOSS = Metric(
     higher_is_better=False,
 )
 MEAN_IOU = Metric(
-    "mean_iou",
+    "mean_IoU",
     lambda found: found.mean_iou,
     description="intersection over union, mean over the classes, of the {part} images",
     title="Mean IoU of the {part} images",
