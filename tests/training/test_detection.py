@@ -102,7 +102,7 @@ def test_average_precision_of_an_example_by_hand(capsys):
     assert found.overall["AP50"] == pytest.approx(at_50)
     assert found.overall["AP75"] == pytest.approx(at_50)
     assert found.overall["AP"] == pytest.approx((7 * at_50 + 3 * at_85) / 10)  # 0.50 to 0.80, 0.85 to 0.95
-    assert found.of_class == [found.overall["AP"]]
+    assert found.of_class == pytest.approx([found.overall["AP"]])
     capsys.readouterr()
 
 
