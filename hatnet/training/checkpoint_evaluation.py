@@ -109,9 +109,7 @@ def recipe_for_testing(source: AnySource) -> Recipe:
     if "recipe" in source.about:
         recipe = from_json(source.about["recipe"])
         if recipe.task != task_in(source):
-            raise DataError(
-                f"{source.name} holds a model for {task_in(source)}, but its recipe is for {recipe.task}"
-            )
+            raise DataError(f"{source.name} holds a model for {task_in(source)}, but its recipe is for {recipe.task}")
         return recipe
     if task_in(source) != "classification" or config.name == "micro" or config.in_channels != 3:
         raise DataError(

@@ -188,6 +188,11 @@ class Detection:
 
     def draw(self, evaluation: DetectionResult, classes: Sequence[str], data: str, path: Path) -> None:
         """Draw the AP of every class."""
-        from hatnet.training.figures import draw_precision
+        from hatnet.training.figures import Bars, draw_bars
 
-        draw_precision(evaluation, classes, data, path)
+        kinds = {"Boxes": evaluation.box} | ({} if evaluation.mask is None else {"Masks": evaluation.mask})
+        panels = [
+            Bars(found.of_class, found.overall["AP"], f"{name}: {100 * found.overall['AP']:.1f} % (dashed)", "AP in %")
+            for name, found in kinds.items()
+        ]
+        draw_bars(panels, classes, f"{evaluation.images:,} test images of {data}", path)

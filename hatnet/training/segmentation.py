@@ -196,6 +196,11 @@ class Segmentation:
 
     def draw(self, evaluation: SegmentationResult, classes: Sequence[str], data: str, path: Path) -> None:
         """Draw the confusion matrix and the IoU of every class."""
-        from hatnet.training.figures import draw_segmentation
+        from hatnet.training.figures import Bars, draw_confusion
 
-        draw_segmentation(evaluation, classes, data, path)
+        mean = f"Mean: {100 * evaluation.mean_iou:.2f} % (dashed)"
+        bars, title = (
+            Bars(evaluation.class_iou, evaluation.mean_iou, mean, "IoU in %"),
+            f"{evaluation.images:,} test images",
+        )
+        draw_confusion(evaluation.confusion, classes, f"Pixels of {title} of {data}", bars, path, counted=False)
