@@ -21,6 +21,8 @@ from hatnet.maps.maps import attention_maps
 from hatnet.maps.memory import images_at_once, memory_limit
 from hatnet.network import HATNet
 from hatnet.training.checkpoint_evaluation import recipe_for_testing
+from hatnet.weights.checkpoints import holds_task
+from hatnet.weights.pretrained import existing_weights
 from hatnet.weights.source import Source, find_source
 
 BATCH = 32  # images at once; fewer if memory is short
@@ -52,7 +54,7 @@ class Settings:
 
     Attributes:
         top: the number of classes per image, most probable first; all if the network has fewer.
-        maps: the number of images with a class map: the first ones that can be read.
+        maps: the number of images that are drawn, each with a class map: the first ones that can be read.
         background: the colour behind transparent pixels, such as white, black or '#ff8800'.
         memory: limit in GiB for attention weights; with class maps, also for gradients and stored activations.
         device: where PyTorch runs, such as cpu or cuda.
@@ -86,6 +88,7 @@ def predict(
     Args:
         images: files, and folders, of which all images are used; see `find_images`.
         weights: the name of weights that come with the package (`fashion-mnist`), a file, or the folder of a run.
+            `hatnet.dense.predict` takes those of segmentation, detection and instances.
         unreadable: called with each file that cannot be read and the reason; without it, the error is raised.
         settings: fields of `Settings`, such as `top=5`, `maps=0` or `device="cuda"`.
 
@@ -98,6 +101,9 @@ def predict(
     >>> len(found.classes), found.picture.shape, found.class_map.shape
     (3, (28, 28), (28, 28))
     """
+    file = existing_weights(weights)
+    if (task := holds_task(file)) not in (None, "classification"):
+        raise ValueError(f"{file} holds a model for {task}, not for classification: use hatnet.dense.predict")
     return predict_files(find_images(images), find_source(weights), Settings(**settings), unreadable)
 
 
