@@ -45,9 +45,10 @@ class CocoImages(ImageFolder):
         pixels, expected = super().image(index), self._size(index)
         if tuple(pixels.shape[1:]) != expected:
             height, width = pixels.shape[1:]
+            turned = " It may be turned upright by its EXIF data." if (width, height) == expected else ""
             raise DataError(
                 f"{self.paths[index]} has {height} x {width} pixels, but {self.annotations.path} gives "
-                f"{expected[0]} x {expected[1]} for its id {self.image_id(index)}"
+                f"{expected[0]} x {expected[1]} for its id {self.image_id(index)}.{turned}"
             )
         return pixels
 
@@ -81,7 +82,7 @@ class CocoImages(ImageFolder):
             "info": {},
             "images": [self.annotations.images[place] for place in self.chosen],
             "annotations": [
-                record | {"id": number, "category_id": self._labels[record["category_id"]]}
+                _as_in_json(record) | {"id": number, "category_id": self._labels[record["category_id"]]}
                 for number, record in enumerate(annotations, start=1)
             ],
             "categories": [
@@ -123,10 +124,10 @@ class CocoImages(ImageFolder):
             masks = self._masks(index, records)
             visible = [place for place, mask in enumerate(masks) if mask.any()]  # thin polygons have no pixel
             records, masks = [records[place] for place in visible], masks[visible]
-        boxes = torch.tensor([record["bbox"] for record in records], dtype=torch.float32).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
+        boxes = torch.tensor([record["bbox"] for record in records], dtype=torch.float64).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]  # in float64, so that no box ends outside its image
         found: dict[str, Tensor] = {
-            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=self._size(index)),
+            "boxes": tv_tensors.BoundingBoxes(boxes.float(), format="XYXY", canvas_size=self._size(index)),
             "labels": torch.tensor([self._labels[record["category_id"]] for record in records], dtype=torch.int64),
             "image_id": torch.tensor(self.image_id(index)),
             "iscrowd": torch.zeros(len(records), dtype=torch.int64),
@@ -162,6 +163,11 @@ class CocoImages(ImageFolder):
         return masks
 
 
+def _as_in_json(record: Record) -> Record:
+    polygons = record.get("segmentation")
+    return record | {"segmentation": [list(each) for each in polygons]} if isinstance(polygons, list) else record
+
+
 def decode(segmentation: Any, height: int, width: int) -> NDArray[np.uint8]:
     """A mask (H, W) of zeros and ones from polygons or run lengths that `read_annotations` has checked."""
     from pycocotools import mask
@@ -179,6 +185,8 @@ def open_coco(root: Path, task: str) -> Split:
     Raises DataError if a file or folder is missing or there are several, if the parts differ in their categories, and
     as `read_annotations` does.
     """
+    root = Path(root)
+    require_choice("task", task, DENSE)
     if not root.is_dir():
         raise DataError(f"no folder {root}: coco: needs the path of a folder with annotations, train and val in it")
     train, test = (_part(root, part, task) for part in ("train", "val"))
