@@ -85,6 +85,7 @@ def test_the_normalisation_is_in_the_file(tmp_path):
         hatnet.save(model, tmp_path / "x.safetensors", {"mean": [0.5]})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("task", MODELS)
 def test_half_precision_keeps_counters_and_computes_in_float32_after_float(tmp_path, task, dtype):
@@ -193,6 +194,7 @@ def test_create_model_loads_a_file_of_its_task_whole(tmp_path):
         hatnet.dense.load_backbone(model, path)
 
 
+@pytest.mark.long
 def test_a_compiled_model_is_saved_as_the_model_itself(tmp_path):
     model = small("segmentation")
     hatnet.save(torch.compile(model), tmp_path / "compiled.safetensors")
@@ -275,8 +277,8 @@ def test_facts_and_tensors_that_do_not_fit_are_refused(tmp_path, task, facts, te
 
 def test_every_damage_of_a_dense_file_is_refused(tmp_path):
     path = _saved(small("segmentation"), tmp_path)
-    found = answers(lambda file: hatnet.load(file, task="segmentation"), path, path.read_bytes(), 60)
-    assert len(found) > 50
+    found = answers(lambda file: hatnet.load(file, task="segmentation"), path, path.read_bytes(), 30)
+    assert len(found) > 25
     assert [words for words, answer in found.items() if answer == "accepted"] == []
 
 
