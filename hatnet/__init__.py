@@ -12,9 +12,9 @@ if not (is_command(sys.orig_argv) and asks_for_help(sys.argv[1:])):  # `hatnet -
     from hatnet.config import VARIANTS, HATNetConfig, get_config
     from hatnet.equivalence import to_numpy
     from hatnet.hierarchical_attention import HMHSA
-    from hatnet.models import create_model
+    from hatnet.models import create_model, load
     from hatnet.network import Backbone, HATNet
-    from hatnet.weights.checkpoints import CheckpointError, load, save
+    from hatnet.weights.checkpoints import CheckpointError, save
     from hatnet.weights.official import load_official
     from hatnet.weights.windows import change_windows
 

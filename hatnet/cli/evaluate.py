@@ -24,7 +24,7 @@ def evaluate(
     data_dir: Path = Path("data"),
     download: bool = False,
     device: str | None = None,
-    batch_size: int = 128,
+    batch_size: int | None = None,
     workers: int = 0,
     threads: int | None = None,
     out: Path | None = None,
@@ -39,7 +39,7 @@ def evaluate(
         data_dir: folder for data sets.
         download: fetch the data set if it is missing.
         device: cpu, cuda, or one GPU such as cuda:1; by default the GPU if there is one, else the CPU.
-        batch_size: images at once.
+        batch_size: images at once; by default 128, and for a dense task twice the training's slices.
         workers: processes that prepare images.
         threads: threads of PyTorch on a CPU.
         out: folder for evaluation.json and evaluation.svg; by default the folder of the weights, or the current
@@ -67,18 +67,14 @@ def evaluate(
 
 
 def print_evaluation(result: CheckpointEvaluation) -> None:
-    """One row per class, worst first, with the class that it is most often mistaken for; then every metric."""
-    evaluation, classes = result.evaluation, result.classes
-    table = Table(title="Accuracy by class, worst first", box=box.SIMPLE_HEAD)
-    for column in ("class", "images", "right", "most often mistaken for"):
-        table.add_column(column, justify="right" if column in ("images", "right") else "left")
-    confusion = evaluation.confusion
-    for index in sorted(range(len(classes)), key=lambda index: evaluation.class_accuracy[index])[:30]:
-        wrong = confusion[index].clone()
-        wrong[index] = 0
-        other = f"{classes[int(wrong.argmax())]} ({int(wrong.max())})" if wrong.any() else "-"
-        right = f"{100 * evaluation.class_accuracy[index]:.1f} %"
-        table.add_row(plain(classes[index]), str(int(confusion[index].sum())), right, plain(other))
+    """One row per class, worst first; then every metric."""
+    evaluation = result.evaluation
+    found = result.task.by_class(evaluation, result.classes)
+    table = Table(title=found.title, box=box.SIMPLE_HEAD)
+    for index, column in enumerate(found.columns):
+        table.add_column(column, justify="right" if index and found.rows[0][index][:1].isdigit() else "left")
+    for row in found.rows[:30]:
+        table.add_row(*map(plain, row))
     console.print(table)
     for metric in result.task.metrics:
         if isnan(metric.value(evaluation)):  # not defined for this data, such as top-5 of two classes

@@ -23,7 +23,6 @@ from hatnet.cli.output_files import run_folder
 from hatnet.data import ImageFolder, Split, absolute
 from hatnet.device import default_device, use_threads
 from hatnet.training import Monitor, Progress, Training
-from hatnet.training.classification import CLASSIFICATION
 from hatnet.training.distributed import join
 from hatnet.training.progress import stoppable
 from hatnet.training.recipes import EXPECT, RECIPES, Recipe
@@ -31,8 +30,9 @@ from hatnet.training.run_folder import RunFolder
 from hatnet.training.several_seeds import seed_runs, spread, write_seeds
 from hatnet.training.shared_data import open_shared_data, without_broken_files
 from hatnet.training.task import Metric, Row, words_of
+from hatnet.training.tasks import task_of
 from hatnet.training.tensorboard import TensorBoardLog, require_tensorboard
-from hatnet.weights.source import find_source
+from hatnet.training.trained_weights import find_weights
 
 if TYPE_CHECKING:
     AnyRecipe = Recipe
@@ -85,13 +85,13 @@ def train(
     runs = {base: recipe} if out and not seeds else seed_runs(recipe, seeds or (recipe.seed,), base)
     for folder in runs:
         if seeds:
-            RunFolder(run_folder(folder), CLASSIFICATION).require_new(resume)
-        resumed = resume and RunFolder(folder, CLASSIFICATION).state.exists()
+            RunFolder(run_folder(folder), task_of(recipe)).require_new(resume)
+        resumed = resume and RunFolder(folder, task_of(recipe)).state.exists()
         if recipe.weights is not None and _given("--variant") and not resumed:
-            find_source(recipe.weights, recipe.variant)  # raises if these are the weights of another variant
+            _require_variant(recipe)
     results: dict[int, Row] = {}
     with join(default_device(device)) as processes:
-        data = open_shared_data(recipe.data, data_dir, download, processes)
+        data = open_shared_data(recipe.data, data_dir, download, processes, recipe.task)
         for folder, seeded in runs.items():
             training = Training(
                 seeded, data, folder, processes, resume=resume, save_every=save_every, threads=threads,
@@ -128,6 +128,14 @@ def default_folder(recipe: Recipe) -> Path:
 def _given(option: str) -> bool:
     """True if the option is on the command line, even with its default value."""
     return any(word == option or word.startswith(f"{option}=") for word in sys.argv)
+
+
+def _require_variant(recipe: Recipe) -> None:
+    """Raise a ValueError if the weights are those of another variant."""
+    assert recipe.weights is not None
+    own = find_weights(recipe.weights).model.config.name
+    if own != recipe.variant:
+        raise ValueError(f"{recipe.weights} holds {own!r}, not {recipe.variant!r}; leave --variant out")
 
 
 def _run(training: Training, folder: Path, tensorboard: bool) -> None:
@@ -168,9 +176,10 @@ def _print_start(training: Training, folder: Path) -> None:
     if training.step:
         console.print(f"Resuming after step {training.step:,} of {training.steps:,}")
         return
+    measure = training.task.selection.name.replace("_", " ")
     if data.validation is None:
         console.print(
-            "There is no validation part, so the test images choose best.safetensors, whose accuracy is then too "
+            f"There is no validation part, so the test images choose best.safetensors, whose {measure} is then too "
             "optimistic (--validation 0.1 splits off a part)."
         )
     if training.recipe.weights is not None:
@@ -194,11 +203,10 @@ def _print_end(training: Training, folder: Path) -> None:
         )
         return
     metric = training.task.selection
+    shows = "shows the mistakes" if training.task.kind == "classification" else "shows every class"
     by = " by best.safetensors, which the validation images chose" if training.tested else ""
     sentence = metric.sentence.format(value=metric.text(training.result[metric.column()]), images="the test images")
-    console.print(
-        f"[bold green]Done:[/] {sentence}{by}. [bold]hatnet evaluate {plain(str(folder))}[/] shows the mistakes."
-    )
+    console.print(f"[bold green]Done:[/] {sentence}{by}. [bold]hatnet evaluate {plain(str(folder))}[/] {shows}.")
 
 
 def shown_metrics(training: Training) -> list[Metric]:

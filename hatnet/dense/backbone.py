@@ -10,23 +10,31 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
-from hatnet.checks import require_type, shown
-from hatnet.config import HATNetConfig, require_config
+from hatnet.checks import require_type, require_whole, shown
+from hatnet.config import MOST, HATNetConfig, require_config
 from hatnet.network import Backbone
 from hatnet.torchvision import FPNBackbone
 from hatnet.weights.checkpoints import require_match, require_numbers
 from hatnet.weights.source import Source, find_source
 from hatnet.weights.tensor_file import CheckpointError
 
-CHANNELS = 256  # of every map of the pyramid, in all three models of the paper
+CHANNELS = 256  # the width: channels of every map of the pyramid, in all three models of the paper
 MOST_CLASSES = 20_000  # a head has up to 20,736 parameters per class; the largest detection data has 13,204 classes
 
 
-def pyramid(config: HATNetConfig, stages: Sequence[int], extra_blocks: ExtraFPNBlock | None = None) -> FPNBackbone:
-    """A HAT-Net with fresh weights, without its classifier, and a pyramid on the maps of `stages`."""
+def pyramid(
+    config: HATNetConfig, stages: Sequence[int], width: int, extra_blocks: ExtraFPNBlock | None = None
+) -> FPNBackbone:
+    """A HAT-Net with fresh weights, without its classifier, and a pyramid of `width` channels on maps of `stages`."""
     body = Backbone(config)
     body.reset_parameters()
-    return FPNBackbone(body, stages, CHANNELS, extra_blocks)
+    return FPNBackbone(body, stages, width, extra_blocks)
+
+
+def require_width(width: object) -> None:
+    """Raise a ValueError unless a pyramid can have this number of channels; the head of Semantic FPN has half of it."""
+    if require_whole("width", width, 2, MOST["channels"]) % 2:
+        raise ValueError(f"width={width} must be even, since the head of Semantic FPN has half as many channels")
 
 
 def require_dense(config: HATNetConfig, fewest_stages: int = 1) -> None:

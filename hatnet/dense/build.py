@@ -7,33 +7,52 @@ from typing import Any
 
 from hatnet.checks import require_type
 from hatnet.config import TASKS, get_config
-from hatnet.dense.backbone import load_source
-from hatnet.dense.detectors import MaskRCNN, RetinaNet
-from hatnet.dense.semantic_fpn import SemanticFPN
+from hatnet.dense.backbone import CHANNELS, load_source
+from hatnet.dense.files import MODELS, Model, change_dense_windows, load_dense
+from hatnet.weights.checkpoints import CheckpointError, holds_task
+from hatnet.weights.pretrained import existing_weights
 from hatnet.weights.source import find_source
 from hatnet.weights.windows import change_windows
 
-MODELS = {"segmentation": SemanticFPN, "detection": RetinaNet, "instances": MaskRCNN}
-
 
 def build(
-    name: str, task: str, pretrained: str | os.PathLike[str] | None, overrides: dict[str, Any]
-) -> SemanticFPN | RetinaNet | MaskRCNN:
-    """The model of a dense task, in training mode, since its heads are new. Arguments and errors: `create_model`."""
-    classes = overrides.pop("num_classes", TASKS[task])
-    if pretrained is None:
-        config = get_config(name, **overrides)
-        return MODELS[task](replace(config, num_classes=classes, **_windows(config, overrides)))
+    name: str, task: str, pretrained: str | os.PathLike[str] | None, width: int | None, overrides: dict[str, Any]
+) -> Model:
+    """The model of a dense task, in training mode if its heads are new. Arguments and errors: `create_model`."""
     get_config(name)  # raises for an unknown variant
-    require_type("pretrained", pretrained, (str, os.PathLike), "a text or a path: weights for the backbone")
-    source = find_source(pretrained if isinstance(pretrained, str) else Path(pretrained))
+    classes, channels = overrides.get("num_classes", TASKS[task]), CHANNELS if width is None else width
+    others = {key: value for key, value in overrides.items() if key != "num_classes"}
+    if pretrained is None:
+        config = get_config(name, **others)
+        return MODELS[task](
+            replace(config, num_classes=classes, **_windows(config, others)), width=CHANNELS if width is None else width
+        )
+    require_type("pretrained", pretrained, (str, os.PathLike), "a text or a path: weights of the model or its backbone")
+    weights = pretrained if isinstance(pretrained, str) else Path(pretrained)
+    file = existing_weights(weights)
+    if holds_task(file) not in (None, "classification"):
+        return _whole(name, task, file, width, overrides)
+    source = find_source(weights)
     own = source.model.config
-    if own.name != name:
-        raise ValueError(f"{source.name} holds weights of {own.name!r}, not of {name!r}")
-    changed = change_windows(source.model, source.name, **_windows(own, overrides) | overrides)
-    model = MODELS[task](replace(changed.config, num_classes=classes))
+    _require_variant(source.name, own.name, name)
+    changed = change_windows(source.model, source.name, **_windows(own, others) | others)
+    model = MODELS[task](replace(changed.config, num_classes=classes), width=channels)
     load_source(model, source)
     return model
+
+
+def _whole(name: str, task: str, file: Path, width: int | None, overrides: dict[str, Any]) -> Model:
+    """The dense model in a file, with other windows if some are given."""
+    model, _ = load_dense(file, task)
+    _require_variant(str(file), model.config.name, name)
+    if width not in (None, model.width):
+        raise CheckpointError(f"{file} holds a model of width {model.width}, not {width}; leave width out")
+    return change_dense_windows(model, str(file), **overrides)
+
+
+def _require_variant(source: str, own: str, name: str) -> None:
+    if own != name:
+        raise ValueError(f"{source} holds weights of {own!r}, not of {name!r}")
 
 
 def _windows(config: Any, overrides: dict[str, Any]) -> dict[str, Any]:

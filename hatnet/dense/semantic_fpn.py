@@ -12,8 +12,9 @@ from torchvision.ops import Conv2dNormActivation
 
 from hatnet.checks import ALMOST_ONE, require_between, require_type, require_whole
 from hatnet.config import MOST, HATNetConfig
-from hatnet.dense.backbone import CHANNELS, MOST_CLASSES, pyramid, require_dense
+from hatnet.dense.backbone import CHANNELS, MOST_CLASSES, pyramid, require_dense, require_width
 from hatnet.dense.inputs import Normalise, statistics
+from hatnet.dense.model import DenseModel
 
 HEAD_CHANNELS = 128
 
@@ -82,7 +83,7 @@ class SemanticFPNHead(nn.Module):
         return self.classifier(self.drop(sum(sums[1:], sums[0])))
 
 
-class SemanticFPN(nn.Module):
+class SemanticFPN(DenseModel, nn.Module):
     """A HAT-Net, a feature pyramid on its maps, and the head of Semantic FPN.
 
     Parameters are named `backbone.body` (the HAT-Net, as in a classification network), `backbone.fpn` and `head`.
@@ -91,6 +92,7 @@ class SemanticFPN(nn.Module):
         config: the HAT-Net, with `num_classes` classes for pixels, normally `with_dense_windows`.
         image_mean: mean of each channel; None is ImageNet's, or 0.5 for other than three channels.
         image_std: standard deviation of each channel, likewise.
+        width: channels of the pyramid, an even number; the head has half as many.
 
     Raises ValueError for impossible values.
 
@@ -101,19 +103,23 @@ class SemanticFPN(nn.Module):
     torch.Size([2, 5, 50, 70])
     """
 
+    task = "segmentation"
+
     def __init__(
         self,
         config: HATNetConfig,
         image_mean: list[float] | None = None,
         image_std: list[float] | None = None,
+        width: int = CHANNELS,
     ) -> None:
         require_dense(config)
+        require_width(width)
         mean, std = statistics(config, image_mean, image_std)
         super().__init__()
-        self.config = config
+        self.config, self.width, self.settings = config, width, {}
         self.transform = Normalise(mean, std)
-        self.backbone = pyramid(config, range(len(config.stages)))
-        self.head = SemanticFPNHead(len(config.stages), CHANNELS, config.num_classes)
+        self.backbone = pyramid(config, range(len(config.stages)), width)
+        self.head = SemanticFPNHead(len(config.stages), width, config.num_classes, width // 2)
 
     if TYPE_CHECKING:  # the type of `model(image)`, which nn.Module gives as Any
 

@@ -3,13 +3,13 @@
 import atexit
 import multiprocessing
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from hatnet.data import DataError, Images
@@ -17,7 +17,9 @@ from hatnet.data.transforms import Transform
 from hatnet.training.sampling import Draw
 from hatnet.training.seeds import derive, seed_cpu
 
-Batch = tuple[Tensor, Tensor]  # images (B, C_in, H, W) float32, labels (B,) int64
+# Classification: images (B, C_in, H, W) float32 and labels (B,) int64. Other tasks have batches of their own.
+Batch = tuple[Any, Any]
+Collate = Callable[[list[Any]], Batch]  # pairs of an image and its label to a batch
 
 MOST_WORKERS = 256  # processes that prepare images, for each process that trains
 NEIGHBOURS = 100  # files in a row that may be unreadable
@@ -60,8 +62,8 @@ class Augmented(Dataset[Batch]):
         seed_cpu(derive(self.seed, "augment", draw.position))
         for index in range(draw.index, draw.index + NEIGHBOURS):  # a neighbour replaces a file that has gone bad
             try:
-                image = self.images.image(index % len(self.images))
-                return self.transform(image, self.images.label(index % len(self.images)))
+                image, label = (read(index % len(self.images)) for read in (self.images.image, self.images.label))
+                return self.transform(image, label)
             except DataError as error:
                 if index == draw.index:
                     self.broken.tell(index, f"left out, its neighbour taken: {error}")
@@ -76,11 +78,11 @@ class Plain(Dataset[Batch | None]):
 
     def __getitem__(self, index: int) -> Batch | None:
         try:
-            image = self.images.image(index)
+            image, label = self.images.image(index), self.images.label(index)
         except DataError as error:
             self.broken.tell(index, f"left out of the test: {error}")
             return None
-        return self.transform(image, self.images.label(index))
+        return self.transform(image, label)
 
 
 @dataclass(frozen=True)
@@ -98,28 +100,30 @@ class ReadableBatches:
 
 
 def batches_for_training(
-    images: Images, transform: Transform, seed: int, slices: Iterator[list[Draw]], workers: int, pinned: bool = False
-) -> Iterator[Batch]:
+    images: Images, transform: Transform, seed: int, slices: Iterator[list[Draw]], workers: int, pinned: bool = False,
+    collate: Collate = default_collate,
+) -> Iterator[Batch]:  # fmt: skip
     """The slices of a whole training, prepared by `workers` processes. A GPU copies `pinned` memory as it computes."""
-    return iter(_load(Augmented(images, transform, seed), slices, workers, pinned))
+    return iter(_load(Augmented(images, transform, seed), slices, workers, pinned, collate))
 
 
 def batches_for_testing(
-    images: Images, transform: Transform, rank: int, processes: int, batch_size: int, workers: int, pinned: bool = False
-) -> ReadableBatches:
+    images: Images, transform: Transform, rank: int, processes: int, batch_size: int, workers: int,
+    pinned: bool = False, collate: Collate = default_collate,
+) -> ReadableBatches:  # fmt: skip
     """The share of process `rank`: every `processes`-th image, so that all processes together take each image once."""
     mine = list(range(rank, len(images), processes))
     batches = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
-    return ReadableBatches(_load(Plain(images, transform), batches, workers, pinned))
+    return ReadableBatches(_load(Plain(images, transform), batches, workers, pinned, collate))
 
 
-def _load(dataset: Augmented | Plain, batches: object, workers: int, pinned: bool) -> DataLoader[Any]:
+def _load(dataset: Augmented | Plain, batches: object, workers: int, pinned: bool, collate: Collate) -> DataLoader[Any]:
     if workers:
         dataset.broken.share()
     return DataLoader(
         dataset,
         batch_sampler=batches,  # type: ignore[arg-type]
-        collate_fn=_stack_readable,
+        collate_fn=partial(_collate_readable, collate=collate),
         num_workers=workers,
         pin_memory=pinned,
         persistent_workers=workers > 0,
@@ -127,9 +131,12 @@ def _load(dataset: Augmented | Plain, batches: object, workers: int, pinned: boo
     )
 
 
-def _stack_readable(images: Sequence[Batch | None]) -> Batch | None:
+def _collate_readable(images: Sequence[Batch | None], collate: Collate) -> Batch | None:
     readable = [pair for pair in images if pair is not None]
-    return tuple(default_collate(readable)) if readable else None
+    if not readable:
+        return None
+    prepared, labels = collate(readable)
+    return prepared, labels
 
 
 def _ignore_signals(_: int) -> None:

@@ -1,20 +1,25 @@
 """Classification: one class per image. Exact evaluation counts each test image once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import nan
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import default_collate
 
 from hatnet.config import HATNetConfig
-from hatnet.data import DataError, Split
-from hatnet.data.transforms import Mixing, mixing
+from hatnet.data import DataError, Images, Split
+from hatnet.data.transforms import Mixing, Statistics, Transform, for_testing, for_training, mixing, require_fit
 from hatnet.network import HATNet
 from hatnet.training.distributed import Processes
 from hatnet.training.recipes import Recipe
-from hatnet.training.task import Metric
+from hatnet.training.task import ClassTable, Metric
+
+NO_IMAGES = "not one test image can be read: the data is damaged, or its disk is away"
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ def evaluate(model: HATNet, batches: Iterable[tuple[Tensor, Tensor]], processes:
     processes.sum(loss)
     processes.sum(among_5)
     if not confusion.any():
-        raise DataError("not one test image can be read: the data is damaged, or its disk is away")
+        raise DataError(NO_IMAGES)
     images_seen = int(confusion.sum())
     top5 = int(among_5) / images_seen if classes > 5 else nan
     return Evaluation(confusion.cpu(), float(loss) / images_seen, top5)
@@ -113,8 +118,9 @@ TOP5 = Metric(
 
 @dataclass(frozen=True)
 class Classification:
-    """The task that all recipes here are for. Add a metric to `metrics`; everything that shows metrics follows."""
+    """Classification. Add a metric to `metrics`; everything that shows metrics follows."""
 
+    kind = "classification"
     metrics: tuple[Metric, ...] = (LOSS, ACCURACY, TOP5)
     selection: Metric = ACCURACY
     build = HATNet  # from a configuration
@@ -127,11 +133,61 @@ class Classification:
         """Mixup and CutMix, which make labels distributions over the classes."""
         return mixing(recipe, len(data.classes))
 
-    def loss(self, output: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
-        """Cross-entropy of logits (B, classes), in nats. Labels are (B,) classes or (B, classes) distributions."""
-        return F.cross_entropy(output, labels, label_smoothing=recipe.label_smoothing)
+    def for_training(self, recipe: Recipe, data: Split) -> Transform:
+        """Augmented, normalised images."""
+        return for_training(recipe, data)
 
-    evaluate = staticmethod(evaluate)
+    def for_testing(self, recipe: Recipe, data: Statistics) -> Transform:
+        """Normalised images."""
+        return for_testing(recipe, data)
+
+    def require_fit(self, recipe: Recipe, data: Split) -> None:
+        """Raise a DataError unless images are resized or have the recipe's size."""
+        require_fit(recipe, data)
+
+    def collate(self, items: list[Any]) -> Any:
+        """Stack images and labels."""
+        return default_collate(items)
+
+    def loss(self, network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+        """Cross-entropy of logits (B, classes), in nats. Labels are (B,) classes or (B, classes) distributions."""
+        return F.cross_entropy(network(images), labels, label_smoothing=recipe.label_smoothing)
+
+    def evaluate(self, model: Any, batches: Iterable[Any], processes: Processes, images: Images) -> Evaluation:
+        """Count right and wrong answers; see the function `evaluate`."""
+        return evaluate(model, batches, processes)
+
+    def by_class(self, evaluation: Evaluation, classes: Sequence[str]) -> ClassTable:
+        """The accuracy of every class, and the class that it is most often mistaken for."""
+        return by_class(evaluation, classes)
+
+    def draw(self, evaluation: Evaluation, classes: Sequence[str], data: str, path: Path) -> None:
+        """Draw the confusion matrix and the accuracy of every class."""
+        from hatnet.training.figures import Bars, draw_confusion
+
+        everything = f"All: {100 * evaluation.accuracy:.2f} % (dashed)"
+        bars = Bars(evaluation.class_accuracy, evaluation.accuracy, everything, "classified right in %")
+        draw_confusion(evaluation.confusion, classes, f"{evaluation.images:,} test images of {data}", bars, path)
+
+
+def by_class(evaluation: Evaluation, classes: Sequence[str]) -> ClassTable:
+    """`Classification.by_class`."""
+    confusion, rows = evaluation.confusion, []
+    for index in sorted(range(len(classes)), key=lambda index: evaluation.class_accuracy[index]):
+        wrong = confusion[index].clone()
+        wrong[index] = 0
+        other = f"{classes[int(wrong.argmax())]} ({int(wrong.max())})" if wrong.any() else "-"
+        right = f"{100 * evaluation.class_accuracy[index]:.1f} %"
+        rows.append((classes[index], str(int(confusion[index].sum())), right, other))
+    return ClassTable(
+        "Accuracy by class, worst first",
+        {
+            "class accuracy": dict(zip(classes, evaluation.class_accuracy, strict=True)),  # null without images
+            "confusion (rows true, columns predicted)": confusion.tolist(),
+        },
+        ("class", "images", "right", "most often mistaken for"),
+        rows,
+    )
 
 
 CLASSIFICATION = Classification()

@@ -47,13 +47,36 @@ class Processes:
         mine = numbers if self.is_first else [0] * count
         return [int(number) for number in self.sum(torch.tensor(mine, dtype=torch.int64, device=self.device))]
 
+    def gather(self, content: bytes) -> list[bytes]:
+        """The bytes of every process, in the order of ranks, in every process."""
+        if self.size == 1:
+            return [content]
+        sizes = torch.zeros(self.size, dtype=torch.int64, device=self.device)
+        sizes[self.rank] = len(content)
+        ends = self.sum(sizes).cumsum(0).tolist()
+        everything = torch.zeros(ends[-1], dtype=torch.uint8, device=self.device)
+        if content:
+            mine = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+            everything[ends[self.rank] - len(content) : ends[self.rank]] = mine.to(self.device)
+        whole = self.sum(everything).cpu().numpy().tobytes()
+        return [whole[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
     def copy_from_first(self, model: nn.Module) -> None:
-        """Give every process the weights of the first one."""
+        """Give every process the weights and buffers of the first one."""
         if self.size == 1:
             return
-        for weight in model.parameters():
-            mine = weight.detach().contiguous() if self.is_first else torch.zeros(weight.shape, device=self.device)
+        for weight in (*model.parameters(), *model.buffers()):
+            mine = weight.detach().contiguous() if self.is_first else torch.zeros_like(weight.detach()).contiguous()
             weight.detach().copy_(self.sum(mine.clone()))
+
+    def average_buffers(self, model: nn.Module) -> None:
+        """Replace the statistics of batch normalisation by their mean over all processes."""
+        buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+        if self.size == 1 or not buffers:
+            return
+        sums = self.sum(torch.cat([buffer.flatten() for buffer in buffers])) / self.size
+        for buffer, mean in zip(buffers, sums.split([buffer.numel() for buffer in buffers]), strict=True):
+            buffer.copy_(mean.view_as(buffer))
 
     def differ(self, number: int) -> bool:
         """Whether any process has another whole number than the first."""

@@ -13,15 +13,14 @@ import torch
 
 from hatnet.checks import require_between, require_whole
 from hatnet.data import Split
-from hatnet.data.transforms import for_testing, for_training
+from hatnet.data.transforms import Transform
 from hatnet.device import thread_facts, use_threads
 from hatnet.machine import peak_memory_mb
-from hatnet.network import HATNet
+from hatnet.models import load
 from hatnet.training.batches import MOST_WORKERS, Batch, batches_for_testing, batches_for_training
-from hatnet.training.classification import CLASSIFICATION
 from hatnet.training.distributed import Processes
-from hatnet.training.initial_weights import Build
 from hatnet.training.learner import Learner
+from hatnet.training.networks import Build, Network
 from hatnet.training.preparation import Clean, precision_of, prepare
 from hatnet.training.progress import Monitor, Progress
 from hatnet.training.recipes import Recipe
@@ -30,7 +29,7 @@ from hatnet.training.run_folder import RunFolder, about_weights, run_facts
 from hatnet.training.run_lock import lock_folder
 from hatnet.training.sampling import BatchSampler
 from hatnet.training.task import Row, Task, row_of
-from hatnet.weights.checkpoints import load
+from hatnet.training.tasks import task_of
 
 CHECK_EVERY = 10  # steps between checks of the loss, for which a GPU has to stop
 CHECK_AFTER = 2.0  # seconds after which a slow process checks earlier, if it is the only one
@@ -44,6 +43,7 @@ class Training:
     """A run: data, learner, and the folder that records it.
 
     Args:
+        task: by default that of the recipe.
         build: makes the network of a configuration, where it is not the task's own: an ablation changes it.
         resume: continue from the state in `folder`, if there is one.
         clean: leaves out files that cannot be read; called when nothing else is wrong, and not on a resume.
@@ -64,7 +64,7 @@ class Training:
         folder: Path,
         processes: Processes,
         *,
-        task: Task = CLASSIFICATION,
+        task: Task | None = None,
         build: Build | None = None,
         resume: bool = False,
         clean: Clean = None,
@@ -78,11 +78,12 @@ class Training:
         require_between("save_every", save_every, 0, 1e9)
         self.precision = precision_of(recipe, processes.device)
         use_threads(threads)
-        self.recipe, self.task, self.processes, self.save_every = recipe, task, processes, save_every
-        self.folder = RunFolder(folder, task)
+        self.task = task_of(recipe) if task is None else task
+        self.recipe, self.processes, self.save_every = recipe, processes, save_every
+        self.folder = RunFolder(folder, self.task)
         self.lock = lock_folder(folder, processes)
         try:
-            self.start = prepare(recipe, data, self.folder, processes, build or task.build, resume, clean)
+            self.start = prepare(recipe, data, self.folder, processes, build or self.task.build, resume, clean)
             self._make_learner()
             if self.start.state is not None:
                 self._continue_from(self.start.state, its_threads=threads is None)
@@ -115,12 +116,16 @@ class Training:
     def _load_batches(self, workers: int) -> None:
         recipe, data, rank, size = self.recipe, self.data, self.processes.rank, self.processes.size
         pinned, slices = self.processes.device.type == "cuda", self.sampler.slices_of(rank, size, self.step)
-        augment, prepare, each_epoch = for_training(recipe, data), for_testing(recipe, data), data.parts[data.choosing]
-        self.batches = batches_for_training(data.train, augment, recipe.seed, slices, workers, pinned)
-        self.tests = batches_for_testing(each_epoch, prepare, rank, size, 2 * recipe.slice_size, workers, pinned)
+        augment, prepare, stack = self.task.for_training(recipe, data), self._for_testing(), self.task.collate
+        self.batches = batches_for_training(data.train, augment, recipe.seed, slices, workers, pinned, stack)
+        each_epoch, most = data.parts[data.choosing], 2 * recipe.slice_size
+        self.tests = batches_for_testing(each_epoch, prepare, rank, size, most, workers, pinned, stack)
+
+    def _for_testing(self) -> Transform:
+        return self.task.for_testing(self.recipe, self.data)
 
     @property
-    def model(self) -> HATNet:
+    def model(self) -> Network:
         return self.learner.model
 
     @property
@@ -204,7 +209,8 @@ class Training:
         """Test the weights and record the epoch."""
         tested = self.learner.tested.eval()
         with self.learner.autocast:
-            evaluation = self.task.evaluate(tested, self._tests(), self.processes)
+            images = self.data.parts[self.data.choosing]
+            evaluation = self.task.evaluate(tested, self._tests(), self.processes, images)
         progress, result = self.progress(evaluation), row_of(self.task, evaluation, self.folder.part)
         row = {
             "epoch": progress.epoch + 1,
@@ -238,12 +244,14 @@ class Training:
     def _test_best(self) -> None:
         best = copy.deepcopy(self.learner.tested).eval()
         if self.processes.is_first:
-            best.load_state_dict(load(self.folder.best).state_dict())
+            best.load_state_dict(load(self.folder.best, self.recipe.task).state_dict())
         self.processes.copy_from_first(best)
-        transform, size = for_testing(self.recipe, self.data), 2 * self.recipe.slice_size
-        batches = batches_for_testing(self.data.test, transform, self.processes.rank, self.processes.size, size, 0)
+        rank, size, most = self.processes.rank, self.processes.size, 2 * self.recipe.slice_size
+        batches = batches_for_testing(
+            self.data.test, self._for_testing(), rank, size, most, 0, collate=self.task.collate
+        )  # fmt: skip
         with self.learner.autocast:
-            self.tested = row_of(self.task, self.task.evaluate(best, batches, self.processes))
+            self.tested = row_of(self.task, self.task.evaluate(best, batches, self.processes, self.data.test))
         if self.processes.is_first:
             self.folder.write_final_test(best, self.tested)
 
@@ -275,7 +283,7 @@ class Training:
     def _require_finite(self, weights: bool = False) -> None:
         sums = [self.loss_sum]
         if weights:  # the last step may have spoilt them, which only the next loss would show
-            sums += [parameter.detach().sum().double() for parameter in self.model.parameters()]
+            sums += [weight.detach().sum().double() for weight in (*self.model.parameters(), *self.model.buffers())]
         if torch.stack(sums).isfinite().all():
             return
         rate, precision = self.learner.learning_rate(self.step - 1), str(self.precision).removeprefix("torch.")

@@ -5,25 +5,28 @@ import re
 import torch
 from torch import nn
 
-from hatnet.network import HATNet
+from hatnet.training.networks import BODY, Network, body_of
 from hatnet.training.recipes import Recipe
 
 BACKBONE = ("stem", "stages")  # the modules that are not the head
 
 
-def freeze_backbone(model: HATNet) -> None:
-    """Exclude everything but the head from training. Call `backbone_in_evaluation_mode` after each `model.train()`."""
+def freeze_backbone(model: Network) -> None:
+    """Exclude the HAT-Net but its classifier from training; the pyramid and the heads of a dense model are trained.
+
+    Call `backbone_in_evaluation_mode` after each `model.train()`.
+    """
     for name in BACKBONE:
-        getattr(model, name).requires_grad_(False)
+        getattr(body_of(model), name).requires_grad_(False)
 
 
-def backbone_in_evaluation_mode(model: HATNet) -> None:
+def backbone_in_evaluation_mode(model: Network) -> None:
     """Turn off drop path and dropout in frozen layers."""
     for name in BACKBONE:
-        getattr(model, name).eval()
+        getattr(body_of(model), name).eval()
 
 
-def adamw(model: HATNet, recipe: Recipe) -> torch.optim.AdamW:
+def adamw(model: Network, recipe: Recipe) -> torch.optim.AdamW:
     """AdamW for all parameters that are trained: weight decay for matrices and kernels, not for norms and biases.
 
     Each group has a `rate`, a factor of the schedule's learning rate: `layer_decay` to the power of the number of
@@ -49,11 +52,12 @@ def adamw(model: HATNet, recipe: Recipe) -> torch.optim.AdamW:
 def layer_of(name: str, depths: tuple[int, ...]) -> int:
     """The layer of a parameter: 0 for the stem, then block by block, and the head last.
 
-    Downsampling belongs to the block after it.
+    Downsampling belongs to the block after it, and the pyramid of a dense model to the head.
 
     >>> [layer_of(name, (2, 3)) for name in ("stem.norm.bias", "stages.1.blocks.0.mlp", "stages.1.downsample", "head")]
     [0, 3, 3, 6]
     """
+    name = name.removeprefix(BODY)
     if name.startswith("stem."):
         return 0
     found = re.match(r"stages\.(\d+)\.(?:blocks\.(\d+)|downsample)", name)

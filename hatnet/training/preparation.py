@@ -10,21 +10,33 @@ import torch
 from hatnet.config import VARIANTS, HATNetConfig
 from hatnet.data import DataError, Split, fingerprint, leave_out, left_out
 from hatnet.data.split_off import split_off
-from hatnet.data.transforms import require_fit
-from hatnet.network import HATNet
 from hatnet.training.distributed import Processes
-from hatnet.training.initial_weights import Build, random_network
+from hatnet.training.initial_weights import random_network
+from hatnet.training.networks import Build, Network, normalise_inside
 from hatnet.training.recipes import Recipe, to_json, with_absolute_paths
 from hatnet.training.resuming import State, find_state, require_same
 from hatnet.training.run_folder import RunFolder
 from hatnet.training.sampling import BatchSampler
 from hatnet.training.seeds import derive
 from hatnet.training.task import Task
-from hatnet.training.trained_weights import differences, normalised_as, start_from, tuned_config
-from hatnet.weights.source import Source, find_source
+from hatnet.training.trained_weights import (
+    AnySource,
+    differences,
+    find_weights,
+    normalised_as,
+    start_from,
+    trained_config,
+    tuned_config,
+)
+from hatnet.weights.source import find_source
 from hatnet.weights.windows import WINDOWS
 
 Clean = Callable[[Split], Split] | None  # leaves out files that cannot be read
+LABELS = {
+    "classification": "one class per image",
+    "segmentation": "one class per pixel",
+    "objects": "boxes and masks of objects",
+}
 
 
 @dataclass(frozen=True)
@@ -35,7 +47,7 @@ class Start:
     data: Split  # without unreadable files; a resumed run leaves out the same files as at its start
     fingerprint: dict[str, int | str]
     left_out: dict[str, list[int]]  # unreadable files, indexed as before the validation part was split off
-    model: HATNet
+    model: Network
     started_from: dict[str, Any]  # description of the weights that the run started from
     lines: tuple[str, ...]  # to print: every difference between the weights, the recipe and the network
     state: State | None  # to resume from
@@ -45,6 +57,7 @@ def prepare(
     recipe: Recipe, data: Split, folder: RunFolder, processes: Processes, build: Build, resume: bool, clean: Clean
 ) -> Start:
     """Check the arguments of `Training`, cheap checks first: those without images, then all files, then their sizes."""
+    require_kind_of(data, folder.task)
     state = find_state(folder, recipe, resume)
     if state is not None:
         data = leave_out(data, state.left_out)  # the loop handles files that became unreadable later
@@ -54,7 +67,7 @@ def prepare(
             f"not all processes see the state in {folder.path}: it must lie on a disk that all machines share"
         )
 
-    source = None if recipe.weights is None or state is not None else find_source(recipe.weights)
+    source = None if recipe.weights is None or state is not None else _source(recipe)
     config, lines = _network(recipe, data, folder.task, source, state)
     recipe = _recorded(recipe, config)
     model, started_from = random_network(recipe, config, build), {}
@@ -71,10 +84,17 @@ def prepare(
     found = fingerprint(data)
     if state is not None:
         require_same(folder.state, "data set", state.data, found, "; images that have gone must be put back first")
-    require_fit(recipe, data)
+    folder.task.require_fit(recipe, data)
+    normalise_inside(model, data.mean, data.std)
     if processes.differ(derive(0, json.dumps(to_json(recipe)), json.dumps(found))):
         raise ValueError("not all processes were given the same recipe and see the same images and labels")
     return Start(recipe, data, found, places, model, started_from, tuple(lines), state)
+
+
+def require_kind_of(data: Split, task: Task) -> None:
+    """Raise a DataError unless the data has labels of the kind that a task needs."""
+    if data.kind != task.kind:
+        raise DataError(f"{data.name} has {LABELS[data.kind]}, but the task needs {LABELS[task.kind]}")
 
 
 def with_validation(recipe: Recipe, data: Split) -> Split:
@@ -91,14 +111,20 @@ def with_validation(recipe: Recipe, data: Split) -> Split:
     return replace(data, train=train, validation=validation)
 
 
+def _source(recipe: Recipe) -> AnySource:
+    """The weights to start from. Raises CheckpointError for those of a dense model in classification."""
+    assert recipe.weights is not None
+    return find_source(recipe.weights) if recipe.task == "classification" else find_weights(recipe.weights)
+
+
 def _network(
-    recipe: Recipe, data: Split, task: Task, source: Source | None, state: State | None
+    recipe: Recipe, data: Split, task: Task, source: AnySource | None, state: State | None
 ) -> tuple[HATNetConfig, list[str]]:
     """The network to train, and one line per difference from the network of the weights or of the recipe."""
     untuned = replace(recipe, stem_strides=None, grid_sizes=None, pool_sizes=None)  # they refer to the weights' stages
     if source is not None:
         own = task.config(untuned, data)
-        config = tuned_config(recipe, own, source.model.config)
+        config = tuned_config(recipe, own, trained_config(recipe, source))
         return config, differences(recipe, own, source, config)
     if recipe.weights is not None and state is not None and state.network:  # old states lack it, but have all windows
         return tuned_config(recipe, task.config(untuned, data), HATNetConfig(**state.network)), []

@@ -26,6 +26,7 @@ class Recipe:
     lr: float = 1e-3  # peak learning rate for the whole batch; it is not rescaled
     first_lr: float = 1e-6
     last_lr: float = 1e-5
+    schedule: Literal["cosine", "poly", "steps"] = "cosine"  # from lr to last_lr; steps: x 0.1 after 8 and 11 twelfths
     warmup_epochs: float = 1.0
     weight_decay: float = 0.05  # of matrices and kernels, not of norms and biases
     clip: float = 0.0  # largest norm of the gradient; 0 for no limit
@@ -51,6 +52,13 @@ class Recipe:
     pool_sizes: tuple[int, ...] | None = None  # G2; None for those of the weights, else the variant's
     untrained_grid_sizes: tuple[int, ...] | None = None  # G1 of random weights; None for the variant's
 
+    task: Literal["classification", "segmentation", "detection", "instances"] = "classification"
+    width: int = 256  # channels of the pyramid of a dense model, an even number
+    regions: int = 512  # per image, that train the heads of Mask R-CNN; at most a quarter are objects
+    scales: tuple[float, float] | None = (
+        None  # dense: shorter sides over image_size, then a crop; None for whole images
+    )
+
     head_only: bool = False  # train only the classifier of trained weights; all other layers stay as they are
     layer_decay: float = 1.0  # factor of the learning rate from each layer to the one before it; 1 for one rate
 
@@ -75,13 +83,43 @@ class Recipe:
             raise ValueError(f"slice_size={self.slice_size} must be even if images are mixed")
         if self.head_only and self.weights is None:
             raise ValueError("head_only=True trains only the classifier: give the weights of the other layers")
+        self._check_task()
         if self.weights is None:  # else the network is known only when they are read
             self.config(10, 3).layout(self.image_size, self.image_size)  # raises if the image is too small
         get_config(self.variant)
 
+    def _check_task(self) -> None:
+        """Raise a ValueError for a setting that this task would ignore, and for scales that are none."""
+        dense, own = self.task != "classification", {entry.name: entry.default for entry in fields(Recipe)}
+        for name in ONLY_CLASSIFICATION if dense else ONLY_DENSE:
+            if getattr(self, name) != own[name]:
+                other = "classification" if dense else "segmentation, detection and instances"
+                raise ValueError(
+                    f"{name}={getattr(self, name)} is for {other}, not for task={self.task!r}: leave it out"
+                )
+        if self.compile and self.task in ("detection", "instances"):
+            raise ValueError(
+                f"compile=True does not support task={self.task!r}: torchvision's detectors are not compiled"
+            )
+        if self.scales is not None:
+            low, high = (require_between("scales", scale, 0.05, 20) for scale in self.scales)
+            if low > high:
+                raise ValueError(f"scales={self.scales} must be the smaller and the larger one, such as 0.5 2")
+            object.__setattr__(self, "scales", (low, high))
+        elif self.task == "segmentation":
+            raise ValueError(
+                "scales=None trains on whole images, which segmentation cannot: give --scales, such as 0.5 2"
+            )
+
     def config(self, classes: int, channels: int) -> HATNetConfig:
-        """The network of this recipe with random weights, for data with these numbers of classes and channels."""
+        """The network of this recipe with random weights, for data with these numbers of classes and channels.
+
+        In dense tasks windows that are not given are those of `HATNetConfig.with_dense_windows`.
+        """
         given = {name: getattr(self, name) for name in WINDOWS}
+        if self.task != "classification":
+            dense = get_config(self.variant).with_dense_windows()
+            given |= {name: getattr(dense, name) for name in DENSE_WINDOWS if given[name] is None}
         default = self.untrained_grid_sizes
         if self.grid_sizes is None and default and len(default) == len(get_config(self.variant).grid_sizes):
             given["grid_sizes"] = default  # it is for the recipe's own variant
@@ -97,10 +135,19 @@ class Recipe:
 
 NETWORK = ("variant", *WINDOWS, "untrained_grid_sizes")  # all fields that choose the network
 
+DENSE_WINDOWS = ("grid_sizes", "pool_sizes")  # that dense tasks have others of
+
+ONLY_CLASSIFICATION = (
+    "crop_padding", "rand_augment", "erasing", "mixup", "cutmix", "repeats", "label_smoothing", "classifier_drop",
+    "untrained_grid_sizes",
+)  # fmt: skip
+ONLY_DENSE = ("width", "regions", "scales")
+
 # Bounds of a recipe's numbers, both included.
 WHOLE = {
     "image_size": (1, 4096), "epochs": (1, 100_000), "seed": (0, 2**32), "batch_size": (1, 2**20),
     "slice_size": (1, 2**20), "crop_padding": (0, 4096), "rand_augment": (0, 30), "repeats": (1, 100),
+    "width": (2, 4096), "regions": (1, 4096),
 }  # fmt: skip
 REAL = {
     "lr": (1e-12, 1e3), "first_lr": (0, 1e3), "last_lr": (0, 1e3), "warmup_epochs": (0, 1e5), "weight_decay": (0, 1e3),
@@ -141,6 +188,17 @@ CIFAR = Recipe(
     initial_weights="fan-in",
 )  # fmt: skip
 
+# Of the dense recipes, below.
+COCO = Recipe(
+    data="coco:data/coco", variant="small", image_size=800, epochs=12, batch_size=16, slice_size=2, lr=1e-4,
+    first_lr=1e-7, schedule="steps", warmup_epochs=500 / 7392, weight_decay=1e-4, drop_path=0.1, task="instances",
+)  # fmt: skip
+SCENES = Recipe(
+    data="scenes", variant="micro", image_size=128, epochs=12, batch_size=16, slice_size=16, lr=2e-3, warmup_epochs=0.5,
+    clip=1.0, ema=0.998, initial_weights="fan-in", stem_strides=(2, 2), task="segmentation", width=64,
+    scales=(0.8, 1.25),
+)  # fmt: skip
+
 RECIPES: dict[str, Recipe] = {
     "fashion-quick": Recipe(
         data="fashion-subset", variant="micro", image_size=28, epochs=3, batch_size=64, slice_size=64, lr=2e-3,
@@ -172,6 +230,22 @@ RECIPES: dict[str, Recipe] = {
         lr=1e-3, warmup_epochs=5, rand_augment=27, erasing=0.25, mixup=0.8, cutmix=1.0, repeats=3,
         label_smoothing=0.1, drop_path=0.1, classifier_drop=0.2,
     ),
+    "scenes-segmentation": SCENES,
+    "scenes-detection": replace(SCENES, task="detection"),
+    "scenes-instances": replace(SCENES, task="instances", regions=32),
+    # Section 4.2 of the paper: AdamW, 1e-4, 1e-4, polynomial of power 0.9, batches of 16, squares of 512 pixels. The
+    # paper does not state the number of steps; PVT, which it follows, has 80,000, which are 63 epochs of ADE20K's
+    # 20,210 images, and scales of 0.5 to 2. Give --weights with ImageNet's.
+    "ade20k": Recipe(
+        data="ade20k:data/ADEChallengeData2016", variant="small", image_size=512, epochs=63, batch_size=16,
+        slice_size=4, lr=1e-4, last_lr=0.0, schedule="poly", warmup_epochs=0, weight_decay=1e-4, drop_path=0.1,
+        task="segmentation", scales=(0.5, 2.0),
+    ),
+    # Section 4.3 of the paper: AdamW, 1e-4, x 0.1 after epochs 8 and 11 of 12, batches of 16, shorter sides of 800
+    # pixels and longer ones of at most 1333. The paper does not state warm-up and weight decay; PVT has 500 steps (of
+    # 7,392 in an epoch) and 1e-4. Give --weights with ImageNet's.
+    "coco-retinanet": replace(COCO, task="detection"),
+    "coco-maskrcnn": COCO,
 }  # fmt: skip
 
 
@@ -184,6 +258,12 @@ EXPECT: dict[str, str] = {
     "cifar100": "Not measured: CIFAR was not available.",
     "imagenette": "Not measured: needs a GPU.",
     "imagenet": "Not measured here. The paper reports top-1 79.8 % for Tiny, 82.6 Small, 84.0 Medium, 84.2 Large.",
+    "scenes-segmentation": "Not measured yet: a run takes about 20 minutes.",
+    "scenes-detection": "Not measured yet: a run takes about 20 minutes.",
+    "scenes-instances": "Not measured yet: a run takes about 20 minutes.",
+    "ade20k": "Not measured here. The paper reports mean IoU 46.6 % for Small.",
+    "coco-retinanet": "Not measured here. The paper reports AP 44.8 % for Small.",
+    "coco-maskrcnn": "Not measured here. The paper reports AP 45.2 % of boxes and 41.6 % of masks for Small.",
 }
 
 

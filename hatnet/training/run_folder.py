@@ -15,8 +15,8 @@ from hatnet.data import Split
 from hatnet.device import thread_facts
 from hatnet.files import json_bytes, read_json, remove_partial_files, write_whole
 from hatnet.machine import device_model, software
-from hatnet.network import HATNet
 from hatnet.training.distributed import Processes
+from hatnet.training.networks import Network
 from hatnet.training.recipes import Recipe, to_json
 from hatnet.training.task import Row, Task
 from hatnet.weights.checkpoints import about, write
@@ -59,7 +59,7 @@ class RunFolder:
             facts = first | {"started again": [*first.get("started again", []), again]}
         self._write_facts(facts)
 
-    def write_epoch(self, model: HATNet, facts: Facts, history: list[Row]) -> None:
+    def write_epoch(self, model: Network, facts: Facts, history: list[Row]) -> None:
         """Write the tested weights with their description, metrics and curves after the last epoch of `history`."""
         from hatnet.training.figures import draw_curves
 
@@ -84,7 +84,7 @@ class RunFolder:
         known = about(self.best)
         return {metric.column(): known[metric.column()] for metric in self.task.metrics if metric.column() in known}
 
-    def write_final_test(self, model: HATNet, result: Row) -> None:
+    def write_final_test(self, model: Network, result: Row) -> None:
         """Write the best weights again, with the result of their test."""
         write(model, self.best, about(self.best) | result)
 

@@ -21,15 +21,17 @@ def no_progress_bar(description: str, total: int | None) -> Iterator[Callable[[s
     yield lambda _: None
 
 
-def open_shared_data(name: str, folder: Path, download: bool, processes: Processes) -> Split:
+def open_shared_data(
+    name: str, folder: Path, download: bool, processes: Processes, task: str = "classification"
+) -> Split:
     """Open a data set with `open_data`, which raises DataError. The first process fetches what is missing.
 
     It also prints what a user should know about how the data was split.
     """
     if not processes.is_first:
         processes.wait()
-        return open_data(name, folder)
-    data = open_data(name, folder, download)
+        return open_data(name, folder, task=task)
+    data = open_data(name, folder, download, task)
     if data.note:
         print(data.note, flush=True)
     processes.wait()

@@ -1,21 +1,23 @@
 """A task: the part of training that depends on the kind of label.
 
-The loop uses it only through the protocol in this file, which `hatnet/training/classification.py` implements. Another
-task, such as a class for every pixel, is another such file. A metric is one entry in its task's `metrics`.
+The loop uses it only through the protocol in this file, which `classification.py`, `segmentation.py` and `detection.py`
+beside it implement. Another task is another such file. A metric is one entry in its task's `metrics`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
+from pathlib import Path
 from typing import Any, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from hatnet.config import HATNetConfig
-from hatnet.data import Split
-from hatnet.data.transforms import Mixing
-from hatnet.network import HATNet
+from hatnet.data import Images, Split
+from hatnet.data.transforms import Mixing, Statistics, Transform
+from hatnet.training.batches import Batch
 from hatnet.training.distributed import Processes
+from hatnet.training.networks import Network
 from hatnet.training.recipes import Recipe
 
 Row = dict[str, float]  # one epoch: one row of metrics.csv
@@ -38,6 +40,7 @@ class Metric:
     format: str = "{:.4f}"  # of the value in that unit
     higher_is_better: bool = True
     sentence: str = ""  # with {value} and {images}, such as "{value} of {images} are classified right"
+    drawn: bool = True  # in the curves
 
     def column(self, part: str = "test") -> str:
         """The column in metrics.csv for a part of the data: test or validation."""
@@ -53,8 +56,22 @@ class Metric:
         return max(rows, key=lambda row: sign * row.get(self.column(part), -sign * float("inf")))
 
 
+@dataclass(frozen=True)
+class ClassTable:
+    """The result of every class, for evaluation.json and the console."""
+
+    title: str  # of the printed table
+    facts: Mapping[str, Any]  # for evaluation.json; numbers, by class
+    columns: tuple[str, ...]  # the class, then its results
+    rows: Sequence[tuple[str, ...]]  # texts, the worst class first
+
+
 class Task(Protocol):
     """Everything that training needs from a task."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of data that it needs, `Split.kind`."""
 
     @property
     def metrics(self) -> Sequence[Metric]:
@@ -67,17 +84,38 @@ class Task(Protocol):
     def config(self, recipe: Recipe, data: Split) -> HATNetConfig:
         """The configuration of the network for this data."""
 
-    def build(self, config: HATNetConfig) -> HATNet:
+    def build(self, config: HATNetConfig) -> Network:
         """The network of a configuration."""
+
+    def for_training(self, recipe: Recipe, data: Split) -> Transform:
+        """Augment an image and its label, as the network takes them."""
+
+    def for_testing(self, recipe: Recipe, data: Statistics) -> Transform:
+        """Prepare an image and its label for a test."""
+
+    def require_fit(self, recipe: Recipe, data: Split) -> None:
+        """Raise a DataError, naming the first image, unless all images have a size that training can use."""
+
+    def collate(self, items: list[Any]) -> Batch:
+        """Pairs of an image and its label to a batch."""
 
     def mixing(self, recipe: Recipe, data: Split) -> Mixing | None:
         """Mix the images of a slice, and their labels; None to leave them as they are."""
 
-    def loss(self, output: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
-        """Mean loss of a slice, a scalar."""
+    def loss(self, network: nn.Module, images: Any, labels: Any, recipe: Recipe) -> Tensor:
+        """Mean loss of a slice, a scalar. `network` is the model, perhaps compiled or wrapped for several processes."""
 
-    def evaluate(self, model: HATNet, batches: Iterable[tuple[Tensor, Tensor]], processes: Processes) -> Any:
-        """Test the model on this process's batches, sum over all processes, and return what the metrics read."""
+    def evaluate(self, model: Any, batches: Iterable[Batch], processes: Processes, images: Images) -> Any:
+        """Test the model on this process's batches, sum over all processes, and return what the metrics read.
+
+        `images` are all that are tested. The result has `images`, the number of those that could be read.
+        """
+
+    def by_class(self, evaluation: Any, classes: Sequence[str]) -> ClassTable:
+        """The result of every class."""
+
+    def draw(self, evaluation: Any, classes: Sequence[str], data: str, path: Path) -> None:
+        """Draw the result as an SVG file. `data` is the name of the data set, for the title."""
 
 
 def row_of(task: Task, evaluation: Any, part: str = "test") -> Row:

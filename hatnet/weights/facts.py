@@ -1,6 +1,7 @@
 """Check the facts in a weights file when it is read: its configuration, and how it was trained."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hatnet.checks import require_between, require_kind, shown
@@ -9,7 +10,7 @@ from hatnet.config import HATNetConfig
 MOST_BLOCKS = 1000  # Large has 41
 
 
-def config_of(found: object, tensors: int, elements: int) -> HATNetConfig:
+def config_of(found: object, tensors: int, elements: int, task: str = "classification") -> HATNetConfig:
     """The configuration in a file with this number of tensors, and this number of elements in total.
 
     Raises ValueError for anything but a configuration, and for a network with more parameters than the file has
@@ -23,7 +24,8 @@ def config_of(found: object, tensors: int, elements: int) -> HATNetConfig:
         raise ValueError(str(error)) from error
     if len(config.name) > 100:
         raise ValueError(f"name={shown(config.name)} is too long")
-    blocks, least = sum(config.depths), config.fewest_parameters
+    least = (config if task == "classification" else replace(config, num_classes=1)).fewest_parameters
+    blocks = sum(config.depths)
     if blocks > min(MOST_BLOCKS, tensors) or least > elements:
         raise ValueError(
             f"it describes a network of {blocks:,} blocks (at most {MOST_BLOCKS}) and at least {least:,} "

@@ -18,15 +18,11 @@ from hatnet.weights.windows import change_windows, describe_changes
 NO_CHANGES: Mapping[str, tuple[int, ...] | None] = {}
 
 
-@dataclass(frozen=True)
-class Source:
-    """A network, the origin of its weights, the normalisation of its images, and the names of its classes."""
+class Described:
+    """What files of every task describe. Data classes below set the attributes."""
 
-    model: HATNet
-    words: str  # the origin of its weights, in one or two sentences
-    about: dict[str, Any] = field(default_factory=dict)  # facts stored with the weights, see `checkpoints.about`
-    changes: tuple[str, ...] = ()  # one line per field of the configuration that differs from the weights' own
-    file: Path | None = None  # None for random weights
+    about: dict[str, Any]
+    file: Path | None
 
     @property
     def name(self) -> str:
@@ -42,6 +38,17 @@ class Source:
     def classes(self) -> tuple[str, ...]:
         """The names of the classes; empty if unknown."""
         return tuple(self.about.get("classes", ()))
+
+
+@dataclass(frozen=True)
+class Source(Described):
+    """A network, the origin of its weights, the normalisation of its images, and the names of its classes."""
+
+    model: HATNet
+    words: str  # the origin of its weights, in one or two sentences
+    about: dict[str, Any] = field(default_factory=dict)  # facts stored with the weights, see `checkpoints.about`
+    changes: tuple[str, ...] = ()  # one line per field of the configuration that differs from the weights' own
+    file: Path | None = None  # None for random weights
 
     @property
     def image_size(self) -> int:
@@ -97,7 +104,12 @@ def _from_file(checkpoint: Path) -> Source:
             known = {"mean": MEAN.tolist(), "std": STD.tolist()}  # the authors normalise photos as for ImageNet
         return Source(model, f"Weights of the authors' file {checkpoint.name}.", known, file=checkpoint)
     model, known = load_with_facts(checkpoint)
+    return Source(model.float(), words_of(checkpoint, known), known, file=checkpoint)
+
+
+def words_of(checkpoint: Path, known: Mapping[str, Any]) -> str:
+    """The origin of the weights in a file of `save`, in a sentence."""
     training = f"trained on {known['data']}" if "data" in known else "without a record of their training"
     if "data" in known and "test_accuracy" in known:
         training += f": right on {known['test_accuracy']:.1%} of its test images"
-    return Source(model.float(), f"Weights of {checkpoint.name}, {training}.", known, file=checkpoint)
+    return f"Weights of {checkpoint.name}, {training}."

@@ -3,7 +3,8 @@
 In version 2, `__metadata__` has the single key `hatnet`, because safetensors writes several keys in a random order. Its
 value is JSON: the checksum, the kind of file, the version, and the facts. The checksum is the SHA-256 of the whole file
 with zeros in its own place, so it covers names, shapes, dtypes, facts and padding. Version 1 had no checksum and one
-key per fact.
+key per fact. Version 3 has the same format and holds what older versions of this package cannot load: a model of a
+dense task, or whole numbers, such as the counters of batch normalisation. They then ask for an update.
 """
 
 import json
@@ -21,7 +22,8 @@ from hatnet.files import parse_json, read_whole
 from hatnet.former_names import current_name
 
 WEIGHTS, STATE = "hatnet", "hatnet training"  # the kinds of file
-VERSION = "2"
+VERSION, VERSION_DENSE = "2", "3"
+DENSE = "dense"  # the key of the facts of a dense model
 MOST_BYTES = 2**33  # of a file; a training state of Large has 1.2e9
 MOST_HEADER = 2**24  # bytes of a header; Large has 1e5
 NO_CHECKSUM = "0" * 64
@@ -70,7 +72,7 @@ def to_parts(kind: str, facts: Mapping[str, Any], tensors: Mapping[str, Tensor])
     from safetensors.torch import save
 
     try:
-        ordered = json.dumps({"kind": kind, "version": VERSION, **facts}, sort_keys=True)
+        ordered = json.dumps({"kind": kind, "version": _version(facts, tensors), **facts}, sort_keys=True)
     except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"facts to keep with tensors must be plain data, as JSON holds it: {error}") from error
     sealed = f'{{"checksum": "{NO_CHECKSUM}", {ordered[1:]}'
@@ -78,6 +80,12 @@ def to_parts(kind: str, facts: Mapping[str, Any], tensors: Mapping[str, Tensor])
     size = 8 + int.from_bytes(content[:8], "little")
     header = content[:size].replace(NO_CHECKSUM.encode(), sha256(content).hexdigest().encode(), 1)
     return header, memoryview(content)[size:]
+
+
+def _version(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """The oldest version that can hold these: older packages read all files of version 2."""
+    floating = all(tensor.is_floating_point() for tensor in tensors.values())
+    return VERSION if floating and DENSE not in facts else VERSION_DENSE
 
 
 def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -107,12 +115,14 @@ def read(path: Path, advice: str = COPY) -> TensorFile:
         return TensorFile(path, kind, facts, *_entries(header, len(content) - start), content)
 
 
-def read_kind(path: Path) -> str | None:
-    """The kind of a file, from its header alone. Raises as `read` does."""
+def read_header(path: Path) -> tuple[str | None, dict[str, Any]]:
+    """The kind of a file and its facts, from its header alone, without checking them. Raises as `read` does."""
     content = read_content(path, first=8 + MOST_HEADER)
     with _errors_of(path, COPY):
         header, start = _header(content)
-        return _kind(_metadata(header.pop("__metadata__", {})), content[:start])
+        metadata = _metadata(header.pop("__metadata__", {}))
+        kind = _kind(metadata, content[:start])
+        return kind, _parsed(metadata["hatnet"], "its metadata") if "hatnet" in metadata else {}
 
 
 def read_content(path: Path, first: int = MOST_BYTES) -> bytes:
@@ -208,7 +218,7 @@ def _facts(metadata: dict[str, str], content: bytes, start: int) -> dict[str, An
         facts = _parsed(metadata["hatnet"], "its metadata")
         _require_checksum(facts.pop("checksum", None), content, start)
         kind, version = facts.pop("kind", None), facts.pop("version", None)
-        if version != VERSION or kind not in (WEIGHTS, STATE):
+        if version not in (VERSION, VERSION_DENSE) or kind not in (WEIGHTS, STATE):
             raise _NewerError(f"{kind!r:.50}, version {version!r:.50}")
         return facts
     if metadata.get("version", "1") != "1":

@@ -33,19 +33,23 @@ def change_windows(model: HATNet, source: str = "the model", **changes: Unpack[O
     if not isinstance(model, HATNet):
         raise TypeError(f"model must be a HATNet, got {type(model).__name__}")
     require_as_configured(model)
-    known = [field.name for field in fields(model.config)]
+    return assemble(changed_config(model.config, source, **changes), model.state_dict()).train(model.training)
+
+
+def changed_config(own: HATNetConfig, source: str, **changes: Unpack[Overrides]) -> HATNetConfig:
+    """The configuration with other windows; errors as in `change_windows`."""
+    known = [field.name for field in fields(own)]
     for name in changes:
         if name not in known:
             raise TypeError(f"unknown field {name!r}{nearest(name, known)}; known: {', '.join(known)}")
-    config = replace(model.config, **changes)
-    fixed = [field for field in changed_fields(model.config, config) if field not in (*WINDOWS, *RATES)]
+    config = replace(own, **changes)
+    fixed = [field for field in changed_fields(own, config) if field not in (*WINDOWS, *RATES)]
     if fixed:
-        own = model.config
         differences = ", ".join(f"{name}={getattr(config, name)!r} (its own: {getattr(own, name)!r})" for name in fixed)
         raise CheckpointError(
             f"{source} cannot be given {differences}: without training, only {', '.join((*WINDOWS, *RATES))} can change"
         )
-    return assemble(config, model.state_dict()).train(model.training)
+    return config
 
 
 def changed_fields(before: HATNetConfig, after: HATNetConfig) -> list[str]:

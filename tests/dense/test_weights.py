@@ -11,7 +11,7 @@ from hatnet.dense import load_backbone
 from hatnet.weights.checkpoints import CheckpointError
 from hatnet.weights.official import authors_names
 from tests.comparing import assert_equal
-from tests.dense.networks import MODELS, thin
+from tests.dense.networks import MODELS
 
 LEFT_OUT = ("classifier.weight", "classifier.bias")
 LITTLE = {"channels": (8, 16), "depths": (1, 1), "kernel_sizes": (3, 3), "expansions": (2, 2), "head_dim": 8,
@@ -117,7 +117,7 @@ def test_whatever_does_not_match_is_listed_and_nothing_is_loaded(weights, words)
         (lambda: create_model("micro", "fashion-mnist", task="detection", depth=3), TypeError, "'depth'"),
         (lambda: create_model("micro", 3, task="detection"), TypeError, "pretrained=3"),
         (lambda: load_backbone(create_model("micro"), "fashion-mnist"), TypeError, "SemanticFPN"),
-        (lambda: hatnet.save(thin("instances"), "x.safetensors"), CheckpointError, "MaskRCNN is no network for class"),
+        (lambda: create_model("micro", width=8), TypeError, "width=8 is for dense tasks"),
         (lambda: load_backbone(None, "fashion-mnist"), TypeError, "SemanticFPN"),
         (lambda: load_backbone(create_model("micro", task="segmentation"), 3), TypeError, "weights=3"),
     ],

@@ -25,6 +25,7 @@ from hatnet.complexity import dense, summary, window_sizes
 from hatnet.data import ade20k, coco, coco_json, photo
 from hatnet.data import image_file as image_file_module
 from hatnet.data.scenes import pictures, writer
+from hatnet.dense.source import find_dense
 from hatnet.maps.maps import attention_maps
 from hatnet.network import HATNet
 from hatnet.studies import plan
@@ -55,8 +56,8 @@ def segmenter(**given):
     return hatnet.dense.SemanticFPN(SMALL.with_dense_windows(), **given)
 
 
-def detector():
-    return hatnet.dense.RetinaNet(SMALL.with_dense_windows(), min_size=16, max_size=32)
+def detector(**given):
+    return hatnet.dense.RetinaNet(SMALL.with_dense_windows(), min_size=16, max_size=32, **given)
 
 
 def finite(result, given) -> None:
@@ -99,6 +100,13 @@ class Entry:
 
 def weights_file(d) -> str:
     hatnet.save(network(d), "in.safetensors", {"classes": ["a", "b", "c"], "image_size": 16})
+    return "in.safetensors"
+
+
+def dense_file(d, task="segmentation") -> str:
+    hatnet.save(
+        segmenter(width=2) if task == "segmentation" else detector(width=2), "in.safetensors", {"image_size": 16}
+    )
     return "in.safetensors"
 
 
@@ -222,13 +230,18 @@ TABLE |= {
     "hatnet.HATNetConfig": Entry(hatnet.HATNetConfig, lambda d: vars(SMALL) | {"drop_rate": 0.1, "drop_path_rate": 0.2}),
     "hatnet.create_model": Entry(hatnet.create_model, lambda d: {"name": "micro", "pretrained": "fashion-mnist", "grid_sizes": (d.G1, 2), "drop_rate": 0.1}),
     "create_model, segmentation": Entry(hatnet.create_model, lambda d: {"name": "micro", "task": "segmentation", "pretrained": None, "num_classes": d.heads, "grid_sizes": (d.G1, 2)}),
-    "hatnet.dense.SemanticFPN": Entry(hatnet.dense.SemanticFPN, lambda d: {"config": SMALL, "image_mean": [0.5] * 3, "image_std": None}),
-    "hatnet.dense.RetinaNet": Entry(hatnet.dense.RetinaNet, lambda d: {"config": SMALL, "image_mean": [0.5] * 3, "image_std": None}),
-    "hatnet.dense.MaskRCNN": Entry(hatnet.dense.MaskRCNN, lambda d: {"config": SMALL, "image_mean": [0.5] * 3, "image_std": None}),
+    "hatnet.dense.SemanticFPN": Entry(hatnet.dense.SemanticFPN, lambda d: {"config": SMALL, "image_mean": [0.5] * 3, "image_std": None, "width": 2 * d.G1}),
+    "hatnet.dense.RetinaNet": Entry(hatnet.dense.RetinaNet, lambda d: {"config": SMALL, "image_mean": [0.5] * 3, "image_std": None, "width": 2 * d.G1}),
+    "hatnet.dense.MaskRCNN": Entry(hatnet.dense.MaskRCNN, lambda d: {"config": SMALL, "image_mean": [0.5] * 3, "image_std": None, "width": 2 * d.G1}),
     "hatnet.dense.SemanticFPNHead": Entry(hatnet.dense.SemanticFPNHead, lambda d: {"levels": d.G2, "in_channels": d.C, "num_classes": d.heads, "channels": d.H, "drop_rate": 0.1}),
     "SemanticFPN.forward": Entry(lambda image: segmenter().eval()(image), lambda d: {"image": torch.from_numpy(floats(2, 3, 8 + d.H, 16)).float()}),
     "RetinaNet.forward": Entry(lambda images, targets: detector()(images, targets), lambda d: {"images": [image(d)], "targets": [{"boxes": torch.tensor([[1.0, 2.0, 9.0, 12.0]]), "labels": torch.tensor([d.heads])}]}),
     "hatnet.dense.load_backbone": Entry(lambda **given: hatnet.dense.load_backbone(**given), lambda d: {"model": segmenter(), "weights": weights_file(d)}, anything, files=("in.safetensors",), reads={"weights": "weights"}),
+    "hatnet.dense.predict": Entry(lambda **given: list(hatnet.dense.predict(**given)), lambda d: {"images": image_file(d), "weights": dense_file(d), "score": 0.1 * d.H, "image_size": 8 + d.H, "background": "white"}, anything, files=("in.",), reads={"images": "images", "weights": "weights"}),
+    "hatnet.dense.predict, detection": Entry(lambda **given: list(hatnet.dense.predict(**given)), lambda d: {"images": image_file(d), "weights": dense_file(d, "detection"), "score": 0.1 * d.H, "image_size": None}, anything, files=("in.",), reads={"images": "images"}),
+    "dense.source.find_dense": Entry(find_dense, lambda d: {"weights": dense_file(d), "windows": {"grid_sizes": (d.G1,)}}, anything, files=("in.",), reads={"weights": "weights"}),
+    "hatnet.save, dense": Entry(hatnet.save, lambda d: {"model": detector(width=2), "path": "out.safetensors", "about": {"data": "drawn"}}, files=("out",)),
+    "hatnet.load, dense": Entry(hatnet.load, lambda d: {"path": dense_file(d), "task": "segmentation"}, files=("in.",), reads=WEIGHTS),
     "complexity.dense.dense_costs": Entry(dense.dense_costs, lambda d: SIZE(d) | {"task": "segmentation", "padded": False}),
     "hatnet.get_config": Entry(hatnet.get_config, lambda d: {"name": "tiny", "num_classes": d.heads}),
     "HATNetConfig.layout": Entry(SMALL.layout, lambda d: {"height": 8 + d.H, "width": 8 + d.W}),
