@@ -47,7 +47,7 @@ def scenes(
     require_new(out)
     known = open_objects(settings)
     if known.note:
-        console.print(plain(known.note))
+        console.print(plain(known.note), soft_wrap=True)
     duration = format_duration(_seconds(known, settings))
     console.print(
         f"Writing {settings.scenes:,} scenes of {size} x {size} pixels with {len(known.classes)} classes, "

@@ -3,11 +3,13 @@
 `arguments` makes valid ones from a few small sizes. With these the function must give an answer that passes `check`.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -20,8 +22,9 @@ import hatnet.torchvision
 import reference
 from hatnet import complexity, data, equivalence, export, hub, relatives, training
 from hatnet.complexity import dense, summary, window_sizes
+from hatnet.data import ade20k, coco, coco_json, photo
 from hatnet.data import image_file as image_file_module
-from hatnet.data import photo
+from hatnet.data.scenes import pictures, writer
 from hatnet.dense.source import find_dense
 from hatnet.maps.maps import attention_maps
 from hatnet.network import HATNet
@@ -42,6 +45,8 @@ from hatnet.training.recipe_file import read_recipe, recipe_text
 from hatnet.training.resuming import State, load_state, save_state
 from hatnet.weights import checkpoints, pretrained, source
 from reference import learning
+from tests.data.dense_files import write_ade20k, write_coco, write_cutouts
+from tests.fuzz.dense import GOOD, read_all
 from tests.fuzz.files import ROOT
 from tests.fuzz.networks import SMALL
 from tests.fuzz.reference import REFERENCE, TABLES, floats, network, x
@@ -134,8 +139,13 @@ def folder_of_images(d) -> str:
     return "folder:photos"
 
 
-def open_and_read(name, folder) -> None:
-    opened = data.open_data(name, folder)
+def annotation_file(d) -> Path:
+    Path("in.json").write_text(json.dumps(GOOD))
+    return Path("in.json")
+
+
+def open_and_read(name, folder, task) -> None:
+    opened = data.open_data(name, folder, task=task)
     for images in opened.parts.values():
         for index in range(min(len(images), 5)):
             images.image(index)
@@ -246,7 +256,12 @@ TABLE |= {
     "hatnet.data.ImageTensor": Entry(data.ImageTensor, lambda d: vars(tensors(d))),
     "hatnet.data.Split": Entry(data.Split, lambda d: vars(split(d))),
     "hatnet.data.fingerprint": Entry(data.fingerprint, lambda d: {"data": split(d)}),
-    "hatnet.data.open_data": Entry(open_and_read, lambda d: {"name": folder_of_images(d), "folder": Path("data")}, files=("photos",), reads={"name": "folders"}),
+    "hatnet.data.open_data": Entry(open_and_read, lambda d: {"name": folder_of_images(d), "folder": Path("data"), "task": "classification"}, files=("photos",), reads={"name": "folders"}),
+    "data.coco.open_coco": Entry(lambda **given: read_all(coco.open_coco(**given)), lambda d: {"root": write_coco(Path("in.coco") / uuid4().hex, GOOD, GOOD), "task": "instances"}, files=("in.coco",), reads={"root": "coco"}),
+    "data.coco_json.read_annotations": Entry(coco_json.read_annotations, lambda d: {"path": annotation_file(d), "masks": True}, anything, files=("in.json",), reads={"path": "annotations"}),
+    "data.ade20k.open_ade20k": Entry(lambda root: read_all(ade20k.open_ade20k(root)), lambda d: {"root": write_ade20k(Path("in.ade20k") / uuid4().hex)}, files=("in.ade20k",), reads={"root": "ade20k"}),
+    "data.scenes.pictures.Pictures": Entry(pictures.Pictures, lambda d: {"folder": write_cutouts(Path("in.cutouts") / uuid4().hex)}, anything, files=("in.cutouts",), reads={"folder": "cutouts"}),
+    "data.scenes.writer.Settings": Entry(writer.Settings, lambda d: {"objects": "", "size": 64 + d.H, "train": d.H, "val": d.W, "seed": d.C}, anything),
     "hatnet.data.absolute": Entry(data.absolute, lambda d: {"name": "folder:photos"}, reads={"name": "folders"}),
     "data.photo.load_photo": Entry(photo.load_photo, lambda d: {"path": image_file(d), "size": 8 + d.H, "background": "white"}, files=("in.png",), reads=IMAGE),
     "data.photo.size_when_read": Entry(photo.size_when_read, lambda d: {"path": image_file(d), "size": 8 + d.H, "square": False}, files=("in.png",), reads=IMAGE),

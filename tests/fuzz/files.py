@@ -20,6 +20,7 @@ from hatnet.network import HATNet
 from hatnet.training import RECIPES
 from hatnet.training.resuming import State, save_state
 from hatnet.weights.tensor_file import to_parts
+from tests.fuzz import dense
 from tests.fuzz.networks import SMALL
 
 ROOT = Path(__file__).parents[2]
@@ -35,11 +36,16 @@ def write_all(folder: Path) -> dict[str, list[Path]]:
     found = {"images": images(folder, generator), "weights": weights(folder, generator)}
     found |= {"records": records(folder, generator), "recipes": recipes(folder, generator)}
     found["states"] = states(folder, generator)
+    found["annotations"] = dense.annotations(folder, with_junk, generator)
     odd = [folder / "no-such-file", folder / "loop", folder, folder / "empty.png", folder / "a \N{SNOWMAN} b.png"]
     (folder / "loop").symlink_to(folder / "loop")
     (folder / "empty.png").touch()
     (folder / "a \N{SNOWMAN} b.png").write_bytes(found["images"][0].read_bytes())
-    return {kind: paths + odd for kind, paths in found.items()} | {"folders": folders(folder, found["images"])}
+    places = {
+        "folders": folders(folder, found["images"]), "coco": dense.coco_folders(folder, found["annotations"]),
+        "ade20k": dense.ade20k_folders(folder), "cutouts": dense.cutout_folders(folder, found["images"]),
+    }  # fmt: skip
+    return {kind: paths + odd for kind, paths in found.items()} | places
 
 
 def drawn(paths: Sequence[Path | str], number: int) -> tuple[str, bytes | None]:

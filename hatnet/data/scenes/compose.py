@@ -19,11 +19,11 @@ Rng = np.random.Generator
 
 PARTS = ("train", "val")
 MOST_OBJECTS = 7
-SIDES = (0.14, 0.75)  # the longer side of an object, as a fraction of the scene's
+SIDES = (0.18, 0.75)  # the longer side of an object, as a fraction of the scene's
 ROTATION = 30.0  # degrees to either side
-VISIBLE = 0.4  # fraction of an object that others must leave visible
+VISIBLE = 0.5  # fraction of an object that others must leave visible
 INSIDE = 0.7  # fraction of an object that must be inside the scene
-SMALLEST = 0.0015  # of the pixels of a scene: objects of which less is visible are not placed
+SMALLEST = 0.003  # of the pixels of a scene: objects of which less is visible are not placed
 ATTEMPTS = 4  # to place an object
 
 

@@ -50,8 +50,12 @@ class Garments:
                 for label, numbers in enumerate(GARMENTS.values()):
                     self._of[part, label] = images[np.isin(labels, numbers)]
 
+    def of(self, part: str, label: int) -> NDArray[np.uint8]:
+        """All garments of a class, (garments, 28, 28)."""
+        return self._of[part, label]
+
     def draw(self, part: str, label: int, side: int, rng: Rng) -> Image.Image:
-        known = self._of[part, label]
+        known = self.of(part, label)
         while True:
             garment = known[rng.integers(len(known))]
             mask = garment_mask(garment, LARGEST_HOLE.get(self.classes[label]))

@@ -32,6 +32,7 @@ class Pictures:
     """
 
     def __init__(self, folder: Path) -> None:
+        folder = Path(folder)
         if not folder.is_dir():
             raise DataError(f"no folder {folder}: objects are PNG files with an opacity, in one folder per class")
         refused: list[str] = []

@@ -44,7 +44,10 @@ def _annotated(scene: Tensor, target: dict[str, Tensor], classes: tuple[str, ...
     masks = _enlarged(target["masks"].as_subclass(Tensor)).bool()
     picture = draw_segmentation_masks(picture, masks, alpha=0.45, colors=colours)
     boxes = target["boxes"].as_subclass(Tensor) * (SIDE / scene.shape[-1])
-    return draw_bounding_boxes(picture, boxes, [classes[label - 1] for label in labels], colours)
+    names = [classes[label - 1] for label in labels]
+    return draw_bounding_boxes(
+        picture, boxes, names, colours, width=2, label_colors="black", label_background_colors=colours
+    )
 
 
 def _enlarged(channels: Tensor) -> Tensor:
