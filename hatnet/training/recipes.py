@@ -147,7 +147,7 @@ ONLY_DENSE = ("width", "regions", "scales")
 WHOLE = {
     "image_size": (1, 4096), "epochs": (1, 100_000), "seed": (0, 2**32), "batch_size": (1, 2**20),
     "slice_size": (1, 2**20), "crop_padding": (0, 4096), "rand_augment": (0, 30), "repeats": (1, 100),
-    "width": (2, 4096), "regions": (1, 4096),
+    "width": (2, 1024), "regions": (1, 4096),
 }  # fmt: skip
 REAL = {
     "lr": (1e-12, 1e3), "first_lr": (0, 1e3), "last_lr": (0, 1e3), "warmup_epochs": (0, 1e5), "weight_decay": (0, 1e3),

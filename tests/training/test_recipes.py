@@ -54,7 +54,7 @@ BOUNDS = {
     (0, 0.9): ("validation",),
     (0, 100): ("mixup", "cutmix"), (0, 30): ("rand_augment",), (1, 100): ("repeats",), (0, 2**32): ("seed",),
     (0, 4096): ("crop_padding",), (1, 2**20): ("batch_size", "slice_size"),
-    (1, 100_000): ("epochs",), (2, 4096): ("width",), (1, 4096): ("image_size", "regions"),
+    (1, 100_000): ("epochs",), (2, 1024): ("width",), (1, 4096): ("image_size", "regions"),
     (0, 1e5): ("warmup_epochs",), (1e-12, 1e3): ("lr",), (1e-6, 1): ("layer_decay",),
     (0, 1e3): ("first_lr", "last_lr", "weight_decay"), (0, 1e9): ("clip",),
 }  # fmt: skip
