@@ -195,7 +195,8 @@ COCO = Recipe(
 )  # fmt: skip
 SCENES = Recipe(
     data="scenes", variant="micro", image_size=128, epochs=12, batch_size=16, slice_size=16, lr=2e-3, warmup_epochs=0.5,
-    clip=1.0, ema=0.998, initial_weights="fan-in", stem_strides=(2, 2), task="segmentation", width=64,
+    clip=1.0, ema=0.998, initial_weights="fan-in", weights="fashion-mnist", stem_strides=(2, 2), task="segmentation",
+    width=64,
     scales=(0.8, 1.25),
 )  # fmt: skip
 

@@ -186,6 +186,10 @@ def test_head_only_trains_pyramid_and_heads(folder, tmp_path):
     }
 
 
+def kept_classes(out):
+    return about(out / "last.safetensors")["classes"]
+
+
 def test_weights_of_the_same_task_and_classes_are_kept_whole_and_others_give_their_hat_net(whole, folder, tmp_path):
     task, out = whole
     kept = hatnet.load(out / "last.safetensors", task=task)
@@ -193,6 +197,10 @@ def test_weights_of_the_same_task_and_classes_are_kept_whole_and_others_give_the
     training = start(tmp_path / "same", task, folder, recipe=recipe)
     assert any("Pyramid and heads of the weights are kept: the same" in line for line in training.start.lines)
     assert digests(training.model) == digests(kept)
+    renamed = replace(data_for(task, folder), classes=tuple(f"{name}s" for name in kept_classes(out)))
+    training = Training(recipe, renamed, tmp_path / "renamed", ALONE, build=THIN[task])
+    assert any("other classes" in line for line in training.start.lines)
+    assert digests(training.model) != digests(kept)
     other = "detection" if task != "detection" else "segmentation"
     training = start(tmp_path / "other", other, folder, recipe=replace(recipe_for(other), weights=str(out)))
     assert any(
