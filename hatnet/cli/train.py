@@ -63,8 +63,8 @@ def train(
 
     Args:
         recipe: the settings to start from.
-        out: folder of the run; by default runs/DATA-VARIANT-seed-SEED, with -tuned before the seed if the run starts
-            from weights.
+        out: folder of the run; by default runs/DATA-VARIANT-seed-SEED, with the task before the seed if it is not
+            classification, and with -tuned if the run starts from weights.
         seeds: train once with each of these seeds, and report the mean and the spread. -seed-SEED is added to the
             folder's name.
         resume: continue from the state in the run's folder, or start if there is none.
@@ -121,8 +121,12 @@ def start_from(recipe: Recipe) -> Callable[..., None]:
 
 def default_folder(recipe: Recipe) -> Path:
     """The default folder of a run, without the seed."""
+    task = "" if recipe.task == "classification" else f"-{recipe.task}"
     tuned = "" if recipe.weights is None else "-tuned"
-    return Path("runs") / f"{Path(absolute(recipe.data).removeprefix('folder:')).name}-{recipe.variant}{tuned}"
+    return (
+        Path("runs")
+        / f"{Path(absolute(recipe.data).partition(':')[2] or recipe.data).name}-{recipe.variant}{task}{tuned}"
+    )
 
 
 def _given(option: str) -> bool:

@@ -129,8 +129,10 @@ class Detection:
     def build(self, config: HATNetConfig) -> "RetinaNet | MaskRCNN":
         """The detector with fresh weights."""
         from hatnet.dense import MaskRCNN, RetinaNet
+        from hatnet.dense.model import LARGEST_SIDE
 
-        sizes: dict[str, Any] = {"min_size": self.image_size, "max_size": max(5 * self.image_size // 3, 1)}
+        largest = min(max(5 * self.image_size // 3, 1), LARGEST_SIDE)
+        sizes: dict[str, Any] = {"min_size": self.image_size, "max_size": largest}
         if self.masks:
             return MaskRCNN(config, width=self.width, box_batch_size_per_image=self.regions, **sizes)
         return RetinaNet(config, width=self.width, **sizes)

@@ -147,7 +147,7 @@ ONLY_DENSE = ("width", "regions", "scales")
 WHOLE = {
     "image_size": (1, 4096), "epochs": (1, 100_000), "seed": (0, 2**32), "batch_size": (1, 2**20),
     "slice_size": (1, 2**20), "crop_padding": (0, 4096), "rand_augment": (0, 30), "repeats": (1, 100),
-    "width": (2, 4096), "regions": (1, 4096),
+    "width": (2, 1024), "regions": (1, 4096),
 }  # fmt: skip
 REAL = {
     "lr": (1e-12, 1e3), "first_lr": (0, 1e3), "last_lr": (0, 1e3), "warmup_epochs": (0, 1e5), "weight_decay": (0, 1e3),
@@ -195,7 +195,8 @@ COCO = Recipe(
 )  # fmt: skip
 SCENES = Recipe(
     data="scenes", variant="micro", image_size=128, epochs=12, batch_size=16, slice_size=16, lr=2e-3, warmup_epochs=0.5,
-    clip=1.0, ema=0.998, initial_weights="fan-in", stem_strides=(2, 2), task="segmentation", width=64,
+    clip=1.0, ema=0.998, initial_weights="fan-in", weights="fashion-mnist", stem_strides=(2, 2), task="segmentation",
+    width=64,
     scales=(0.8, 1.25),
 )  # fmt: skip
 

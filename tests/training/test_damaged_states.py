@@ -111,10 +111,10 @@ def test_a_state_of_an_impossible_network_is_refused_before_it_is_built(network,
 
 
 def test_a_newer_state_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("hatnet.weights.tensor_file.VERSION", "3")
+    monkeypatch.setattr("hatnet.weights.tensor_file.VERSION", "4")
     save_state(tmp_path / "x", State(0, {"a": torch.zeros(1)}), SMALL)
     monkeypatch.undo()
-    with pytest.raises(CheckpointError, match="written by a newer version of hatnet .'hatnet training', version '3'"):
+    with pytest.raises(CheckpointError, match="written by a newer version of hatnet .'hatnet training', version '4'"):
         load_state(tmp_path / "x")
 
 

@@ -107,6 +107,21 @@ def test_evaluating_the_weights_repeats_the_test_of_the_last_epoch(whole, tmp_pa
             assert metric.value(found.evaluation) == pytest.approx(row[metric.column()], rel=1e-5), metric.name
 
 
+def test_validation_images_choose_the_weights_that_are_tested_once(folder, tmp_path):
+    recipe = replace(SMALL, validation=0.25, epochs=1, warmup_epochs=0)
+    training = start(tmp_path, "segmentation", folder, recipe=recipe)
+    (row,) = training.run()
+    assert "validation_mean_IoU" in row
+    assert len(training.data.train) == 9
+    found = evaluate_checkpoint(tmp_path / "best.safetensors", ALONE, data_dir=tmp_path).evaluation
+    assert found.mean_iou == pytest.approx(training.result["test_mean_IoU"])
+
+
+def test_the_longer_side_of_a_detector_stays_within_the_bounds_of_files():
+    recipe = replace(recipe_for("detection"), image_size=4096)
+    assert task_of(recipe).build(recipe.config(2, 3)).facts()["settings"]["max_size"] == 4096
+
+
 def test_a_state_holds_the_statistics_and_counters_of_batch_normalisation(folder, tmp_path):
     training = start(tmp_path, "segmentation", folder)
     training.run(Monitor(stop=True))
@@ -171,6 +186,10 @@ def test_head_only_trains_pyramid_and_heads(folder, tmp_path):
     }
 
 
+def kept_classes(out):
+    return about(out / "last.safetensors")["classes"]
+
+
 def test_weights_of_the_same_task_and_classes_are_kept_whole_and_others_give_their_hat_net(whole, folder, tmp_path):
     task, out = whole
     kept = hatnet.load(out / "last.safetensors", task=task)
@@ -178,6 +197,10 @@ def test_weights_of_the_same_task_and_classes_are_kept_whole_and_others_give_the
     training = start(tmp_path / "same", task, folder, recipe=recipe)
     assert any("Pyramid and heads of the weights are kept: the same" in line for line in training.start.lines)
     assert digests(training.model) == digests(kept)
+    renamed = replace(data_for(task, folder), classes=tuple(f"{name}s" for name in kept_classes(out)))
+    training = Training(recipe, renamed, tmp_path / "renamed", ALONE, build=THIN[task])
+    assert any("other classes" in line for line in training.start.lines)
+    assert digests(training.model) != digests(kept)
     other = "detection" if task != "detection" else "segmentation"
     training = start(tmp_path / "other", other, folder, recipe=replace(recipe_for(other), weights=str(out)))
     assert any(
@@ -302,3 +325,21 @@ def test_the_wrapped_network_computes_the_loss(folder, tmp_path):
     training.learner.take_step(training.batches)
     assert len(called) == 2
     assert not isinstance(inner, DistributedDataParallel)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_an_image_whose_label_cannot_be_read_is_named_and_left_out(part, folder, tmp_path, capfd):
+    """In training its neighbour takes its place."""
+    data = data_for("segmentation", folder)
+    images, label = getattr(data, part), getattr(data, part).label
+
+    def damaged(index):
+        if index == 2:
+            raise DataError("annotation 7 is damaged")
+        return label(index)
+
+    images.label = damaged
+    training = Training(replace(SMALL, epochs=1, warmup_epochs=0), data, tmp_path, ALONE, build=THIN["segmentation"])
+    training.run()
+    word = "left out, its neighbour taken" if part == "train" else "left out of the test"
+    assert f"{word}: annotation 7 is damaged" in capfd.readouterr().out

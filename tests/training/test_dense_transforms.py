@@ -84,6 +84,8 @@ def test_crowds_and_objects_outside_the_crop_are_left_out():
         counts.add(len(kept["labels"]))
         assert kept["masks"].flatten(1).any(1).all()
     assert counts == {0, 1}, "the object is in some crops"
+    empty = target | {"masks": tv_tensors.Mask(torch.zeros_like(corner))}
+    assert len(Detection("instances").for_training(whole, None)(image, empty)[1]["labels"]) == 0, "no pixel is left"
 
 
 def test_masks_of_classes_are_cut_with_their_image_and_unknown_outside():

@@ -59,6 +59,8 @@ def test_metrics_equal_counting_pixels_one_by_one():
     assert found.mean_iou == pytest.approx(np.nanmean(iou))
     assert found.pixel_accuracy == pytest.approx(right)
     assert found.images == 3
+    true = torch.stack(masks).flatten()
+    assert found.confusion.sum(1).tolist() == [int((true == k).sum()) for k in range(4)], "rows are true classes"
     losses = [
         -image.log_softmax(0).gather(0, mask.clamp(max=3)[None])[0][mask != 255]
         for image, mask in zip(images, masks, strict=True)
