@@ -198,9 +198,7 @@ def _print_end(training: Training, folder: Path) -> None:
     shows = "shows the mistakes" if training.task.kind == "classification" else "shows every class"
     by = " by best.safetensors, which the validation images chose" if training.tested else ""
     sentence = metric.sentence.format(value=metric.text(training.result[metric.column()]), images="the test images")
-    console.print(
-        f"[bold green]Done:[/] {sentence}{by}. [bold]hatnet evaluate {plain(str(folder))}[/] {shows}."
-    )
+    console.print(f"[bold green]Done:[/] {sentence}{by}. [bold]hatnet evaluate {plain(str(folder))}[/] {shows}.")
 
 
 def shown_metrics(training: Training) -> list[Metric]:
