@@ -19,8 +19,8 @@ def draw_questions() -> Figure:
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
         figure = Figure(figsize=(9, 3.5), layout="constrained")
         figure.set_label(
-            "An image of each question. Discs that are asked have a ring: solid if the answer is large, dashed if it is "
-            "small. Thin lines are the borders of windows, thick lines those of cells."
+            "An image of each question. Discs that are asked have a ring: solid if the answer is large, dashed if it "
+            "is small. Thin lines are the borders of windows, thick lines those of cells."
         )
         for axes, question in zip(figure.subplots(1, len(QUESTIONS)), QUESTIONS, strict=True):
             axes.set_title(question)

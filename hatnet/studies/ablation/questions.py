@@ -8,8 +8,9 @@ Some coloured discs are *asked*: large or small? They all have the same size, so
 - `far`: the size of the discs of their colour in the *legend*, a quarter of the image with one group for each colour.
 - `both`: the size of the white discs beside those of their colour in the legend.
 
-Of four groups in a quarter two are large and two small, and which ones is drawn at random. So nothing is learnt from
-colours, from places, from a disc alone, or from the average of a cell in `near` and `both`.
+Of four groups in a quarter two are large and two small, at random. Images come in pairs that differ only in these
+sizes: where one has large groups, the other has small ones. So whatever does not depend on them is right for half of
+the discs, exactly. In `near` and `both`, the average of a cell does not depend on them either.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ class Scene:
     answers: NDArray[np.int64]  # 0 small, 1 large, UNKNOWN where nothing is asked
 
 
-def arrange(question: str, generator: np.random.Generator) -> Scene:
-    """Draw the discs and the answers of one image."""
+def arrange(question: str, generator: np.random.Generator, reverse: bool = False) -> Scene:
+    """Draw the discs and the answers of one image; with `reverse`, those of the other image of a pair."""
     require_choice("question", question, QUESTIONS)
     # Indexed by row and column of the group, and by the slot in it.
     colours, sizes = np.full((4, 4, 4), NO_DISC), np.zeros((4, 4, 4), np.int64)
@@ -59,6 +60,7 @@ def arrange(question: str, generator: np.random.Generator) -> Scene:
     corners = [(row, column) for row in (0, 2) for column in (0, 2)] if question == "near" else [tuple(corner)]
     for row, column in corners:
         keys, large = generator.permutation(4), generator.permutation([0, 0, 1, 1])  # of the four groups
+        large = 1 - large if reverse else large
         groups = _with_white_discs(keys, large, generator) if question != "far" else _of_one_colour(keys, large)
         quarter = np.s_[row : row + 2, column : column + 2]
         colours[quarter], sizes[quarter] = (part.reshape(2, 2, 4) for part in groups)
@@ -118,7 +120,10 @@ def draw(scene: Scene, generator: np.random.Generator) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class QuestionImages:
-    """Images of one question, drawn whenever they are needed; the same number always gives the same image."""
+    """Images of one question, drawn whenever they are needed; the same number always gives the same image.
+
+    An even number and the next one are a pair.
+    """
 
     question: str
     numbers: tuple[int, ...]
@@ -133,8 +138,8 @@ class QuestionImages:
 
     def image(self, index: int) -> Tensor:
         """One image, (3, 128, 128), uint8."""
-        generator = self._generator(index)
-        return torch.from_numpy(draw(arrange(self.question, generator), generator)).permute(2, 0, 1).contiguous()
+        scene, generator = self._scene(index)
+        return torch.from_numpy(draw(scene, generator)).permute(2, 0, 1).contiguous()
 
     def label(self, index: int) -> Tensor:
         """The answers, a `tv_tensors.Mask` (32, 32) with one entry for each token; UNKNOWN where nothing is asked."""
@@ -142,7 +147,7 @@ class QuestionImages:
 
         step, tokens = SPACING // TOKEN, SIDE // TOKEN
         mask = np.full((tokens, tokens), UNKNOWN)
-        mask[step // 2 :: step, step // 2 :: step] = arrange(self.question, self._generator(index)).answers
+        mask[step // 2 :: step, step // 2 :: step] = self._scene(index)[0].answers
         return tv_tensors.Mask(torch.from_numpy(mask))
 
     def content(self) -> bytes:
@@ -152,12 +157,15 @@ class QuestionImages:
     def part(self, indices: Tensor) -> QuestionImages:
         return replace(self, numbers=tuple(self.numbers[index] for index in indices.tolist()))
 
-    def _generator(self, index: int) -> np.random.Generator:
-        return np.random.default_rng((QUESTIONS.index(self.question), self.numbers[index]))
+    def _scene(self, index: int) -> tuple[Scene, np.random.Generator]:
+        """The discs, and the generator for the noise."""
+        pair, reverse = divmod(self.numbers[index], 2)
+        generator = np.random.default_rng((QUESTIONS.index(self.question), pair))
+        return arrange(self.question, generator, bool(reverse)), generator
 
 
 def open_question(question: str, training: int = TRAINING, tests: int = TESTS) -> Split:
-    """The images of a question: every one is different. Raises ValueError for an unknown question.
+    """The images of a question, all different, in pairs. Raises ValueError for an unknown question.
 
     >>> open_question("near").train.label(0).shape
     torch.Size([32, 32])
