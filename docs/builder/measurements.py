@@ -38,7 +38,7 @@ def make(docs: Path, folder: Path) -> list[Path]:
         *make_bench(docs, folder),
         *make_window_sizes(docs, folder),
         *make_ablation(docs, folder),
-        *make_questions(folder),
+        *make_questions(docs, folder),
         *make_faithfulness(docs, folder),
         *make_precision(docs, folder),
     ]
@@ -94,8 +94,8 @@ def make_ablation(docs: Path, folder: Path) -> list[Path]:
     return written
 
 
-def make_questions(folder: Path) -> list[Path]:
-    """A figure with an image of each question of the ablation."""
+def make_questions(_: Path, folder: Path) -> list[Path]:
+    """A figure with an image of each question of the ablation; it needs no record."""
     written = folder / "questions.svg"
     save(draw_questions(), written)
     return [written]

@@ -44,7 +44,7 @@ def _draw_image(axes: Axes, images: Images) -> None:
             axes.axvline(place, color="#000000", linewidth=width)
     for row, column in (answers != UNKNOWN).nonzero().tolist():
         _, colour, line = ANSWERS[int(answers[row, column])]
-        place = (TOKEN * column + 0.5, TOKEN * row + 0.5)
-        axes.add_patch(Circle(place, 5.5, edgecolor=colour, linestyle=line, fill=False, linewidth=0.9))
+        centre = (TOKEN * column + 0.5, TOKEN * row + 0.5)
+        axes.add_patch(Circle(centre, 5.5, edgecolor=colour, linestyle=line, fill=False, linewidth=0.9))
     axes.set_xticks([])
     axes.set_yticks([])

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
+from hatnet.checks import require_type, require_whole
 from hatnet.complexity import Cost, Part, total
 from hatnet.config import HATNetConfig
 from hatnet.layers import GroupNorm
@@ -70,8 +71,10 @@ def match_macs(arm: Arm, image_size: int) -> OneStageArm:
 
     One width cannot match the parameters, too. They differ where an attention has products without parameters, or
     parameters that are used once for many tokens, as PVT's convolution has. Raises ValueError for H-MHSA with other G1
-    or G2, which are for three stages.
+    or G2, which are for three stages, and if no width matches.
     """
+    require_type("arm", arm, Arm, "one of ARMS")
+    image_size = require_whole("image_size", image_size, CONFIG.min_image_size, 4096)
     if arm.is_variant:
         known = ", ".join((BASE, *(each.name for each in KINDS)))
         raise ValueError(

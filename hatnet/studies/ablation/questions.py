@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hatnet.checks import require_choice, require_whole
+from hatnet.checks import require_choice, require_type, require_whole
 from hatnet.data import Split
 from hatnet.data.images import UNKNOWN
 
@@ -53,6 +53,7 @@ class Scene:
 def arrange(question: str, generator: np.random.Generator, reverse: bool = False) -> Scene:
     """Draw the discs and the answers of one image; with `reverse`, those of the other image of a pair."""
     require_choice("question", question, QUESTIONS)
+    require_type("generator", generator, np.random.Generator, "a numpy.random.Generator")
     # Indexed by row and column of the group, and by the slot in it.
     colours, sizes = np.full((4, 4, 4), NO_DISC), np.zeros((4, 4, 4), np.int64)
     answers = np.full((4, 4, 4), UNKNOWN)
