@@ -95,9 +95,9 @@ def test_images_of_a_pair_differ_in_nothing_but_the_sizes(question):
         assert {centre: colour for centre, (colour, _) in mine.items()} == {
             centre: colour for centre, (colour, _) in theirs.items()
         }
-        for row, column in asked.nonzero().tolist():
-            around = np.s_[:, TOKEN * row - 6 : TOKEN * row + 7, TOKEN * column - 6 : TOKEN * column + 7]
-            assert torch.equal(first[around], second[around])
+        for centre in TOKEN * asked.nonzero():  # convolutions see 11 pixels on each side, see test_one_stage.py
+            rows, columns = (slice(max(place - 11, 0), place + 12) for place in centre.tolist())
+            assert torch.equal(first[:, rows, columns], second[:, rows, columns])
     for scene in scenes(question, 20):
         assert set(scene.sizes[scene.answers != UNKNOWN]) == {ASKED_SIZE}
 
