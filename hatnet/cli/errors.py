@@ -38,7 +38,8 @@ def errors_as_messages() -> Iterator[None]:
             "Then try smaller images, or another --device"
         )
     except ModuleNotFoundError as error:  # a command imports its extra packages when it runs
-        _end(f"error: this command needs {error.name}: python -m pip install 'hatnet[train]'")
+        extra = "dense" if error.name == "pycocotools" else "train"
+        _end(f"error: this command needs {error.name}: python -m pip install 'hatnet[{extra}]'")
     except KeyboardInterrupt as stop:
         sys.exit(143 if isinstance(stop, Terminated) else 130)
 

@@ -15,8 +15,8 @@ from hatnet.environment import asks_for_help
 
 # Each is the function of this name in the module of this name beside this one.
 COMMANDS = (
-    "demo", "verify", "summary", "recipes", "train", "evaluate", "predict", "export", "attention", "faithfulness",
-    "ablation", "scaling", "bench", "docs",
+    "demo", "verify", "summary", "scenes", "recipes", "train", "evaluate", "predict", "export", "attention",
+    "faithfulness", "ablation", "scaling", "bench", "docs",
 )  # fmt: skip
 
 FORMER_OPTIONS = {"--checkpoint": "--weights", "--pretrained": "--weights"}

@@ -1,14 +1,18 @@
 """Files and folders that options such as `--out` name, checked before any work."""
 
+import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from hatnet.files import absolute_path
 
 FIGURE = (".png", ".svg")
+NUMBERS = re.compile(r"\[\n\s*([^][{}\"]+)\n\s*\]")  # a list of numbers over several lines, to join into one
 # Known endings, of which a command writes only some. Any other is taken as a part of the name.
 KNOWN = {
     *(".png", ".svg", ".html", ".json", ".htm", ".pdf", ".eps", ".jpg", ".jpeg", ".gif", ".webp", ".tif", ".tiff"),
@@ -83,3 +87,9 @@ def output_files(out: Path, formats: Formats, inputs: Sequence[Path | None]) -> 
             f"with --out {out.with_suffix(formats.ending)}"
         )
     return files
+
+
+def readable_json(facts: dict[str, Any]) -> bytes:
+    """JSON with one fact per line, and lists of numbers in one line."""
+    text = NUMBERS.sub(lambda found: "[" + " ".join(found[1].split()) + "]", json.dumps(facts, indent=1))
+    return f"{text}\n".encode()

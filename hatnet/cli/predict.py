@@ -1,7 +1,5 @@
 """The command `hatnet predict`: the classes of image files, with class maps (extras `cli` and `train`)."""
 
-import json
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +11,36 @@ from rich.table import Table
 
 from hatnet.checks import require_whole
 from hatnet.cli.console import console, plain, print_path, printable, progress
-from hatnet.cli.output_files import Formats, output_files
+from hatnet.cli.output_files import Formats, output_files, readable_json
 from hatnet.cli.weights import WEIGHTS_OWN, Windows, open_source
+from hatnet.data.image_list import find_images
 from hatnet.files import write_whole
-from hatnet.maps.prediction import Prediction, Settings, find_images, percent, predict_files
+from hatnet.maps.prediction import Prediction, Settings, percent, predict_files
+from hatnet.weights.checkpoints import holds_task
 from hatnet.weights.pretrained import existing_weights
 from hatnet.weights.source import Source
 
 JSON = Formats(".json", "the numbers", "predictions")
 SHOWN = 200  # rows of the table
 LARGEST_FIGURE = 200  # images
-NUMBERS = re.compile(r"\[\n\s*([^][{}\"]+)\n\s*\]")  # a list of numbers over several lines, to join into one
 DEFAULTS = Settings()
+
+
+@dataclass(frozen=True)
+class DenseOptions:
+    """Options for weights that do not predict one class per image.
+
+    Attributes:
+        score: for detection and instances: objects with a lower score, from 0 to 1, are left out; 0.5 if not given.
+        image_size: for segmentation, detection and instances: the shorter side in pixels to which images are resized;
+            that of the training if not given.
+    """
+
+    score: float | None = None
+    image_size: int | None = None
+
+
+NOT_GIVEN = DenseOptions()
 
 
 @dataclass(frozen=True)
@@ -40,12 +56,14 @@ def predict(
     weights: str | None = None,
     out: Path | None = None,
     settings: Annotated[Settings, tyro.conf.arg(name="")] = DEFAULTS,
+    dense: Annotated[DenseOptions, tyro.conf.arg(name="")] = NOT_GIVEN,
     windows: Windows = WEIGHTS_OWN,
 ) -> None:
-    """Predict the class of images, and draw each beside its class map: the places that speak for its class.
+    """Predict what is in images, as the weights were trained to: their classes, the class of each pixel, or objects.
 
-    Images are prepared as in hatnet evaluate. Images of other sizes are resized, and the square in the middle is cut
-    out. The exit status is 1 if some images cannot be read.
+    Each image is drawn beside its class map (the places that speak for its class), the classes of its pixels, or its
+    objects. Images are prepared as in hatnet evaluate, except that a network for classes of images gets the square in
+    the middle of images of other sizes. The exit status is 1 if some images cannot be read.
 
     Args:
         images: image files, and folders, of which all images are used.
@@ -54,6 +72,7 @@ def predict(
         out: the files to write. Without a suffix, .png, .svg and .json are added; with a suffix, only that file
             is written. The default is IMAGE-prediction for one image, predictions for several.
         settings: classes, maps, memory and device.
+        dense: scores of objects, and the size of images.
         windows: G1, G2 and strides.
     """
     if weights is None:
@@ -65,6 +84,27 @@ def predict(
     paths = find_images(images)
     out = out or Path(f"{paths[0].stem}-prediction" if len(paths) == 1 else "predictions")
     files = output_files(out, JSON, inputs=(*paths, existing_weights(weights)))
+    if holds_task(existing_weights(weights)) in (None, "classification"):
+        unreadable = _predict_classes(paths, weights, files, settings, dense, windows)
+    else:
+        from hatnet.cli.predict_dense import predict_dense
+
+        unreadable = predict_dense(paths, weights, files, settings, dense, windows)
+    for path, reason in unreadable.items():
+        print(f"left out: {printable(reason if str(path) in reason else f'{path}: {reason}')}", file=sys.stderr)
+    if unreadable:
+        sys.exit(1)
+
+
+def _predict_classes(
+    paths: list[Path], weights: str, files: list[Path], settings: Settings, dense: DenseOptions, windows: Windows
+) -> dict[Path, str]:
+    """Predict the classes of images, print a table and write the files. Return the files that cannot be read."""
+    if dense != NOT_GIVEN:
+        raise ValueError(
+            "--score and --image-size are for weights of segmentation, detection or instances; these weights predict "
+            "one class per image, of the size in training"
+        )
     source = open_source(weights, windows)
     console.print(plain(source.words))
     results = _predict(paths, source, settings)
@@ -72,10 +112,7 @@ def predict(
     for path in files:
         _write(path, results, source)
         print_path(path)
-    for path, reason in results.unreadable.items():
-        print(f"left out: {printable(reason if str(path) in reason else f'{path}: {reason}')}", file=sys.stderr)
-    if results.unreadable:
-        sys.exit(1)
+    return results.unreadable
 
 
 def _predict(paths: list[Path], source: Source, settings: Settings) -> Results:
@@ -117,9 +154,7 @@ def _print_table(results: Results, settings: Settings) -> None:
 def _write(path: Path, results: Results, source: Source) -> None:
     """Write the numbers to a path that ends in .json, the figure to any other."""
     if path.suffix.lower() == ".json":
-        text = json.dumps(_facts(results, source), indent=1)
-        text = NUMBERS.sub(lambda found: "[" + " ".join(found[1].split()) + "]", text)
-        write_whole(path, f"{text}\n".encode())
+        write_whole(path, readable_json(_facts(results, source)))
         return
     from hatnet.maps.figure import save
     from hatnet.maps.prediction_figure import draw_predictions

@@ -32,7 +32,7 @@ from hatnet.training.shared_data import open_shared_data, without_broken_files
 from hatnet.training.task import Metric, Row, words_of
 from hatnet.training.tasks import task_of
 from hatnet.training.tensorboard import TensorBoardLog, require_tensorboard
-from hatnet.weights.source import find_source
+from hatnet.training.trained_weights import find_weights
 
 if TYPE_CHECKING:
     AnyRecipe = Recipe
@@ -88,7 +88,7 @@ def train(
             RunFolder(run_folder(folder), task_of(recipe)).require_new(resume)
         resumed = resume and RunFolder(folder, task_of(recipe)).state.exists()
         if recipe.weights is not None and _given("--variant") and not resumed:
-            find_source(recipe.weights, recipe.variant)  # raises if these are the weights of another variant
+            _require_variant(recipe)
     results: dict[int, Row] = {}
     with join(default_device(device)) as processes:
         data = open_shared_data(recipe.data, data_dir, download, processes, recipe.task)
@@ -128,6 +128,14 @@ def default_folder(recipe: Recipe) -> Path:
 def _given(option: str) -> bool:
     """True if the option is on the command line, even with its default value."""
     return any(word == option or word.startswith(f"{option}=") for word in sys.argv)
+
+
+def _require_variant(recipe: Recipe) -> None:
+    """Raise a ValueError if the weights are those of another variant."""
+    assert recipe.weights is not None
+    own = find_weights(recipe.weights).model.config.name
+    if own != recipe.variant:
+        raise ValueError(f"{recipe.weights} holds {own!r}, not {recipe.variant!r}; leave --variant out")
 
 
 def _run(training: Training, folder: Path, tensorboard: bool) -> None:

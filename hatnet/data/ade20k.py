@@ -107,6 +107,7 @@ def open_ade20k(root: Path) -> Split:
     are called by their numbers. Images without annotation are left out, and the note counts them. Raises DataError if a
     folder is missing, more than a quarter of a part has no annotation, or there are more than 254 classes.
     """
+    root = Path(root)
     files, notes = {}, []
     for part in PARTS:
         files[part], note = _pairs(root, part)

@@ -179,6 +179,8 @@ def open_coco(root: Path, task: str) -> Split:
     Raises DataError if a file or folder is missing or there are several, if the parts differ in their categories, and
     as `read_annotations` does.
     """
+    root = Path(root)
+    require_choice("task", task, DENSE)
     if not root.is_dir():
         raise DataError(f"no folder {root}: coco: needs the path of a folder with annotations, train and val in it")
     train, test = (_part(root, part, task) for part in ("train", "val"))

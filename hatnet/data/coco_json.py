@@ -12,7 +12,7 @@ from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
 
-from hatnet.checks import is_number, shown
+from hatnet.checks import is_number, require_type, shown
 from hatnet.data.images import DataError
 from hatnet.files import read_json
 
@@ -65,6 +65,8 @@ def read_annotations(path: Path, masks: bool) -> Annotations:
     Raises DataError if the file is missing, is no JSON, lacks a part, holds an id twice or an image without name or
     size, and if more than a quarter of the annotations, or all, are faulty.
     """
+    path = Path(path)
+    require_type("masks", masks, bool, "True or False")
     content = _read(path)
     images, categories = _images(path, content["images"]), _categories(path, content["categories"])
     sizes = {image["id"]: (image["height"], image["width"]) for image in images}

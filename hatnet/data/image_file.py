@@ -12,7 +12,9 @@ from hatnet.checks import require_choice
 if TYPE_CHECKING:
     from PIL import Image
 
-CHELSEA = Path(__file__).parents[1] / "assets" / "chelsea.png"  # 451 x 300 pixels, CC0
+ASSETS = Path(__file__).parents[1] / "assets"
+CHELSEA = ASSETS / "chelsea.png"  # 451 x 300 pixels, CC0
+EMBEDDED = ASSETS / "fashion-mnist-subset.npz"
 
 WHITE = "white"  # the default background of transparent pixels
 ORIENTATION = 0x0112  # the tag in EXIF

@@ -13,42 +13,42 @@ import torch
 from hatnet.checks import require_choice, require_type
 from hatnet.config import TASKS, nearest
 from hatnet.data.ade20k import open_ade20k
-from hatnet.data.coco import open_coco
+from hatnet.data.coco import DENSE, open_coco
+from hatnet.data.image_file import EMBEDDED
 from hatnet.data.image_folder import IMAGENET_MEAN, IMAGENET_STD, ImageFolder, open_folder
 from hatnet.data.images import DataError, ImageTensor, Split
+from hatnet.data.scenes.named import NAME, open_scenes
 from hatnet.files import absolute_path
 
-EMBEDDED = Path(__file__).parents[1] / "assets" / "fashion-mnist-subset.npz"
 FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 IMAGENETTE = {"train": 9_469, "val": 3_925}  # photos
 FORMATS = {  # of folders of one's own, and their tasks
-    "folder": ("classification",), "coco": ("segmentation", "detection", "instances"), "ade20k": ("segmentation",),
+    "folder": ("classification",), "coco": DENSE, "ade20k": ("segmentation",),
 }  # fmt: skip
 # Raised by libraries for files that are missing or damaged.
 UNREADABLE = (RuntimeError, OSError, ValueError, TypeError, AssertionError, EOFError, LookupError)
 
 
 def open_data(name: str, folder: Path = Path("data"), download: bool = False, task: str = "classification") -> Split:
-    """Open one of `SOURCES` in `folder`, or a folder of one's own: `folder:PATH`, `coco:PATH` or `ade20k:PATH`.
+    """Open one of `SOURCES` or `scenes` in `folder`, or one's own: `folder:PATH`, `coco:PATH` or `ade20k:PATH`.
 
-    See `open_folder`, `open_coco` and `open_ade20k`. `task` is classification, segmentation, detection or instances.
-    `download` fetches missing files and compares their checksums. Raises DataError (a ValueError) for an unknown name,
-    for data that does not suit the task, and for data that is missing, damaged or inconsistent.
+    See `open_folder`, `open_coco`, `open_ade20k` and `open_scenes`. `task` is classification, segmentation, detection
+    or instances. `download` fetches missing files and compares their checksums. Raises DataError (a ValueError) for an
+    unknown name, for data that does not suit the task, and for data that is missing, damaged or inconsistent.
     """
     require_type("name", name, str, "a text, the name of a data set or folder:PATH")
     require_choice("task", task, TASKS)
     folder = Path(folder)
     kind, _, path = name.partition(":")
-    if kind not in FORMATS and name not in SOURCES:
-        known = ", ".join([*SOURCES, *(f"{each}:PATH" for each in FORMATS)])
-        raise DataError(f"unknown data set {name!r}{nearest(name, SOURCES)}; known: {known}")
-    tasks = FORMATS[kind] if kind in FORMATS else SOURCES[name].tasks
+    tasks = _tasks(name, kind)
     if task not in tasks:
         raise DataError(f"the data set {name!r} is for {' and '.join(tasks)}, not for {task}")
     if kind in FORMATS:
         if not path:
             raise DataError(f"{kind}: needs a path after it, such as {kind}:data/photos")
         return _open_format(kind, Path(absolute(name).removeprefix(f"{kind}:")), task)
+    if name not in SOURCES:
+        return open_scenes(name, folder, task)
     source = SOURCES[name]
     try:
         return source.open(folder, download)
@@ -61,6 +61,19 @@ def open_data(name: str, folder: Path = Path("data"), download: bool = False, ta
             f"{name} is not in {folder}, or only half of it ({error}). "
             f"Add --download to fetch {source.size} from {source.host}, or point --data-dir to where it is."
         ) from error
+
+
+def _tasks(name: str, kind: str) -> tuple[str, ...]:
+    """The tasks of a data set. Raises DataError for an unknown name."""
+    if kind in FORMATS:
+        return FORMATS[kind]
+    if name in SOURCES:
+        return ("classification",)
+    if NAME.fullmatch(name):
+        return DENSE
+    known = (*SOURCES, "scenes")
+    names = ", ".join([*known, *(f"{each}:PATH" for each in FORMATS)])
+    raise DataError(f"unknown data set {name!r}{nearest(name, known)}; known: {names}")
 
 
 def _open_format(kind: str, root: Path, task: str) -> Split:
@@ -159,7 +172,6 @@ class DataSource:
     open: Callable[[Path, bool], Split]
     size: str
     host: str
-    tasks: tuple[str, ...] = ("classification",)
 
 
 SOURCES = {

@@ -16,6 +16,7 @@ except ModuleNotFoundError as error:
 
 from hatnet.dense.backbone import load_backbone
 from hatnet.dense.detectors import MaskRCNN, RetinaNet
+from hatnet.dense.predicting import predict
 from hatnet.dense.semantic_fpn import SemanticFPN, SemanticFPNHead
 
-__all__ = ["MaskRCNN", "RetinaNet", "SemanticFPN", "SemanticFPNHead", "load_backbone"]
+__all__ = ["MaskRCNN", "RetinaNet", "SemanticFPN", "SemanticFPNHead", "load_backbone", "predict"]

@@ -6,7 +6,7 @@ are 1 to `num_classes`, and 0 is the background, in both detectors, as in torchv
 
 from collections.abc import Iterator, Sequence
 from inspect import signature
-from math import inf
+from math import inf, log2
 from typing import Any
 
 from torch import Tensor
@@ -16,6 +16,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
+from torchvision.ops.poolers import initLevelMapper
 
 from hatnet.config import HATNetConfig
 from hatnet.dense.backbone import CHANNELS, pyramid, require_dense, require_width
@@ -117,12 +118,12 @@ class MaskRCNN(DenseModel, detection.MaskRCNN):  # type: ignore[misc]
         require_known(settings, _settings_of(detection.MaskRCNN))
         backbone = pyramid(config, range(len(config.stages)), width, LastLevelMaxPool())
         sizes = tuple((8 * stride,) for stride in _strides(config, 0, extra=1))
-        maps = [str(stage) for stage in range(len(config.stages))]
+        strides = list(_strides(config, 0, extra=0))
         mean, std = statistics(config, image_mean, image_std)
         defaults = {
             "rpn_anchor_generator": AnchorGenerator(sizes, (RATIOS,) * len(sizes)),
-            "box_roi_pool": MultiScaleRoIAlign(maps, output_size=7, sampling_ratio=2),
-            "mask_roi_pool": MultiScaleRoIAlign(maps, output_size=14, sampling_ratio=2),
+            "box_roi_pool": _region_pooling(strides, 7),
+            "mask_roi_pool": _region_pooling(strides, 14),
             "size_divisible": max(32, config.min_image_size),
         }
         classes: int | None = config.num_classes + 1
@@ -143,6 +144,19 @@ def _strides(config: HATNetConfig, first: int, extra: int) -> Iterator[int]:
     """The strides of the maps from the stage `first` on, in pixels, and of `extra` coarser maps."""
     yield from (stage.stride for stage in config.stages[first:])
     yield from (config.stages[-1].stride * 2**step for step in range(1, extra + 1))
+
+
+def _region_pooling(strides: list[int], side: int) -> MultiScaleRoIAlign:
+    """Crop regions from maps of these strides to `side` x `side`.
+
+    torchvision guesses the strides from the rows of the first image that a model sees, and keeps them. The guess is
+    wrong for some images of fewer than 68 rows, and results would then depend on the order of images.
+    """
+    pooling = MultiScaleRoIAlign([str(stage) for stage in range(len(strides))], output_size=side, sampling_ratio=2)
+    pooling.scales = [1 / stride for stride in strides]
+    first, last = (int(log2(stride)) for stride in (strides[0], strides[-1]))
+    pooling.map_levels = initLevelMapper(first, last, pooling.canonical_scale, pooling.canonical_level)
+    return pooling
 
 
 def _heads(width: int, classes: int, settings: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from hatnet.config import HATNetConfig, nearest
 from hatnet.network import require_windows
 
 LARGEST_SIDE = 4096  # pixels, of images in a detector
-NOT_COMPARED = {"p", "rate", "min_size", "max_size"}
+SIZES = ("min_size", "max_size")
+NOT_COMPARED = {"p", "rate", *SIZES}  # drop rates, and sizes of images
 MOST = 100_000  # of any number of regions or objects
 
 
@@ -38,8 +39,8 @@ class DenseModel:
 
         Raises ValueError for a setting that is no number, such as an anchor generator: a file cannot hold it.
         """
-        check_numbers(self.settings)
-        sizes = {name: value for name in ("min_size", "max_size") if (value := getattr(self.transform, name, None))}
+        sizes = {name: getattr(self.transform, name) for name in SIZES if hasattr(self.transform, name)}
+        check_numbers(self.settings | sizes)
         return {
             "task": self.task,
             "width": self.width,
@@ -97,7 +98,7 @@ def check_numbers(settings: Mapping[str, Any]) -> None:
     ValueError: min_size=-1 must be a whole number from 1 to 4096
     """
     for name, value in settings.items():
-        if name in ("min_size", "max_size"):
+        if name in SIZES:
             for side in value if name == "min_size" and isinstance(value, list | tuple) and value else [value]:
                 require_whole(name, side, 1, LARGEST_SIDE)
         elif isinstance(value, int):

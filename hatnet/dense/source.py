@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hatnet.checks import require_type
 from hatnet.dense.files import Model, change_dense_windows, load_dense
 from hatnet.weights.pretrained import existing_weights
 from hatnet.weights.source import NO_CHANGES, Described, words_of
@@ -40,6 +41,7 @@ def find_dense(weights: str | Path, windows: Mapping[str, tuple[int, ...] | None
 
     `windows` are changes for `change_windows`; None keeps the value of the weights.
     """
+    require_type("windows", windows, Mapping, "a table of windows by name, such as {'grid_sizes': (8, 4)}")
     file = existing_weights(weights)
     model, known = load_dense(file)
     changes: dict[str, Any] = {name: value for name, value in windows.items() if value is not None}

@@ -12,16 +12,17 @@ from torch import Tensor
 
 from hatnet.checks import require_whole
 from hatnet.data.image_file import WHITE, open_image, size_of_image
-from hatnet.data.image_folder import SUFFIXES, files_in, is_image_name
+from hatnet.data.image_list import find_images
 from hatnet.data.photo import size_resized
 from hatnet.data.transforms import Transform, for_prediction
 from hatnet.data.transparency import parse_colour
 from hatnet.device import full_precision, usable_device
-from hatnet.files import expand_home
 from hatnet.maps.maps import attention_maps
 from hatnet.maps.memory import images_at_once, memory_limit
 from hatnet.network import HATNet
 from hatnet.training.checkpoint_evaluation import recipe_for_testing
+from hatnet.weights.checkpoints import holds_task
+from hatnet.weights.pretrained import existing_weights
 from hatnet.weights.source import Source, find_source
 
 BATCH = 32  # images at once; fewer if memory is short
@@ -53,7 +54,7 @@ class Settings:
 
     Attributes:
         top: the number of classes per image, most probable first; all if the network has fewer.
-        maps: the number of images with a class map: the first ones that can be read.
+        maps: the number of images that are drawn, each with a class map: the first ones that can be read.
         background: the colour behind transparent pixels, such as white, black or '#ff8800'.
         memory: limit in GiB for attention weights; with class maps, also for gradients and stored activations.
         device: where PyTorch runs, such as cpu or cuda.
@@ -87,6 +88,7 @@ def predict(
     Args:
         images: files, and folders, of which all images are used; see `find_images`.
         weights: the name of weights that come with the package (`fashion-mnist`), a file, or the folder of a run.
+            `hatnet.dense.predict` takes those of segmentation, detection and instances.
         unreadable: called with each file that cannot be read and the reason; without it, the error is raised.
         settings: fields of `Settings`, such as `top=5`, `maps=0` or `device="cuda"`.
 
@@ -99,6 +101,9 @@ def predict(
     >>> len(found.classes), found.picture.shape, found.class_map.shape
     (3, (28, 28), (28, 28))
     """
+    file = existing_weights(weights)
+    if (task := holds_task(file)) not in (None, "classification"):
+        raise ValueError(f"{file} holds a model for {task}, not for classification: use hatnet.dense.predict")
     return predict_files(find_images(images), find_source(weights), Settings(**settings), unreadable)
 
 
@@ -133,28 +138,6 @@ def predict_files(
             yield from _predict_batch(source, batch, settings.top, limit, with_maps=left > 0)
 
     return results()
-
-
-def find_images(images: str | Path | Iterable[str | Path]) -> list[Path]:
-    """List the given files and all images in the given folders and their subfolders, by file extension, each file once.
-
-    Raises FileNotFoundError for a path that does not exist, ValueError for a folder without images or an empty list.
-    """
-    found: dict[Path, Path] = {}  # by real path, so that no image appears twice
-    for path in map(expand_home, [images] if isinstance(images, str | Path) else images):
-        if path.is_dir():
-            inside = [each for each in files_in(path) if is_image_name(each)]
-            if not inside:
-                raise ValueError(f"no images in {path}; supported file extensions: {', '.join(sorted(SUFFIXES))}")
-        elif path.exists():
-            inside = [path]
-        else:
-            raise FileNotFoundError(f"no image file or folder at {path}")
-        for each in inside:
-            found.setdefault(each.resolve(), each)
-    if not found:
-        raise ValueError("no images are given; name image files, or folders of them")
-    return list(found.values())
 
 
 def percent(probability: float) -> str:

@@ -19,7 +19,7 @@ from hatnet.training.seeds import derive, seed_cpu
 
 # Classification: images (B, C_in, H, W) float32 and labels (B,) int64. Other tasks have batches of their own.
 Batch = tuple[Any, Any]
-Collate = Callable[[Sequence[Any]], Batch]  # pairs of an image and its label to a batch
+Collate = Callable[[list[Any]], Batch]  # pairs of an image and its label to a batch
 
 MOST_WORKERS = 256  # processes that prepare images, for each process that trains
 NEIGHBOURS = 100  # files in a row that may be unreadable
@@ -133,7 +133,10 @@ def _load(dataset: Augmented | Plain, batches: object, workers: int, pinned: boo
 
 def _collate_readable(images: Sequence[Batch | None], collate: Collate) -> Batch | None:
     readable = [pair for pair in images if pair is not None]
-    return tuple(collate(readable)) if readable else None  # type: ignore[return-value]
+    if not readable:
+        return None
+    prepared, labels = collate(readable)
+    return prepared, labels
 
 
 def _ignore_signals(_: int) -> None:

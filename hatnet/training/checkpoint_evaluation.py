@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from hatnet.checks import require_whole
+from hatnet.config import HATNetConfig
 from hatnet.data import DataError, Split, absolute
 from hatnet.data.image_folder import open_test_folder
-from hatnet.data.transforms import for_testing, require_side
+from hatnet.data.transforms import require_side
 from hatnet.files import absolute_path, json_bytes, write_whole
 from hatnet.training.batches import MOST_WORKERS, Batch, batches_for_testing
 from hatnet.training.classification import CLASSIFICATION
@@ -17,8 +18,8 @@ from hatnet.training.recipes import RECIPES, Recipe, from_json
 from hatnet.training.shared_data import ProgressBar, no_progress_bar, open_shared_data, without_broken_files
 from hatnet.training.task import Task
 from hatnet.training.tasks import task_of
-from hatnet.training.trained_weights import drawn_otherwise, normalised_as
-from hatnet.weights.source import NO_CHANGES, Source, find_source
+from hatnet.training.trained_weights import AnySource, drawn_otherwise, find_weights, normalised_as, task_in
+from hatnet.weights.source import NO_CHANGES
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def evaluate_checkpoint(
     data: str | None = None,
     data_dir: Path = Path("data"),
     download: bool = False,
-    batch_size: int = 128,
+    batch_size: int | None = None,
     workers: int = 0,
     bar: ProgressBar = no_progress_bar,
     windows: Mapping[str, tuple[int, ...] | None] = NO_CHANGES,
@@ -63,41 +64,54 @@ def evaluate_checkpoint(
 
     `data` is by default that of the training. Of another folder, all images are tested that `open_test_folder` finds:
     training images need not be there. Lists of broken files are kept in `data_dir`, with the data sets.
-    `windows` are changes as for `find_source`.
+    `windows` are changes as for `find_source`. `batch_size` is by default 128, and for a dense task twice the
+    training's slices.
 
     Raises FileNotFoundError or CheckpointError if the weights cannot be read, and DataError if the data is missing or
     damaged, or its classes or sizes do not fit the weights.
     """
-    require_whole("batch_size", batch_size, 1, 2**20)
+    if batch_size is not None:
+        require_whole("batch_size", batch_size, 1, 2**20)
     require_whole("workers", workers, 0, MOST_WORKERS)
-    source = find_source(weights, windows=windows)
+    source = find_weights(weights, windows)
     data = data or source.about.get("data")
     if data is None:
         raise DataError(
             f"{source.name} doesn't say what it was trained on: give --data, such as --data folder:data/imagenet"
         )
-    kind, _, path = data.partition(":")
-    if kind == "folder" and path and absolute(data) != source.about.get("data"):  # of the training's own, only a part
-        split = open_test_folder(absolute_path(path))
-    else:
-        split = open_shared_data(data, data_dir, download, processes)
+    recipe = recipe_for_testing(source)
+    split = _open(data, source, data_dir, download, processes)
     require_suited(source, split)
     split = without_broken_files(split, data_dir, processes, parts=("test",), bar=bar)
-    recipe = recipe_for_testing(source)
-    require_size(recipe, split, source)
-    transform = for_testing(recipe, normalised_as(split, source.about))
-    batches = batches_for_testing(split.test, transform, processes.rank, processes.size, batch_size, workers)
+    task, model = task_of(recipe), source.model.to(processes.device)
+    if recipe.task == "classification":
+        require_size(recipe, split, source)
+    batches = batches_for_testing(
+        split.test, task.for_testing(recipe, normalised_as(split, source.about)), processes.rank, processes.size,
+        batch_size or (128 if recipe.task == "classification" else 2 * recipe.slice_size), workers,
+        collate=task.collate,
+    )  # fmt: skip
     with bar("testing", len(batches)) as step:
-        found = evaluate(source.model.to(processes.device), _advance(batches, step), processes)
-    return CheckpointEvaluation(weights, split.name, split.classes, found, changes=source.changes)
+        found = task.evaluate(model, _advance(batches, step), processes, split.test)
+    return CheckpointEvaluation(weights, split.name, split.classes, found, task, source.changes)
 
 
-def recipe_for_testing(source: Source) -> Recipe:
+def _open(data: str, source: AnySource, folder: Path, download: bool, processes: Processes) -> Split:
+    kind, _, path = data.partition(":")
+    if kind == "folder" and path and absolute(data) != source.about.get("data"):  # of the training's own, only a part
+        return open_test_folder(absolute_path(path))
+    return open_shared_data(data, folder, download, processes, task_in(source))
+
+
+def recipe_for_testing(source: AnySource) -> Recipe:
     """The recipe that prepares test images: the training's, or the paper's for photos. Raises DataError for others."""
-    config = source.model.config
+    config: HATNetConfig = source.model.config
     if "recipe" in source.about:
-        return from_json(source.about["recipe"])
-    if config.name == "micro" or config.in_channels != 3:
+        recipe = from_json(source.about["recipe"])
+        if recipe.task != task_in(source):
+            raise DataError(f"{source.name} holds a model for {task_in(source)}, but its recipe is for {recipe.task}")
+        return recipe
+    if task_in(source) != "classification" or config.name == "micro" or config.in_channels != 3:
         raise DataError(
             f"{source.name} doesn't say how it was trained, so how to prepare images is unknown: take a file that "
             "hatnet train wrote, or one of a published variant"
@@ -105,7 +119,7 @@ def recipe_for_testing(source: Source) -> Recipe:
     return RECIPES["imagenet"]
 
 
-def require_suited(source: Source, data: Split) -> None:
+def require_suited(source: AnySource, data: Split) -> None:
     """Raise a DataError that names what differs, unless the data has the network's channels and classes, in order,
     and no test images that may have been training images.
     """
@@ -129,7 +143,7 @@ def require_suited(source: Source, data: Split) -> None:
         )
 
 
-def require_size(recipe: Recipe, data: Split, source: Source) -> None:
+def require_size(recipe: Recipe, data: Split, source: AnySource) -> None:
     """Raise a DataError if test images are not resized and one differs in size from the training images."""
     if recipe.crop_padding is not None:
         advice = f"the test takes images as they are, as the training of {source.name} did; store them in that size"

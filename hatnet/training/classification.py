@@ -145,9 +145,9 @@ class Classification:
         """Raise a DataError unless images are resized or have the recipe's size."""
         require_fit(recipe, data)
 
-    def collate(self, items: Sequence[Any]) -> Any:
+    def collate(self, items: list[Any]) -> Any:
         """Stack images and labels."""
-        return default_collate(items)  # type: ignore[arg-type]
+        return default_collate(items)
 
     def loss(self, network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
         """Cross-entropy of logits (B, classes), in nats. Labels are (B,) classes or (B, classes) distributions."""
@@ -163,9 +163,11 @@ class Classification:
 
     def draw(self, evaluation: Evaluation, classes: Sequence[str], data: str, path: Path) -> None:
         """Draw the confusion matrix and the accuracy of every class."""
-        from hatnet.training.figures import draw_confusion
+        from hatnet.training.figures import Bars, draw_confusion
 
-        draw_confusion(evaluation, classes, data, path)
+        everything = f"All: {100 * evaluation.accuracy:.2f} % (dashed)"
+        bars = Bars(evaluation.class_accuracy, evaluation.accuracy, everything, "classified right in %")
+        draw_confusion(evaluation.confusion, classes, f"{evaluation.images:,} test images of {data}", bars, path)
 
 
 def by_class(evaluation: Evaluation, classes: Sequence[str]) -> ClassTable:

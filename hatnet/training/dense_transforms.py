@@ -13,6 +13,7 @@ from torchvision.transforms import v2
 
 from hatnet.training.recipes import Recipe
 
+
 class RandomViews:
     """Training images: a random scale and crop, if the recipe has scales, and a random flip.
 

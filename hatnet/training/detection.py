@@ -77,7 +77,9 @@ def _metric(kind: str, name: str) -> Metric:
     return Metric(
         f"{kind}_{name}",
         value,
-        description=f"average precision of the {kind}es in the {{part}} images, {meanings[name]}".replace("maskes", "masks"),
+        description=f"average precision of the {kind}es in the {{part}} images, {meanings[name]}".replace(
+            "maskes", "masks"
+        ),
         title=f"{kind.capitalize()} {words} of the {{part}} images",
         axis=f"{kind} {words} in %",
         factor=100,
@@ -96,12 +98,13 @@ class Detection:
     """RetinaNet, or Mask R-CNN for `name` instances, on images with objects.
 
     `width` is the number of channels of its pyramid, `image_size` the shorter side to which it resizes images. The
-    longer side is at most 5/3 of that, as 1333 is of 800.
+    longer side is at most 5/3 of that, as 1333 is of 800. `regions` train the heads of Mask R-CNN.
     """
 
     name: str = "detection"
     width: int = 256
     image_size: int = 800
+    regions: int = 512
     kind = "objects"
 
     @property
@@ -127,10 +130,10 @@ class Detection:
         """The detector with fresh weights."""
         from hatnet.dense import MaskRCNN, RetinaNet
 
-        detector = MaskRCNN if self.masks else RetinaNet
-        return detector(
-            config, width=self.width, min_size=self.image_size, max_size=max(5 * self.image_size // 3, 1)
-        )
+        sizes: dict[str, Any] = {"min_size": self.image_size, "max_size": max(5 * self.image_size // 3, 1)}
+        if self.masks:
+            return MaskRCNN(config, width=self.width, box_batch_size_per_image=self.regions, **sizes)
+        return RetinaNet(config, width=self.width, **sizes)
 
     def mixing(self, recipe: Recipe, data: Split) -> None:
         """Objects are not mixed."""
@@ -156,7 +159,7 @@ class Detection:
             if not hasattr(images, "ground_truth"):
                 raise DataError(f"the {part} images of {data.name} have no ground_truth(), which COCO's metrics need")
 
-    def collate(self, items: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> tuple[Any, Any]:
+    def collate(self, items: list[tuple[Tensor, dict[str, Tensor]]]) -> tuple[Any, Any]:
         """Lists of images and of targets, since their sizes and numbers of objects differ."""
         images, targets = zip(*items, strict=True)
         return list(images), list(targets)
@@ -164,7 +167,7 @@ class Detection:
     def loss(self, network: nn.Module, images: Any, labels: Any, recipe: Recipe) -> Tensor:
         """The sum of torchvision's losses."""
         losses: dict[str, Tensor] = network(images, labels)
-        return torch.stack([loss for loss in losses.values()]).sum()
+        return torch.stack(list(losses.values())).sum()
 
     def evaluate(self, model: Any, batches: Iterable[Any], processes: Processes, images: Images) -> DetectionResult:
         """COCO's metrics; see the function `evaluate`."""
@@ -185,6 +188,11 @@ class Detection:
 
     def draw(self, evaluation: DetectionResult, classes: Sequence[str], data: str, path: Path) -> None:
         """Draw the AP of every class."""
-        from hatnet.training.figures import draw_precision
+        from hatnet.training.figures import Bars, draw_bars
 
-        draw_precision(evaluation, classes, data, path)
+        kinds = {"Boxes": evaluation.box} | ({} if evaluation.mask is None else {"Masks": evaluation.mask})
+        panels = [
+            Bars(found.of_class, found.overall["AP"], f"{name}: {100 * found.overall['AP']:.1f} % (dashed)", "AP in %")
+            for name, found in kinds.items()
+        ]
+        draw_bars(panels, classes, f"{evaluation.images:,} test images of {data}", path)

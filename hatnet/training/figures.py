@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan, nan
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,12 +12,7 @@ from matplotlib.image import AxesImage
 from torch import Tensor
 
 from hatnet.files import write_whole
-from hatnet.training.classification import Evaluation
-from hatnet.training.segmentation import SegmentationResult
 from hatnet.training.task import Metric, Row
-
-if TYPE_CHECKING:  # it needs torchvision
-    from hatnet.training.detection import DetectionResult
 
 BLUE, ORANGE = "#0072B2", "#D55E00"  # from the palette of Okabe and Ito for colour-blind readers
 NAMED, COUNTED = 30, 12  # the most classes whose names fit, and whose counts fit into the cells
@@ -56,32 +50,6 @@ def draw_curves(history: Sequence[Row], metrics: Sequence[Metric], path: Path, p
     _write_svg(figure, path)
 
 
-def draw_confusion(found: Evaluation, classes: Sequence[str], data: str, path: Path) -> None:
-    """Draw the confusion matrix, and the accuracy of each class. `data` is the name of the data set, for the title."""
-    title, all_ = f"{found.images:,} test images of {data}", f"All: {100 * found.accuracy:.2f} % (dashed)"
-    bars = Bars(found.class_accuracy, found.accuracy, all_, "classified right in %")
-    _draw_both(found.confusion, classes, title, bars, path)
-
-
-def draw_segmentation(found: SegmentationResult, classes: Sequence[str], data: str, path: Path) -> None:
-    """Draw the confusion matrix of pixels, and the IoU of each class."""
-    title, mean = f"Pixels of {found.images:,} test images of {data}", f"Mean: {100 * found.mean_iou:.2f} % (dashed)"
-    _draw_both(found.confusion, classes, title, Bars(found.class_iou, found.mean_iou, mean, "IoU in %"), path, False)
-
-
-def draw_precision(found: "DetectionResult", classes: Sequence[str], data: str, path: Path) -> None:
-    """Draw the AP of each class: of boxes, and of masks if there are any."""
-    kinds = [(name, part) for name, part in (("Boxes", found.box), ("Masks", found.mask)) if part is not None]
-    height = 2.2 + 0.24 * min(len(classes), NAMED)
-    figure = Figure(figsize=(4.6 * len(kinds) + 1, height), layout="constrained", facecolor="white")
-    figure.suptitle(f"{found.images:,} test images of {data}")
-    names = classes if len(classes) <= NAMED else None
-    for axes, (name, part) in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
-        title = f"{name}: {100 * part.overall['AP']:.1f} % (dashed)"
-        _draw_classes(axes, Bars(part.of_class, part.overall["AP"], title, "AP in %"), names)
-    _write_svg(figure, path)
-
-
 @dataclass(frozen=True)
 class Bars:
     """A value from 0 to 1 for each class, and for all of them."""
@@ -92,9 +60,13 @@ class Bars:
     axis: str
 
 
-def _draw_both(
+def draw_confusion(
     confusion: Tensor, classes: Sequence[str], title: str, bars: Bars, path: Path, counted: bool = True
 ) -> None:
+    """Draw a confusion matrix and a bar for each class.
+
+    The cells of a small matrix have counts; or, if not `counted`, per cents of the true class.
+    """
     side = 5.2 if len(classes) <= COUNTED else 8
     figure = Figure(figsize=(2 * side, side), layout="constrained", facecolor="white")
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
@@ -106,8 +78,18 @@ def _draw_both(
     _write_svg(figure, path)
 
 
+def draw_bars(panels: Sequence[Bars], classes: Sequence[str], title: str, path: Path) -> None:
+    """Draw a bar for each class, in one or more panels."""
+    height = 2.2 + 0.24 * min(len(classes), NAMED)
+    figure = Figure(figsize=(4.6 * len(panels) + 1, height), layout="constrained", facecolor="white")
+    figure.suptitle(title)
+    names = classes if len(classes) <= NAMED else None
+    for axes, bars in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        _draw_classes(axes, bars, names)
+    _write_svg(figure, path)
+
+
 def _draw_matrix(axes: Axes, confusion: Tensor, names: Sequence[str] | None, counted: bool) -> AxesImage:
-    """Shares of the true class; the cells have counts of images, or per cents of the pixels, which are too many."""
     parts = (confusion / confusion.sum(1, keepdim=True)).numpy()
     image = axes.imshow(100 * parts, cmap="cividis", vmin=0, vmax=100)
     axes.set(xlabel="predicted", ylabel="true class")

@@ -16,6 +16,7 @@ from hatnet.data import Split
 from hatnet.data.transforms import Transform
 from hatnet.device import thread_facts, use_threads
 from hatnet.machine import peak_memory_mb
+from hatnet.models import load
 from hatnet.training.batches import MOST_WORKERS, Batch, batches_for_testing, batches_for_training
 from hatnet.training.distributed import Processes
 from hatnet.training.learner import Learner
@@ -29,7 +30,6 @@ from hatnet.training.run_lock import lock_folder
 from hatnet.training.sampling import BatchSampler
 from hatnet.training.task import Row, Task, row_of
 from hatnet.training.tasks import task_of
-from hatnet.weights.checkpoints import load
 
 CHECK_EVERY = 10  # steps between checks of the loss, for which a GPU has to stop
 CHECK_AFTER = 2.0  # seconds after which a slow process checks earlier, if it is the only one
@@ -244,7 +244,7 @@ class Training:
     def _test_best(self) -> None:
         best = copy.deepcopy(self.learner.tested).eval()
         if self.processes.is_first:
-            best.load_state_dict(load_network(self.folder.best).state_dict())
+            best.load_state_dict(load(self.folder.best, self.recipe.task).state_dict())
         self.processes.copy_from_first(best)
         rank, size, most = self.processes.rank, self.processes.size, 2 * self.recipe.slice_size
         batches = batches_for_testing(

@@ -19,8 +19,16 @@ from hatnet.training.run_folder import RunFolder
 from hatnet.training.sampling import BatchSampler
 from hatnet.training.seeds import derive
 from hatnet.training.task import Task
-from hatnet.training.trained_weights import differences, normalised_as, start_from, tuned_config
-from hatnet.weights.source import Source, find_source
+from hatnet.training.trained_weights import (
+    AnySource,
+    differences,
+    find_weights,
+    normalised_as,
+    start_from,
+    trained_config,
+    tuned_config,
+)
+from hatnet.weights.source import find_source
 from hatnet.weights.windows import WINDOWS
 
 Clean = Callable[[Split], Split] | None  # leaves out files that cannot be read
@@ -59,7 +67,7 @@ def prepare(
             f"not all processes see the state in {folder.path}: it must lie on a disk that all machines share"
         )
 
-    source = None if recipe.weights is None or state is not None else find_source(recipe.weights)
+    source = None if recipe.weights is None or state is not None else _source(recipe)
     config, lines = _network(recipe, data, folder.task, source, state)
     recipe = _recorded(recipe, config)
     model, started_from = random_network(recipe, config, build), {}
@@ -103,14 +111,20 @@ def with_validation(recipe: Recipe, data: Split) -> Split:
     return replace(data, train=train, validation=validation)
 
 
+def _source(recipe: Recipe) -> AnySource:
+    """The weights to start from. Raises CheckpointError for those of a dense model in classification."""
+    assert recipe.weights is not None
+    return find_source(recipe.weights) if recipe.task == "classification" else find_weights(recipe.weights)
+
+
 def _network(
-    recipe: Recipe, data: Split, task: Task, source: Source | None, state: State | None
+    recipe: Recipe, data: Split, task: Task, source: AnySource | None, state: State | None
 ) -> tuple[HATNetConfig, list[str]]:
     """The network to train, and one line per difference from the network of the weights or of the recipe."""
     untuned = replace(recipe, stem_strides=None, grid_sizes=None, pool_sizes=None)  # they refer to the weights' stages
     if source is not None:
         own = task.config(untuned, data)
-        config = tuned_config(recipe, own, source.model.config)
+        config = tuned_config(recipe, own, trained_config(recipe, source))
         return config, differences(recipe, own, source, config)
     if recipe.weights is not None and state is not None and state.network:  # old states lack it, but have all windows
         return tuned_config(recipe, task.config(untuned, data), HATNetConfig(**state.network)), []

@@ -100,7 +100,7 @@ LOSS = Metric(
     higher_is_better=False,
 )
 MEAN_IOU = Metric(
-    "mean_iou",
+    "mean_IoU",
     lambda found: found.mean_iou,
     description="intersection over union, mean over the classes, of the {part} images",
     title="Mean IoU of the {part} images",
@@ -163,7 +163,7 @@ class Segmentation:
     def require_fit(self, recipe: Recipe, data: Split) -> None:
         """Images of any size can be cut."""
 
-    def collate(self, items: Sequence[tuple[Tensor, Tensor]]) -> tuple[Any, Any]:
+    def collate(self, items: list[tuple[Tensor, Tensor]]) -> tuple[Any, Any]:
         """Stack images and masks, or list them if their sizes differ."""
         images, masks = zip(*items, strict=True)
         alike = all(len({part.shape for part in parts}) == 1 for parts in (images, masks))
@@ -196,6 +196,11 @@ class Segmentation:
 
     def draw(self, evaluation: SegmentationResult, classes: Sequence[str], data: str, path: Path) -> None:
         """Draw the confusion matrix and the IoU of every class."""
-        from hatnet.training.figures import draw_segmentation
+        from hatnet.training.figures import Bars, draw_confusion
 
-        draw_segmentation(evaluation, classes, data, path)
+        mean = f"Mean: {100 * evaluation.mean_iou:.2f} % (dashed)"
+        bars, title = (
+            Bars(evaluation.class_iou, evaluation.mean_iou, mean, "IoU in %"),
+            f"{evaluation.images:,} test images",
+        )
+        draw_confusion(evaluation.confusion, classes, f"Pixels of {title} of {data}", bars, path, counted=False)

@@ -96,7 +96,7 @@ class Task(Protocol):
     def require_fit(self, recipe: Recipe, data: Split) -> None:
         """Raise a DataError, naming the first image, unless all images have a size that training can use."""
 
-    def collate(self, items: Sequence[Any]) -> Batch:
+    def collate(self, items: list[Any]) -> Batch:
         """Pairs of an image and its label to a batch."""
 
     def mixing(self, recipe: Recipe, data: Split) -> Mixing | None:

@@ -15,4 +15,4 @@ def task_of(recipe: Recipe) -> Task:
         return Segmentation(recipe.width)
     from hatnet.training.detection import Detection
 
-    return Detection(recipe.task, recipe.width, recipe.image_size)
+    return Detection(recipe.task, recipe.width, recipe.image_size, recipe.regions)

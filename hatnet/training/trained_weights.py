@@ -2,20 +2,44 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from hatnet.config import HATNetConfig
 from hatnet.data import Split
 from hatnet.network import HATNet
+from hatnet.training.networks import BODY, Dense, Network, body_of
 from hatnet.training.recipes import Recipe
 from hatnet.weights.adapting import FirstLayer, adapt, rows_of_classes
-from hatnet.weights.checkpoints import require_match
-from hatnet.weights.source import Source
+from hatnet.weights.checkpoints import holds_task, require_match
+from hatnet.weights.pretrained import existing_weights
+from hatnet.weights.source import NO_CHANGES, Source, find_source
 from hatnet.weights.windows import RATES, WINDOWS, changed_fields, describe_changes
 
+if TYPE_CHECKING:
+    from hatnet.dense.source import DenseSource
+
+    AnySource = Source | DenseSource
+else:  # hatnet.dense imports torchvision
+    AnySource = object
+
 HEAD = ("classifier.weight", "classifier.bias")
+
+
+def find_weights(weights: str | Path, windows: Mapping[str, tuple[int, ...] | None] = NO_CHANGES) -> AnySource:
+    """The network of trained weights, of any task. Arguments and errors are those of `find_source`."""
+    if holds_task(existing_weights(weights)) in (None, "classification"):
+        return find_source(weights, windows=windows)
+    from hatnet.dense.source import find_dense
+
+    return find_dense(weights, windows)
+
+
+def task_in(source: AnySource) -> str:
+    """The task of the network of trained weights."""
+    return "classification" if isinstance(source, Source) else source.task
 
 
 def normalised_as(data: Split, known: Mapping[str, Any]) -> Split:
@@ -26,6 +50,12 @@ def normalised_as(data: Split, known: Mapping[str, Any]) -> Split:
 def drawn_otherwise(data: Split, known: Mapping[str, Any]) -> bool:
     """True if training drew its test part from other images: today's test part may then hold training images."""
     return known.get("data") == data.name and known.get("drawn_from", "") not in ("", data.drawn_from)
+
+
+def trained_config(recipe: Recipe, source: AnySource) -> HATNetConfig:
+    """The network of the weights. A dense task gives that of classification the windows for dense tasks."""
+    own: HATNetConfig = source.model.config
+    return own.with_dense_windows() if recipe.task != task_in(source) == "classification" else own
 
 
 def tuned_config(recipe: Recipe, config: HATNetConfig, trained: HATNetConfig) -> HATNetConfig:
@@ -41,14 +71,14 @@ def tuned_config(recipe: Recipe, config: HATNetConfig, trained: HATNetConfig) ->
     return tuned
 
 
-def start_from(source: Source, model: HATNet, data: Split) -> tuple[Split, list[str]]:
+def start_from(source: AnySource, model: Network, data: Split) -> tuple[Split, list[str]]:
     """Load trained weights into `model`, adapted to the channels and classes of `data`.
 
     Return the data, normalised as for the weights, and one line per change. Raise CheckpointError, which lists the
     differences, if the model is another network.
     """
-    tensors, lines = source.model.state_dict(), []
-    mean, std = (_fitted(source.about.get(name, getattr(data, name)), source) for name in ("mean", "std"))
+    tensors, lines = body_of(source.model).state_dict(), []
+    mean, std = (_fitted(_statistics(name, source, data), source) for name in ("mean", "std"))
     before = FirstLayer(tensors["stem.conv1.weight"], tensors["stem.conv1.bias"], mean, std)
     layer = adapt(before, data.channels)
     tensors |= {"stem.conv1.weight": layer.weight, "stem.conv1.bias": layer.bias}
@@ -64,11 +94,25 @@ def start_from(source: Source, model: HATNet, data: Split) -> tuple[Split, list[
             f"The images in {data.name} have changed since these weights were trained on it, so the test images may be "
             "among those of that training, and the test is too easy then. Folders train and val avoid this."
         )
-    lines.append(_fit_classifier(tensors, source, model, data))
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    require_match(tensors, expected, {}, str(source.file))
-    model.load_state_dict(tensors)
+    if isinstance(model, HATNet):
+        assert isinstance(source, Source)
+        lines.append(_fit_classifier(tensors, source, model, data))
+    else:
+        lines.append(_fit_heads(source, model, data))
+    body = body_of(model)
+    kept = {name: tensor for name, tensor in tensors.items() if isinstance(model, HATNet) or name not in HEAD}
+    require_match(kept, {name: tuple(tensor.shape) for name, tensor in body.state_dict().items()}, {}, str(source.file))
+    body.load_state_dict(kept)
     return replace(data, mean=layer.mean, std=layer.std), lines
+
+
+def _statistics(name: str, source: AnySource, data: Split) -> Sequence[float]:
+    """Mean or std of the pixels that the weights expect; the data's if that is unknown."""
+    if isinstance(source, Source):
+        known: Sequence[float] = source.about.get(name, getattr(data, name))
+        return known
+    inside: Sequence[float] = getattr(source.model.transform, f"image_{name}")
+    return inside
 
 
 ADAPTED = {
@@ -99,7 +143,24 @@ def _fit_classifier(tensors: dict[str, Tensor], source: Source, model: HATNet, d
     return f"The classifier is new, for {count} classes; the weights have {reason}."
 
 
-def differences(recipe: Recipe, config: HATNetConfig, source: Source, network: HATNetConfig) -> list[str]:
+def _fit_heads(source: AnySource, model: Dense, data: Split) -> str:
+    """Load the pyramid and the heads of weights for the same task and classes. Return a sentence about them."""
+    if isinstance(source, Source):
+        return "Pyramid and heads are new; the weights are for classification."
+    ours, theirs = (type(model).__name__, model.width), (type(source.model).__name__, source.model.width)
+    if ours != theirs or source.classes != data.classes:
+        reason = f"{theirs[0]} of width {theirs[1]}" if ours != theirs else f"{len(source.classes)} other classes"
+        return f"Pyramid and heads are new; the weights are for {reason}."
+    heads, own = (
+        {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(BODY)}
+        for network in (source.model, model)
+    )
+    require_match(heads, {name: tuple(tensor.shape) for name, tensor in own.items()}, {}, str(source.file))
+    model.load_state_dict(heads, strict=False)
+    return f"Pyramid and heads of the weights are kept: the same {len(data.classes)} classes."
+
+
+def differences(recipe: Recipe, config: HATNetConfig, source: AnySource, network: HATNetConfig) -> list[str]:
     """One line per difference between the recipe, its network `config`, the weights, and the network to train."""
     trained = source.model.config
     lines = describe_changes(config, network, "the recipe's", "the weights'", but=changed_fields(trained, network))
@@ -110,7 +171,7 @@ def differences(recipe: Recipe, config: HATNetConfig, source: Source, network: H
     return lines
 
 
-def _fitted(values: Sequence[float], source: Source) -> tuple[float, ...]:
+def _fitted(values: Sequence[float], source: AnySource) -> tuple[float, ...]:
     """One number for each channel of the weights: `values`, or their mean if they have another number."""
     channels = source.model.config.in_channels
     return tuple(values) if len(values) == channels else channels * (sum(values) / len(values),)

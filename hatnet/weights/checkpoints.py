@@ -200,6 +200,14 @@ def require_as_configured(model: HATNet | DenseModel, about: Mapping[str, object
         check_about(about or {}, model.config)
     except ValueError as error:
         raise CheckpointError(str(error)) from error
+    if dense is not None:
+        _require_normalisation(dense.facts(), about or {})
+
+
+def _require_normalisation(facts: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    for name in ("mean", "std"):
+        if name in about and list(about[name]) != facts[name]:
+            raise CheckpointError(f"{name} in about is {about[name]}, but the model normalises with {facts[name]}")
 
 
 def shapes(config: HATNetConfig) -> dict[str, tuple[int, ...]]:

@@ -17,6 +17,7 @@ ASSETS = {
     "hatnet/assets/chelsea.png",
     "hatnet/assets/fashion-mnist-subset.npz",
     "hatnet/assets/micro-fashion-mnist.safetensors",
+    *(path.relative_to(ROOT).as_posix() for path in (ROOT / "hatnet/assets/textures").rglob("*.jpg")),
     "hatnet/py.typed",
     "reference/py.typed",
 }

@@ -8,13 +8,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 from torchvision.models import detection
+from torchvision.ops import MultiScaleRoIAlign
 
 from hatnet import create_model
 from hatnet.config import TASKS, get_config
 from hatnet.data.photo import MEAN, STD
 from hatnet.dense import SemanticFPN, SemanticFPNHead
 from hatnet.network import Backbone
-from tests.dense.networks import DETECTORS, MODELS, THIN, target, thin
+from tests.comparing import assert_equal
+from tests.dense.networks import DETECTORS, MODELS, THIN, filled, target, thin
 
 TARGETS = [target((4, 6, 40, 50), (30, 8, 62, 30)), target(size=(50, 60))]  # the second image has no objects
 IMAGES = [torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(1)), torch.zeros(3, 50, 60)]
@@ -221,3 +223,22 @@ def test_the_body_is_shared_with_nothing():
     one, two = SemanticFPN(THIN), SemanticFPN(THIN)
     assert isinstance(one.backbone.body, Backbone)
     assert not {p.data_ptr() for p in one.parameters()} & {p.data_ptr() for p in two.parameters()}
+
+
+def test_the_objects_of_an_image_do_not_depend_on_the_images_before():
+    """torchvision would keep the strides that it guesses from the first image: 8 x 32 tokens for 16 x 128 pixels."""
+    image = torch.rand(3, 64, 80, generator=torch.Generator().manual_seed(0))
+    fresh, used = (filled(thin("instances", width=8)).float() for _ in range(2))
+    used([torch.rand(3, 16, 128)])
+    (want,), (got,) = fresh([image]), used([image])
+    assert len(want["boxes"])
+    assert_equal(got, want)
+
+
+def test_the_strides_of_regions_are_those_that_torchvision_guesses_for_a_large_image():
+    model, guessing = thin("instances"), MultiScaleRoIAlign(list("0123"), output_size=7, sampling_ratio=2)
+    maps = {str(level): torch.zeros(1, 1, 64 // 2**level, 96 // 2**level) for level in range(4)}
+    guessing(maps, [torch.tensor([[0.0, 0.0, 9.0, 9.0]])], [(256, 384)])
+    for pooling in (model.roi_heads.box_roi_pool, model.roi_heads.mask_roi_pool):
+        assert pooling.scales == guessing.scales
+        assert vars(pooling.map_levels) == vars(guessing.map_levels)

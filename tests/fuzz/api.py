@@ -3,11 +3,13 @@
 `arguments` makes valid ones from a few small sizes. With these the function must give an answer that passes `check`.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -20,8 +22,10 @@ import hatnet.torchvision
 import reference
 from hatnet import complexity, data, equivalence, export, hub, relatives, training
 from hatnet.complexity import dense, summary, window_sizes
+from hatnet.data import ade20k, coco, coco_json, photo
 from hatnet.data import image_file as image_file_module
-from hatnet.data import photo
+from hatnet.data.scenes import pictures, writer
+from hatnet.dense.source import find_dense
 from hatnet.maps.maps import attention_maps
 from hatnet.network import HATNet
 from hatnet.studies import plan
@@ -41,6 +45,8 @@ from hatnet.training.recipe_file import read_recipe, recipe_text
 from hatnet.training.resuming import State, load_state, save_state
 from hatnet.weights import checkpoints, pretrained, source
 from reference import learning
+from tests.data.dense_files import write_ade20k, write_coco, write_cutouts
+from tests.fuzz.dense import GOOD, read_all
 from tests.fuzz.files import ROOT
 from tests.fuzz.networks import SMALL
 from tests.fuzz.reference import REFERENCE, TABLES, floats, network, x
@@ -50,8 +56,8 @@ def segmenter(**given):
     return hatnet.dense.SemanticFPN(SMALL.with_dense_windows(), **given)
 
 
-def detector():
-    return hatnet.dense.RetinaNet(SMALL.with_dense_windows(), min_size=16, max_size=32)
+def detector(**given):
+    return hatnet.dense.RetinaNet(SMALL.with_dense_windows(), min_size=16, max_size=32, **given)
 
 
 def finite(result, given) -> None:
@@ -97,6 +103,13 @@ def weights_file(d) -> str:
     return "in.safetensors"
 
 
+def dense_file(d, task="segmentation") -> str:
+    hatnet.save(
+        segmenter(width=2) if task == "segmentation" else detector(width=2), "in.safetensors", {"image_size": 16}
+    )
+    return "in.safetensors"
+
+
 def hub_folder(d) -> str:
     hub.for_hub(network(d)).save_pretrained("in.folder")
     return "in.folder"
@@ -126,8 +139,13 @@ def folder_of_images(d) -> str:
     return "folder:photos"
 
 
-def open_and_read(name, folder) -> None:
-    opened = data.open_data(name, folder)
+def annotation_file(d) -> Path:
+    Path("in.json").write_text(json.dumps(GOOD))
+    return Path("in.json")
+
+
+def open_and_read(name, folder, task) -> None:
+    opened = data.open_data(name, folder, task=task)
     for images in opened.parts.values():
         for index in range(min(len(images), 5)):
             images.image(index)
@@ -212,13 +230,18 @@ TABLE |= {
     "hatnet.HATNetConfig": Entry(hatnet.HATNetConfig, lambda d: vars(SMALL) | {"drop_rate": 0.1, "drop_path_rate": 0.2}),
     "hatnet.create_model": Entry(hatnet.create_model, lambda d: {"name": "micro", "pretrained": "fashion-mnist", "grid_sizes": (d.G1, 2), "drop_rate": 0.1}),
     "create_model, segmentation": Entry(hatnet.create_model, lambda d: {"name": "micro", "task": "segmentation", "pretrained": None, "num_classes": d.heads, "grid_sizes": (d.G1, 2)}),
-    "hatnet.dense.SemanticFPN": Entry(hatnet.dense.SemanticFPN, lambda d: {"config": SMALL, "image_mean": [0.5] * 3, "image_std": None}),
-    "hatnet.dense.RetinaNet": Entry(hatnet.dense.RetinaNet, lambda d: {"config": SMALL, "image_mean": [0.5] * 3, "image_std": None}),
-    "hatnet.dense.MaskRCNN": Entry(hatnet.dense.MaskRCNN, lambda d: {"config": SMALL, "image_mean": [0.5] * 3, "image_std": None}),
+    "hatnet.dense.SemanticFPN": Entry(hatnet.dense.SemanticFPN, lambda d: {"config": SMALL, "image_mean": [0.5] * 3, "image_std": None, "width": 2 * d.G1}),
+    "hatnet.dense.RetinaNet": Entry(hatnet.dense.RetinaNet, lambda d: {"config": SMALL, "image_mean": [0.5] * 3, "image_std": None, "width": 2 * d.G1}),
+    "hatnet.dense.MaskRCNN": Entry(hatnet.dense.MaskRCNN, lambda d: {"config": SMALL, "image_mean": [0.5] * 3, "image_std": None, "width": 2 * d.G1}),
     "hatnet.dense.SemanticFPNHead": Entry(hatnet.dense.SemanticFPNHead, lambda d: {"levels": d.G2, "in_channels": d.C, "num_classes": d.heads, "channels": d.H, "drop_rate": 0.1}),
     "SemanticFPN.forward": Entry(lambda image: segmenter().eval()(image), lambda d: {"image": torch.from_numpy(floats(2, 3, 8 + d.H, 16)).float()}),
     "RetinaNet.forward": Entry(lambda images, targets: detector()(images, targets), lambda d: {"images": [image(d)], "targets": [{"boxes": torch.tensor([[1.0, 2.0, 9.0, 12.0]]), "labels": torch.tensor([d.heads])}]}),
     "hatnet.dense.load_backbone": Entry(lambda **given: hatnet.dense.load_backbone(**given), lambda d: {"model": segmenter(), "weights": weights_file(d)}, anything, files=("in.safetensors",), reads={"weights": "weights"}),
+    "hatnet.dense.predict": Entry(lambda **given: list(hatnet.dense.predict(**given)), lambda d: {"images": image_file(d), "weights": dense_file(d), "score": 0.1 * d.H, "image_size": 8 + d.H, "background": "white"}, anything, files=("in.",), reads={"images": "images", "weights": "weights"}),
+    "hatnet.dense.predict, detection": Entry(lambda **given: list(hatnet.dense.predict(**given)), lambda d: {"images": image_file(d), "weights": dense_file(d, "detection"), "score": 0.1 * d.H, "image_size": None}, anything, files=("in.",), reads={"images": "images"}),
+    "dense.source.find_dense": Entry(find_dense, lambda d: {"weights": dense_file(d), "windows": {"grid_sizes": (d.G1,)}}, anything, files=("in.",), reads={"weights": "weights"}),
+    "hatnet.save, dense": Entry(hatnet.save, lambda d: {"model": detector(width=2), "path": "out.safetensors", "about": {"data": "drawn"}}, files=("out",)),
+    "hatnet.load, dense": Entry(hatnet.load, lambda d: {"path": dense_file(d), "task": "segmentation"}, files=("in.",), reads=WEIGHTS),
     "complexity.dense.dense_costs": Entry(dense.dense_costs, lambda d: SIZE(d) | {"task": "segmentation", "padded": False}),
     "hatnet.get_config": Entry(hatnet.get_config, lambda d: {"name": "tiny", "num_classes": d.heads}),
     "HATNetConfig.layout": Entry(SMALL.layout, lambda d: {"height": 8 + d.H, "width": 8 + d.W}),
@@ -233,7 +256,12 @@ TABLE |= {
     "hatnet.data.ImageTensor": Entry(data.ImageTensor, lambda d: vars(tensors(d))),
     "hatnet.data.Split": Entry(data.Split, lambda d: vars(split(d))),
     "hatnet.data.fingerprint": Entry(data.fingerprint, lambda d: {"data": split(d)}),
-    "hatnet.data.open_data": Entry(open_and_read, lambda d: {"name": folder_of_images(d), "folder": Path("data")}, files=("photos",), reads={"name": "folders"}),
+    "hatnet.data.open_data": Entry(open_and_read, lambda d: {"name": folder_of_images(d), "folder": Path("data"), "task": "classification"}, files=("photos",), reads={"name": "folders"}),
+    "data.coco.open_coco": Entry(lambda **given: read_all(coco.open_coco(**given)), lambda d: {"root": write_coco(Path("in.coco") / uuid4().hex, GOOD, GOOD), "task": "instances"}, files=("in.coco",), reads={"root": "coco"}),
+    "data.coco_json.read_annotations": Entry(coco_json.read_annotations, lambda d: {"path": annotation_file(d), "masks": True}, anything, files=("in.json",), reads={"path": "annotations"}),
+    "data.ade20k.open_ade20k": Entry(lambda root: read_all(ade20k.open_ade20k(root)), lambda d: {"root": write_ade20k(Path("in.ade20k") / uuid4().hex)}, files=("in.ade20k",), reads={"root": "ade20k"}),
+    "data.scenes.pictures.Pictures": Entry(pictures.Pictures, lambda d: {"folder": write_cutouts(Path("in.cutouts") / uuid4().hex)}, anything, files=("in.cutouts",), reads={"folder": "cutouts"}),
+    "data.scenes.writer.Settings": Entry(writer.Settings, lambda d: {"objects": "", "size": 64 + d.H, "train": d.H, "val": d.W, "seed": d.C}, anything),
     "hatnet.data.absolute": Entry(data.absolute, lambda d: {"name": "folder:photos"}, reads={"name": "folders"}),
     "data.photo.load_photo": Entry(photo.load_photo, lambda d: {"path": image_file(d), "size": 8 + d.H, "background": "white"}, files=("in.png",), reads=IMAGE),
     "data.photo.size_when_read": Entry(photo.size_when_read, lambda d: {"path": image_file(d), "size": 8 + d.H, "square": False}, files=("in.png",), reads=IMAGE),

@@ -57,12 +57,13 @@ OUTPUTS = (
     "file/out",
     "folder",
 )
-IMAGES, WEIGHTS, RECORDS, RECIPES, FOLDERS = (
+IMAGES, WEIGHTS, RECORDS, RECIPES, FOLDERS, CUTOUTS = (
     "images",
     "weights",
     "records",
     "recipes",
     "folders",
+    "cutouts",
 )  # paths of files, made by `tests.fuzz.files`
 
 # Never drawn: they fetch data, compile for minutes, start processes, or only print the help.
@@ -83,7 +84,7 @@ LEFT_OUT = {
 VALUES: dict[str, tuple[str, ...] | str] = {
     "--size": SIZES, "--image-size": SIZES, "--sizes": SIZES, "--out": OUTPUTS, "--figure": OUTPUTS, "--folder": OUTPUTS,
     "--data-dir": OUTPUTS, "--image": IMAGES, "--checkpoint": WEIGHTS, "--weights": WEIGHTS, "--record": RECORDS,
-    "--variant": ("micro", "tiny", "huge", "", "MICRO"), "--pretrained": ("fashion-mnist", "x", ""),
+    "--objects": CUTOUTS, "--variant": ("micro", "tiny", "huge", "", "MICRO"), "--pretrained": ("fashion-mnist", "x", ""),
     "--data": FOLDERS, "--background": ("white", "#ff8800", "#ff880000", "x", "", "rgb(1,2,3)", "None"),
     "--device": ("cpu", "meta", "cuda:7", "mps", "x", "", "cpu:1", "CPU"), "--threads": ("1", "0", "-1", "x", "1000000000"),
     "--epochs": ("1", "0", "-1", "x", "nan"), "--repeats": ("1", "2", "0", "1000"),
@@ -115,6 +116,7 @@ COMMANDS = {
     "attention": Command(("GOOD-IMAGE", "--variant", "micro", "--size", "16", "--out", "a.png"), positional=IMAGES),
     "predict": Command(("GOOD-IMAGE", "--weights", "GOOD-WEIGHTS", "--out", "p.json"), positional=IMAGES),
     "export": Command(("--weights", "GOOD-WEIGHTS", "--image-size", "16", "16"), ("--out", "x.onx")),  # an export takes seconds
+    "scenes": Command(("scenes", "--size", "64"), ("--train", "1", "--val", "1")),
     "recipes": Command(("fashion-quick",), positional=RECIPES),
     "evaluate": Command(("GOOD-WEIGHTS", "--data", "folder:IMAGES", "--out", "."), ("--workers", "0"), WEIGHTS),
     "train": Command(TRAIN, ("--workers", "0", "--device", "cpu")),

@@ -15,10 +15,12 @@ from PIL import Image
 from safetensors.torch import load
 
 import hatnet
+from hatnet.dense import RetinaNet, SemanticFPN
 from hatnet.network import HATNet
 from hatnet.training import RECIPES
 from hatnet.training.resuming import State, save_state
 from hatnet.weights.tensor_file import to_parts
+from tests.fuzz import dense
 from tests.fuzz.networks import SMALL
 
 ROOT = Path(__file__).parents[2]
@@ -34,11 +36,16 @@ def write_all(folder: Path) -> dict[str, list[Path]]:
     found = {"images": images(folder, generator), "weights": weights(folder, generator)}
     found |= {"records": records(folder, generator), "recipes": recipes(folder, generator)}
     found["states"] = states(folder, generator)
+    found["annotations"] = dense.annotations(folder, with_junk, generator)
     odd = [folder / "no-such-file", folder / "loop", folder, folder / "empty.png", folder / "a \N{SNOWMAN} b.png"]
     (folder / "loop").symlink_to(folder / "loop")
     (folder / "empty.png").touch()
     (folder / "a \N{SNOWMAN} b.png").write_bytes(found["images"][0].read_bytes())
-    return {kind: paths + odd for kind, paths in found.items()} | {"folders": folders(folder, found["images"])}
+    places = {
+        "folders": folders(folder, found["images"]), "coco": dense.coco_folders(folder, found["annotations"]),
+        "ade20k": dense.ade20k_folders(folder), "cutouts": dense.cutout_folders(folder, found["images"]),
+    }  # fmt: skip
+    return {kind: paths + odd for kind, paths in found.items()} | places
 
 
 def drawn(paths: Sequence[Path | str], number: int) -> tuple[str, bytes | None]:
@@ -137,7 +144,21 @@ def weights(folder: Path, generator: random.Random) -> list[Path]:
         paths.append(folder / f"{name}.pth")
     (folder / "text.pth").write_text("weights")
     (folder / "pickle.pth").write_bytes(pickle.dumps({"a": 1}))
-    return [*paths, folder / "text.pth", folder / "pickle.pth"]
+    return [*paths, folder / "text.pth", folder / "pickle.pth", *dense_weights(folder, generator)]
+
+
+def dense_weights(folder: Path, generator: random.Random) -> list[Path]:
+    """Small models for segmentation and detection, and the same files damaged and with other facts."""
+    config, paths = SMALL.with_dense_windows(), []
+    for model in (SemanticFPN(config, width=2), RetinaNet(config, width=2, min_size=16, max_size=32)):
+        good = folder / f"{model.task}.safetensors"
+        hatnet.save(model.eval(), good, {"classes": ["a", "b", "c"], "image_size": 16, "recipe": asdict(RECIPE)})
+        content = good.read_bytes()
+        paths += [good] * 10
+        for index, other in enumerate([*damaged(content, generator), *other_facts(content, generator)]):
+            paths.append(folder / f"{model.task}-{index}.safetensors")
+            paths[-1].write_bytes(other)
+    return paths
 
 
 def states(folder: Path, generator: random.Random) -> list[Path]:
@@ -180,7 +201,7 @@ def other_facts(content: bytes, generator: random.Random) -> list[bytes]:
     for dtype in (torch.float16, torch.int64, torch.bool, torch.complex64):
         written.append(b"".join(to_parts(kind, facts, {name: part.to(dtype) for name, part in tensors.items()})))
     for value in (torch.nan, torch.inf):
-        other = {name: torch.full_like(part, value) for name, part in tensors.items()}
+        other = {name: torch.full_like(part, value, dtype=torch.float32) for name, part in tensors.items()}
         written.append(b"".join(to_parts(kind, facts, other)))
     return [*written, *_version_1(content[:size], content[size:], kind, facts)]
 

@@ -11,10 +11,11 @@ from PIL import Image
 import hatnet
 from hatnet.data import open_data
 from hatnet.data.image_file import CHELSEA
+from hatnet.data.image_list import find_images
 from hatnet.data.transforms import for_testing
 from hatnet.equivalence import randomise, run_reference
 from hatnet.maps import attention_maps, prediction
-from hatnet.maps.prediction import find_images, percent, predict_files
+from hatnet.maps.prediction import percent, predict_files
 from hatnet.training.batches import batches_for_testing
 from hatnet.training.classification import evaluate
 from hatnet.training.recipes import RECIPES, from_json

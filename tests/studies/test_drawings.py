@@ -16,7 +16,7 @@ from hatnet.studies.scaling.draw import draw_record as draw_scaling
 from hatnet.studies.scaling.record import Point
 from hatnet.studies.scaling.record import Record as ScalingRecord
 from hatnet.training import figures
-from hatnet.training.classification import ACCURACY, LOSS, Evaluation
+from hatnet.training.classification import ACCURACY, CLASSIFICATION, LOSS, Evaluation
 from tests.studies.ablation.conftest import make_record, make_times
 
 IMAGES, PATCHES, STEPS = 6, 8, 4
@@ -179,7 +179,7 @@ def test_curves_of_a_training_show_its_rows(drawn):
 def test_confusion_shows_counts_and_percentages_by_true_class(drawn):
     """Rows are true classes: 3 of 4 cats and 1 of 6 dogs are right."""
     found = Evaluation(torch.tensor([[3, 1], [5, 1]]), 0.5)
-    figures.draw_confusion(found, ("cat", "dog"), "pets", Path("evaluation.svg"))
+    CLASSIFICATION.draw(found, ("cat", "dog"), "pets", Path("evaluation.svg"))
     left, right, *_ = drawn[0].axes
     assert np.asarray(left.images[0].get_array()).ravel() == pytest.approx([75, 25, 100 * 5 / 6, 100 / 6])
     assert {text.get_position(): text.get_text() for text in left.texts} == {

@@ -60,8 +60,16 @@ def outcome(folder: Path) -> tuple[dict[str, str], list[dict[str, str]]]:
     with (folder / "metrics.csv").open(newline="") as file:
         rows = [{key: value for key, value in row.items() if key not in measured} for row in csv.DictReader(file)]
     weights = {
-        f"{part} {name}": sha256(tensor.numpy().tobytes()).hexdigest()[:16]
+        f"{part} {name}": digest
         for part in ("last", "best")
-        for name, tensor in load(folder / f"{part}.safetensors").state_dict().items()
+        for name, digest in digests(load(folder / f"{part}.safetensors")).items()
     }
     return weights, rows
+
+
+def digests(model: torch.nn.Module) -> dict[str, str]:
+    """A digest of every parameter and buffer."""
+    return {
+        name: sha256(tensor.contiguous().numpy().tobytes()).hexdigest()[:16]
+        for name, tensor in model.state_dict().items()
+    }

@@ -10,7 +10,7 @@ from matplotlib import rcParams
 from matplotlib.figure import Figure
 
 from hatnet.training.classification import CLASSIFICATION, Evaluation
-from hatnet.training.figures import _write_svg, draw_confusion, draw_curves
+from hatnet.training.figures import _write_svg, draw_curves
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_confusion_matrix_shows_shares_counts_and_accuracies(classes, drawn):
     """Counts up to 12 classes, names up to 30."""
     counts, found = evaluation(classes)
     names = [f"class {number}" for number in range(classes)]
-    draw_confusion(found, names, "photos", Path("confusion.svg"))
+    CLASSIFICATION.draw(found, names, "photos", Path("confusion.svg"))
     left, right, bar = drawn[0].axes
     assert drawn[0].get_facecolor() == (1, 1, 1, 1)
     (image,) = left.images

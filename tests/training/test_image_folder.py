@@ -16,7 +16,7 @@ from PIL import Image
 
 from hatnet.data import SOURCES, DataError, ImageFolder, fingerprint, leave_out, left_out, open_data
 from hatnet.data.broken_files import broken_files
-from hatnet.maps.prediction import find_images
+from hatnet.data.image_list import find_images
 from hatnet.training import Processes
 from hatnet.training.shared_data import open_shared_data, without_broken_files
 from tests.training.image_files import folder_data, write_folder

@@ -127,7 +127,7 @@ def steps_of(recipe, data):
     return {type(step): step for step in for_training(recipe, data).transforms}
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_values_of_a_recipe_reach_its_transforms_and_its_network(name):
     crop, flip, magnitude, erasing, mixup, cutmix, repeats, smoothing, drop_path, drop, ema, clip = SETTINGS[name]
     recipe, size = RECIPES[name], RECIPES[name].image_size
@@ -261,5 +261,5 @@ def test_smoothing_of_a_recipe_reaches_its_loss():
     """With K = 4 classes and smoothing e, the true class has 1 - e + e / K, the others e / K."""
     logits, labels = torch.randn(5, 4, dtype=torch.float64), torch.tensor([0, 1, 2, 3, 1])
     want = -(nn.functional.one_hot(labels, 4) * 0.9 + 0.025) * logits.log_softmax(dim=1)
-    loss = CLASSIFICATION.loss(logits, labels, get_recipe("imagenet"))
+    loss = CLASSIFICATION.loss(nn.Identity(), logits, labels, get_recipe("imagenet"))
     assert float(loss) == pytest.approx(float(want.sum(dim=1).mean()))

@@ -14,7 +14,7 @@ from tests.training.runs import SMALL
 
 
 def test_every_recipe_builds_its_network_for_its_data():
-    assert [*RECIPES] == ["fashion-quick", "fashion", "photos", "cifar10", "cifar100", "imagenette", "imagenet"]
+    assert [*RECIPES] == [*SIZES]
     for recipe in RECIPES.values():
         config = recipe.config(10, 1)
         assert config.layout(recipe.image_size, recipe.image_size)
@@ -53,8 +53,9 @@ BOUNDS = {
     (0, 1): ("ema", "erasing", "label_smoothing"), (0, 0.999): ("drop_path", "classifier_drop"),
     (0, 0.9): ("validation",),
     (0, 100): ("mixup", "cutmix"), (0, 30): ("rand_augment",), (1, 100): ("repeats",), (0, 2**32): ("seed",),
-    (1, 4096): ("image_size",), (0, 4096): ("crop_padding",), (1, 2**20): ("batch_size", "slice_size"),
-    (1, 100_000): ("epochs",), (0, 1e5): ("warmup_epochs",), (1e-12, 1e3): ("lr",), (1e-6, 1): ("layer_decay",),
+    (0, 4096): ("crop_padding",), (1, 2**20): ("batch_size", "slice_size"),
+    (1, 100_000): ("epochs",), (2, 4096): ("width",), (1, 4096): ("image_size", "regions"),
+    (0, 1e5): ("warmup_epochs",), (1e-12, 1e3): ("lr",), (1e-6, 1): ("layer_decay",),
     (0, 1e3): ("first_lr", "last_lr", "weight_decay"), (0, 1e9): ("clip",),
 }  # fmt: skip
 
@@ -85,6 +86,12 @@ SIZES = {
     "cifar100": (128, 128, None, None, "fan-in"),
     "imagenette": (256, 64, None, None, "authors"),
     "imagenet": (1024, 128, None, None, "authors"),
+    "scenes-segmentation": (16, 16, None, None, "fan-in"),
+    "scenes-detection": (16, 16, None, None, "fan-in"),
+    "scenes-instances": (16, 16, None, None, "fan-in"),
+    "ade20k": (16, 4, None, None, "authors"),
+    "coco-retinanet": (16, 2, None, None, "authors"),
+    "coco-maskrcnn": (16, 2, None, None, "authors"),
 }
 
 
@@ -93,7 +100,8 @@ def test_recipes_keep_the_batches_and_the_start_that_were_measured(name):
     recipe = RECIPES[name]
     found = recipe.batch_size, recipe.slice_size, recipe.untrained_grid_sizes, recipe.weights, recipe.initial_weights
     assert found == SIZES[name]
-    assert (recipe.seed, recipe.grid_sizes, recipe.pool_sizes, recipe.stem_strides) == (0, None, None, None)
+    strides = (2, 2) if name.startswith("scenes") else None  # stage 0 has 32 x 32 tokens
+    assert (recipe.seed, recipe.grid_sizes, recipe.pool_sizes, recipe.stem_strides) == (0, None, None, strides)
     assert (recipe.validation, recipe.layer_decay, recipe.head_only) == (0, 1, False)
     assert (recipe.precision, recipe.compile) == ("auto", False)
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -20,7 +20,7 @@ from hatnet.network import HATNet
 from hatnet.training import Processes
 from hatnet.training.batches import batches_for_testing
 from hatnet.training.checkpoint_evaluation import CheckpointEvaluation
-from hatnet.training.classification import ACCURACY, CLASSIFICATION, LOSS, Evaluation, evaluate, rank
+from hatnet.training.classification import ACCURACY, CLASSIFICATION, LOSS, Classification, Evaluation, evaluate, rank
 from hatnet.training.figures import draw_curves
 from hatnet.training.run_folder import RunFolder, read_metrics
 from hatnet.training.task import Metric, row_of, words_of
@@ -142,11 +142,16 @@ class Segmenter(HATNet):
         return F.interpolate(self.classifier(features).permute(0, 3, 1, 2), size=image.shape[2:])
 
 
-class Segmentation:
+PIXELS = Metric("pixel_accuracy", float, description="fraction of pixels", title="Pixels", axis="right in %")
+
+
+@dataclass(frozen=True)
+class Segmentation(Classification):
     """Background or clothes, for every pixel."""
 
-    selection = Metric("pixel_accuracy", float, description="fraction of pixels", title="Pixels", axis="right in %")
-    metrics = (selection,)
+    kind = "segmentation"
+    selection: Metric = PIXELS
+    metrics: tuple[Metric, ...] = (PIXELS,)
     build = Segmenter
 
     def config(self, recipe, data):
@@ -155,11 +160,11 @@ class Segmentation:
     def mixing(self, recipe, data):
         return None
 
-    def loss(self, output, labels, recipe):
-        return F.cross_entropy(output, labels)
+    def loss(self, network, images, labels, recipe):
+        return F.cross_entropy(network(images), labels)
 
     @torch.inference_mode()
-    def evaluate(self, model, batches, processes):
+    def evaluate(self, model, batches, processes, images):
         right = [(model(images).argmax(dim=1) == labels).float().mean() for images, labels in batches]
         return torch.stack(right).mean()
 
@@ -168,7 +173,7 @@ def test_a_task_is_added_in_one_file(tmp_path):
     """A dense task: image and mask are cropped and flipped together, and its own metric is recorded."""
     whole = small_data()
     parts = (Masks(images.pixels, (images.pixels[:, 0] > 100).long()) for images in (whole.train, whole.test))
-    data = Split("masks", *parts, ("background", "clothes"), whole.mean, whole.std)
+    data = Split("masks", *parts, ("background", "clothes"), whole.mean, whole.std, kind="segmentation")
     recipe = replace(SMALL, epochs=2, rand_augment=0, erasing=0.0)
     images, masks = next(start(tmp_path, recipe, data, build=None, task=Segmentation()).batches)
     assert torch.equal(masks, (255 * (images[:, 0] * data.std[0] + data.mean[0]) > 100.5).long())

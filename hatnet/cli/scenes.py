@@ -1,0 +1,74 @@
+"""The command `hatnet scenes`: write scenes of cut-outs on photos, with exact masks, in COCO's format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated
+
+import tyro
+
+from hatnet.cli.console import console, format_duration, plain, print_path, progress
+from hatnet.cli.output_files import run_folder
+from hatnet.data.coco import open_coco
+from hatnet.data.scenes.compose import compose
+from hatnet.data.scenes.cutouts import Objects
+from hatnet.data.scenes.writer import Settings, open_objects, require_new, write_scenes
+from hatnet.files import absolute_path
+
+TIMED = 5  # scenes, to estimate the time
+SHEET = "scenes.png"
+
+
+def scenes(
+    out: Annotated[Path, tyro.conf.Positional],
+    objects: Path | None = None,
+    size: int = 128,
+    train: int = 2_000,
+    val: int = 200,
+    seed: int = 0,
+) -> None:
+    """Write scenes: cut-outs on photo textures, with exact masks, in COCO's format.
+
+    Training and validation scenes share no object and no texture. `hatnet train --data coco:OUT` reads them.
+
+    Args:
+        out: a new folder for images, annotations and a picture, scenes.png, that shows scenes with masks and boxes.
+        objects: a folder of PNG files with transparent surroundings, in one folder per class; by default the garments
+            of the package.
+        size: height and width of the scenes in pixels, 64 to 512.
+        train: training scenes.
+        val: validation scenes.
+        seed: of objects, places and colours.
+    """
+    folder = "" if objects is None else str(absolute_path(objects))
+    settings = Settings(folder, size, train, val, seed)
+    out = absolute_path(run_folder(out))
+    require_new(out)
+    known = open_objects(settings)
+    if known.note:
+        console.print(plain(known.note), soft_wrap=True)
+    duration = format_duration(_seconds(known, settings))
+    console.print(
+        f"Writing {settings.scenes:,} scenes of {size} x {size} pixels with {len(known.classes)} classes, "
+        f"in about {duration}"
+    )
+    with progress("scenes", settings.scenes) as step:
+        write_scenes(out, settings, known, step)
+    _draw(out)
+    print_path(out / SHEET)
+
+
+def _seconds(objects: Objects, settings: Settings) -> float:
+    """The expected time, from a few scenes."""
+    start = perf_counter()
+    for index in range(TIMED):
+        compose(objects, "train", index, settings.size, settings.seed)
+    return (perf_counter() - start) / TIMED * settings.scenes
+
+
+def _draw(out: Path) -> None:
+    from hatnet.data.scenes.sheet import contact_sheet
+
+    data = open_coco(out, "instances")
+    contact_sheet(data.test, data.classes).save(out / SHEET)
