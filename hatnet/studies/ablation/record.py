@@ -11,7 +11,7 @@ from hatnet.studies.ablation.answers import Answers
 from hatnet.studies.ablation.arms import ARMS, MATCHED
 from hatnet.studies.ablation.matching import MatchedArm, match_cost
 from hatnet.studies.ablation.one_stage import match_macs
-from hatnet.studies.ablation.questions import SIDE, TESTS, TRAINING
+from hatnet.studies.ablation.questions import QUESTIONS, SIDE, TESTS, TRAINING
 from hatnet.studies.common.records import RecordFormat
 from hatnet.studies.common.settings import require_known, require_whole_numbers
 from hatnet.training.classification import CLASSIFICATION
@@ -39,10 +39,10 @@ DATA = {
     "cifar100": DataSet("CIFAR-100 (50,000 training, 10,000 test images)", 32, 3, 100, 40),
     **{
         f"question-{question}": DataSet(
-            f"images that ask what is {words} ({TRAINING:,} training, {TESTS} test images)", SIDE, 3, 2, 2,
+            f"images of the question {question!r} ({TRAINING:,} training, {TESTS} test images)", SIDE, 3, 2, 2,
             question, ("h-mhsa", "local", "global", "pvt", "none"),
         )
-        for question, words in (("near", "near"), ("far", "far away"), ("both", "near something far away"))
+        for question in QUESTIONS
     },
 }  # fmt: skip
 
