@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hatnet.data.images import UNKNOWN
 from hatnet.layers import GroupNorm
 from hatnet.network import HATNet
-from hatnet.studies.ablation import ARMS, Settings, build
+from hatnet.studies.ablation import ARMS, Settings, build, timing
 from hatnet.studies.ablation.answers import ACCURACY, Answers
 from hatnet.studies.ablation.matching import MatchedArm
 from hatnet.studies.ablation.one_stage import CONFIG, match_macs
@@ -137,6 +137,12 @@ def test_stopped_run_resumes_to_the_same_bits(tmp_path):
     resumed = train("none", 3, tmp_path / "stopped", Monitor())
     for name in ("train_loss", "test_loss", "test_accuracy"):
         assert [row[name] for row in whole] == [row[name] for row in resumed]
+
+
+def test_arms_of_a_question_are_timed(monkeypatch):
+    monkeypatch.setattr(timing, "BATCH", 2)
+    for times in timing.measure_times(SETTINGS, ["none", "local"], CPU, Monitor(), rounds=1):
+        assert {arm: len(seconds) for arm, seconds in times.seconds.items()} == {"none": 1, "local": 1}
 
 
 def test_settings_of_a_question():
