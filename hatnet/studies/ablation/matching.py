@@ -40,6 +40,9 @@ class MatchedArm:
         """Cost of one image: MACs term by term, and parameters."""
         return total(part_costs(self.arm, self.config, self.image_size, self.widths))
 
+    def adapt(self, model: Backbone) -> None:
+        """Change what else is not HAT-Net's, once the blocks have their attention: nothing here."""
+
 
 def match_cost(arm: Arm, image_size: int = 28, classes: int = 10, channels: int = 1) -> MatchedArm:
     """Choose the widths of an arm, those of H-MHSA if it has its own cost. Raises ValueError if no widths match.
@@ -75,6 +78,7 @@ def build(matched: MatchedArm) -> Backbone:
             assert isinstance(block, Block)
             block.attention = matched.arm.attention(stage)  # type: ignore[assignment]
             block.mlp = MLP(stage.channels, width, stage.kernel_size)
+    matched.adapt(model)
     return model
 
 
