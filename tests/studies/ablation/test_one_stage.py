@@ -53,10 +53,11 @@ def test_macs_are_equal_or_mlps_are():
 
 
 def test_the_network_is_stage_0_of_a_hat_net():
-    """The map before the last norm is that of a HAT-Net with the same weights."""
+    """The map before the last norm is that of a HAT-Net with the same weights, but for norms of each token."""
     torch.manual_seed(0)
     one, whole = network("h-mhsa"), HATNet(CONFIG).eval()
     randomise(one)
+    SETTINGS.matched("h-mhsa").adapt(whole)
     whole.load_state_dict(one.state_dict(), strict=False)
     image = torch.rand(2, 3, SIDE, SIDE)
     with torch.inference_mode():
@@ -76,6 +77,12 @@ def test_arms_for_three_stages_are_errors_before_any_work(arm, tmp_path):
 def test_plain_attention_is_too_expensive_for_equal_macs():
     with pytest.raises(ValueError, match="no width gives plain MHSA the MACs of H-MHSA"):
         match_macs(ARMS["mhsa"], SIDE)
+
+
+@pytest.mark.parametrize("arm", ARMS_OF_A_QUESTION)
+def test_no_norm_carries_information_from_token_to_token(arm):
+    assert not any(isinstance(module, GroupNorm) for module in network(arm).modules())
+    assert any(isinstance(module, GroupNorm) for module in build(Settings("fashion-subset", 1).matched(arm)).modules())
 
 
 def seen(arm, token):
