@@ -4,7 +4,7 @@ It is stage 0 of the published networks for dense tasks: two blocks on a map wit
 G2 = 16. The questions are about attention on such a map. Whole networks end in a stage of plain attention over all
 tokens, and a classifier averages over all places; either would carry information that the arm's attention does not. So
 do HAT-Net's norms over the whole map (D1): in a pilot, windows without far attention answered 85 % of `far` through
-their mean and variance. Here all norms are over the channels of a token instead.
+their mean and variance. Here all norms are batch norms instead: at the test they are fixed for each channel.
 """
 
 from dataclasses import replace
@@ -52,6 +52,13 @@ class OneStage(Backbone):
         return x.permute(0, 3, 1, 2)
 
 
+class BatchNorm(nn.BatchNorm1d):
+    """Batch norm of maps (B, H, W, C), for each channel over images and tokens."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.reshape(-1, x.shape[-1])).view(x.shape)
+
+
 class OneStageArm(MatchedArm):
     """An arm in this network, with the width of its MLPs."""
 
@@ -68,11 +75,11 @@ class OneStageArm(MatchedArm):
         return total([*built, Part("classifier", classifier, None)])
 
     def adapt(self, model: Backbone) -> None:
-        """Replace every norm over the whole map by one over the channels of each token, with as many parameters."""
+        """Replace every norm over the whole map by batch norm, with as many parameters."""
         for module in list(model.modules()):
             for name, child in list(module.named_children()):
                 if isinstance(child, GroupNorm):
-                    setattr(module, name, nn.LayerNorm(len(child.weight)))
+                    setattr(module, name, BatchNorm(len(child.weight)))
 
 
 def match_macs(arm: Arm, image_size: int) -> OneStageArm:

@@ -53,11 +53,12 @@ def test_macs_are_equal_or_mlps_are():
 
 
 def test_the_network_is_stage_0_of_a_hat_net():
-    """The map before the last norm is that of a HAT-Net with the same weights, but for norms of each token."""
+    """The map before the last norm is that of a HAT-Net with the same weights, but for the norms."""
     torch.manual_seed(0)
     one, whole = network("h-mhsa"), HATNet(CONFIG).eval()
     randomise(one)
-    SETTINGS.matched("h-mhsa").adapt(whole)
+    SETTINGS.matched("h-mhsa").adapt(whole.eval())
+    whole.eval()
     whole.load_state_dict(one.state_dict(), strict=False)
     image = torch.rand(2, 3, SIDE, SIDE)
     with torch.inference_mode():
