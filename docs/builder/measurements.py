@@ -11,6 +11,7 @@ from hatnet.files import write_whole
 from hatnet.studies import ablation, bench, faithfulness, scaling
 from hatnet.studies.ablation import tables as ablation_tables
 from hatnet.studies.ablation.draw import draw_record as draw_ablation
+from hatnet.studies.ablation.draw_questions import draw_questions
 from hatnet.studies.bench import tables as bench_tables
 from hatnet.studies.bench.draw import draw_accuracy, draw_rooflines
 from hatnet.studies.common.drawing import save
@@ -37,6 +38,7 @@ def make(docs: Path, folder: Path) -> list[Path]:
         *make_bench(docs, folder),
         *make_window_sizes(docs, folder),
         *make_ablation(docs, folder),
+        *make_questions(docs, folder),
         *make_faithfulness(docs, folder),
         *make_precision(docs, folder),
     ]
@@ -90,6 +92,13 @@ def make_ablation(docs: Path, folder: Path) -> list[Path]:
         write_whole(networks, ablation_tables.networks(record).markdown().encode())
         written += [figure, results, networks]
     return written
+
+
+def make_questions(_: Path, folder: Path) -> list[Path]:
+    """A figure with an image of each question of the ablation; it needs no record."""
+    written = folder / "questions.svg"
+    save(draw_questions(), written)
+    return [written]
 
 
 def make_faithfulness(docs: Path, folder: Path) -> list[Path]:

@@ -15,20 +15,20 @@ from hatnet.data import Split, open_data
 from hatnet.device import default_device, usable_device, use_threads
 from hatnet.files import write_whole
 from hatnet.studies.ablation import tables
-from hatnet.studies.ablation.arms import MATCHED
-from hatnet.studies.ablation.record import DATA, Record, Settings, read
+from hatnet.studies.ablation.questions import open_question
+from hatnet.studies.ablation.record import Record, Settings, read
 from hatnet.studies.ablation.runs import Ablation, OnRun, trainer
-from hatnet.studies.common.settings import require_known
 from hatnet.training import Monitor, Progress
 from hatnet.training.batches import MOST_WORKERS
 from hatnet.training.progress import stoppable
+from hatnet.training.task import Metric
 
 
 def ablation(
     data: str = "fashion-subset",
     seeds: int = 3,
     epochs: int | None = None,
-    arms: tuple[str, ...] = MATCHED,
+    arms: tuple[str, ...] | None = None,
     out: Path | None = None,
     data_dir: Path = Path("data"),
     download: bool = False,
@@ -44,11 +44,12 @@ def ablation(
     the same command resumes. With more seeds or arms it runs those that are missing.
 
     Args:
-        data: fashion-subset, fashion-mnist, cifar10 or cifar100.
+        data: fashion-subset, fashion-mnist, cifar10 or cifar100; or question-near, question-far or question-both.
         seeds: number of seeds: 0, 1, 2 and so on.
-        epochs: epochs of each training; where not given, 2, 20, 40 and 40 for these data sets.
+        epochs: epochs of each training; where not given, 2, 20, 40 and 40 for these data sets, and 2 for a question.
         arms: h-mhsa, local, global, mhsa, pvt, none, and h-mhsa with small-windows, large-windows, fine-cells or
-            coarse-cells. Add -own to the last four for unchanged MLPs at their own cost.
+            coarse-cells; where not given, all of them, and for a question h-mhsa, local, global, pvt and none. Add -own
+            to all but h-mhsa for unchanged MLPs at their own cost.
         out: folder for the record, the runs, the tables and the figure; runs/ablation-DATA where not given.
         data_dir: folder of the data sets.
         download: download the data set if it is missing.
@@ -65,14 +66,14 @@ def ablation(
         with reading(record):
             _show(read(record), figure)
         return
-    require_known("data", [data], DATA)
-    settings = Settings(data, DATA[data].epochs if epochs is None else epochs)
+    settings = Settings.of(data, epochs)
+    question = settings.data_set.question
     use_threads(threads)
     chosen_device = usable_device(default_device(device))
     require_whole("workers", workers or 0, 0, MOST_WORKERS)
     folder = run_folder(out or Path("runs") / f"ablation-{data}")
-    work = Ablation(settings, arms, seeds, folder, chosen_device)
-    opened = open_data(data, data_dir, download)
+    work = Ablation(settings, settings.data_set.arms if arms is None else arms, seeds, folder, chosen_device)
+    opened = open_question(question) if question else open_data(data, data_dir, download)
     workers = default_workers(opened, chosen_device) if workers is None else workers
     folder.mkdir(parents=True, exist_ok=True)
     monitor = Monitor()
@@ -93,12 +94,12 @@ def _run(work: Ablation, data: Split, workers: int, monitor: Monitor) -> bool:
         f"on {work.device}; {missing} runs to do\nResults folder: {work.folder.resolve()}"
     )
     steps = settings.epochs * (len(data.train) // settings.batch_size)
-    with _progress(monitor, missing, steps) as on_run:
+    with _progress(monitor, missing, steps, settings.task.selection) as on_run:
         return work.run(trainer(settings, data, work.device, workers), monitor, on_run)
 
 
 @contextmanager
-def _progress(monitor: Monitor, runs: int, steps: int) -> Iterator[OnRun]:
+def _progress(monitor: Monitor, runs: int, steps: int, metric: Metric) -> Iterator[OnRun]:
     """A progress bar over all runs, and a line per finished run. The first Ctrl-C or SIGTERM stops the work cleanly."""
     with progress_bar(TaskProgressColumn(), label=22, width=20, averaged_over=600) as bars:
         task = bars.add_task("", total=runs * steps)
@@ -113,7 +114,7 @@ def _progress(monitor: Monitor, runs: int, steps: int) -> Iterator[OnRun]:
         def on_step(step: Progress) -> None:
             bars.update(task, completed=finished * steps + step.step)
             if step.evaluation is not None and step.step == step.steps:
-                console.print(f"{bars.tasks[0].description:22} {100 * step.evaluation.accuracy:.2f} %")
+                console.print(f"{bars.tasks[0].description:22} {metric.text(metric.value(step.evaluation))}")
 
         def on_part(what: str, done: float, _: int) -> None:
             if what == "training":

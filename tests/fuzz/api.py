@@ -29,7 +29,7 @@ from hatnet.dense.source import find_dense
 from hatnet.maps.maps import attention_maps
 from hatnet.network import HATNet
 from hatnet.studies import plan
-from hatnet.studies.ablation import matching, statistics
+from hatnet.studies.ablation import matching, one_stage, questions, statistics
 from hatnet.studies.ablation import record as ablation_record
 from hatnet.studies.ablation.arms import ARMS
 from hatnet.studies.bench import record as bench_record
@@ -319,6 +319,9 @@ TABLE |= {
     "studies.scaling.crossings": Entry(fit.crossings, lambda d: {"tokens": [10, 20], "ratios": [0.5, 2.0]}),
     "studies.ablation.residual_deviation": Entry(statistics.residual_deviation, lambda d: {"table": [[1.0, 2.0], [2.0, 4.0]]}, anything),
     "studies.ablation.match_cost": Entry(matching.match_cost, lambda d: {"arm": ARMS["local"], "image_size": 28, "classes": 10, "channels": 1}),
+    "studies.ablation.match_macs": Entry(one_stage.match_macs, lambda d: {"arm": ARMS["local"], "image_size": 128}),
+    "studies.ablation.open_question": Entry(questions.open_question, lambda d: {"question": "far", "training": d.H, "tests": 2}, anything),
+    "studies.ablation.arrange": Entry(questions.arrange, lambda d: {"question": "both", "generator": np.random.default_rng(d.H), "reverse": True}, anything),
     "studies.faithfulness.patch_counts": Entry(curves.patch_counts, lambda d: {"patches": 9, "steps": d.H}),
     "studies.faithfulness.interval": Entry(intervals.interval, lambda d: {"values": [1.0, 2.0, 4.0]}),
     "studies.scaling.read": Entry(scaling_record.read, lambda d: {"path": kept("scaling-stage-0-cpu.json")}, reads=RECORD),

@@ -54,6 +54,7 @@ def test_records_that_contradict_themselves_end_with_a_message(command, name, ch
         ("make_bench", 7),
         ("make_faithfulness", 3),
         ("make_precision", 3),
+        ("make_questions", 1),
         ("make_scaling", 4),
         ("make_window_sizes", 3),
     ],

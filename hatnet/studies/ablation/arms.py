@@ -106,38 +106,46 @@ VARIANTS = tuple(
     )
 )
 
+# Other kinds of attention.
+KINDS = (
+    Arm(
+        "local", "local only", "#0072B2", "^",
+        build=lambda C, heads, G1, _: LocalOnly(C, heads, G1),
+        attention_cost=lambda H, W, C, heads, G1, _: _local_cost(H, W, C, G1),
+    ),
+    Arm(
+        "global", "global only", "#56B4E9", "P",
+        build=lambda C, heads, _, G2: GlobalOnly(C, heads, G2),
+        attention_cost=lambda H, W, C, heads, _, G2: _global_cost(H, W, C, G2),
+    ),
+    Arm(
+        "mhsa", "plain MHSA", ATTENTIONS["mhsa"].colour, ATTENTIONS["mhsa"].marker,
+        build=lambda C, heads, *_: MHSA(C, heads),
+        attention_cost=lambda H, W, C, *_: mhsa_cost(H, W, C),
+    ),
+    Arm(
+        "pvt", "spatial reduction", ATTENTIONS["pvt"].colour, ATTENTIONS["pvt"].marker,
+        build=lambda C, heads, _, G2: SpatialReduction(C, heads, G2),
+        attention_cost=lambda H, W, C, heads, _, G2: ATTENTIONS["pvt"].cost(H, W, C, heads, reduction=G2),
+    ),
+    Arm(
+        "none", "no attention", "#CC79A7", "X",
+        build=lambda *_: NoAttention(),
+        attention_cost=lambda *_: Cost({}, parameters=0),
+    ),
+)  # fmt: skip
+
 ARMS: dict[str, Arm] = {
     arm.name: arm
     for arm in (
         H_MHSA,
-        Arm(
-            "local", "local only", "#0072B2", "^",
-            build=lambda C, heads, G1, _: LocalOnly(C, heads, G1),
-            attention_cost=lambda H, W, C, heads, G1, _: _local_cost(H, W, C, G1),
-        ),
-        Arm(
-            "global", "global only", "#56B4E9", "P",
-            build=lambda C, heads, _, G2: GlobalOnly(C, heads, G2),
-            attention_cost=lambda H, W, C, heads, _, G2: _global_cost(H, W, C, G2),
-        ),
-        Arm(
-            "mhsa", "plain MHSA", ATTENTIONS["mhsa"].colour, ATTENTIONS["mhsa"].marker,
-            build=lambda C, heads, *_: MHSA(C, heads),
-            attention_cost=lambda H, W, C, *_: mhsa_cost(H, W, C),
-        ),
-        Arm(
-            "pvt", "spatial reduction", ATTENTIONS["pvt"].colour, ATTENTIONS["pvt"].marker,
-            build=lambda C, heads, _, G2: SpatialReduction(C, heads, G2),
-            attention_cost=lambda H, W, C, heads, _, G2: ATTENTIONS["pvt"].cost(H, W, C, heads, reduction=G2),
-        ),
-        Arm(
-            "none", "no attention", "#CC79A7", "X",
-            build=lambda *_: NoAttention(),
-            attention_cost=lambda *_: Cost({}, parameters=0),
-        ),
+        *KINDS,
         *(replace(arm, title=f"H-MHSA, {arm.title}") for arm in VARIANTS),
         # As in Table 6 itself: nothing else changes, and each has its own cost.
-        *(replace(arm, name=f"{arm.name}-own", title=f"{arm.title}, own cost", own_cost=True) for arm in VARIANTS),
+        *(
+            replace(arm, name=f"{arm.name}-own", title=f"{arm.title}, own cost", own_cost=True)
+            for arm in VARIANTS + KINDS
+        ),
     )
-}  # fmt: skip
+}
 MATCHED = tuple(name for name, arm in ARMS.items() if not arm.own_cost)

@@ -30,7 +30,8 @@ def draw_record(record: Record) -> Figure:
         for axes in middle:
             _draw_macs(axes, record)
         _draw_times(right, record)
-        words = "Equal MLPs, each at its own cost" if own_cost else "Equal parameters, equal MACs"
+        equal = "Equal parameters, equal MACs" if record.settings.data_set.question is None else "Equal MACs"
+        words = "Equal MLPs, each at its own cost" if own_cost else equal
         figure.suptitle(f"{words}; on {record.settings.data_set.title}", fontsize=9)
     return figure
 

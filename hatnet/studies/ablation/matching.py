@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from math import ceil, floor
+from typing import ClassVar
 
 from hatnet.checks import require_type, require_whole
 from hatnet.complexity import Cost, Part, network_costs, total
 from hatnet.config import HATNetConfig, Stage
-from hatnet.network import MLP, Block, HATNet, HATStage
+from hatnet.network import MLP, Backbone, Block, HATNet, HATStage
 from hatnet.studies.ablation.arms import ARMS, BASE, Arm
 
 TOLERANCE = 0.001  # relative difference allowed in parameters and in MACs
@@ -32,11 +33,15 @@ class MatchedArm:
     config: HATNetConfig
     image_size: int
     widths: tuple[int, ...]  # of the MLPs, one per stage
+    network: ClassVar[type[Backbone]] = HATNet
 
     @property
     def cost(self) -> Cost:
         """Cost of one image: MACs term by term, and parameters."""
         return total(part_costs(self.arm, self.config, self.image_size, self.widths))
+
+    def adapt(self, model: Backbone) -> None:
+        """Change what else is not HAT-Net's, once the blocks have their attention: nothing here."""
 
 
 def match_cost(arm: Arm, image_size: int = 28, classes: int = 10, channels: int = 1) -> MatchedArm:
@@ -64,15 +69,16 @@ def match_cost(arm: Arm, image_size: int = 28, classes: int = 10, channels: int 
     return MatchedArm(arm, config, image_size, matching[distances.index(min(distances))])
 
 
-def build(matched: MatchedArm) -> HATNet:
+def build(matched: MatchedArm) -> Backbone:
     """Build the network of an arm, with random weights: HAT-Net with other attention and other MLPs in its blocks."""
-    model = HATNet(matched.config)
-    for stage, module, width in zip(matched.config.stages, model.stages, matched.widths, strict=True):
+    model = matched.network(matched.config)
+    for stage, module, width in zip(matched.config.stages, model.stages, matched.widths, strict=False):
         assert isinstance(module, HATStage)
         for block in module.blocks:
             assert isinstance(block, Block)
             block.attention = matched.arm.attention(stage)  # type: ignore[assignment]
             block.mlp = MLP(stage.channels, width, stage.kernel_size)
+    matched.adapt(model)
     return model
 
 

@@ -7,11 +7,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from hatnet.studies.ablation.arms import ARMS
+from hatnet.studies.ablation.answers import Answers
+from hatnet.studies.ablation.arms import ARMS, MATCHED
 from hatnet.studies.ablation.matching import MatchedArm, match_cost
+from hatnet.studies.ablation.one_stage import match_macs
+from hatnet.studies.ablation.questions import QUESTIONS, SIDE, TESTS, TRAINING
 from hatnet.studies.common.records import RecordFormat
 from hatnet.studies.common.settings import require_known, require_whole_numbers
+from hatnet.training.classification import CLASSIFICATION
 from hatnet.training.recipes import Recipe
+from hatnet.training.task import Task
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,8 @@ class DataSet:
     channels: int
     classes: int
     epochs: int  # the default
+    question: str | None = None  # one of QUESTIONS: a class for each disc that is asked, instead of one for each image
+    arms: tuple[str, ...] = MATCHED  # the default
 
 
 DATA = {
@@ -30,7 +37,14 @@ DATA = {
     "fashion-mnist": DataSet("the whole of Fashion-MNIST (60,000 training, 10,000 test images)", 28, 1, 10, 20),
     "cifar10": DataSet("CIFAR-10 (50,000 training, 10,000 test images)", 32, 3, 10, 40),
     "cifar100": DataSet("CIFAR-100 (50,000 training, 10,000 test images)", 32, 3, 100, 40),
-}
+    **{
+        f"question-{question}": DataSet(
+            f"images of the question {question!r} ({TRAINING:,} training, {TESTS} test images)", SIDE, 3, 2, 2,
+            question, ("h-mhsa", "local", "global", "pvt", "none"),
+        )
+        for question in QUESTIONS
+    },
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,10 +66,22 @@ class Settings:
         require_known("data", [self.data], DATA)
         require_whole_numbers(self, epochs=(1, 100_000))
 
+    @classmethod
+    def of(cls, data: str, epochs: int | None = None) -> Settings:
+        """The settings for a data set. Images of the questions are all different, so they are not flipped."""
+        require_known("data", [data], DATA)
+        epochs = DATA[data].epochs if epochs is None else epochs
+        return cls(data, epochs, batch_size=32, flip=False) if DATA[data].question else cls(data, epochs)
+
     @property
     def data_set(self) -> DataSet:
         """Description of the data set."""
         return DATA[self.data]
+
+    @property
+    def task(self) -> Task:
+        """The kind of answers."""
+        return Answers() if self.data_set.question else CLASSIFICATION
 
     def recipe(self, seed: int) -> Recipe:
         """The recipe of one run. Its variant does not matter, because the network of an arm replaces the variant's."""
@@ -66,6 +92,8 @@ class Settings:
 
     def matched(self, arm: str) -> MatchedArm:
         """An arm, matched for the images of the data set."""
+        if self.data_set.question:
+            return match_macs(ARMS[arm], self.data_set.size)
         return match_cost(ARMS[arm], self.data_set.size, self.data_set.classes, self.data_set.channels)
 
 
@@ -86,7 +114,7 @@ class Network:
         """Describe a matched arm."""
         cost = matched.cost
         return Network(
-            matched.arm.name, list(matched.arm.grid_sizes), list(matched.arm.pool_sizes), list(matched.widths),
+            matched.arm.name, list(matched.config.grid_sizes), list(matched.config.pool_sizes), list(matched.widths),
             cost.parameters, cost.total_macs, cost.attention_macs,
         )  # fmt: skip
 

@@ -33,6 +33,8 @@ class Ablation:
         require_whole("seeds", seeds, 1, 1000)
         self.settings, self.arms, self.seeds, self.folder, self.device = settings, arms, seeds, folder, device
         self.path = folder / "ablation.json"
+        for arm in arms:
+            settings.matched(arm)  # raises for an arm that this data cannot have
         self.record = Record(timestamp(), machine(device), settings, [])
         if self.path.exists():
             here, self.record = self.record.machine, read(self.path)
@@ -95,8 +97,9 @@ def trainer(settings: Settings, data: Split, device: torch.device, workers: int)
 
     def train(arm: str, seed: int, folder: Path, monitor: Monitor) -> list[dict[str, float]] | None:
         training = Training(
-            settings.recipe(seed), data, folder, Processes(0, 1, device), resume=True, workers=workers, save_every=20,
-            build=lambda _: build(settings.matched(arm)),
+            settings.recipe(seed), data, folder, Processes(0, 1, device), task=settings.task, resume=True,
+            workers=workers, save_every=20,
+            build=lambda _: build(settings.matched(arm)),  # type: ignore[arg-type, return-value]
         )  # fmt: skip
         rows = training.run(monitor)
         return None if training.step < training.steps else rows

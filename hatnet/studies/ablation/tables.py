@@ -26,7 +26,8 @@ def networks(record: Record) -> Grid:
     )
     columns = ("attention", "MLP widths\nby stage", "parameters", "MACs in\nmillions", "in products\nof attention")
     own_cost = any(ARMS[network.arm].own_cost for network in record.networks)
-    title = "Equal MLPs: parameters and MACs per image" if own_cost else "Equal parameters and MACs per image"
+    equal = "parameters and MACs" if record.settings.data_set.question is None else "MACs"
+    title = "Equal MLPs: parameters and MACs per image" if own_cost else f"Equal {equal} per image"
     return Grid(title, columns, rows)
 
 

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from hatnet.studies.ablation.matching import build
+from hatnet.studies.ablation.questions import SIDE, TOKEN
 from hatnet.studies.ablation.record import Settings, Times
 from hatnet.studies.common.machine import synchronise
 from hatnet.studies.common.statistics import schedule
@@ -54,7 +55,8 @@ class Bench:
         self.optimisers = {arm: torch.optim.AdamW(self.models[arm].parameters(), lr=1e-6, fused=True) for arm in arms}
         generator, data = torch.Generator().manual_seed(0), settings.data_set
         self.images = torch.randn(BATCH, data.channels, data.size, data.size, generator=generator).to(device)
-        self.labels = torch.randint(data.classes, (BATCH,), generator=generator).to(device)
+        answers = () if data.question is None else (SIDE // TOKEN, SIDE // TOKEN)  # of one image
+        self.labels = torch.randint(data.classes, (BATCH, *answers), generator=generator).to(device)
 
     def seconds(self, what: str, arm: str, now: Callable[[], float]) -> float:
         """Time one call by the clock `now`: `what` is forward or step."""

@@ -12,7 +12,7 @@ from hatnet.studies.ablation.tables import count_seeds, facts, relative_time
 from tests.studies.ablation.conftest import make_record
 
 RECORDS = Path(__file__).parents[3] / "docs" / "measurements"
-OWN_COST = [name for name in ARMS if name not in MATCHED]
+OWN_COST = [name for name, arm in ARMS.items() if arm.own_cost and arm.is_variant]
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from hatnet.cli.ablation import ablation
 from hatnet.cli.main import main
-from hatnet.studies.ablation import ARMS, read, write
+from hatnet.studies.ablation import ARMS, Settings, read, write
 from hatnet.studies.ablation.runs import Ablation
 from hatnet.studies.ablation.statistics import differences, residual_deviation
 from hatnet.studies.ablation.tables import findings, results
 from hatnet.studies.common.statistics import t_quantile
-from tests.studies.ablation.conftest import make_record
+from tests.studies.ablation.conftest import make_record, make_times
 
 accuracies = st.floats(0, 1).map(lambda value: round(value, 6))
 
@@ -67,6 +67,25 @@ def test_command_prints_and_draws_a_kept_record(tmp_path, capsys):
     assert "no attention" in capsys.readouterr().out
 
 
+def test_command_trains_the_arms_of_a_question_on_its_images(tmp_path, monkeypatch):
+    opened = []
+
+    def trainer(settings, data, *_):
+        opened.append((settings, data))
+        return lambda *_: [{"test_accuracy": 0.5, "train_loss": 0.7, "seconds": 1.0}] * settings.epochs
+
+    monkeypatch.setattr("hatnet.cli.ablation.trainer", trainer)
+    monkeypatch.setattr("hatnet.studies.ablation.runs.measure_times", lambda *_: make_times(ARMS))
+    ablation(data="question-far", seeds=1, out=tmp_path, device="cpu")
+    ((settings, data),) = opened
+    assert settings == Settings.of("question-far")
+    assert (data.name, len(data.train), len(data.test)) == ("question-far", 4096, 512)
+    record = read(tmp_path / "ablation.json")
+    assert record.arms == ["h-mhsa", "local", "global", "pvt", "none"]
+    assert record.settings == settings
+    assert {path.name for path in tmp_path.iterdir()} == {"ablation.json", "ablation.txt", "ablation.svg"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -74,6 +93,8 @@ def test_command_prints_and_draws_a_kept_record(tmp_path, capsys):
         (["--arms", "local", "local"], "none twice"),
         (["--seeds", "0"], "seeds=0 must be a whole number from 1 to 1000"),
         (["--epochs", "0"], "epochs=0 must be a whole number from 1 to 100000"),
+        (["--data", "question-far", "--arms", "fine-cells"], "the arm 'fine-cells' has G1 and G2 for three stages"),
+        (["--data", "question-nea"], "unknown data 'question-nea', did you mean 'question-near'?"),
         (["--data", "fashion-mnst"], "unknown data 'fashion-mnst', did you mean 'fashion-mnist'?"),
         (["--out", "FILE"], "is a file, so no run can be written to"),
         (["--figure", "figure.png"], "name it figure.svg"),
