@@ -14,16 +14,16 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from hatnet.checks import require_type, require_whole, shown
 from hatnet.equivalence import TOLERANCES, relative_error
 from hatnet.files import expand_home, write_whole
-from hatnet.network import HATNet, require_network
+from hatnet.network import Backbone, HATNet, require_network
 from hatnet.weights.facts import check_about
 
 __all__ = ["export", "facts_of", "program"]
@@ -37,9 +37,16 @@ ONE_SIZE_ONLY = ("2.11.", "2.12.")  # versions of PyTorch whose graphs for any s
 
 Size = tuple[int, int]
 
+if TYPE_CHECKING:
+    from hatnet.dense import SemanticFPN
+
+    Exportable = HATNet | SemanticFPN
+else:  # hatnet.dense imports torchvision
+    Exportable = nn.Module
+
 
 def export(
-    model: HATNet,
+    model: Exportable,
     path: str | os.PathLike[str],
     about: Mapping[str, Any] | None = None,
     image_size: Size | None = None,
@@ -47,7 +54,7 @@ def export(
     """Write a network to a `.pt2` or `.onnx` file, for batches of any number of images, and compare it with the model.
 
     Args:
-        model: a HAT-Net in evaluation mode, float32 for ONNX. The file holds its device too.
+        model: a HAT-Net or a `SemanticFPN` in evaluation mode, float32 for ONNX. The file holds its device too.
         path: the file; its suffix chooses the format. It is written completely or not at all.
         about: facts to keep in the file, such as `classes`, `mean`, `std` and `image_size`; see `checkpoints.about`.
         image_size: height and width in pixels. None accepts every size from `config.min_image_size`; a graph for a
@@ -55,7 +62,8 @@ def export(
 
     Returns the largest deviation of the file's logits from the model's on random images, max |difference| /
     max |logit|; None if the file is ONNX and onnxruntime is not installed. The file has one input, `image`
-    (B, C_in, H, W), and one output, `logits` (B, classes).
+    (B, C_in, H, W), and one output, `logits` (B, classes); for segmentation pixels in [0, 1], and logits
+    (B, classes, H, W).
 
     Raises ValueError for another suffix, a model in training mode, an impossible size, and if packages are missing, all
     before any work; also, without writing a file, if the deviation is above the limit of its dtype.
@@ -73,7 +81,7 @@ def export(
     return found
 
 
-def program(model: HATNet, image_size: Size | None = None) -> ExportedProgram:
+def program(model: Exportable, image_size: Size | None = None) -> ExportedProgram:
     """The network as one graph of `torch.export`, for any batch, and any size unless `image_size` is given.
 
     The example has two images, and a size at which height, width and batch differ: `torch.export` takes equal sizes for
@@ -85,9 +93,8 @@ def program(model: HATNet, image_size: Size | None = None) -> ExportedProgram:
     torch.Size([5, 10])
     """
     require_exportable(model, None, image_size)
-    least = model.config.min_image_size
+    least, weight = model.config.min_image_size, _body(model).stem.conv1.weight
     height, width = image_size or (4 * least + 1, 4 * least + 3)
-    weight = model.stem.conv1.weight
     example = torch.zeros(2, model.config.in_channels, height, width, dtype=weight.dtype, device=weight.device)
     from torch.fx.experimental import _config
 
@@ -104,7 +111,13 @@ def program(model: HATNet, image_size: Size | None = None) -> ExportedProgram:
     return exported
 
 
-def _dimensions(model: HATNet, image_size: Size | None) -> dict[int, Any]:
+def _body(model: Exportable) -> Backbone:
+    """The HAT-Net itself, in a model for segmentation its backbone."""
+    body: Backbone = model if isinstance(model, HATNet) else model.backbone.body
+    return body
+
+
+def _dimensions(model: Exportable, image_size: Size | None) -> dict[int, Any]:
     if image_size is not None:
         return {0: Dim("batch")}
     least = model.config.min_image_size + 1
@@ -122,11 +135,16 @@ def _accept_smallest(exported: ExportedProgram, least: int) -> None:
             exported.range_constraints[size] = type(pixels)(least, pixels.upper)
 
 
-def require_exportable(model: HATNet, path: Path | None, image_size: Size | None = None) -> None:
+def require_exportable(model: Exportable, path: Path | None, image_size: Size | None = None) -> None:
     """Raise what `export` raises before any work; with None as path, what `program` does."""
     require_network(model)
-    if not isinstance(model, HATNet):
-        raise TypeError(f"model must be a HATNet that is not compiled, got {type(model).__name__}")
+    if getattr(model, "task", None) in ("detection", "instances"):
+        raise ValueError(
+            f"a {type(model).__name__} cannot be exported: the number of its objects depends on the image, and a graph "
+            "has outputs of known shape. Networks for classification and segmentation can be exported"
+        )
+    if not isinstance(model, HATNet) and type(model).__name__ != "SemanticFPN":
+        raise TypeError(f"model must be a HATNet or a SemanticFPN that is not compiled, got {type(model).__name__}")
     if model.training:
         raise ValueError("the network is in training mode, in which dropout is random; call model.eval() first")
     if image_size is not None:
@@ -145,7 +163,7 @@ def require_exportable(model: HATNet, path: Path | None, image_size: Size | None
         _require_onnx(model)
 
 
-def _require_size(model: HATNet, image_size: Size) -> None:
+def _require_size(model: Exportable, image_size: Size) -> None:
     if not isinstance(image_size, Sequence) or len(image_size) != 2:
         raise ValueError(f"image_size={shown(image_size)} must be two whole numbers, height and width in pixels")
     for side in image_size:
@@ -153,7 +171,7 @@ def _require_size(model: HATNet, image_size: Size) -> None:
     model.config.layout(*image_size)  # raises if the image is too small
 
 
-def _require_onnx(model: HATNet) -> None:
+def _require_onnx(model: Exportable) -> None:
     missing = [package for package in PACKAGES if find_spec(package) is None]
     if missing:
         raise ValueError(f"an ONNX file needs {' and '.join(missing)}: python -m pip install 'hatnet[export]'")
@@ -165,13 +183,19 @@ def _require_onnx(model: HATNet) -> None:
         raise ValueError(f"the parameters take {size:,} bytes; an ONNX file holds at most 2 GiB, so write a .pt2 file")
 
 
-def facts_of(model: HATNet, about: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The facts in an exported file: `network`, `min_image_size`, and those of `about`. ValueError for invalid ones."""
+def facts_of(model: Exportable, about: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The facts in an exported file: `network`, `min_image_size`, and those of `about`. ValueError for invalid ones.
+
+    A file for segmentation has `task` and no mean and std: it takes pixels in [0, 1].
+    """
     require_network(model)
     if about is not None:
         require_type("about", about, Mapping, "a table of facts by name")
     check_about(about or {}, model.config)
-    return {"network": model.config.name, "min_image_size": model.config.min_image_size, **(about or {})}
+    own = {"network": model.config.name, "min_image_size": model.config.min_image_size}
+    if not isinstance(model, HATNet):  # it normalises images itself, so the facts must not ask for it
+        return own | {"task": "segmentation"} | {k: v for k, v in (about or {}).items() if k not in ("mean", "std")}
+    return own | dict(about or {})
 
 
 def _pt2(exported: ExportedProgram, facts: str) -> bytes:
@@ -194,9 +218,9 @@ def _onnx(exported: ExportedProgram, facts: str) -> bytes:
     assert written is not None
     written.model.metadata_props[FACTS] = facts
     (image,), (logits,) = written.model.graph.inputs, written.model.graph.outputs
-    for value, names in ((image, ("batch", "", "height", "width")), (logits, ("batch", ""))):  # instead of s40, s73
+    for value, names in ((image, ("batch", "", "height", "width")), (logits, ("batch", "", "height", "width"))):
         assert value.shape is not None
-        known = [size if isinstance(size, int) else name for size, name in zip(value.shape, names, strict=True)]
+        known = [size if isinstance(size, int) else name for size, name in zip(value.shape, names, strict=False)]
         value.shape = type(value.shape)(known)
     return written.model_proto.SerializeToString()
 
@@ -219,11 +243,11 @@ def _layer_norm(x: Any, shape: Any, weight: Any, bias: Any, eps: float = 1e-5, _
     return op.Add(op.Mul(normed, weight), bias)
 
 
-def _deviation(model: HATNet, suffix: str, content: bytes, image_size: Size | None) -> float | None:
+def _deviation(model: Exportable, suffix: str, content: bytes, image_size: Size | None) -> float | None:
     """The largest relative error of the file's logits, over batches of several sizes; None if it cannot run here."""
     if suffix == ".onnx" and find_spec("onnxruntime") is None:
         return None
-    least, weight = model.config.min_image_size, model.stem.conv1.weight
+    least, weight = model.config.min_image_size, _body(model).stem.conv1.weight
     sizes = [image_size] * 2 if image_size else [(least, least), (7 * least, 7 * least), (4 * least + 3, least + 1)]
     run, errors, generator = reader(suffix, content), [], torch.Generator().manual_seed(0)
     for batch, size in enumerate(sizes, start=1):

@@ -12,35 +12,17 @@ from rich.table import Table
 from hatnet.checks import require_whole
 from hatnet.cli.console import console, plain, print_path, printable, progress
 from hatnet.cli.output_files import Formats, output_files, readable_json
+from hatnet.cli.predict_options import NOT_GIVEN, SHOWN, DenseOptions
 from hatnet.cli.weights import WEIGHTS_OWN, Windows, open_source
 from hatnet.data.image_list import find_images
 from hatnet.files import write_whole
-from hatnet.maps.prediction import Prediction, Settings, percent, predict_files
+from hatnet.maps.prediction import DEFAULTS, Prediction, Settings, percent, predict_files
 from hatnet.weights.checkpoints import holds_task
 from hatnet.weights.pretrained import existing_weights
 from hatnet.weights.source import Source
 
 JSON = Formats(".json", "the numbers", "predictions")
-SHOWN = 200  # rows of the table
 LARGEST_FIGURE = 200  # images
-DEFAULTS = Settings()
-
-
-@dataclass(frozen=True)
-class DenseOptions:
-    """Options for weights that do not predict one class per image.
-
-    Attributes:
-        score: for detection and instances: objects with a lower score, from 0 to 1, are left out; 0.5 if not given.
-        image_size: for segmentation, detection and instances: the shorter side in pixels to which images are resized;
-            that of the training if not given.
-    """
-
-    score: float | None = None
-    image_size: int | None = None
-
-
-NOT_GIVEN = DenseOptions()
 
 
 @dataclass(frozen=True)

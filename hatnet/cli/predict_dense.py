@@ -10,13 +10,13 @@ from rich.table import Table
 
 from hatnet.cli.console import console, plain, print_path, progress
 from hatnet.cli.output_files import readable_json
-from hatnet.cli.predict import DEFAULTS, SHOWN, DenseOptions
+from hatnet.cli.predict_options import SHOWN, DenseOptions
 from hatnet.cli.weights import WindowOptions
 from hatnet.dense.coco_results import coco_results
 from hatnet.dense.predicting import DenseSettings, Objects, Segmentation, predict_files
 from hatnet.dense.source import DenseSource, find_dense
 from hatnet.files import write_whole
-from hatnet.maps.prediction import Settings, percent
+from hatnet.maps.prediction import DEFAULTS, Settings, percent
 
 Found = Segmentation | Objects
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from time import perf_counter
 from typing import Annotated
 
 import tyro
@@ -11,12 +10,11 @@ import tyro
 from hatnet.cli.console import console, format_duration, plain, print_path, progress
 from hatnet.cli.output_files import run_folder
 from hatnet.data.coco import open_coco
-from hatnet.data.scenes.compose import compose
-from hatnet.data.scenes.cutouts import Objects
-from hatnet.data.scenes.writer import Settings, open_objects, require_new, write_scenes
+from hatnet.data.scenes.sheet import contact_sheet
+from hatnet.data.scenes.writer import Settings, expected_seconds, open_objects, require_new, write_scenes
 from hatnet.files import absolute_path
+from hatnet.training.progress import Monitor, stoppable
 
-TIMED = 5  # scenes, to estimate the time
 SHEET = "scenes.png"
 
 
@@ -48,27 +46,20 @@ def scenes(
     known = open_objects(settings)
     if known.note:
         console.print(plain(known.note), soft_wrap=True)
-    duration = format_duration(_seconds(known, settings))
+    duration = format_duration(expected_seconds(settings, known))
     console.print(
         f"Writing {settings.scenes:,} scenes of {size} x {size} pixels with {len(known.classes)} classes, "
         f"in about {duration}"
     )
-    with progress("scenes", settings.scenes) as step:
+    monitor = Monitor()
+    with stoppable(monitor), progress("scenes", settings.scenes) as advance:
+
+        def step(name: str) -> None:
+            advance(name)
+            if monitor.stop:
+                raise monitor.interruption()
+
         write_scenes(out, settings, known, step)
-    _draw(out)
-    print_path(out / SHEET)
-
-
-def _seconds(objects: Objects, settings: Settings) -> float:
-    """The expected time, from a few scenes."""
-    start = perf_counter()
-    for index in range(TIMED):
-        compose(objects, "train", index, settings.size, settings.seed)
-    return (perf_counter() - start) / TIMED * settings.scenes
-
-
-def _draw(out: Path) -> None:
-    from hatnet.data.scenes.sheet import contact_sheet
-
     data = open_coco(out, "instances")
     contact_sheet(data.test, data.classes).save(out / SHEET)
+    print_path(out / SHEET)

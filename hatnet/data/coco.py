@@ -45,9 +45,10 @@ class CocoImages(ImageFolder):
         pixels, expected = super().image(index), self._size(index)
         if tuple(pixels.shape[1:]) != expected:
             height, width = pixels.shape[1:]
+            turned = " It may be turned upright by its EXIF data." if (width, height) == expected else ""
             raise DataError(
                 f"{self.paths[index]} has {height} x {width} pixels, but {self.annotations.path} gives "
-                f"{expected[0]} x {expected[1]} for its id {self.image_id(index)}"
+                f"{expected[0]} x {expected[1]} for its id {self.image_id(index)}.{turned}"
             )
         return pixels
 
@@ -81,7 +82,7 @@ class CocoImages(ImageFolder):
             "info": {},
             "images": [self.annotations.images[place] for place in self.chosen],
             "annotations": [
-                record | {"id": number, "category_id": self._labels[record["category_id"]]}
+                _as_in_json(record) | {"id": number, "category_id": self._labels[record["category_id"]]}
                 for number, record in enumerate(annotations, start=1)
             ],
             "categories": [
@@ -123,10 +124,10 @@ class CocoImages(ImageFolder):
             masks = self._masks(index, records)
             visible = [place for place, mask in enumerate(masks) if mask.any()]  # thin polygons have no pixel
             records, masks = [records[place] for place in visible], masks[visible]
-        boxes = torch.tensor([record["bbox"] for record in records], dtype=torch.float32).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
+        boxes = torch.tensor([record["bbox"] for record in records], dtype=torch.float64).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]  # in float64, so that no box ends outside its image
         found: dict[str, Tensor] = {
-            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=self._size(index)),
+            "boxes": tv_tensors.BoundingBoxes(boxes.float(), format="XYXY", canvas_size=self._size(index)),
             "labels": torch.tensor([self._labels[record["category_id"]] for record in records], dtype=torch.int64),
             "image_id": torch.tensor(self.image_id(index)),
             "iscrowd": torch.zeros(len(records), dtype=torch.int64),
@@ -160,6 +161,11 @@ class CocoImages(ImageFolder):
                     f"{self.annotations.path}: the mask of annotation {record['id']} cannot be decoded: {error}"
                 ) from error
         return masks
+
+
+def _as_in_json(record: Record) -> Record:
+    polygons = record.get("segmentation")
+    return record | {"segmentation": [list(each) for each in polygons]} if isinstance(polygons, list) else record
 
 
 def decode(segmentation: Any, height: int, width: int) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ A file whose structure is wrong is refused. Single annotations that cannot be us
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ Record = dict[str, Any]
 LARGEST_FILE = 2**32  # bytes; COCO's own training annotations have 450 MB
 LARGEST_SIDE = 2**16
 NAMED = 5  # faulty annotations, by their ids
+THINNEST = 0.01  # pixels: thinner boxes have no area in float32, which detectors refuse in the middle of a training
 TOLERATED = 0.25  # fraction of faulty annotations above which the file is refused
 
 
@@ -49,7 +51,8 @@ class Faults:
 class Annotations:
     """What a file holds, checked: images in ascending order of their ids, and the annotations of each image.
 
-    Boxes are (x, y, width, height) in pixels, inside their image. `categories` maps ids to names, in ascending order.
+    Boxes are (x, y, width, height) in pixels, inside their image. Polygons are arrays of x and y in turn. `categories`
+    maps ids to names, in ascending order.
     """
 
     path: Path
@@ -83,7 +86,7 @@ def read_annotations(path: Path, masks: bool) -> Annotations:
         if fault:
             faults.add(number, *fault)
         else:
-            of_image[annotation["image_id"]].append(_checked(annotation, *sizes[annotation["image_id"]]))
+            of_image[annotation["image_id"]].append(_checked(annotation, *sizes[annotation["image_id"]], masks))
     return Annotations(path, images, list(of_image.values()), categories, _verdict(path, faults, len(seen)))
 
 
@@ -163,7 +166,7 @@ def _fault(
     reason = _box_fault(box, height, width)
     if reason:
         return f"its box {reason}", box
-    reason = _mask_fault(annotation.get("segmentation"), height, width) if masks else None
+    reason = _mask_fault(annotation.get("segmentation"), box, height, width) if masks else None
     return (f"its mask {reason}", annotation.get("segmentation")) if reason else None
 
 
@@ -178,14 +181,17 @@ def _box_fault(box: object, height: int, width: int) -> str | None:
     inside_w, inside_h = min(x + w, width) - max(x, 0), min(y + h, height) - max(y, 0)
     if inside_w <= 0 or inside_h <= 0:
         return "is outside the image"
+    if min(inside_w, inside_h) < THINNEST:
+        return "has no area"
     if inside_w * inside_h < w * h / 2:  # (x1, y1, x2, y2) instead of (x, y, width, height) ends like this
         return "is mostly outside the image"
     return None
 
 
-def _mask_fault(segmentation: object, height: int, width: int) -> str | None:
+def _mask_fault(segmentation: object, box: Any, height: int, width: int) -> str | None:
     if isinstance(segmentation, list) and segmentation:
-        return next(filter(None, (_polygon_fault(polygon, height, width) for polygon in segmentation)), None)
+        faults = (_polygon_fault(polygon, height, width) for polygon in segmentation)
+        return next(filter(None, faults), None) or (None if _meet(segmentation, box) else "is outside its box")
     if not isinstance(segmentation, dict) or not segmentation:
         return "is missing"
     if segmentation.get("size") != [height, width]:
@@ -200,6 +206,15 @@ def _mask_fault(segmentation: object, height: int, width: int) -> str | None:
     if sum(runs) != height * width:
         return f"has run lengths that do not add up to the {height} x {width} pixels of its image"
     return None if any(runs[1::2]) else "is empty"
+
+
+def _meet(polygons: list[list[float]], box: list[float]) -> bool:
+    """True if one of the polygons reaches into the box."""
+    x, y, w, h = box
+    return any(
+        min(each[::2]) < x + w and max(each[::2]) > x and min(each[1::2]) < y + h and max(each[1::2]) > y
+        for each in polygons
+    )
 
 
 def _polygon_fault(polygon: object, height: int, width: int) -> str | None:
@@ -246,7 +261,7 @@ def decoded_counts(text: str) -> Iterator[int]:
         yield runs[-1]
 
 
-def _checked(annotation: Record, height: int, width: int) -> Record:
+def _checked(annotation: Record, height: int, width: int, masks: bool) -> Record:
     """The annotation, its box cut to the image, and its area from the box where it has none."""
     x, y, w, h = annotation["bbox"]
     left, top = max(x, 0), max(y, 0)
@@ -254,8 +269,15 @@ def _checked(annotation: Record, height: int, width: int) -> Record:
     area = annotation.get("area")
     if not is_number(area) or not _finite([area]) or area <= 0:
         area = box[2] * box[3]
-    wanted = {key: annotation[key] for key in ("id", "image_id", "category_id", "segmentation") if key in annotation}
+    wanted = {key: annotation[key] for key in ("id", "image_id", "category_id")}
+    if masks:
+        wanted["segmentation"] = _compact(annotation["segmentation"])
     return wanted | {"bbox": box, "area": area, "iscrowd": int(annotation.get("iscrowd", 0))}
+
+
+def _compact(segmentation: Any) -> Any:
+    """Polygons as arrays: COCO has 40 million coordinates, and worker processes would copy each number of Python."""
+    return [array("d", polygon) for polygon in segmentation] if isinstance(segmentation, list) else segmentation
 
 
 def _verdict(path: Path, faults: Faults, count: int) -> str:

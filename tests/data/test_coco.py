@@ -14,6 +14,7 @@ pytest.importorskip("pycocotools", reason="pycocotools is not installed: pip ins
 
 from pycocotools.coco import COCO
 
+HEIGHT, WIDTH = SIZE
 CROWD = annotation(6, 1, 3, (20, 1, 6, 3), iscrowd=1, segmentation=run_lengths(20, 1, 6, 3))
 MIXED = content(
     annotation(1, 1, 7, (4, 2, 5, 6)),
@@ -144,6 +145,14 @@ def test_a_box_is_cut_to_its_image_and_a_missing_area_computed(tmp_path):
     train = opened(tmp_path, train=content(given)).train
     assert train.label(0)["boxes"].tolist() == [[0, 15, 8, 20]]
     assert train.ground_truth().anns[1]["area"] == 8 * 5
+
+
+def test_no_box_ends_outside_its_image_by_rounding(tmp_path):
+    """In float32, 22.3 + 7.7 may be more than 30."""
+    lefts = [22 + number / 97 for number in range(97)]
+    records = [annotation(n, box=(x, 2, WIDTH - x, 5)) for n, x in enumerate(lefts, start=1)]
+    boxes = opened(tmp_path, "detection", train=content(*records)).train.label(0)["boxes"]
+    assert boxes[:, 2].tolist() == [WIDTH] * 97
 
 
 @pytest.mark.parametrize("name", ["scenes", "coco:x", "ade20k:x"])

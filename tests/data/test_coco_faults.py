@@ -29,6 +29,8 @@ FAULTS = {
     "huge": ({"bbox": [1, 2, 10**400, 4]}, "its box is not four finite numbers"),
     "no width": ({"bbox": [1, 2, 0, 4]}, "its box has no area"),
     "negative height": ({"bbox": [1, 2, 3, -4]}, "its box has no area"),
+    "thin": ({"bbox": [20, 5, 1e-9, 4]}, "its box has no area"),
+    "mask elsewhere": ({"segmentation": polygon(15, 12, 3, 4)}, "its mask is outside its box"),
     "right of the image": ({"bbox": [WIDTH, 2, 3, 4]}, "its box is outside the image"),
     "above the image": ({"bbox": [1, -4, 3, 4]}, "its box is outside the image"),
     "corners instead of sizes": ({"bbox": [20, 10, 29, 19]}, "its box is mostly outside the image"),

@@ -1,7 +1,12 @@
 """Scenes on the disk: COCO's format holds them exactly, and a folder is complete or absent."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -146,6 +151,28 @@ def test_a_stopped_command_leaves_nothing(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         write_scenes(tmp_path / "out", SMALL, Garments(), stop)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_of_killed_processes_are_removed_after_a_day(tmp_path):
+    for name, age in (("old", 90_000), ("new", 60)):
+        (tmp_path / f".out.part.{name}").mkdir()
+        os.utime(tmp_path / f".out.part.{name}", (time.time() - age,) * 2)
+    replace_scenes(tmp_path / "out", SMALL, Garments())
+    assert {path.name for path in tmp_path.iterdir()} == {"out", ".out.part.new"}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("signal_", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_process_leaves_nothing(signal_, status, tmp_path):
+    command = [sys.executable, "-m", "hatnet", "scenes", "out", "--train", "100000"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not list(tmp_path.rglob("000003.jpg")):
+            time.sleep(0.05)
+            assert process.poll() is None
+        process.send_signal(signal_)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == status, out + err
     assert list(tmp_path.iterdir()) == []
 
 

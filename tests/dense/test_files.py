@@ -45,14 +45,18 @@ def header(path):
     return json.loads(metadata["hatnet"])
 
 
-@pytest.mark.parametrize("settings", [{}, {"min_size": (48, 56), "max_size": 80}])
-@pytest.mark.parametrize("task", MODELS)
+SIZES = {"min_size": (48, 56), "max_size": 80}
+SETTINGS = [
+    *((task, {}) for task in MODELS),
+    ("detection", SIZES | {"score_thresh": 0.6}),
+    ("instances", SIZES | {"box_score_thresh": 0.2, "box_detections_per_img": 3}),
+]
+
+
+@pytest.mark.parametrize(("task", "settings"), SETTINGS)
 def test_a_loaded_model_computes_the_same_bits(tmp_path, task, settings):
     """Logits, or boxes, labels, scores and masks, for random weights and an image that no window divides."""
-    if task == "segmentation" and settings:
-        pytest.skip("has no settings")
-    score = {"detection": {"score_thresh": 0.6}, "instances": {"box_score_thresh": 0.2, "box_detections_per_img": 3}}
-    model = small(task, **settings, **score.get(task, {}) if settings else {})
+    model = small(task, **settings)
     path = tmp_path / "mine.safetensors"
     hatnet.save(model, path, FACTS)
     again = hatnet.load(path, task=task)
@@ -81,6 +85,7 @@ def test_the_normalisation_is_in_the_file(tmp_path):
         hatnet.save(model, tmp_path / "x.safetensors", {"mean": [0.5]})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("task", MODELS)
 def test_half_precision_keeps_counters_and_computes_in_float32_after_float(tmp_path, task, dtype):
@@ -189,6 +194,7 @@ def test_create_model_loads_a_file_of_its_task_whole(tmp_path):
         hatnet.dense.load_backbone(model, path)
 
 
+@pytest.mark.long
 def test_a_compiled_model_is_saved_as_the_model_itself(tmp_path):
     model = small("segmentation")
     hatnet.save(torch.compile(model), tmp_path / "compiled.safetensors")
@@ -271,8 +277,8 @@ def test_facts_and_tensors_that_do_not_fit_are_refused(tmp_path, task, facts, te
 
 def test_every_damage_of_a_dense_file_is_refused(tmp_path):
     path = _saved(small("segmentation"), tmp_path)
-    found = answers(lambda file: hatnet.load(file, task="segmentation"), path, path.read_bytes(), 60)
-    assert len(found) > 50
+    found = answers(lambda file: hatnet.load(file, task="segmentation"), path, path.read_bytes(), 30)
+    assert len(found) > 25
     assert [words for words, answer in found.items() if answer == "accepted"] == []
 
 

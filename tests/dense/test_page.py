@@ -11,9 +11,10 @@ PAGE = (Path(__file__).parents[2] / "docs/dense-prediction.md").read_text(encodi
 
 
 @pytest.mark.long
-def test_the_code_of_the_page_runs():
+def test_the_code_of_the_page_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 3
+    assert len(blocks) == 5
     found = {}
     for block in blocks:
         exec(compile(block.replace('"small"', '"tiny"'), "docs/dense-prediction.md", "exec"), found)

@@ -162,6 +162,7 @@ def test_grey_networks_read_grey_images_and_classes_without_names_are_numbers(tm
             assert min(found.labels) >= first
 
 
+@pytest.mark.long
 def test_half_precision_weights_predict_in_float32(models, tmp_path):
     model, _ = models["segmentation"]
     half = filled(thin("segmentation", width=16)).half()

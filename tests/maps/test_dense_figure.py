@@ -131,6 +131,7 @@ def test_only_the_surest_of_many_objects_are_labelled_but_all_are_drawn():
     assert left.get_title(loc="left").endswith("the 20 surest are labelled")
 
 
+@pytest.mark.long
 def test_images_of_all_shapes_and_without_objects_are_drawn_side_by_side(tmp_path):
     found = [
         objects([]),

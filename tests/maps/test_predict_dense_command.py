@@ -116,6 +116,7 @@ def test_an_image_without_objects_has_a_row_and_a_picture(run, tmp_path, weights
     assert "mine.png: no objects" in (tmp_path / "mine-prediction.svg").read_text()
 
 
+@pytest.mark.long
 def test_other_windows_are_printed_and_used(run, tmp_path, weights):
     image = write_image(tmp_path / "mine.png", (80, 60))
     files = ("--weights", weights["segmentation"], "--out")
@@ -152,6 +153,7 @@ def test_bad_input_is_named_before_a_network_runs(run, tmp_path, monkeypatch, we
     assert list(tmp_path.iterdir()) == [image]
 
 
+@pytest.mark.long
 def test_without_pycocotools_masks_are_drawn_and_boxes_written(run, tmp_path, monkeypatch, weights):
     image = write_image(tmp_path / "mine.png", (80, 60))
     monkeypatch.setattr(predict_dense, "find_spec", lambda name: None)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hatnet.data.coco import open_coco
 from hatnet.data.images import DataError, Split
-from hatnet.data.scenes.writer import SIZES, Settings, is_complete, open_objects, replace_scenes
+from hatnet.data.scenes.writer import SIZES, Settings, expected_seconds, is_complete, open_objects, replace_scenes
 
 NAME = re.compile(r"scenes(?:-([1-9][0-9]*))?")
 
@@ -24,7 +24,11 @@ def open_scenes(name: str, folder: Path, task: str) -> Split:
     settings = Settings(size=int(matched[1])) if matched[1] else Settings()
     root = folder / f"scenes-{settings.size}-version-{settings.version}"
     if not is_complete(root, settings):
-        size = f"{settings.size} x {settings.size}"
-        print(f"Writing {settings.scenes:,} scenes of {size} pixels to {root}, once", flush=True)
-        replace_scenes(root, settings, open_objects(settings))
+        objects = open_objects(settings)
+        print(
+            f"Writing {settings.scenes:,} scenes of {settings.size} x {settings.size} pixels to {root}, once, in about "
+            f"{expected_seconds(settings, objects):.0f} s",
+            flush=True,
+        )
+        replace_scenes(root, settings, objects)
     return replace(open_coco(root, task), name=name)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
+from time import perf_counter, time
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,8 @@ FACTS = "scenes.json"
 QUALITY = 92  # of the JPEG files
 SIZES = (64, 512)  # pixels
 MOST = 1_000_000  # scenes of a part
+TIMED = 5  # scenes, to estimate the time
+OLD = 24 * 3600  # seconds after which a folder that a killed process left is removed
 
 Step = Callable[[str], None]  # called after each scene, for a progress bar
 
@@ -54,6 +58,14 @@ class Settings:
 def open_objects(settings: Settings) -> Objects:
     """The objects of scenes. Raises DataError as `Pictures` does."""
     return Pictures(Path(settings.objects)) if settings.objects else Garments()
+
+
+def expected_seconds(settings: Settings, objects: Objects) -> float:
+    """The time that `write_scenes` is likely to take, measured on a few scenes."""
+    start = perf_counter()
+    for index in range(TIMED):
+        compose(objects, "train", index, settings.size, settings.seed)
+    return (perf_counter() - start) / TIMED * settings.scenes
 
 
 def write_scenes(out: Path, settings: Settings, objects: Objects, step: Step = lambda _: None) -> None:
@@ -105,6 +117,9 @@ def _content(folder: Path) -> dict[str, list[int | str]]:
 
 def replace_scenes(out: Path, settings: Settings, objects: Objects, step: Step = lambda _: None) -> None:
     """Write a complete folder in the place of an incomplete one. Another process may do the same at the same time."""
+    for left in out.parent.glob(f".{out.name[:100]}{PARTIAL}*"):  # by a killed process
+        if time() - left.stat().st_mtime > OLD:
+            shutil.rmtree(left, ignore_errors=True)
     if os.path.lexists(out) and not is_complete(out, settings):
         with _temporary(out) as away, suppress(FileNotFoundError):
             out.rename(away / "old")
