@@ -41,7 +41,10 @@ def start(out, task, data, **options) -> Training:
     return Training(recipe, data_for(task, data), out, ALONE, build=THIN[task], **options)
 
 
-@pytest.fixture(scope="module", params=["segmentation", "instances", pytest.param("detection", marks=pytest.mark.long)])
+LONG = [pytest.param(task, marks=pytest.mark.long) for task in ("detection", "instances")]
+
+
+@pytest.fixture(scope="module", params=["segmentation", *LONG])
 def whole(request, folder, tmp_path_factory):
     """The task and the folder of a training that was not interrupted."""
     out = tmp_path_factory.mktemp(request.param)
@@ -170,6 +173,7 @@ def test_layers_of_a_dense_model_are_those_of_its_hat_net_and_the_rest_is_the_he
     assert rates[model.backbone.fpn.inner_blocks[0][0].weight] == 1
 
 
+@pytest.mark.long
 def test_head_only_trains_pyramid_and_heads(folder, tmp_path):
     start(tmp_path / "first", "segmentation", folder).run()
     weights = str(tmp_path / "first" / "last.safetensors")
