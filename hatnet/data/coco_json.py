@@ -26,7 +26,7 @@ THINNEST = 0.01  # pixels: thinner boxes have no area in float32, which detector
 TOLERATED = 0.25  # fraction of faulty annotations above which the file is refused
 
 
-@dataclass
+@dataclass(frozen=True)
 class Faults:
     """Annotations that are left out, with the reasons."""
 
