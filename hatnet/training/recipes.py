@@ -194,10 +194,9 @@ COCO = Recipe(
     first_lr=1e-7, schedule="steps", warmup_epochs=500 / 7392, weight_decay=1e-4, drop_path=0.1, task="instances",
 )  # fmt: skip
 SCENES = Recipe(
-    data="scenes", variant="micro", image_size=128, epochs=12, batch_size=16, slice_size=16, lr=2e-3, warmup_epochs=0.5,
+    data="scenes", variant="micro", image_size=128, epochs=12, batch_size=8, slice_size=8, lr=2e-3, warmup_epochs=0.5,
     clip=1.0, ema=0.998, initial_weights="fan-in", weights="fashion-mnist", stem_strides=(2, 2), task="segmentation",
-    width=64,
-    scales=(0.8, 1.25),
+    width=64, scales=(0.8, 1.25),
 )  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {
@@ -233,7 +232,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "scenes-segmentation": SCENES,
     "scenes-detection": replace(SCENES, task="detection"),
-    "scenes-instances": replace(SCENES, task="instances", regions=32),
+    "scenes-instances": replace(SCENES, task="instances", epochs=6, regions=32),
     # Section 4.2 of the paper: AdamW, 1e-4, 1e-4, polynomial of power 0.9, batches of 16, squares of 512 pixels. The
     # paper does not state the number of steps; PVT, which it follows, has 80,000, which are 63 epochs of ADE20K's
     # 20,210 images, and scales of 0.5 to 2. Give --weights with ImageNet's.
@@ -259,8 +258,8 @@ EXPECT: dict[str, str] = {
     "cifar100": "Not measured: CIFAR was not available.",
     "imagenette": "Not measured: needs a GPU.",
     "imagenet": "Not measured here. The paper reports top-1 79.8 % for Tiny, 82.6 Small, 84.0 Medium, 84.2 Large.",
-    "scenes-segmentation": "Not measured yet: a run takes about 20 minutes.",
-    "scenes-detection": "Not measured yet: a run takes about 20 minutes.",
+    "scenes-segmentation": "Mean IoU 52.4 % (seed 0), in 28 minutes on one core of a busy AMD EPYC; 1.0 GB.",
+    "scenes-detection": "Not measured yet.",
     "scenes-instances": "Not measured yet: a run takes about 20 minutes.",
     "ade20k": "Not measured here. The paper reports mean IoU 46.6 % for Small.",
     "coco-retinanet": "Not measured here. The paper reports AP 44.8 % for Small.",
