@@ -260,7 +260,7 @@ EXPECT: dict[str, str] = {
     "imagenet": "Not measured here. The paper reports top-1 79.8 % for Tiny, 82.6 Small, 84.0 Medium, 84.2 Large.",
     "scenes-segmentation": "Mean IoU 52.4 % (seed 0), in 28 minutes on one busy core of an EPYC; 1.0 GB.",
     "scenes-detection": "Not measured yet, nor timed.",
-    "scenes-instances": "AP50 67.7 % (boxes), 64.6 % (masks), seed 0, in 44 minutes on one busy core of an EPYC; 1.8 GB.",
+    "scenes-instances": "AP50 67.7 % (boxes), 64.6 % (masks); seed 0, 44 minutes on one busy core of an EPYC; 1.8 GB.",
     "ade20k": "Not measured here. The paper reports mean IoU 46.6 % for Small.",
     "coco-retinanet": "Not measured here. The paper reports AP 44.8 % for Small.",
     "coco-maskrcnn": "Not measured here. The paper reports AP 45.2 % of boxes and 41.6 % of masks for Small.",
