@@ -183,8 +183,10 @@ def open_coco(root: Path, task: str) -> Split:
     """Open `root/annotations/instances_train*.json` and `instances_val*.json`, with images in `root/train*` and `val*`.
 
     Raises DataError if a file or folder is missing or there are several, if the parts differ in their categories, and
-    as `read_annotations` does.
+    as `read_annotations` does; ModuleNotFoundError without pycocotools.
     """
+    import pycocotools.mask  # noqa: F401 its absence should be an error now, not in the first batch
+
     root = Path(root)
     require_choice("task", task, DENSE)
     if not root.is_dir():

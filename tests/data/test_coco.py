@@ -1,6 +1,7 @@
 """Data in COCO's format: what the reader returns is what pycocotools and hand-made masks say."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -172,3 +173,11 @@ def test_annotations_in_a_file_are_compared_with_images_of_the_part(tmp_path):
     (tmp_path / "annotations" / "instances_val.json").write_text(json.dumps(other))
     with pytest.raises(DataError, match="must have the same categories; only in one of them: 7 pear, 7 plum"):
         open_data(f"coco:{tmp_path}", task="detection")
+
+
+@pytest.mark.parametrize("task", DENSE)
+def test_a_missing_pycocotools_is_an_error_before_work_starts(tmp_path, task, monkeypatch):
+    root = write_coco(tmp_path, train=MIXED)
+    monkeypatch.setitem(sys.modules, "pycocotools.mask", None)
+    with pytest.raises(ModuleNotFoundError, match="pycocotools"):
+        open_data(f"coco:{root}", task=task)
