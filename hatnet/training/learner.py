@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from inspect import signature
 from math import cos, pi
 from typing import Any
 
@@ -20,6 +21,13 @@ from hatnet.training.recipes import Recipe
 from hatnet.training.sampling import BatchSampler
 from hatnet.training.seeds import derive
 from hatnet.training.task import Task
+
+# Lets each process keep its own buffers. PyTorch 2.15 has renamed the argument.
+OWN_BUFFERS: dict[str, Any] = {
+    "forward_sync_buffers"
+    if "forward_sync_buffers" in signature(DistributedDataParallel).parameters
+    else "broadcast_buffers": False
+}
 
 
 def learning_rate(
@@ -94,7 +102,7 @@ class Learner:
         self.autocast = torch.autocast(device, precision, enabled=precision is not torch.float32)
         self.network: nn.Module = torch.compile(self.model) if recipe.compile else self.model  # type: ignore[assignment]
         if processes.size > 1:
-            self.network = DistributedDataParallel(self.network, broadcast_buffers=False)  # `average_buffers` does more
+            self.network = DistributedDataParallel(self.network, **OWN_BUFFERS)  # `average_buffers` does more
 
     @property
     def tested(self) -> Network:
