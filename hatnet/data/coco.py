@@ -130,7 +130,6 @@ class CocoImages(ImageFolder):
             "boxes": tv_tensors.BoundingBoxes(boxes.float(), format="XYXY", canvas_size=self._size(index)),
             "labels": torch.tensor([self._labels[record["category_id"]] for record in records], dtype=torch.int64),
             "image_id": torch.tensor(self.image_id(index)),
-            "iscrowd": torch.zeros(len(records), dtype=torch.int64),
         }
         return found if masks is None else found | {"masks": tv_tensors.Mask(torch.from_numpy(masks))}
 

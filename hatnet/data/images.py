@@ -42,7 +42,7 @@ class Images(Protocol):
 
         Classification: a class. Segmentation: a `tv_tensors.Mask`, (H, W) int64, of classes and `UNKNOWN`. Objects: a
         dict of `boxes` (`tv_tensors.BoundingBoxes`, x1, y1, x2, y2 in pixels, (N, 4) float32), `labels` (N,) int64 from
-        1, `masks` (`tv_tensors.Mask`, (N, H, W) uint8), `image_id` and `iscrowd` (N,) int64.
+        1, `masks` (`tv_tensors.Mask`, (N, H, W) uint8), and `image_id`.
         """
 
     def content(self) -> bytes:

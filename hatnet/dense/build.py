@@ -24,9 +24,7 @@ def build(
     others = {key: value for key, value in overrides.items() if key != "num_classes"}
     if pretrained is None:
         config = get_config(name, **others)
-        return MODELS[task](
-            replace(config, num_classes=classes, **_windows(config, others)), width=CHANNELS if width is None else width
-        )
+        return MODELS[task](replace(config, num_classes=classes, **_windows(config, others)), width=channels)
     require_type("pretrained", pretrained, (str, os.PathLike), "a text or a path: weights of the model or its backbone")
     weights = pretrained if isinstance(pretrained, str) else Path(pretrained)
     file = existing_weights(weights)

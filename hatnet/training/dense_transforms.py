@@ -56,27 +56,25 @@ class WholeImage:
 
 
 class ObjectsToLearn(nn.Module):
-    """Leave crowds out of training, and masks if the model needs none."""
+    """What a detector is trained with: boxes, labels and, if it needs them, masks."""
 
     def __init__(self, masks: bool) -> None:
         super().__init__()
         self.names = ("boxes", "labels", "masks") if masks else ("boxes", "labels")
 
     def forward(self, image: Tensor, target: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-        """An image and its objects -> the same image, and the objects that are no crowds."""
-        keep = target["iscrowd"] == 0
-        return image, {name: tv_tensors.wrap(target[name][keep], like=target[name]) for name in self.names}
+        """An image and its objects -> the same image, and its objects without further facts."""
+        return image, {name: target[name] for name in self.names}
 
 
 class VisibleObjects(nn.Module):
-    """Leave out objects of which a crop keeps nothing: no pixel of the mask, or less than a pixel of the box."""
+    """Leave out objects whose box is in the crop, but no pixel of their mask; torchvision looks at boxes only."""
 
     def forward(self, image: Tensor, target: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """An image and its objects, cut -> the same image, and the objects in it."""
-        boxes = target["boxes"]
-        keep = (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
-        if "masks" in target:
-            keep &= target["masks"].flatten(1).bool().any(1)
+        if "masks" not in target:
+            return image, target
+        keep = target["masks"].flatten(1).bool().any(1)
         return image, {name: value[keep] for name, value in target.items()}
 
 

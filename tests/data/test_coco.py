@@ -44,7 +44,6 @@ def test_objects_are_those_that_pycocotools_reads(tmp_path):
         plain = [record for record in records if not record["iscrowd"]]
         assert train.image(index).shape == (3, *SIZE)
         assert int(target["image_id"]) == index + 1
-        assert target["iscrowd"].tolist() == [0] * len(plain)
         boxes = [(x, y, x + w, y + h) for x, y, w, h in (record["bbox"] for record in plain)]
         assert np.array_equal(target["boxes"], np.float32(boxes).reshape(-1, 4))
         masks = np.array([coco.annToMask(record) for record in plain], np.uint8).reshape(-1, *SIZE)
@@ -94,7 +93,7 @@ def test_crowds_and_only_they_are_missing_from_training_and_kept_for_evaluation(
 def test_detection_needs_no_masks_and_has_none(tmp_path):
     boxes_only = content({key: value for key, value in annotation(1).items() if key != "segmentation"})
     data = opened(tmp_path, "detection", train=boxes_only, val=boxes_only)
-    assert sorted(data.train.label(0)) == ["boxes", "image_id", "iscrowd", "labels"]
+    assert sorted(data.train.label(0)) == ["boxes", "image_id", "labels"]
     with pytest.raises(DataError, match=r"1 of 1 annotations are faulty: 1 x its mask is missing"):
         open_data(f"coco:{tmp_path}", task="instances")
 

@@ -101,7 +101,7 @@ def read_all(data: Split) -> None:
             label = images.label(index)
             if data.kind == "objects":
                 boxes = label["boxes"]
-                assert len(boxes) == len(label["labels"]) == len(label["masks"]) == len(label["iscrowd"])
+                assert len(boxes) == len(label["labels"]) == len(label["masks"])
                 assert ((boxes[:, 2:] > boxes[:, :2]).all() and boxes.min() >= 0) or not len(boxes)
                 assert (boxes <= boxes.new_tensor([width, height, width, height])).all()
                 assert label["masks"].shape[1:] == (height, width)

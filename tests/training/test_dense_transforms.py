@@ -63,13 +63,12 @@ def test_pixels_are_scaled_to_0_1_and_colours_follow_their_masks(data):
             assert (red > blue) == (label == 1)
 
 
-def test_crowds_and_objects_outside_the_crop_are_left_out():
-    corner = torch.zeros(2, 64, 64, dtype=torch.uint8)
-    corner[0, :8, :8], corner[1, 20:60, 20:60] = 1, 1
+def test_objects_outside_the_crop_or_without_a_pixel_in_it_are_left_out():
+    corner = torch.zeros(1, 64, 64, dtype=torch.uint8)
+    corner[0, :8, :8] = 1
     target = {
-        "boxes": tv_tensors.BoundingBoxes([[0.0, 0, 8, 8], [20, 20, 60, 60]], format="XYXY", canvas_size=(64, 64)),
-        "labels": torch.tensor([1, 2]), "masks": tv_tensors.Mask(corner), "iscrowd": torch.tensor([0, 1]),
-        "image_id": torch.tensor(5),
+        "boxes": tv_tensors.BoundingBoxes([[0.0, 0, 8, 8]], format="XYXY", canvas_size=(64, 64)),
+        "labels": torch.tensor([1]), "masks": tv_tensors.Mask(corner), "image_id": torch.tensor(5),
     }  # fmt: skip
     image = torch.zeros(3, 64, 64, dtype=torch.uint8)
     whole = replace(OBJECTS, image_size=64, scales=None, flip=False)
@@ -77,13 +76,15 @@ def test_crowds_and_objects_outside_the_crop_are_left_out():
     assert kept["labels"].tolist() == [1]
     _, boxes = Detection().for_training(whole, None)(image, target)
     assert set(boxes) == {"boxes", "labels"}
-    cut, counts = Detection("instances").for_training(replace(whole, scales=(4.0, 4.0)), None), set()
-    for seed in range(20):
-        torch.manual_seed(seed)
-        _, kept = cut(image, target)
-        counts.add(len(kept["labels"]))
-        assert kept["masks"].flatten(1).any(1).all()
-    assert counts == {0, 1}, "the object is in some crops"
+    for task, counts in ((Detection("instances"), set()), (Detection(), set())):
+        cut = task.for_training(replace(whole, scales=(4.0, 4.0)), None)
+        for seed in range(20):
+            torch.manual_seed(seed)
+            _, kept = cut(image, target)
+            counts.add(len(kept["labels"]))
+            assert (kept["boxes"][:, 2:] - kept["boxes"][:, :2] >= 1).all(), "at least a pixel of the box is left"
+            assert "masks" not in kept or kept["masks"].flatten(1).any(1).all()
+        assert counts == {0, 1}, "the object is in some crops"
     empty = target | {"masks": tv_tensors.Mask(torch.zeros_like(corner))}
     assert len(Detection("instances").for_training(whole, None)(image, empty)[1]["labels"]) == 0, "no pixel is left"
 
