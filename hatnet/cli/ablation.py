@@ -46,7 +46,7 @@ def ablation(
     Args:
         data: fashion-subset, fashion-mnist, cifar10 or cifar100; or question-near, question-far or question-both.
         seeds: number of seeds: 0, 1, 2 and so on.
-        epochs: epochs of each training; where not given, 2, 20, 40 and 40 for these data sets, and 2 for a question.
+        epochs: epochs of each training; where not given, 2, 20, 40 and 40 for these data sets, and 1 for a question.
         arms: h-mhsa, local, global, mhsa, pvt, none, and h-mhsa with small-windows, large-windows, fine-cells or
             coarse-cells; where not given, all of them, and for a question h-mhsa, local, global, pvt and none. Add -own
             to all but h-mhsa for unchanged MLPs at their own cost.
