@@ -102,14 +102,13 @@ export function drawMap(canvas, { tokens, cells, count, G2, window, query, merge
   const gap = Math.min(3, 0.18 * unit * G2) * merged;
   rule(context, parts(count, G2).slice(1).map(([start]) => start), count, side, gap, paper);
   if (merged > 0.5) rays(context, { count, G2, unit, query, far, opacity: 2 * merged - 1 });
-  const [top, left, bottom, right] = window, box = square(window);
-  if (merged > 0) {
-    context.save();
-    context.globalAlpha = merged;
+  if (merged > 0) { // the window opens around its query
+    const closed = [query.row, query.column, query.row + 1, query.column + 1];
+    const [top, left, bottom, right] = closed.map((edge, i) => edge + (window[i] - edge) * merged);
+    const box = square([top, left, bottom, right]);
     context.drawImage(tokens, left, top, right - left, bottom - top, ...box);
     outline(context, box, "#fff", 4.5);
     outline(context, box, near, 3);
-    context.restore();
   }
   mark(context, square([query.row, query.column, query.row + 1, query.column + 1]));
 }
@@ -119,7 +118,7 @@ function rays(context, { count, G2, unit, query, far, opacity }) {
   const cells = parts(count, G2), x = (query.column + 0.5) * unit, y = (query.row + 0.5) * unit;
   if (cells.length > 12) return;
   const ends = cells.flatMap(([top, bottom]) => cells.map(([left, right]) => [left + right, top + bottom]));
-  context.globalAlpha = 0.75 * opacity;
+  context.globalAlpha = 0.6 * opacity;
   for (const [colour, width] of [["#fff", 1.8], [far, 1]]) {
     context.strokeStyle = colour;
     context.lineWidth = width;

@@ -23,7 +23,7 @@ const TEMPLATE = `
     <canvas class="whole" tabindex="0" role="application" aria-label="Token map: arrow keys move the query"></canvas>
     <p class="hint">Point at a token, or move the query with the arrow keys.</p>
   </div>
-  <div class="keys">
+  <div class="readings">
     <p class="count"><b class="number"></b> <span class="of"></span></p>
     <div class="sets">
       <figure class="near"><canvas></canvas><figcaption></figcaption></figure>
@@ -35,8 +35,8 @@ const TEMPLATE = `
       <output for="hierarchy-${name}" data-of="${name}"></output>`).join("")}
     </div>
     <div class="cost" aria-hidden="true">
-      <span>Plain</span><i class="plain"></i><span class="plain-macs"></span>
-      <span>Hierarchical</span><i class="ours"></i><span class="our-macs"></span>
+      <span>Plain attention, multiplications</span><i class="plain"></i><span class="plain-macs"></span>
+      <span>Hierarchical attention</span><i class="ours"></i><span class="our-macs"></span>
     </div>
     <p class="finding"></p>
     <p class="announcement" role="status"></p>
@@ -57,7 +57,7 @@ class AttentionHierarchy extends HTMLElement {
     this.show();
     new ResizeObserver(() => this.show()).observe(this);
     new MutationObserver(() => this.show()).observe(document.body, { attributeFilter: ["data-md-color-scheme"] });
-    playOnceSeen(this, () => this.untouched && this.merge(1));
+    playOnceSeen(this.querySelector(".whole"), () => this.untouched && this.merge(1));
     this.untouched = true;
   }
 
@@ -170,7 +170,7 @@ class AttentionHierarchy extends HTMLElement {
     this.querySelector(".our-macs").textContent = short(ours);
     this.querySelector(".finding").innerHTML = times >= 1
       ? `For all ${whole.format(sizes.H * sizes.W)} queries, plain attention takes <b>${ratio(times)} times</b> as many
-         multiplications.`
+         multiplications as hierarchical attention.`
       : `Here the hierarchy does not pay: it takes <b>${ratio(1 / times)} times</b> as many multiplications as plain
          attention.`;
     this.announce();
