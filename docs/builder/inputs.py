@@ -13,8 +13,10 @@ from builder import GENERATED
 from builder.code import insert_code
 from builder.excerpts import ExcerptError
 from builder.fingerprint import changed, fingerprint, remember
+from builder.heads import PICTURE
 from builder.ledger import check_ledger
 from builder.maps import write_site_maps
+from builder.social import social_picture
 from builder.traceability import check_equations
 from builder.tutorials import make_pages
 from hatnet.maps.explorer import explorer_script
@@ -61,7 +63,7 @@ def make_maps(root: Path, folder: Path) -> None:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the generated files and the explorer's script, which the package holds."""
+    """Add the generated files, the explorer's script, which the package holds, and the picture for shared links."""
     generated = Path(config.config_file_path).parent / GENERATED
     paths = {path.relative_to(generated).as_posix(): path for path in generated.rglob("*") if path.is_file()}
     for address, path in sorted(paths.items()):
@@ -71,4 +73,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             files.remove(stale)
         files.append(File.generated(config, address, abs_src_path=str(path)))
     files.append(File.generated(config, "js/attention-explorer.js", content=explorer_script()))
+    photo = Path(config.config_file_path).parent / "hatnet/assets/chelsea.png"
+    picture = social_picture(photo, config.site_name, config.site_description or "")
+    files.append(File.generated(config, PICTURE, content=picture))
     return files
