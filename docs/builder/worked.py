@@ -99,4 +99,4 @@ def _cells(row: Array, kind: str) -> Iterator[str]:
             yield '<td class="none"><span class="spoken">none</span></td>'
         else:
             share = f' style="--share: {number:.3f}"' if kind else ""
-            yield f"<td{share}>{number:.2f}</td>"
+            yield f"<td{share}>{number:.{3 if kind else 2}f}</td>"
