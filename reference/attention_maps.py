@@ -6,7 +6,7 @@ output, so that a row sums to one. Consecutive steps are multiplied; here all ma
 - `local_matrix`, L: the weights of the windows.
 - `pooling_matrix`, P: the merging of Eq. 10. With the global weights G, the product G P divides the weight of each cell
   equally among its tokens.
-- `composed_matrix`: all paths through a block together.
+- `composed_matrix`, F: all paths through a block together.
 - `rollout`: all blocks and stages, back to the stem; `stem_matrix` continues to pixels, and `to_shares` makes rows sum
   to one again.
 - `class_map`: the rollout of the weights that support a class.
@@ -88,14 +88,14 @@ def pooling_matrix(size: tuple[int, int], G2: int) -> Array:
 
 @checked(L="N N", G="N M", P="M N")
 def composed_matrix(L: Array, G: Array, P: Array) -> Array:
-    r"""C: the contribution of each token to each token through H-MHSA in one head, with every path counted equally.
+    r"""F: the fraction of each token in each token after H-MHSA in one head, with every path counted equally.
 
     By Eq. 9 the windows give $A_1 = (I + L) X$, by Eq. 10-13 the merged tokens give $A_2 = G P A_1$, and by Eq. 14 the
     block gives $A_1 + A_2 + X$. These are five paths, each a matrix whose rows sum to one:
 
-    $$C = \tfrac{1}{5} \left[\, I + (I + G P)(I + L) \,\right] = \tfrac{1}{5} \left[\, 2I + L + G P + G P L \,\right]$$
+    $$F = \tfrac{1}{5} \left[\, I + (I + G P)(I + L) \,\right] = \tfrac{1}{5} \left[\, 2I + L + G P + G P L \,\right]$$
 
-    They are the two residual connections, the window, the cells, and the cells after the windows. 5 C is the Jacobian
+    They are the two residual connections, the window, the cells, and the cells after the windows. 5 F is the Jacobian
     of a block that leaves the values unchanged: norms, W^v and W^p are the identity, biases are zero, and the weights
     are constant.
 
@@ -105,7 +105,7 @@ def composed_matrix(L: Array, G: Array, P: Array) -> Array:
         P: (H'W', HW), from `pooling_matrix`.
 
     Returns:
-        C, (HW, HW), rows sum to one.
+        F, (HW, HW), rows sum to one.
 
     >>> composed_matrix(L=np.eye(2), G=np.ones((2, 1)), P=np.full((1, 2), 0.5))
     array([[0.8, 0.2],

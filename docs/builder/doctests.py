@@ -1,10 +1,16 @@
-"""`>>>` examples in docstrings become highlighted code; Markdown alone would take them for quotations.
+"""`>>>` examples in docstrings and pages become highlighted code; Markdown alone would take them for quotations.
 
-mkdocstrings highlights only those below a heading `Examples:`, which would be longer than most of ours.
+mkdocstrings highlights only those below a heading `Examples:`, which would be longer than most of ours. pytest runs the
+examples of docstrings; `check_page_examples` runs those of pages.
 """
+
+import doctest
+from pathlib import Path
+from typing import Any
 
 from markdown import Extension, Markdown
 from markdown.preprocessors import Preprocessor
+from mkdocs.exceptions import PluginError
 
 
 def fence_examples(lines: list[str]) -> list[str]:
@@ -25,6 +31,37 @@ def fence_examples(lines: list[str]) -> list[str]:
             inside = True
         result.append(line.replace("  # doctest: +NORMALIZE_WHITESPACE", "") if inside else line)
     return [*result, "```"] if inside else result
+
+
+class ExampleError(PluginError):
+    """An example on a page prints something else than the page shows."""
+
+
+def run_examples(page: Path) -> dict[str, Any]:
+    """Run the examples of a page, and return the names that they define.
+
+    Raises:
+        ExampleError: with doctest's report.
+    """
+    names: dict[str, Any] = {}
+    test = doctest.DocTestParser().get_doctest(page.read_text(encoding="utf-8"), names, page.name, str(page), 0)
+    report: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    if runner.run(test, out=report.append, clear_globs=False).failed:
+        raise ExampleError("".join(report))
+    return test.globs
+
+
+def check_page_examples(root: Path) -> list[Path]:
+    """Run the examples of all pages in docs/, and return the pages that have some.
+
+    Raises:
+        ExampleError: with doctest's report.
+    """
+    pages = [page for page in sorted((root / "docs").rglob("*.md")) if "\n>>> " in page.read_text(encoding="utf-8")]
+    for page in pages:
+        run_examples(page)
+    return pages
 
 
 class _Examples(Preprocessor):

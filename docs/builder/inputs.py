@@ -11,6 +11,7 @@ from mkdocs.structure.files import File, Files
 
 from builder import GENERATED
 from builder.code import insert_code
+from builder.doctests import check_page_examples
 from builder.excerpts import ExcerptError
 from builder.fingerprint import changed, fingerprint, remember
 from builder.heads import PICTURE
@@ -29,6 +30,7 @@ def on_pre_build(config: MkDocsConfig) -> None:
 
     Raises:
         ExcerptError: if a page shows code that does not exist.
+        ExampleError: if an example on a page prints something else than the page shows.
         TraceabilityError: if an equation lacks code or a test, or the ledger does not match the code.
         ScriptError: if a tutorial fails.
     """
@@ -36,6 +38,7 @@ def on_pre_build(config: MkDocsConfig) -> None:
     check_equations(root)
     check_ledger(root)
     check_code_on_pages(root)
+    check_page_examples(root)
     ran = make_pages(root, root / GENERATED / "tutorials")
     log.info(f"Tutorials that ran: {', '.join(script.name for script in ran) or 'none, since nothing changed'}")
     make_maps(root, root / GENERATED / "data/generated")

@@ -1,7 +1,7 @@
-"""`@equations`, `@departures`, `@planted-bugs`, `@mutants` and `@gpu` on lines of their own, as Markdown.
+"""`@equations`, `@departures`, `@planted-bugs`, `@mutants`, `@gpu` and `@worked-...` on lines of their own.
 
-The first two are made from the code while a page is read and never written to disk, so they cannot be older than the
-code. The others show the records of `python -m tests.plant_bugs`, `python -m tests.mutation` and `python -m
+The first two and the worked example are made from the code while a page is read and never written to disk, so they
+cannot be older than the code. The others show the records of `python -m tests.plant_bugs`, `python -m tests.mutation` and `python -m
 tests.on_gpu`.
 """
 
@@ -17,8 +17,9 @@ from builder.ledger import LEDGER, Departure, check_ledger
 from builder.mutants import mutants
 from builder.tagged import Line
 from builder.traceability import Row, TraceabilityError, check_equations
+from builder.worked import worked
 
-DIRECTIVE = re.compile(r"^@(equations|departures|planted-bugs|mutants|gpu) *$", re.MULTILINE)
+DIRECTIVE = re.compile(r"^@(equations|departures|planted-bugs|mutants|gpu|worked-\w+) *$", re.MULTILINE)
 RECORD = "docs/planted-bugs.json"
 PATCHES = "tests/planted_bugs"
 PATCH = re.compile(r"Bug: (?P<name>.+)\nTest: (?P<test>.+)\n\n--- a/(?P<file>.+)\n(?P<diff>(?s:.+))")
@@ -108,6 +109,8 @@ def _table(name: str, root: Path) -> list[str]:
         return equations(check_equations(root))
     if name == "departures":
         return departures(check_ledger(root))
+    if name.startswith("worked-"):
+        return worked(name.removeprefix("worked-"))
     if name == "gpu":
         return gpu(root / "docs")
     return mutants(root) if name == "mutants" else planted_bugs(root)

@@ -4,11 +4,11 @@ By Eq. 9 the windows give $A_1 = (I + L) X$; by Eq. 10-13 the merged tokens give
 gives $A_1 + A_2 + X$. That makes five paths from the block's input to its output. Each is a matrix whose rows sum to
 one, and each counts the same:
 
-$$C = \tfrac{1}{5} \left[\, I + (I + G P)(I + L) \,\right] = \tfrac{1}{5} \left[\, 2I + L + G P + G P L \,\right]$$
+$$F = \tfrac{1}{5} \left[\, I + (I + G P)(I + L) \,\right] = \tfrac{1}{5} \left[\, 2I + L + G P + G P L \,\right]$$
 
-Plain attention (Eq. 3) has two paths, $C = (I + A) / 2$: the usual convention of attention rollout. No weight is chosen
-by hand: 5 C (or 2 C) is the Jacobian of the block's attention with the weights held fixed, no biases, and norms, $W^v$
-and $W^p$ replaced by the identity. C leaves out how much norms and matrices scale each path.
+Plain attention (Eq. 3) has two paths, $F = (I + A) / 2$: the usual convention of attention rollout. No weight is chosen
+by hand: 5 F (or 2 F) is the Jacobian of the block's attention with the weights held fixed, no biases, and norms, $W^v$
+and $W^p$ replaced by the identity. F leaves out how much norms and matrices scale each path.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ Map = TypeVar("Map")  # a tensor, or an array
 
 
 class Shares(NamedTuple):
-    """The share of each path in C; they sum to one."""
+    """The share of each path in F; they sum to one."""
 
     residual: float  # I
     window: float  # L
@@ -61,7 +61,7 @@ class Head:
         return PLAIN if self.near is None else HIERARCHICAL
 
     def parts(self, maps: Tensor) -> Parts[Tensor]:
-        """Take rows r back through the block's attention, r C in its parts: (B, H, W, R) -> three of (B, H, W, R)."""
+        """Take rows r back through the block's attention, r F in its parts: (B, H, W, R) -> three of (B, H, W, R)."""
         share = self.shares
         cells = through_cells(maps, self.far, self.pool_size)  # r G P  Eq. 10-13
         if self.near is None:
@@ -103,6 +103,6 @@ class TracedWeights:
 
 
 def through_block(maps: Tensor, heads: list[Head]) -> Parts[Tensor]:
-    """Take rows r, (B, H, W, R), back through each head of a block: the parts of r C, averaged over heads."""
+    """Take rows r, (B, H, W, R), back through each head of a block: the parts of r F, averaged over heads."""
     each = [head.parts(maps) for head in heads]
     return Parts(*(sum(part) / len(each) for part in zip(*each, strict=True)))

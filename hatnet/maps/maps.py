@@ -150,7 +150,7 @@ class AttentionMaps:
         every = torch.eye(H * W, dtype=self._logits.dtype, device=self._logits.device).view(1, H, W, -1)
         every = every.expand(len(self._images), -1, -1, -1)
         maps = through_blocks(every, [self._weights.heads(stage, block, head)])
-        return self._array(maps.flatten(1, 2).transpose(1, 2))  # the last axis of maps counts the rows of C
+        return self._array(maps.flatten(1, 2).transpose(1, 2))  # the last axis of maps counts the rows of F
 
     @full_precision()
     def rollout(

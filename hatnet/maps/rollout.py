@@ -1,6 +1,6 @@
 r"""Rollout: rows taken back through blocks and stages, and through the convolutions between stages.
 
-A row r over a block's tokens is taken back through the block's matrix C, block by block: $r\, C_B \cdots C_2\, C_1$.
+A row r over a block's tokens is taken back through the block's matrix F, block by block: $r\, F_B \cdots F_2\, F_1$.
 Three conventions turn the product into a statement about pixels:
 
 - an MLP counts as its residual alone (Eq. 4), which leaves out what its depthwise convolution carries to neighbours;

@@ -117,7 +117,7 @@ def linear_values(layer):
 
 
 def assert_jacobian(case, layer, heads_of, paths):
-    """C times the number of paths is the Jacobian of `layer(x) + x`: each head on its own channels, weights fixed."""
+    """F times the number of paths is the Jacobian of `layer(x) + x`: each head on its own channels, weights fixed."""
     linear_values(layer)
     x = torch.from_numpy(case.maps()[:1] / case.scale)  # unscaled, because 30 without norms saturates every softmax
     trace, N = {}, case.height * case.width
