@@ -52,7 +52,8 @@ def _turned_photo(path: Path, size: int, rng: Rng) -> Pixels:
     photo = _reduced(path, level)
     height, width = photo.shape[1:]
     angle = rng.uniform(0, 2 * np.pi)
-    y, x = zoom / 2**level * np.exp(rng.uniform(-0.25, 0.25, (2, 1, 1))) * (np.mgrid[:size, :size] - size / 2)
+    across = (np.arange(size, dtype=np.float32) - size / 2) * (zoom / 2**level)
+    y, x = np.exp(rng.uniform(-0.25, 0.25)) * across[:, None], np.exp(rng.uniform(-0.25, 0.25)) * across[None]
     rows = rng.uniform(0, height) + np.cos(angle) * y - np.sin(angle) * x
     columns = rng.uniform(0, width) + np.sin(angle) * y + np.cos(angle) * x
     places = np.stack([2 * columns / (width - 1) - 1, 2 * rows / (height - 1) - 1], axis=-1)  # -1 to 1 is the photo
@@ -66,7 +67,7 @@ def noise(size: int, rng: Rng) -> NDArray[np.float32]:
     angle, narrow = rng.uniform(0, np.pi), np.exp(rng.uniform(0, 1.5))
     along, across = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
     frequency = np.sqrt(along**2 + (narrow * across) ** 2 + (0.5 / size) ** 2)
-    spectrum = np.fft.rfft2(rng.normal(size=(size, size))) * frequency ** -rng.uniform(0.7, 2.2)
+    spectrum = np.fft.rfft2(rng.standard_normal((size, size), np.float32)) * frequency ** -rng.uniform(0.7, 2.2)
     values = np.fft.irfft2(spectrum, (size, size))
     low, high = np.quantile(values, (0.01, 0.99))
     return np.clip((values - low) / (high - low), 0, 1).astype(np.float32)
@@ -75,8 +76,8 @@ def noise(size: int, rng: Rng) -> NDArray[np.float32]:
 def _gradient(size: int, rng: Rng) -> NDArray[np.float32]:
     """A ramp or a wave in [0, 1]."""
     angle, waves = rng.uniform(0, 2 * np.pi), rng.choice([0.5, rng.uniform(1, 12)])
-    y, x = np.mgrid[:size, :size] / size - 0.5
-    across = np.cos(angle) * x + np.sin(angle) * y
+    along = np.arange(size, dtype=np.float32) / size - 0.5
+    across = np.cos(angle) * along[None] + np.sin(angle) * along[:, None]
     return (0.5 + 0.5 * np.sin(2 * np.pi * (waves * across + rng.random()))).astype(np.float32)
 
 

@@ -39,7 +39,7 @@ class Settings:
 
     objects: str = ""  # a folder; empty for the embedded garments
     size: int = 128  # pixels
-    train: int = 8_000
+    train: int = 6_000
     val: int = 500
     seed: int = 0
     version: int = VERSION
