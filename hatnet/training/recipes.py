@@ -195,7 +195,7 @@ COCO = Recipe(
     first_lr=1e-7, schedule="steps", warmup_epochs=500 / 7392, weight_decay=1e-4, drop_path=0.1, task="instances",
 )  # fmt: skip
 SCENES = Recipe(
-    data="scenes", variant="micro", image_size=128, epochs=5, batch_size=8, slice_size=8, lr=2e-3, warmup_epochs=0.5,
+    data="scenes", variant="micro", image_size=128, epochs=4, batch_size=8, slice_size=8, lr=2e-3, warmup_epochs=0.5,
     clip=1.0, ema=0.998, initial_weights="fan-in", weights="fashion-mnist", stem_strides=(2, 2), task="segmentation",
     width=64, scales=(0.8, 1.25), distort=True,
 )  # fmt: skip
