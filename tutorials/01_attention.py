@@ -14,8 +14,8 @@
 # Attention*](https://doi.org/10.1007/s11633-024-1393-8). Its network is called HAT-Net. At the end of this tutorial,
 # you can read `reference/attention.py` (Eq. 1-3) and use Eq. 5 to find out where attention becomes too expensive.
 
-# %%
-"""Tutorial 1: softmax, scaled dot products, heads, Eq. 1-5 of the paper, and the cost of attention."""
+# %% [fold: Imports]
+"""Tutorial 1: softmax, scaled dot products, heads, Eq. 1-5 of the paper, and their cost."""
 
 from time import perf_counter
 
@@ -65,7 +65,9 @@ with np.errstate(over="ignore", invalid="ignore"):  # we want to see the overflo
     print("as written ", np.exp(large) / np.exp(large).sum())
 powers = np.exp(large - large.max())  # the scores are now -2, -1, 0
 print("shifted    ", powers / powers.sum())
-assert np.allclose(reference.softmax(large[None]), weights)  # the reference also subtracts the maximum
+assert np.allclose(
+    reference.softmax(large[None]), weights
+)  # the reference also subtracts the maximum
 for T in (0.1, 1, 10):
     print(f"scores / {T:<3}", reference.softmax(scores[None] / T)[0])
 
@@ -119,17 +121,26 @@ print("their sum        ", weights @ V)
 
 # %%
 def measure(d: int) -> tuple[float, float, float, float]:
-    """Variance of the scores and mean largest weight, unscaled and scaled, of random queries with 16 keys each."""
-    s = np.einsum("nd,nmd->nm", rng.normal(size=(2000, d)), rng.normal(size=(2000, 16, d)))  # (query, key)
-    raw, scaled = reference.softmax(s).max(axis=1).mean(), reference.softmax(s / np.sqrt(d)).max(axis=1).mean()
+    """Variance of the scores, mean largest weight; unscaled and scaled; 2000 queries, 16 keys."""
+    s = np.einsum(
+        "nd,nmd->nm", rng.normal(size=(2000, d)), rng.normal(size=(2000, 16, d))
+    )  # (query, key)
+    raw, scaled = (
+        reference.softmax(s).max(axis=1).mean(),
+        reference.softmax(s / np.sqrt(d)).max(axis=1).mean(),
+    )
     return s.var(), (s / np.sqrt(d)).var(), raw, scaled
 
 
 ds = np.array([2, 4, 8, 16, 32, 64, 128])
 raw_variance, variance, raw_top, top = np.array([measure(d) for d in ds]).T
 
+# %% [fold: Code of this figure]
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-fig.set_label("Unscaled, the variance grows with d, and one key gets nearly all weight. Scaled, both stay constant.")
+fig.set_label(
+    "Unscaled, the variance grows with d, and one key gets nearly all weight. Scaled, both stay "
+    "constant."
+)
 left.loglog(ds, ds, color="0.75", linewidth=6, label="predicted: d")
 left.loglog(ds, raw_variance, "o", color=ORANGE, label=r"measured, $q \cdot k$")
 left.loglog(ds, variance, "s", color=BLUE, label=r"measured, $q \cdot k / \sqrt{d}$")
@@ -137,7 +148,12 @@ left.set(title="Variance of the scores", xlabel="d, numbers in a query", ylabel=
 right.semilogx(ds, raw_top, "o-", color=ORANGE, label=r"$q \cdot k$")
 right.semilogx(ds, top, "s-", color=BLUE, label=r"$q \cdot k / \sqrt{d}$")
 right.axhline(1 / 16, color="0.4", linestyle=":", label="16 equal weights")
-right.set(title="Mean of the largest of 16 weights", xlabel="d, numbers in a query", ylabel="weight", ylim=(0, 1))
+right.set(
+    title="Mean of the largest of 16 weights",
+    xlabel="d, numbers in a query",
+    ylabel="weight",
+    ylim=(0, 1),
+)
 for ax in (left, right):
     ax.set_xticks(ds, ds)
     ax.minorticks_off()
@@ -176,8 +192,12 @@ over_queries = reference.softmax(scores.T).T  # along each column
 print("row sums, softmax over keys   ", over_keys.sum(axis=1))
 print("row sums, softmax over queries", over_queries.sum(axis=1))
 
+# %% [fold: Code of this figure]
 fig, axes = plt.subplots(1, 2, figsize=(7, 3.4), layout="constrained")
-fig.set_label("Weights of three queries for three keys. Right axis: rows sum to one. Wrong axis: columns sum to one.")
+fig.set_label(
+    "Weights of three queries for three keys. Right axis: rows sum to one. Wrong axis: columns "
+    "sum to one."
+)
 draw_weights(axes[0], over_keys, "right axis: rows sum to 1")
 draw_weights(axes[1], over_queries, "wrong axis: columns sum to 1")
 plt.show()
@@ -214,7 +234,9 @@ plt.show()
 TOKENS, SEEDS, STEPS = 6, 5, 200
 
 
-def examples(same: bool, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def examples(
+    same: bool, count: int, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Tokens (seeds, count, 6, 13), each with its key, the key it asks for and its value; and the values to report."""
     shape = (SEEDS, count, TOKENS)
     one, order = torch.rand((2, *shape), generator=generator).argsort(dim=-1)
@@ -230,7 +252,9 @@ def train(same: bool, axis: int) -> np.ndarray:
     C = 2 * TOKENS + 1
     Ws = [torch.randn((SEEDS, 1, C, d), generator=generator) / C**0.5 for d in (TOKENS, TOKENS, 1)]
     optimiser = torch.optim.Adam([W.requires_grad_() for W in Ws], lr=0.1)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.01, STEPS)  # smaller and smaller steps
+    schedule = torch.optim.lr_scheduler.LinearLR(
+        optimiser, 1.0, 0.01, STEPS
+    )  # smaller and smaller steps
     history = []
     for _ in range(STEPS):
         X, wanted = examples(same, 64, generator)
@@ -247,15 +271,19 @@ def train(same: bool, axis: int) -> np.ndarray:
 
 TASKS = {"all ask for the same token": True, "each asks for another token": False}
 AXES = {"right axis (keys)": (-1, BLUE, "-"), "wrong axis (queries)": (-2, ORANGE, "--")}
-trained = {(task, axis): train(same, AXES[axis][0]) for task, same in TASKS.items() for axis in AXES}
+trained = {
+    (task, axis): train(same, AXES[axis][0]) for task, same in TASKS.items() for axis in AXES
+}
 for (task, axis), errors in trained.items():
     print(f"{task:28} {axis:21} error of the last 50 steps, by seed:", errors[-50:].mean(axis=0))
 
-# %%
+# %% [fold: Code of this figure]
 fig, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained", sharey=True)
 fig.set_label(
-    "Error against training steps, five seeds each. All ask for the same token: the right axis falls to zero, the "
-    "wrong axis stays at 0.83, the error of reporting the mean. Each asks for another token: both fall to zero."
+    "Error against training steps, five seeds each. All ask for the same token: the right axis "
+    "falls to zero, the "
+    "wrong axis stays at 0.83, the error of reporting the mean. Each asks for another token: "
+    "both fall to zero."
 )
 smooth = np.ones(20) / 20  # the error of one batch is noisy
 for ax, task in zip(axes, TASKS, strict=True):
@@ -302,7 +330,11 @@ Q, K, V = rng.normal(size=(4, 6)), rng.normal(size=(7, 6)), rng.normal(size=(7, 
 by_loops = attention_loops(Q, K, V)
 by_matrices = reference.softmax(Q @ K.T / np.sqrt(6)) @ V
 by_reference, _ = reference.multi_head_attention(Q, K, V, heads=1)
-print("largest difference", np.abs(by_loops - by_matrices).max(), np.abs(by_matrices - by_reference).max())
+print(
+    "largest difference",
+    np.abs(by_loops - by_matrices).max(),
+    np.abs(by_matrices - by_reference).max(),
+)
 assert np.allclose(by_loops, by_matrices, rtol=0, atol=1e-14)
 assert np.allclose(by_reference, by_matrices, rtol=0, atol=1e-14)
 
@@ -320,14 +352,22 @@ assert np.allclose(by_reference, by_matrices, rtol=0, atol=1e-14)
 # %%
 angle = np.deg2rad(30 * np.arange(6))
 red = np.arange(6) % 2 == 0
-X = 2.5 * np.stack([np.cos(angle), np.sin(angle), red, ~red], axis=1)  # (6, 4); 2.5 makes the softmax sharper
+X = 2.5 * np.stack(
+    [np.cos(angle), np.sin(angle), red, ~red], axis=1
+)  # (6, 4); 2.5 makes the softmax sharper
 A, two = reference.multi_head_attention(X, X, X, heads=2)  # (6, 4), (2, 6, 6): heads, queries, keys
 _, one = reference.multi_head_attention(X, X, X, heads=1)  # (1, 6, 6)
 place = X[:, :2]
-assert np.allclose(A[:, :2], attention_loops(place, place, place))  # head 1 uses only its own channels
+assert np.allclose(
+    A[:, :2], attention_loops(place, place, place)
+)  # head 1 uses only its own channels
 
+# %% [fold: Code of this figure]
 fig, axes = plt.subplots(1, 3, figsize=(11, 4), layout="constrained")
-fig.set_label("Head 1 attends to near tokens, head 2 to tokens of the same colour, a single head to near tokens of it.")
+fig.set_label(
+    "Head 1 attends to near tokens, head 2 to tokens of the same colour, a single head to near "
+    "tokens of it."
+)
 draw_weights(axes[0], two[0], "head 1 of 2: near")
 draw_weights(axes[1], two[1], "head 2 of 2: same colour")
 draw_weights(axes[2], one[0], "one head: near and same colour")
@@ -365,17 +405,27 @@ plt.show()
 torch.manual_seed(0)
 model = hatnet.create_model("micro").double()  # float64, like the reference
 stage = model.config.stages[2]  # counted from 0: the last stage, with plain attention
-params = reference.within(hatnet.to_numpy(model), "stages.2.blocks.0")  # parameters whose names start with this path
+params = reference.within(
+    hatnet.to_numpy(model), "stages.2.blocks.0"
+)  # parameters whose names start with this path
 p = reference.within(params, "attention")
 C, heads = stage.channels, stage.heads
 x = rng.normal(size=(5, 7, C))
 
-X = (x - x.mean()) / np.sqrt(x.var() + 1e-6) * p["norm.weight"] + p["norm.bias"]  # D1; 1e-6 avoids division by 0
+X = (x - x.mean()) / np.sqrt(x.var() + 1e-6) * p["norm.weight"] + p[
+    "norm.bias"
+]  # D1; 1e-6 avoids division by 0
 X = X.reshape(5 * 7, C)
-Wq, Wk, Wv = np.split(p["qkv.weight"].T, 3, axis=1)  # PyTorch stores these three matrices transposed, in one
+Wq, Wk, Wv = np.split(
+    p["qkv.weight"].T, 3, axis=1
+)  # PyTorch stores these three matrices transposed, in one
 bq, bk, bv = np.split(p["qkv.bias"], 3)
-A, weights = reference.multi_head_attention(X @ Wq + bq, X @ Wk + bk, X @ Wv + bv, heads)  # Eq. 1, Eq. 2
-attended = (A @ p["projection.weight"].T + p["projection.bias"]).reshape(5, 7, C)  # Eq. 3 without + X
+A, weights = reference.multi_head_attention(
+    X @ Wq + bq, X @ Wk + bk, X @ Wv + bv, heads
+)  # Eq. 1, Eq. 2
+attended = (A @ p["projection.weight"].T + p["projection.bias"]).reshape(
+    5, 7, C
+)  # Eq. 3 without + X
 assert np.allclose(attended, reference.mhsa(x, p, heads), rtol=0, atol=1e-13)
 
 mlp = reference.within(params, "mlp")
@@ -386,7 +436,10 @@ assert np.allclose(Y, reference.block(x, params, stage), rtol=0, atol=1e-13)
 with torch.no_grad():  # the fast implementation takes a batch of maps; here one map
     fast = model.stages[2].blocks[0].attention(torch.from_numpy(x)[None])[0]
 error = relative_error(fast, attended)
-print(f"C = {C}, {heads} heads of d = {C // heads}, weights {weights.shape}; PyTorch is off by {error:.0e}")
+print(
+    f"C = {C}, {heads} heads of d = {C // heads}, weights {weights.shape}; PyTorch is off by "
+    f"{error:.0e}"
+)
 assert error < TOLERANCES[torch.float64]
 
 # %% [markdown]
@@ -404,7 +457,10 @@ assert error < TOLERANCES[torch.float64]
 # %%
 order = rng.permutation(5 * 7)
 shuffled = x.reshape(35, C)[order].reshape(5, 7, C)
-for name, layer in (("attention", lambda x: reference.mhsa(x, p, heads)), ("MLP", lambda x: reference.mlp(x, mlp))):
+for name, layer in (
+    ("attention", lambda x: reference.mhsa(x, p, heads)),
+    ("MLP", lambda x: reference.mlp(x, mlp)),
+):
     then_shuffled = layer(x).reshape(35, C)[order].reshape(5, 7, C)
     follows = np.allclose(layer(shuffled), then_shuffled)
     print(f"{name}: shuffled tokens give the shuffled output: {follows}")
@@ -430,10 +486,16 @@ R, G, B = photo.reshape(14, 16, 14, 16, 3).mean(axis=(1, 3)).reshape(196, 3).T
 X = np.stack([R + G + B, R - G, R + G - 2 * B], axis=1)  # (196, 3)
 X = (X - X.mean(axis=0)) / X.std(axis=0)
 X /= np.linalg.norm(X, axis=1, keepdims=True)
-photo_weights = reference.softmax(X @ X.T / 0.1).reshape(14, 14, 14, 14)  # query row, column; key row, column
+photo_weights = reference.softmax(X @ X.T / 0.1).reshape(
+    14, 14, 14, 14
+)  # query row, column; key row, column
 
+# %% [fold: Code of this figure]
 fig, axes = plt.subplots(1, 3, figsize=(11, 3.9), layout="constrained")
-fig.set_label("A cat and the weights of two patches. One attends to both eyes, one to both ears, and both to fur.")
+fig.set_label(
+    "A cat and the weights of two patches. One attends to both eyes, one to both ears, and both "
+    "to fur."
+)
 axes[0].imshow(photo, extent=(0, 14, 14, 0))
 axes[0].set(title="the photo with two queries", ylabel="token row")
 for ax, name, (row, column) in zip(axes[1:], "AB", ((4, 3), (0, 0)), strict=True):
@@ -442,15 +504,32 @@ for ax, name, (row, column) in zip(axes[1:], "AB", ((4, 3), (0, 0)), strict=True
     ax.imshow(1 - opacity * (1 - photo), extent=(0, 14, 14, 0))  # small weights fade to white
     ax.set_title(f"weights of {name} (full colour = {seen.max():.1%})")
     for marked in (axes[0], ax):
-        marked.add_patch(plt.Rectangle((column, row), 1, 1, fill=False, edgecolor=BLUE, linewidth=2.5))
-        marked.text(column + 1.3, row + 0.8, name, color=BLUE, weight="bold", bbox={"color": "white", "pad": 1})
+        marked.add_patch(
+            plt.Rectangle((column, row), 1, 1, fill=False, edgecolor=BLUE, linewidth=2.5)
+        )
+        marked.text(
+            column + 1.3,
+            row + 0.8,
+            name,
+            color=BLUE,
+            weight="bold",
+            bbox={"color": "white", "pad": 1},
+        )
 for ax in axes:
     ax.set_xlabel("token column")
 plt.show()
+
+# %%
 other_eye = photo_weights[4, 3, 5:9, 10:13].sum()  # rows 5 to 8, columns 10 to 12
 other_ear = photo_weights[0, 0, 0:3, 11:14].sum()
-print(f"A gives {other_eye:.1%} of its weight to the 12 tokens around the other eye, {12 / 196:.1%} of all tokens")
-print(f"B gives {other_ear:.1%} of its weight to the 9 tokens around the other ear, {9 / 196:.1%} of all tokens")
+print(
+    f"A gives {other_eye:.1%} of its weight to the 12 tokens around the other eye, "
+    f"{12 / 196:.1%} of all tokens"
+)
+print(
+    f"B gives {other_ear:.1%} of its weight to the 9 tokens around the other ear, {9 / 196:.1%} "
+    "of all tokens"
+)
 
 # %% [markdown]
 # A lies on an eye. It attends to the other eye, and to fur on the forehead. B lies on a pink ear. It attends to the
@@ -501,12 +580,18 @@ print(f"counted for N = {N}, C = {C}:", macs)
 # %%
 config = hatnet.get_config("small")
 for height, width in ((224, 224), (800, 1333)):
-    print(f"image {height} x {width:<4}      tokens    C   Eq. 1 MACs   Eq. 2 MACs   weights, one image and block")
-    for index, (stage, layout) in enumerate(zip(config.stages, config.layout(height, width), strict=True)):
+    print(
+        f"image {height} x {width:<4}      tokens    C   Eq. 1 MACs   Eq. 2 MACs   weights, one "
+        "image and block"
+    )
+    for index, (stage, layout) in enumerate(
+        zip(config.stages, config.layout(height, width), strict=True)
+    ):
         H, W = layout.map
         N, C = H * W, stage.channels
         print(
-            f"  stage {index}: {H:3} x {W:<3} {N:8,} {C:4} {3 * N * C**2 / 1e9:10.2f} G {2 * N**2 * C / 1e9:10.2f} G"
+            f"  stage {index}: {H:3} x {W:<3} {N:8,} {C:4} {3 * N * C**2 / 1e9:10.2f} G "
+            f"{2 * N**2 * C / 1e9:10.2f} G"
             f" {stage.heads * N**2 * 4 / 1e6:12,.1f} MB"
         )
 
@@ -533,11 +618,25 @@ for N in Ns:
     milliseconds.append(min(laps))
 slope = np.polyfit(np.log(Ns), np.log(milliseconds), 1)[0]
 
+# %% [fold: Code of this figure]
 fig, ax = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
-fig.set_label("Measured time of Eq. 2 against the number of tokens N. The points lie close to a line for N squared.")
-ax.loglog(Ns, milliseconds[-1] * (Ns / Ns[-1]) ** 2.0, color="0.75", linewidth=6, label="$N^2$, through the last point")
+fig.set_label(
+    "Measured time of Eq. 2 against the number of tokens N. The points lie close to a line for N "
+    "squared."
+)
+ax.loglog(
+    Ns,
+    milliseconds[-1] * (Ns / Ns[-1]) ** 2.0,
+    color="0.75",
+    linewidth=6,
+    label="$N^2$, through the last point",
+)
 ax.loglog(Ns, milliseconds, "o", color=ORANGE, label=f"measured; fitted slope {slope:.2f}")
-ax.set(title="Time of Eq. 2: one core, C = 64, one head", xlabel="tokens N", ylabel="milliseconds, best of 5")
+ax.set(
+    title="Time of Eq. 2: one core, C = 64, one head",
+    xlabel="tokens N",
+    ylabel="milliseconds, best of 5",
+)
 ax.set_xticks(Ns, [f"{side}$^2$" for side in sides])
 ax.minorticks_off()
 ax.legend()
@@ -565,7 +664,9 @@ assert np.allclose(reference.attention_weights(q[None], np.eye(3)), [[0.5, 0.25,
 Q, K, V = rng.normal(size=(4, 6)), rng.normal(size=(5, 6)), rng.normal(size=(5, 6))
 once, _ = reference.multi_head_attention(Q, K, V, heads=1)
 all_twice, _ = reference.multi_head_attention(Q, np.tile(K, (2, 1)), np.tile(V, (2, 1)), heads=1)
-first_twice, _ = reference.multi_head_attention(Q, np.vstack([K, K[:1]]), np.vstack([V, V[:1]]), heads=1)
+first_twice, _ = reference.multi_head_attention(
+    Q, np.vstack([K, K[:1]]), np.vstack([V, V[:1]]), heads=1
+)
 assert np.allclose(all_twice, once)  # each weight is half as large, and each value occurs twice
 assert not np.allclose(first_twice, once)  # the first value counts twice as much as before
 
@@ -603,7 +704,9 @@ assert not np.allclose(over_queries.sum(axis=1), 1)
 ends = {names: errors[-50:].mean(axis=0) for names, errors in trained.items()}  # of each seed
 same, other = TASKS
 assert all(ends[task, "right axis (keys)"].max() < 0.1 for task in TASKS)
-assert np.allclose(ends[same, "wrong axis (queries)"], 1 - 1 / TOKENS, atol=0.1)  # no better than the mean
+assert np.allclose(
+    ends[same, "wrong axis (queries)"], 1 - 1 / TOKENS, atol=0.1
+)  # no better than the mean
 assert ends[other, "wrong axis (queries)"].max() < 0.1  # training succeeds even with the bug
 assert np.allclose(raw_variance / ds, 1, atol=0.1)
 assert np.allclose(variance, 1, atol=0.1)
@@ -612,5 +715,8 @@ assert two[1, 0, 4] > 10 * two[0, 0, 4]  # head 2: the far token of the same col
 assert one[0, 0, 2] > 3 * max(one[0, 0, 1], one[0, 0, 4])  # one head: near and of the same colour
 assert other_eye > 3 * 12 / 196  # far more than an equal share
 assert other_ear > 3 * 9 / 196
-assert (4 * (56 * 56) ** 2, 4 * (200 * 334) ** 2) == (39_337_984, 17_848_960_000)  # bytes: 39 MB, 17.8 GB
+assert (4 * (56 * 56) ** 2, 4 * (200 * 334) ** 2) == (
+    39_337_984,
+    17_848_960_000,
+)  # bytes: 39 MB, 17.8 GB
 print("all checks passed")

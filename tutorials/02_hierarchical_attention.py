@@ -15,8 +15,8 @@
 # You need to know softmax, $Q$, $K$, $V$ and heads from tutorial 1. Tags such as D2 mark places where the paper, its
 # authors' code and our code differ. The page "Paper versus code" lists them.
 
-# %%
-"""Tutorial 2: windows, merged tokens, Eq. 6-15 of the paper, the fast module, and a test that finds a bug."""
+# %% [fold: Imports]
+"""Tutorial 2: windows, merged tokens, Eq. 6-15, the fast module, and a test that finds a bug."""
 
 import itertools
 from unittest import mock
@@ -37,7 +37,10 @@ from hatnet.data.photo import load_photo, normalise
 from hatnet.equivalence import TOLERANCES, randomise, relative_error
 
 np.set_printoptions(precision=2, suppress=True, linewidth=110)
-BLUE, ORANGE = "#0072B2", "#D55E00"  # colours of Okabe and Ito, easy to distinguish with colour blindness
+BLUE, ORANGE = (
+    "#0072B2",
+    "#D55E00",
+)  # colours of Okabe and Ito, easy to distinguish with colour blindness
 LIMIT = TOLERANCES[torch.float64]  # 1e-13: largest relative difference allowed in float64
 
 # %% [markdown]
@@ -76,26 +79,38 @@ QUERY, FAR = (9, 17), (24, 3)  # two tokens, (row, column), in different windows
 
 
 def draw(axes, picture, title, step=None, marks=(), **options):
-    """Draw a 28 x 28 map in token coordinates, with a line every `step` tokens and boxes around marked tokens."""
+    """Draw a map of 28 x 28 tokens, a line every `step` tokens, and boxes around marked tokens."""
     image = axes.imshow(picture, extent=(0, W, H, 0), interpolation="nearest", **options)
     for at in range(step, W, step) if step else ():
         axes.axvline(at, color="white", linewidth=1)
         axes.axhline(at, color="white", linewidth=1)
     for (row, column), colour in marks:
-        axes.add_patch(plt.Rectangle((column, row), 1, 1, fill=False, edgecolor="white", linewidth=4))
-        axes.add_patch(plt.Rectangle((column, row), 1, 1, fill=False, edgecolor=colour, linewidth=2))
+        axes.add_patch(
+            plt.Rectangle((column, row), 1, 1, fill=False, edgecolor="white", linewidth=4)
+        )
+        axes.add_patch(
+            plt.Rectangle((column, row), 1, 1, fill=False, edgecolor=colour, linewidth=2)
+        )
     axes.set(title=title, xlabel="column, in tokens", ylabel="row, in tokens")
     axes.set(xticks=range(0, 29, 7), yticks=range(0, 29, 7))
     return image
 
 
+# %% [fold: Code of this figure]
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained")
 figure.set_label(
-    "Left: the photo of a cat, cut by white lines into 4 x 4 windows, with two tokens marked in different windows. "
+    "Left: the photo of a cat, cut by white lines into 4 x 4 windows, with two tokens marked in "
+    "different windows. "
     "Right: the same photo as 28 x 28 tokens of 2 x 2 colours, coarse but still a cat."
 )
-draw(left, photo.transpose(1, 2, 0), "16 windows of 7 x 7 tokens", G1, [(QUERY, BLUE), (FAR, ORANGE)])
-draw(right, photo.reshape(3, 56, 4, 56, 4).mean(axis=(2, 4)).transpose(1, 2, 0), "28 x 28 tokens, 12 numbers each")
+draw(
+    left, photo.transpose(1, 2, 0), "16 windows of 7 x 7 tokens", G1, [(QUERY, BLUE), (FAR, ORANGE)]
+)
+draw(
+    right,
+    photo.reshape(3, 56, 4, 56, 4).mean(axis=(2, 4)).transpose(1, 2, 0),
+    "28 x 28 tokens, 12 numbers each",
+)
 plt.show()
 
 # %% [markdown]
@@ -114,11 +129,16 @@ plt.show()
 
 # %%
 def cut_and_put_back(numbers, g):
-    """Print a map and its windows of g x g tokens, and check that putting them back gives the map."""
+    """Print a map and its windows, and check that putting them back gives the map."""
     back = np.zeros_like(numbers)
     print(numbers)
     for row, column, window in reference.windows(*numbers.shape, g):
-        print(f"window ({row}, {column}):", numbers[window].tolist(), "-> tokens", numbers[window].ravel())  # Eq. 6
+        print(
+            f"window ({row}, {column}):",
+            numbers[window].tolist(),
+            "-> tokens",
+            numbers[window].ravel(),
+        )  # Eq. 6
         back[window] = numbers[window]  # Eq. 8
     assert np.array_equal(back, numbers)
 
@@ -172,7 +192,9 @@ repainted[:, 8 * FAR[0] + 3, 8 * FAR[1] + 3] = 1  # one white pixel
 X_far = tokens(normalise(repainted))
 
 near = reference.local_attention(X, params, heads, G1)
-moved = np.linalg.norm(reference.local_attention(X_far, params, heads, G1) - near, axis=-1)  # (H, W)
+moved = np.linalg.norm(
+    reference.local_attention(X_far, params, heads, G1) - near, axis=-1
+)  # (H, W)
 print(f"the orange token moved by {moved[FAR]:.3f}, the blue one by {moved[QUERY]}")
 print(f"tokens that moved: {np.count_nonzero(moved)} of {moved.size}, one window")
 assert moved[QUERY] == 0
@@ -216,22 +238,38 @@ print(f"with norms: the orange token moved by {moved[FAR]:.3f}, the blue one by 
 # the authors' code ignores them.
 
 # %%
-colours = photo.reshape(3, 28, 8, 28, 8).mean(axis=(2, 4)).transpose(1, 2, 0)  # one mean colour per token
+colours = (
+    photo.reshape(3, 28, 8, 28, 8).mean(axis=(2, 4)).transpose(1, 2, 0)
+)  # one mean colour per token
 
+# %% [fold: Code of this figure]
 figure, axes = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
 figure.set_label(
-    "Three pictures of the cat: the photo with a grid of 7 x 7 cells, the 7 x 7 mean colours of these cells, and the "
-    "mean colours of 6 x 6 cells of 5 x 5 tokens, where the cells of the last row and column are narrower."
+    "Three pictures of the cat: the photo with a grid of 7 x 7 cells, the 7 x 7 mean colours of "
+    "these cells, and the "
+    "mean colours of 6 x 6 cells of 5 x 5 tokens, where the cells of the last row and column are "
+    "narrower."
 )
-draw(axes[0], photo.transpose(1, 2, 0), "784 tokens, cells of 4 x 4", 4, [(QUERY, BLUE), (FAR, ORANGE)])
+draw(
+    axes[0],
+    photo.transpose(1, 2, 0),
+    "784 tokens, cells of 4 x 4",
+    4,
+    [(QUERY, BLUE), (FAR, ORANGE)],
+)
 for ax, cell in zip(axes[1:], (4, 5), strict=True):
     merged_colours = reference.average_pool(colours, cell)
-    cells = merged_colours.repeat(cell, axis=0).repeat(cell, axis=1)[:H, :W]  # back to the size of the map
+    cells = merged_colours.repeat(cell, axis=0).repeat(cell, axis=1)[
+        :H, :W
+    ]  # back to the size of the map
     rows, columns = merged_colours.shape[:2]
     draw(ax, cells, f"$G_2$ = {cell}: {rows} x {columns} = {rows * columns} merged tokens", cell)
 plt.show()
 
-print(reference.average_pool(odd[:, :, None] * 1.0, G2=2)[:, :, 0])  # the 3 x 5 map: one number per cell
+# %%
+print(
+    reference.average_pool(odd[:, :, None] * 1.0, G2=2)[:, :, 0]
+)  # the 3 x 5 map: one number per cell
 merged = reference.merge(A1, params, G2)  # (7, 7, 12), normalised; Eq. 10, D3
 corner = reference.average_pool(A1, 5)[-1, -1]
 assert np.allclose(corner, A1[25:, 25:].mean(axis=(0, 1)))  # 3 x 3 tokens, not 5 x 5
@@ -263,7 +301,9 @@ assert trace["global_weights"].shape == (2, 784, 49)
 # %%
 output = reference.aggregate(A1, A2, params)
 whole = reference.h_mhsa(X, params, heads, G1, G2)
-print(f"output {output.shape}, and h_mhsa gives the same, up to {relative_error(whole, output):.0e}")
+print(
+    f"output {output.shape}, and h_mhsa gives the same, up to {relative_error(whole, output):.0e}"
+)
 assert relative_error(whole, output) < LIMIT
 
 # %% [markdown]
@@ -285,7 +325,9 @@ def attention_alone(x):
 base = attention_alone(X)
 steps = ("local step alone", "local and global step")
 for step, after, before in zip(steps, attention_alone(X_far), base, strict=True):
-    print(f"{step}: the pixel moves the blue token by {np.linalg.norm((after - before)[QUERY]):.1e}")
+    print(
+        f"{step}: the pixel moves the blue token by {np.linalg.norm((after - before)[QUERY]):.1e}"
+    )
 
 influence = np.zeros((2, H, W))
 for row, column in itertools.product(range(H), range(W)):
@@ -294,19 +336,25 @@ for row, column in itertools.product(range(H), range(W)):
     for step, (after, before) in enumerate(zip(attention_alone(changed), base, strict=True)):
         influence[step, row, column] = np.linalg.norm((after - before)[QUERY])
 
+# %% [fold: Code of this figure]
 figure, axes = plt.subplots(1, 2, figsize=(9.6, 4.4), layout="constrained")
 figure.set_label(
-    "Two maps that show how much each token influences the blue token. After the local step, only the 7 x 7 tokens of "
-    "its window do; all others are grey, exactly zero. After the whole H-MHSA every token does, and those of the "
+    "Two maps that show how much each token influences the blue token. After the local step, "
+    "only the 7 x 7 tokens of "
+    "its window do; all others are grey, exactly zero. After the whole H-MHSA every token does, "
+    "and those of the "
     "window still most. An eye and the nose of the cat are visible."
 )
 for ax, seen, title in zip(axes, influence, steps, strict=True):
     limits = LogNorm(influence[1].min(), influence[1].max())
-    bitmap = draw(ax, np.ma.masked_equal(seen, 0), title, marks=[(QUERY, BLUE)], norm=limits, cmap="viridis")
+    bitmap = draw(
+        ax, np.ma.masked_equal(seen, 0), title, marks=[(QUERY, BLUE)], norm=limits, cmap="viridis"
+    )
     ax.set_facecolor("lightgrey")
 figure.colorbar(bitmap, ax=axes, label="how far the blue token moves")
 plt.show()
 
+# %%
 print("tokens that reach the blue one:", np.count_nonzero(influence, axis=(1, 2)))
 assert np.array_equal(np.count_nonzero(influence, axis=(1, 2)), [49, 784])
 
@@ -348,20 +396,31 @@ def eq15(H, W, C, G1, G2):
 
 
 def counted(layer, H, W, C):
-    """Multiplications that PyTorch counts, without W^p. The MATH backend is counted on every device."""
+    """Multiplications that PyTorch counts, without W^p."""
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         layer(torch.zeros(1, H, W, C))
     return counter.get_total_flops() // 2 - H * W * C**2
 
 
-print(" map        C  G1  G2 | plain, Eq. 5  H-MHSA, Eq. 15  plain/H-MHSA | weights a head: plain  H-MHSA")
-for side, channels, d, g1, g2 in [(56, 48, 48, 8, 8), (28, 96, 48, 7, 4), (14, 240, 48, 7, 2), (14, 320, 64, 7, 2)]:
+print(
+    " map        C  G1  G2 | plain, Eq. 5  H-MHSA, Eq. 15  plain/H-MHSA | weights a head: plain  "
+    "H-MHSA"
+)
+for side, channels, d, g1, g2 in [
+    (56, 48, 48, 8, 8),
+    (28, 96, 48, 7, 4),
+    (14, 240, 48, 7, 2),
+    (14, 320, 64, 7, 2),
+]:
     size = (side, side, channels)
     assert counted(hatnet.MHSA(channels, channels // d), *size) == eq5(*size)
     assert counted(hatnet.HMHSA(channels, channels // d, g1, g2), *size) == eq15(*size, g1, g2)
     N, ratio = side * side, eq5(*size) / eq15(*size, g1, g2)
-    print(f"{side:3d} x {side:<3d} {channels:4d}  {g1:2d}  {g2:2d} | {eq5(*size):12,d}  {eq15(*size, g1, g2):14,d}"
-          f"  {ratio:12.2f} | {N * N:21,d} {N * (g1**2 + N // g2**2):7,d}")  # fmt: skip
+    print(
+        f"{side:3d} x {side:<3d} {channels:4d}  {g1:2d}  {g2:2d} | {eq5(*size):12,d}  "
+        f"{eq15(*size, g1, g2):14,d}"
+        f"  {ratio:12.2f} | {N * N:21,d} {N * (g1**2 + N // g2**2):7,d}"
+    )
 
 # %% [markdown]
 # On the large map, H-MHSA is far cheaper. On 14 x 14 tokens with 320 channels, it costs **more**: the ratio is below 1.
@@ -411,9 +470,18 @@ assert np.array_equal(module.to_windows(as_batch, (2, 2))[:, :, 0], slices)
 # %%
 as_batch = torch.from_numpy(odd)[None, :, :, None]  # (1, 3, 5, 1)
 mask = module.window_mask(as_batch, (2, 2))  # (windows, 1, 1, keys)
-for window, present in zip(module.to_windows(as_batch, (2, 2))[:, :, 0], mask[:, 0, 0], strict=True):
-    print(" ".join(f"{n:2d}" if there else " ." for n, there in zip(window.tolist(), present.tolist(), strict=True)))
-assert torch.equal(module.from_windows(module.to_windows(as_batch, (2, 2)), (2, 2), (3, 5)), as_batch)
+for window, present in zip(
+    module.to_windows(as_batch, (2, 2))[:, :, 0], mask[:, 0, 0], strict=True
+):
+    print(
+        " ".join(
+            f"{n:2d}" if there else " ."
+            for n, there in zip(window.tolist(), present.tolist(), strict=True)
+        )
+    )
+assert torch.equal(
+    module.from_windows(module.to_windows(as_batch, (2, 2)), (2, 2), (3, 5)), as_batch
+)
 
 # %% [markdown]
 # ## A test that draws its own cases
@@ -428,10 +496,22 @@ assert torch.equal(module.from_windows(module.to_windows(as_batch, (2, 2)), (2, 
 cases = []  # all cases tried, in order, with their errors
 
 
-@settings(max_examples=100, derandomize=True, deadline=None, database=None, print_blob=False,
-          phases=[Phase.generate, Phase.shrink])  # fmt: skip
-@given(H=st.integers(1, 9), W=st.integers(1, 9), heads=st.integers(1, 3), G1=st.integers(1, 5), G2=st.integers(1, 5),
-       seed=st.integers(0, 1000))  # fmt: skip
+@settings(
+    max_examples=100,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    print_blob=False,
+    phases=[Phase.generate, Phase.shrink],
+)
+@given(
+    H=st.integers(1, 9),
+    W=st.integers(1, 9),
+    heads=st.integers(1, 3),
+    G1=st.integers(1, 5),
+    G2=st.integers(1, 5),
+    seed=st.integers(0, 1000),
+)
 def fast_is_slow(H, W, heads, G1, G2, seed):
     """Eq. 6-14: the batched module equals the reference, image by image."""
     layer = hatnet.HMHSA(4 * heads, heads, G1, G2).double()
@@ -441,7 +521,9 @@ def fast_is_slow(H, W, heads, G1, G2, seed):
         got = layer(torch.from_numpy(x))
     want = np.stack([reference.h_mhsa(image, hatnet.to_numpy(layer), heads, G1, G2) for image in x])
     error = relative_error(got, want)
-    cases.append({"H": H, "W": W, "heads": heads, "G1": G1, "G2": G2, "seed": seed, "error": f"{error:.0e}"})
+    cases.append(
+        {"H": H, "W": W, "heads": heads, "G1": G1, "G2": G2, "seed": seed, "error": f"{error:.0e}"}
+    )
     assert error < LIMIT, f"off by {error:.2g}"
 
 
@@ -462,14 +544,18 @@ print(f"passed: {len(cases)} cases, such as", *cases[30::30], sep="\n")
 
 # %%
 def swapped_from_windows(x, window, size):
-    """Like `hatnet`'s `from_windows`, but with rows and columns of windows swapped in the reshape."""
+    """Like `from_windows` of `hatnet`, but with rows and columns of windows swapped."""
     rows, columns = -(-size[0] // window[0]), -(-size[1] // window[1])
-    x = x.reshape(-1, columns, rows, *window, x.shape[-1]).transpose(2, 3)  # the bug: should be rows, columns
-    return x.reshape(-1, rows * window[0], columns * window[1], x.shape[-1])[:, : size[0], : size[1]]
+    x = x.reshape(-1, columns, rows, *window, x.shape[-1]).transpose(
+        2, 3
+    )  # the bug: should be rows, columns
+    return x.reshape(-1, rows * window[0], columns * window[1], x.shape[-1])[
+        :, : size[0], : size[1]
+    ]
 
 
 def find_bug(**replacements):
-    """Replace functions of the module, run the property, print how it fails, and return the shrunk case."""
+    """Replace functions of the module, print how the property fails, return the shrunk case."""
     cases.clear()
     try:
         with mock.patch.multiple(module, **replacements):
@@ -477,13 +563,18 @@ def find_bug(**replacements):
     except AssertionError as error:
         print(str(error).splitlines()[0], *error.__notes__, sep="\n")
         first = next(n for n, case in enumerate(cases) if float(case["error"]) > LIMIT)
-        print(f"case {first + 1} was the first to fail: {cases[first]}; shrunk in {len(cases) - first - 1} more")
+        print(
+            f"case {first + 1} was the first to fail: {cases[first]}; shrunk in "
+            f"{len(cases) - first - 1} more"
+        )
         return cases[-1]
     raise AssertionError("the test did not find the bug")
 
 
 shrunk = find_bug(from_windows=swapped_from_windows)
-assert -(-shrunk["H"] // shrunk["G1"]) != -(-shrunk["W"] // shrunk["G1"])  # rows of windows, columns
+assert -(-shrunk["H"] // shrunk["G1"]) != -(
+    -shrunk["W"] // shrunk["G1"]
+)  # rows of windows, columns
 assert shrunk["H"] * shrunk["W"] <= 6
 
 # %% [markdown]
@@ -523,11 +614,16 @@ assert relative_error(logits["bug"][1], logits["right"][1]) > 0.01
 # %%
 normed = reference.group_norm(X, **reference.within(params, "norm"))
 Q1, K1, V1 = np.split(
-    reference.linear(normed.reshape(-1, C), **reference.within(params, "local_attention.qkv")), 3, axis=-1
+    reference.linear(normed.reshape(-1, C), **reference.within(params, "local_attention.qkv")),
+    3,
+    axis=-1,
 )
 plain, _ = reference.multi_head_attention(Q1, K1, V1, heads)
 one_window = reference.local_attention(normed, params, heads, G1=28)
-print(f"G1 = 28 differs from plain attention by {relative_error(one_window.reshape(-1, C), plain):.1e}")
+print(
+    "G1 = 28 differs from plain attention by "
+    f"{relative_error(one_window.reshape(-1, C), plain):.1e}"
+)
 assert relative_error(one_window.reshape(-1, C), plain) < LIMIT
 
 reference.h_mhsa(X, params, heads, G1, 1, trace)
@@ -545,14 +641,18 @@ assert np.array_equal(reference.average_pool(trace["local"], 1), trace["local"])
 window_sizes = [np.zeros((30, 45))[window].shape for _, _, window in reference.windows(30, 45, 8)]
 assert len(window_sizes) == 4 * 6
 assert window_sizes[-1] == (30 - 3 * 8, 45 - 5 * 8)  # 6 x 5 tokens
-assert reference.average_pool(np.zeros((30, 45, 1)), 4).size == 8 * 12  # 96 keys, rounded up in both directions
+assert (
+    reference.average_pool(np.zeros((30, 45, 1)), 4).size == 8 * 12
+)  # 96 keys, rounded up in both directions
 
 # %% [markdown]
 # **2. When is H-MHSA cheaper?** Take $C = 320$, $G_1 = 7$, $G_2 = 2$ and square maps whose side is a multiple of 14.
 # What is the smallest side for which H-MHSA costs less than plain attention?
 
 # %% solution
-cheaper = [side for side in range(14, 113, 14) if eq15(side, side, 320, 7, 2) < eq5(side, side, 320)]
+cheaper = [
+    side for side in range(14, 113, 14) if eq15(side, side, 320, 7, 2) < eq5(side, side, 320)
+]
 assert cheaper == [28, 42, 56, 70, 84, 98, 112]
 
 # %% [markdown]
@@ -564,7 +664,9 @@ assert cheaper == [28, 42, 56, 70, 84, 98, 112]
 swapped = np.roll(X, 14, axis=1)  # 14 tokens are two windows, so whole windows move
 assert np.allclose(reference.local_attention(swapped, params, heads, 7), np.roll(near, 14, axis=1))
 near_8 = reference.local_attention(X, params, heads, 8)
-assert not np.allclose(reference.local_attention(swapped, params, heads, 8), np.roll(near_8, 14, axis=1))
+assert not np.allclose(
+    reference.local_attention(swapped, params, heads, 8), np.roll(near_8, 14, axis=1)
+)
 # No: 14 is not a multiple of 8, so after the swap, different tokens share a window.
 
 # %% [markdown]
@@ -574,7 +676,10 @@ assert not np.allclose(reference.local_attention(swapped, params, heads, 8), np.
 
 # %% solution
 shrunk = find_bug(window_mask=lambda x, window: None)
-assert sorted((shrunk["H"], shrunk["W"])) == [1, 3]  # two windows; the second has one token and one padded token
+assert sorted((shrunk["H"], shrunk["W"])) == [
+    1,
+    3,
+]  # two windows; the second has one token and one padded token
 assert shrunk["G1"] == 2
 
 # %% [markdown]
@@ -584,7 +689,9 @@ assert shrunk["G1"] == 2
 
 # %%
 assert G1**2 + merged.shape[0] * merged.shape[1] == 98  # keys per query, instead of 784
-assert np.allclose(trace["global_weights"].sum(axis=-1), 1)  # each row of weights is a mean over the whole map
+assert np.allclose(
+    trace["global_weights"].sum(axis=-1), 1
+)  # each row of weights is a mean over the whole map
 assert eq5(56, 56, 48) > 15 * eq15(56, 56, 48, 8, 8)  # 15 times cheaper on the large map
 assert eq5(14, 14, 320) < eq15(14, 14, 320, 7, 2)  # more expensive on the small map
 
