@@ -1,19 +1,9 @@
 # %% [markdown]
 # # Hierarchical attention
 #
-# **The question.** In tutorial 1, every token attended to every other token. With $N$ tokens, that makes $N^2$ weights
-# per head. A map with sides twice as long has sixteen times as many weights. Can each token see the whole picture
-# without $N^2$ weights?
-#
-# **The idea of the [paper](https://doi.org/10.1007/s11633-024-1393-8)** is to attend twice. The first is the **local
-# step**, *near and fine*: every token attends to the tokens of its own window. The second is the **global step**, *far
-# and coarse*: the map is averaged into a few cells, and every token attends to all cells. The paper calls this
-# hierarchical multi-head self-attention, H-MHSA. This tutorial goes through Eq. 6-15 with
-# `reference/hierarchical_attention.py` and explains the fast module `hatnet.HMHSA`. At the end you break that module on
-# purpose and watch a test find the bug.
-#
-# You need to know softmax, $Q$, $K$, $V$ and heads from tutorial 1. Tags such as D2 mark places where the paper, its
-# authors' code and our code differ. The page "Paper versus code" lists them.
+# **The question.** In tutorial 1, $N$ tokens had $N^2$ weights, and a map with sides twice as long had sixteen times as
+# many. Can each token see the whole picture for less? **The idea:** attend twice. The blue token below looks at the
+# tokens of its own window, *near and fine*, and at the means of a few large cells, *far and coarse*.
 
 # %% [fold: Imports]
 """Tutorial 2: windows, merged tokens, Eq. 6-15, the fast module, and a test that finds a bug."""
@@ -37,81 +27,86 @@ from hatnet.data.photo import load_photo, normalise
 from hatnet.equivalence import TOLERANCES, randomise, relative_error
 
 np.set_printoptions(precision=2, suppress=True, linewidth=110)
-BLUE, ORANGE = (
-    "#0072B2",
-    "#D55E00",
-)  # colours of Okabe and Ito, easy to distinguish with colour blindness
+BLUE, ORANGE = "#0072B2", "#D55E00"  # easy to distinguish with colour blindness
 LIMIT = TOLERANCES[torch.float64]  # 1e-13: largest relative difference allowed in float64
 
+# %% [fold: Code of this figure]
+H, W, C, heads, G1, G2 = 28, 28, 12, 2, 7, 4
+QUERY, FAR = (9, 17), (24, 3)  # two tokens, (row, column), in different windows
+photo = load_photo()
+colours = photo.reshape(3, 28, 8, 28, 8).mean(axis=(2, 4)).transpose(1, 2, 0)  # of the tokens
+
+
+def frame(axes, row, column, side, colour):
+    """Draw a square around tokens, with a white edge."""
+    for edge, width in (("white", 4), (colour, 2)):
+        style = {"fill": False, "edgecolor": edge, "linewidth": width}
+        axes.add_patch(plt.Rectangle((column, row), side, side, **style))
+
+
+def draw(axes, picture, title, step=None, marks=(), **options):
+    """Draw a map of 28 x 28 tokens, a line every `step` tokens, and boxes around tokens."""
+    image = axes.imshow(picture, extent=(0, W, H, 0), interpolation="nearest", **options)
+    for at in range(step, W, step) if step else ():
+        axes.axvline(at, color="white", linewidth=1)
+        axes.axhline(at, color="white", linewidth=1)
+    for (row, column), colour in marks:
+        frame(axes, row, column, 1, colour)
+    axes.set(title=title, xlabel="column, in tokens", ylabel="row, in tokens")
+    axes.set(xticks=range(0, 29, 7), yticks=range(0, 29, 7))
+    return image
+
+
+def cells_of(G2):
+    """The mean colour of each cell, repeated to the size of the map."""
+    merged = reference.average_pool(colours, G2)
+    return merged.repeat(G2, axis=0).repeat(G2, axis=1)[:H, :W]
+
+
+figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 4), layout="constrained")
+figure.set_label(
+    "Three pictures of a cat. The first is cut into 28 x 28 coarse tokens; a blue and an orange "
+    "one are marked. In the second, the window of 7 x 7 tokens around the blue token is framed. "
+    "The third consists of 7 x 7 large cells of one colour each."
+)
+coarse = photo.reshape(3, 56, 4, 56, 4).mean(axis=(2, 4)).transpose(1, 2, 0)
+draw(left, coarse, "28 x 28 tokens", marks=[(QUERY, BLUE), (FAR, ORANGE)])
+draw(middle, photo.transpose(1, 2, 0), "near: 49 tokens of its window", G1, [(QUERY, BLUE)])
+frame(middle, QUERY[0] // G1 * G1, QUERY[1] // G1 * G1, G1, BLUE)
+draw(right, cells_of(G2), "far: 49 cells of the whole map", G2, [(QUERY, BLUE)])
+plt.show()
+
 # %% [markdown]
+# The first look is the **local step**, the second the **global step**. The
+# [paper](https://doi.org/10.1007/s11633-024-1393-8) calls them together hierarchical multi-head self-attention, H-MHSA.
+# This tutorial goes through Eq. 6-15 with `reference/hierarchical_attention.py` and explains the fast module
+# `hatnet.HMHSA`. At the end you break that module on purpose and watch a test find the bug. You need to know softmax,
+# $Q$, $K$, $V$ and heads from tutorial 1. Tags such as D2 mark places where the paper, its authors' code and our code
+# differ; the page "Paper versus code" lists them.
+#
 # ## Tokens
 #
 # The photo has 224 x 224 pixels. We cut it into 28 x 28 patches of 8 x 8 pixels and shrink each patch to 2 x 2 colours.
-# These are 12 numbers, so $C = 12$. Nothing is learnt in this step, and you can still see the cat in its tokens.
-# (HAT-Net makes its tokens with two convolutions instead.) The sizes are those of the network's second transformer
-# stage at this image size (stage 3 in the paper's Table 1, `stages.1` in the code): $H = W = 28$, windows of $G_1 = 7$,
-# and cells of $G_2 = 4$.
+# These are 12 numbers, so $C = 12$. (HAT-Net makes its tokens with the two convolutions of its stem instead.) The sizes
+# are those of `stages.1` of the network: $H = W = 28$, windows of $G_1 = 7$, and cells of $G_2 = 4$.
 #
 # **The weights are random**, so *which* tokens attend to each other means nothing here. We study which tokens *can*
 # reach each other. This follows from the equations and is the same for any weights.
 
+
 # %%
-H, W, C, heads, G1, G2 = 28, 28, 12, 2, 7, 4
-
-
 def tokens(pixels):
     """(3, 224, 224) -> (28, 28, 12): each patch of 8 x 8 pixels becomes 2 x 2 mean colours."""
     quarters = pixels.reshape(3, 28, 2, 4, 28, 2, 4).mean(axis=(3, 6))  # (3, 28, 2, 28, 2)
     return quarters.transpose(1, 3, 2, 4, 0).reshape(28, 28, 12)
 
 
-photo = load_photo()
 X = tokens(normalise(photo))
-
 hmhsa = hatnet.HMHSA(C, heads, G1, G2).double()  # for now we only use its parameters
 randomise(hmhsa, seed=0)
 params = hatnet.to_numpy(hmhsa)
 for name, value in params.items():
     print(f"{name:29s} {value.shape}")
-
-# %%
-QUERY, FAR = (9, 17), (24, 3)  # two tokens, (row, column), in different windows
-
-
-def draw(axes, picture, title, step=None, marks=(), **options):
-    """Draw a map of 28 x 28 tokens, a line every `step` tokens, and boxes around marked tokens."""
-    image = axes.imshow(picture, extent=(0, W, H, 0), interpolation="nearest", **options)
-    for at in range(step, W, step) if step else ():
-        axes.axvline(at, color="white", linewidth=1)
-        axes.axhline(at, color="white", linewidth=1)
-    for (row, column), colour in marks:
-        axes.add_patch(
-            plt.Rectangle((column, row), 1, 1, fill=False, edgecolor="white", linewidth=4)
-        )
-        axes.add_patch(
-            plt.Rectangle((column, row), 1, 1, fill=False, edgecolor=colour, linewidth=2)
-        )
-    axes.set(title=title, xlabel="column, in tokens", ylabel="row, in tokens")
-    axes.set(xticks=range(0, 29, 7), yticks=range(0, 29, 7))
-    return image
-
-
-# %% [fold: Code of this figure]
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained")
-figure.set_label(
-    "Left: the photo of a cat, cut by white lines into 4 x 4 windows, with two tokens marked in "
-    "different windows. "
-    "Right: the same photo as 28 x 28 tokens of 2 x 2 colours, coarse but still a cat."
-)
-draw(
-    left, photo.transpose(1, 2, 0), "16 windows of 7 x 7 tokens", G1, [(QUERY, BLUE), (FAR, ORANGE)]
-)
-draw(
-    right,
-    photo.reshape(3, 56, 4, 56, 4).mean(axis=(2, 4)).transpose(1, 2, 0),
-    "28 x 28 tokens, 12 numbers each",
-)
-plt.show()
 
 # %% [markdown]
 # We follow the query of the blue token. The orange token is far away, in another window.
@@ -207,10 +202,10 @@ assert np.count_nonzero(moved) == G1 * G1
 #
 # ## Eq. 9: add the map, and normalise (D2)
 #
-# The paper adds the input, $A_1 \leftarrow A_1 + X$. It does not mention a normalisation, but the authors' code has
-# three. The first comes before the local step. The second comes right after this sum (D2), and the $X$ in the sum is
-# the input *before* the first normalisation. The third is applied to the merged tokens (D3). Each is a group norm with
-# one group (D1): *one* mean and *one* variance for the whole map.
+# The paper adds the input, $A_1 \leftarrow A_1 + X$: a residual, as in tutorial 1. It does not mention a normalisation,
+# but the authors' code has three. The first comes before the local step. The second comes right after this sum (D2),
+# and the $X$ in the sum is the input *before* the first normalisation. The third is applied to the merged tokens (D3).
+# Each is a group norm with one group (D1): *one* mean and *one* variance for the whole map.
 #
 # ??? question "Predict: with the norms in place, does the orange pixel still change the blue token by exactly 0?"
 #     No. The pixel changes the mean and the variance, and these affect every token. So the norms do connect all tokens,
@@ -237,39 +232,20 @@ print(f"with norms: the orange token moved by {moved[FAR]:.3f}, the blue one by 
 # $G_2 = 5$, the last cells in each direction are only $28 - 5 \cdot 5 = 3$ tokens wide. We average these tokens (D6);
 # the authors' code ignores them.
 
-# %%
-colours = (
-    photo.reshape(3, 28, 8, 28, 8).mean(axis=(2, 4)).transpose(1, 2, 0)
-)  # one mean colour per token
-
 # %% [fold: Code of this figure]
-figure, axes = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
+figure, axes = plt.subplots(1, 2, figsize=(8, 4.2), layout="constrained")
 figure.set_label(
-    "Three pictures of the cat: the photo with a grid of 7 x 7 cells, the 7 x 7 mean colours of "
-    "these cells, and the "
-    "mean colours of 6 x 6 cells of 5 x 5 tokens, where the cells of the last row and column are "
-    "narrower."
+    "The cat as 7 x 7 mean colours of cells of 4 x 4 tokens, and as 6 x 6 mean colours of cells "
+    "of 5 x 5 tokens, where the cells of the last row and column are narrower."
 )
-draw(
-    axes[0],
-    photo.transpose(1, 2, 0),
-    "784 tokens, cells of 4 x 4",
-    4,
-    [(QUERY, BLUE), (FAR, ORANGE)],
-)
-for ax, cell in zip(axes[1:], (4, 5), strict=True):
-    merged_colours = reference.average_pool(colours, cell)
-    cells = merged_colours.repeat(cell, axis=0).repeat(cell, axis=1)[
-        :H, :W
-    ]  # back to the size of the map
-    rows, columns = merged_colours.shape[:2]
-    draw(ax, cells, f"$G_2$ = {cell}: {rows} x {columns} = {rows * columns} merged tokens", cell)
+for ax, cell in zip(axes, (4, 5), strict=True):
+    side = -(-28 // cell)  # rounded up
+    draw(ax, cells_of(cell), f"$G_2$ = {cell}: {side} x {side} merged tokens", cell)
 plt.show()
 
 # %%
-print(
-    reference.average_pool(odd[:, :, None] * 1.0, G2=2)[:, :, 0]
-)  # the 3 x 5 map: one number per cell
+print("the 3 x 5 map, one number per cell:")
+print(reference.average_pool(odd[:, :, None] * 1.0, G2=2)[:, :, 0])
 merged = reference.merge(A1, params, G2)  # (7, 7, 12), normalised; Eq. 10, D3
 corner = reference.average_pool(A1, 5)[-1, -1]
 assert np.allclose(corner, A1[25:, 25:].mean(axis=(0, 1)))  # 3 x 3 tokens, not 5 x 5
@@ -314,7 +290,7 @@ assert relative_error(whole, output) < LIMIT
 # colour scale is logarithmic.
 
 
-# %%
+# %% [fold: Code of the experiment]
 def attention_alone(x):
     """Return the results of the local step and of the whole H-MHSA, without norms."""
     A1 = reference.local_attention(x, params, heads, G1) + x  # Eq. 6-9
@@ -353,8 +329,6 @@ for ax, seen, title in zip(axes, influence, steps, strict=True):
     ax.set_facecolor("lightgrey")
 figure.colorbar(bitmap, ax=axes, label="how far the blue token moves")
 plt.show()
-
-# %%
 print("tokens that reach the blue one:", np.count_nonzero(influence, axis=(1, 2)))
 assert np.array_equal(np.count_nonzero(influence, axis=(1, 2)), [49, 784])
 
@@ -379,11 +353,11 @@ assert np.array_equal(np.count_nonzero(influence, axis=(1, 2)), [49, 784])
 # \end{aligned}$$
 #
 # Neither formula includes the output projection $W^p$. PyTorch can count the multiplications of a layer while it runs.
-# We subtract $W^p$ and compare both formulas with these counts, for the sizes of HAT-Net-Tiny and, in the last row, of
-# Small.
+# (The MATH backend is counted on every device.) We subtract $W^p$ and compare both formulas with these counts, for the
+# sizes of HAT-Net-Tiny and, in the last row, of Small.
 
 
-# %%
+# %% [fold: Code of the table]
 def eq5(H, W, C):
     """Multiplications of plain attention."""
     return 3 * H * W * C**2 + 2 * (H * W) ** 2 * C
@@ -467,7 +441,7 @@ assert np.array_equal(module.to_windows(as_batch, (2, 2))[:, :, 0], slices)
 # score $-\infty$ and so the weight 0. Finally, `from_windows` removes the padding. Here is the 3 x 5 map, with dots for
 # the padding:
 
-# %%
+# %% [fold: Code of the windows]
 as_batch = torch.from_numpy(odd)[None, :, :, None]  # (1, 3, 5, 1)
 mask = module.window_mask(as_batch, (2, 2))  # (windows, 1, 1, keys)
 for window, present in zip(
@@ -563,10 +537,8 @@ def find_bug(**replacements):
     except AssertionError as error:
         print(str(error).splitlines()[0], *error.__notes__, sep="\n")
         first = next(n for n, case in enumerate(cases) if float(case["error"]) > LIMIT)
-        print(
-            f"case {first + 1} was the first to fail: {cases[first]}; shrunk in "
-            f"{len(cases) - first - 1} more"
-        )
+        print(f"case {first + 1} was the first to fail, shrunk in {len(cases) - first - 1} more:")
+        print(cases[first])
         return cases[-1]
     raise AssertionError("the test did not find the bug")
 
@@ -585,11 +557,12 @@ assert shrunk["H"] * shrunk["W"] <= 6
 #
 # **Would a single example have found the bug?** A square map would not, and neither would 4 x 5 tokens with $G_1 = 3$:
 # with equal numbers of rows and columns of windows, the bug has no effect. **Would training have found it?** No.
-# Training images are cropped to squares, so every stage has a square map. The loss, the gradients and the accuracy are
-# identical to the last bit. But the first photo that is not square gives a wrong result, without any error message. We
-# check this with HAT-Net-Tiny and untrained weights. We compare its **logits**, the scores of the 1000 classes:
+# Training images are cropped to squares, so every stage has a square map. The error that training lowers, its gradients
+# and the accuracy are identical to the last bit. But the first photo that is not square gives a wrong result, without
+# any error message. We check this with HAT-Net-Tiny and untrained weights. We compare its **logits**, the scores of the
+# 1000 classes:
 
-# %%
+# %% [fold: Code of the comparison]
 torch.manual_seed(0)
 model = hatnet.create_model("tiny").eval()
 square = torch.from_numpy(normalise(photo)).float()[None]
@@ -602,34 +575,6 @@ for name, right, wrong in zip(("square", "portrait"), logits["right"], logits["b
     print(f"{name:8s} logits differ, relative: {relative_error(wrong, right):.2g}")
 assert torch.equal(logits["right"][0], logits["bug"][0])  # to the last bit
 assert relative_error(logits["bug"][1], logits["right"][1]) > 0.01
-
-# %% [markdown]
-# ## Change one thing
-#
-# Plain attention is a special case of both steps. With **one window as large as the map**, $G_1 = 28$, the local step
-# is attention over all tokens. With **cells of one token**, $G_2 = 1$, no tokens are merged, and the global step is
-# attention over all tokens. $G_1$ and $G_2$ do not change the parameters. So we can try both with the same matrices,
-# and compare with the functions of tutorial 1:
-
-# %%
-normed = reference.group_norm(X, **reference.within(params, "norm"))
-Q1, K1, V1 = np.split(
-    reference.linear(normed.reshape(-1, C), **reference.within(params, "local_attention.qkv")),
-    3,
-    axis=-1,
-)
-plain, _ = reference.multi_head_attention(Q1, K1, V1, heads)
-one_window = reference.local_attention(normed, params, heads, G1=28)
-print(
-    "G1 = 28 differs from plain attention by "
-    f"{relative_error(one_window.reshape(-1, C), plain):.1e}"
-)
-assert relative_error(one_window.reshape(-1, C), plain) < LIMIT
-
-reference.h_mhsa(X, params, heads, G1, 1, trace)
-print("G2 = 1 has weights (heads, queries, keys)", trace["global_weights"].shape)
-assert trace["global_weights"].shape == (heads, 784, 784)
-assert np.array_equal(reference.average_pool(trace["local"], 1), trace["local"])
 
 # %% [markdown]
 # ## Exercises
@@ -647,9 +592,11 @@ assert (
 
 # %% [markdown]
 # **2. When is H-MHSA cheaper?** Take $C = 320$, $G_1 = 7$, $G_2 = 2$ and square maps whose side is a multiple of 14.
-# What is the smallest side for which H-MHSA costs less than plain attention?
+# First find the number of tokens from Eq. 5 and 15, then the smallest such side.
 
 # %% solution
+# Divided by N C: 3 C + 2 N > 4 C + 98 + (C + N) / 2, so 1.5 N > 1.5 C + 98, so N > C + 65.3.
+assert 28**2 > 320 + 65.3 > 14**2
 cheaper = [
     side for side in range(14, 113, 14) if eq15(side, side, 320, 7, 2) < eq5(side, side, 320)
 ]
@@ -670,7 +617,8 @@ assert not np.allclose(
 # No: 14 is not a multiple of 8, so after the swap, different tokens share a window.
 
 # %% [markdown]
-# **4. Another bug.** Somebody forgets the mask: `window_mask` always returns `None`. First write down the smallest $H$,
+# **4. Another bug.** (In the notebook of this page.) Somebody forgets the mask: `window_mask` always returns `None`.
+# First write down the smallest $H$,
 # $W$ and $G_1$ for which the mask matters. (If the map is smaller than $G_1$, its window is as small as the map.) Then
 # let `find_bug` look for this case.
 
@@ -683,11 +631,36 @@ assert sorted((shrunk["H"], shrunk["W"])) == [
 assert shrunk["G1"] == 2
 
 # %% [markdown]
+# **5. Plain attention inside.** $G_1$ and $G_2$ do not change the parameters. For which value of $G_1$ is the local
+# step attention over all tokens, and for which $G_2$ is the global step? Check the first against
+# `reference.multi_head_attention`, and the number of weights of the second.
+
+# %% solution
+normed = reference.group_norm(X, **reference.within(params, "norm"))
+Q1, K1, V1 = np.split(
+    reference.linear(normed.reshape(-1, C), **reference.within(params, "local_attention.qkv")),
+    3,
+    axis=-1,
+)
+plain, _ = reference.multi_head_attention(Q1, K1, V1, heads)
+one_window = reference.local_attention(normed, params, heads, G1=28)
+print(
+    "G1 = 28 differs from plain attention by "
+    f"{relative_error(one_window.reshape(-1, C), plain):.1e}"
+)
+assert relative_error(one_window.reshape(-1, C), plain) < LIMIT
+
+reference.h_mhsa(X, params, heads, G1, 1, trace)
+print("G2 = 1 has weights (heads, queries, keys)", trace["global_weights"].shape)
+assert trace["global_weights"].shape == (heads, 784, 784)
+assert np.array_equal(reference.average_pool(trace["local"], 1), trace["local"])
+
+# %% [markdown]
 # ## The claims of this page
 #
 # They are checked whenever the page is built.
 
-# %%
+# %% [fold: The checks]
 assert G1**2 + merged.shape[0] * merged.shape[1] == 98  # keys per query, instead of 784
 assert np.allclose(
     trace["global_weights"].sum(axis=-1), 1

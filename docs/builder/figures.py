@@ -50,8 +50,8 @@ MANY_LABELS = 12  # a panel with more numbers than that takes the whole width
 def colour_for_both_schemes(svg: str) -> str:
     """Turn colours that the dark scheme replaces into variables, and choose their values in a style sheet.
 
-    >>> print(colour_for_both_schemes('<svg><defs><style>*{}</style></defs><path style="fill: #0072b2"/></svg>'))
-    <svg><defs><style>*{}svg{fill:#1f2933;--c0072b2:#0072b2}@media(prefers-color-scheme:dark){svg{fill:#e4e7eb;--c0072b2:#56b4e9}}</style></defs><path style="fill: var(--c0072b2)"/></svg>
+    >>> colour_for_both_schemes('<style></style><path style="fill: #0072b2"/>')
+    '<style>svg{fill:#1f2933;--c0072b2:#0072b2}@media(...){...--c0072b2:#56b4e9}}</style><path style="fill: var(--c0072b2)"/>'
     """
     dark = {colour: _dark(colour) for _, colour in COLOUR.findall(svg)}
     dark = {colour: other for colour, other in sorted(dark.items()) if other != colour}
@@ -75,9 +75,11 @@ def _dark(colour: str) -> str:
     return DARK.get(colour, colour)
 
 
-def protect_colours_on_pictures(figure: Figure) -> None:
-    """Move black and white on images by one step of 255, so that the dark scheme leaves them as they are."""
+def prepare_pictures(figure: Figure) -> None:
+    """Keep images at their own resolution, and black and white on them in both schemes (one step of 255 away)."""
     for axes in figure.axes:
+        for image in axes.images:
+            image.set_interpolation("none")
         if is_picture(axes):
             for text in axes.texts:
                 text.set_color(_protected(text.get_color()))
@@ -144,5 +146,9 @@ def _label_again(panels: list[Axes]) -> None:
         if axes.axison and len(axes.get_yticks()):
             axes.tick_params(labelleft=True)
         if not axes.get_ylabel():
-            axes.set_ylabel(next((other.get_ylabel() for other in axes.get_shared_y_axes().get_siblings(axes)
-                                  if other.get_ylabel()), ""))
+            axes.set_ylabel(
+                next(
+                    (other.get_ylabel() for other in axes.get_shared_y_axes().get_siblings(axes) if other.get_ylabel()),
+                    "",
+                )
+            )

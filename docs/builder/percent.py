@@ -1,6 +1,8 @@
 """Percent scripts: Python files cut into cells by lines such as `# %%`, `# %% [markdown]` and `# %% solution`.
 
-`# %% [fold: the drawing]` starts code that the page folds under this title, because it only imports or draws. We run them with code of our own because the libraries we tried (mkdocs-jupyter, nbconvert) missed broken links, left
+`# %% [fold: the drawing]` starts code that the page folds under this title, because it only imports or draws.
+
+We run them with code of our own because the libraries we tried (mkdocs-jupyter, nbconvert) missed broken links, left
 formulas unconverted, or wrote different bytes on each run. Jupyter and VS Code open the same files.
 """
 

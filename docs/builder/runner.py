@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.figures import STYLE, colour_for_both_schemes, protect_colours_on_pictures, stack
+from builder.figures import STYLE, colour_for_both_schemes, prepare_pictures, stack
 from builder.percent import Cell, ScriptError, read_cells
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _save_figures(cell: Cell, script: Path, folder: Path, drawn: int) -> tuple[F
             raise ScriptError(f"{script}:{cell.line}: a figure has no alt text; add it with figure.set_label(...)")
         name = f"{script.stem}-{place}"
         saved.append(Figure(f"{name}.svg", f"{name}-phone.svg", alt))
-        protect_colours_on_pictures(figure)
+        prepare_pictures(figure)
         _save(figure, folder / saved[-1].file)
         stack(figure)
         _save(figure, folder / saved[-1].phone)

@@ -10,7 +10,7 @@ import textwrap
 from pathlib import Path
 
 from builder.notebook import to_notebook
-from builder.percent import ScriptError
+from builder.percent import Cell, ScriptError
 from builder.runner import Figure, Outcome, run_script
 
 CODE_WIDTH, OUTPUT_WIDTH = 100, 104  # characters that fit beside both side bars in a window of 1280 pixels
@@ -46,7 +46,14 @@ def to_page(script: Path, outcomes: list[Outcome]) -> str:
         raise ScriptError(f"{script}: the first cell must be Markdown that starts with a title, `# ...`")
     name = script.stem
     downloads = f"[Notebook]({name}.ipynb){{ .md-button download }} [Script]({name}.py){{ .md-button download }}"
+    downloads += f" About {reading_minutes([outcome.cell for outcome in outcomes])} minutes."
     return f"{title[0]}\n\n{downloads}\n{{ .downloads }}\n\n{text[title.end() :].lstrip()}\n"
+
+
+def reading_minutes(cells: list[Cell]) -> int:
+    """Minutes to read a tutorial: 200 words of text per minute, and one per cell of code that is not folded."""
+    words = sum(len(cell.source.split()) for cell in cells if cell.kind == "markdown")
+    return round(words / 200 + sum(cell.kind == "code" and not cell.fold for cell in cells))
 
 
 def _cell(outcome: Outcome) -> str:
