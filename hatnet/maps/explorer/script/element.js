@@ -101,10 +101,17 @@ class AttentionExplorer extends HTMLElement {
     await this.choose({});
   }
 
-  /** The rows of a kind that are shown, one for each network, with the stage and the query. */
-  rows(kind = this.state.kind) {
-    const { stage, query } = this.state;
-    return this.views.map((view) => ({ row: this.state.in(view).row(kind), stage, query }));
+  /** The weights of the keys that exist, in each network that is shown. @returns {{row: Row, weights: number[]}[]} */
+  rows(kind) {
+    return this.views.map((view) => {
+      const row = this.state.in(view).row(kind);
+      return { row, weights: ranked(row).map((key) => row.values[key]) };
+    });
+  }
+
+  /** Show what an address says, such as "kind=global&stage=0"; what it leaves out stays. */
+  look(address) {
+    return this.choose(fromAddress(MARK + address, this.library, this.state.view.header));
   }
 
   listen() {
