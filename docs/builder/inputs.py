@@ -14,6 +14,7 @@ from builder.code import insert_code
 from builder.excerpts import ExcerptError
 from builder.fingerprint import changed, fingerprint, remember
 from builder.ledger import check_ledger
+from builder.live import live_files, make_live
 from builder.maps import write_site_maps
 from builder.traceability import check_equations
 from builder.tutorials import make_pages
@@ -37,6 +38,7 @@ def on_pre_build(config: MkDocsConfig) -> None:
     ran = make_pages(root, root / GENERATED / "tutorials")
     log.info(f"Tutorials that ran: {', '.join(script.name for script in ran) or 'none, since nothing changed'}")
     make_maps(root, root / GENERATED / "data/generated")
+    make_live(root, root / GENERATED / "data/generated")
 
 
 def check_code_on_pages(root: Path) -> None:
@@ -61,7 +63,7 @@ def make_maps(root: Path, folder: Path) -> None:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the generated files and the explorer's script, which the package holds."""
+    """Add the generated files, the explorer's script, which the package holds, and Pyodide, if it is at hand."""
     generated = Path(config.config_file_path).parent / GENERATED
     paths = {path.relative_to(generated).as_posix(): path for path in generated.rglob("*") if path.is_file()}
     for address, path in sorted(paths.items()):
@@ -71,4 +73,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             files.remove(stale)
         files.append(File.generated(config, address, abs_src_path=str(path)))
     files.append(File.generated(config, "js/attention-explorer.js", content=explorer_script()))
+    for file in live_files(config):
+        files.append(file)
     return files
