@@ -3,7 +3,7 @@
 import base64
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def write_live(root: Path, folder: Path) -> None:
     inputs = (pixels.double() / 255 - source.mean[0]) / source.std[0]
     traces = [_trace(model, image[None]) for image in inputs]
     kept = dict(entry for name, trace in zip(names, traces, strict=True) for entry in kept_figures(name, trace))
-    save_file(kept, folder / "kept.safetensors", {"names": json.dumps(list(traces[0]))})
+    save_file(kept, folder / "kept.safetensors", {"names": json.dumps(in_order(traces[0]))})
     sources = {
         path.relative_to(root).as_posix(): path.read_text(encoding="utf-8")
         for path in sorted((root / "reference").rglob("*.py"))
@@ -84,6 +84,17 @@ def _trace(model: hatnet.HATNet, image: Tensor) -> dict[str, Tensor]:
         model.double().eval()(image, trace)
     model.float()
     return {name: value[0] for name, value in trace.items()}
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """The names of a trace in the order of computation. H-MHSA records its maps together, at its end."""
+    steps = ("local_weights", "local", "merged", "global_weights", "global")
+    ordered = list(names)
+    blocks = [name.removesuffix(".local_weights") for name in ordered if name.endswith(".local_weights")]
+    for block in blocks:
+        first = ordered.index(f"{block}.local_weights")
+        ordered[first : first + len(steps)] = [f"{block}.{step}" for step in steps]
+    return ordered
 
 
 def kept_figures(image: str, trace: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

@@ -31,7 +31,7 @@ class Bug:
         patch: its file in tests/planted_bugs.
         title: a few words.
         about: one or two sentences: what the code does wrong.
-        clue: when the result is still right.
+        clue: at which sizes it shows; the page tells it after the prediction.
         changes: in `reference/`.
     """
 

@@ -158,7 +158,8 @@ class Live:
         if texts is not None and not departures:
             right: dict[str, Array] = {}
             self.original.hat_net(values, self.params, self.config, right)
-            departures, against = [row(name, trace.get(name), right[name]) for name in right], "the unchanged reference"
+            departures = [row(name, trace.get(name), right[name]) for name in self.names]
+            against = "the unchanged reference"
         shares = np.exp(logits - logits.max())
         return {
             "logits": logits.tolist(), "probabilities": (shares / shares.sum()).tolist(), "seconds": seconds,
@@ -189,13 +190,6 @@ class Live:
         return {
             "size": [H, W], "near": near.tolist(), "far": cells.reshape(rows, -1).tolist(), "cell": sizes.pool_size
         }  # fmt: skip
-
-    def rollout(self) -> dict[str, Any]:
-        """The share of each token of the stem in the classifier's input, by `reference.attention_maps.rollout`."""
-        maps, last = self.original.attention_maps, len(self.config.stages) - 1
-        every = maps.rollout(self.trace, self.config, last, self.config.stages[last].depth - 1)
-        H, W, _ = self.trace["stem"].shape
-        return {"size": [H, W], "map": maps.to_shares(every.mean(axis=0)).reshape(H, W).tolist()}
 
 
 def row(name: str, ours: Array | None, theirs: Array, large: float | None = None) -> dict[str, Any]:

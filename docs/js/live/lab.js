@@ -39,7 +39,7 @@ class Lab {
         <label><input type="checkbox" name="open"> show the answer at once</label></div>
       <div class="result" hidden><p class="finding" role="status"></p><div class="scale"></div>
         <div class="lands"><figure class="before"></figure><figure class="after"></figure></div>
-        <p class="moved"></p>
+        <p class="count"></p>
         <h4>The counterexample shrinks</h4><p class="shrinks"></p><ol class="steps"></ol>
         <p class="live-result" role="status"></p></div>
       <div class="engine"></div>`;
@@ -83,9 +83,9 @@ class Lab {
   /** After a new choice: a new question, or the answer at once if the reader wants that. */
   change() {
     this.labels();
-    const { title, about, clue, changes, patch } = this.kept.bugs[this.bug];
+    const { title, about, changes, patch } = this.kept.bugs[this.bug];
     const lines = changes.flatMap(({ old, new: by }) => [...cut(old, "-"), ...cut(by, "+")]);
-    this.find(".about").innerHTML = `<p><b>${title}.</b> ${about} <details><summary>A hint</summary>${clue}</details></p>
+    this.find(".about").innerHTML = `<p><b>${title}.</b> ${about}</p>
       <pre class="diff" tabindex="0" aria-label="The change in ${changes[0].file}"><code></code></pre>
       <p class="source">${changes[0].file}; planted in PyTorch as <code>${patch}.patch</code></p>`;
     this.find(".diff code").replaceChildren(...lines.map(([sign, line]) =>
@@ -119,7 +119,7 @@ class Lab {
       ? "At this size the bug changes nothing, so no test can see it. Only another size can: this is why sizes are drawn."
       : `It moves the output by ${power(departure)} of its largest entry. The test at 10⁻³ in float32 <b>${
         seen ? "fails, so it sees the bug" : "passes, so it is blind"}</b>.${far} A test at 10⁻¹² in float64 sees it.`;
-    this.find(".finding").innerHTML = verdict + words;
+    this.find(".finding").innerHTML = `${verdict}${words} ${this.kept.bugs[this.bug].clue}`;
     this.find(".scale").innerHTML = scale(found, LOOSE, SHARP);
     this.lands(found.landing);
     this.shrinks(seen ? LOOSE : SHARP, sharp);
@@ -134,8 +134,8 @@ class Lab {
       in its place</figcaption>`;
     this.find(".after").innerHTML = `${tokens(H, W, G1, landing)}<figcaption>with the bug: whose result is there; × is
       nobody's</figcaption>`;
-    this.find(".moved").textContent = moved + changed === 0
-      ? "All local results are in place and unchanged; the bug acts elsewhere, or not at this size."
+    this.find(".count").textContent = moved + changed === 0
+      ? "All local results are in place and unchanged: here the bug acts after the windows, or not at all."
       : `${moved} of ${H * W} tokens land in the wrong place, ${changed} hold a wrong result.`;
   }
 

@@ -41,7 +41,7 @@ async function load({ sources, normalisation }) {
   const given = pyodide.toPy({ sources, normalisation, weights, kept });
   pyodide.globals.set("given", given);
   python = pyodide.runPython(BRIDGE);
-  return { version: pyodide.version, seconds: null };
+  return { version: pyodide.version };
 }
 
 /** The functions that the page can call: JSON in, JSON out, and errors with their line. */
@@ -60,7 +60,6 @@ def bug(changes):
 calls = {
     "run": lambda report, pixels, image, texts: live.run(pixels, image, report, texts),
     "attention": lambda report, *place: live.attention(*place),
-    "rollout": lambda report: live.rollout(),
     "bug": lambda report, changes, *case: lab.compare(live.original, bug(changes), *case),
 }
 
