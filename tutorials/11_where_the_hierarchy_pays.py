@@ -6,7 +6,7 @@
 # neither half can answer alone. We train a network with both halves and one with far attention alone, and then look
 # into them: what do they attend to, and which of their attentions carries the answer?
 
-# %%
+# %% [fold: Imports]
 """Tutorial 11: a question that needs near and far attention, two networks, their maps, and cuts."""
 
 import tempfile
@@ -35,6 +35,7 @@ settings = Settings.of("question-both")
 data = open_question("both")
 
 
+# %% [fold: Code of this figure]
 def draw_scene(axes: Axes, number: int) -> None:
     """Draw a test image with the borders of windows (thin) and of cells (thick)."""
     axes.imshow(data.test.image(number).permute(1, 2, 0).numpy(), extent=(0, 32, 32, 0))
@@ -48,7 +49,8 @@ def draw_scene(axes: Axes, number: int) -> None:
 def ring(axes: Axes, token: tuple[int, int], colour: str = "white", line: str = "-") -> None:
     """Draw a ring around a token."""
     row, column = token
-    axes.add_patch(Circle((column + 0.1, row + 0.1), 1.5, fill=False, edgecolor=colour, linestyle=line, linewidth=1.5))
+    style = {"fill": False, "edgecolor": colour, "linestyle": line, "linewidth": 1.5}
+    axes.add_patch(Circle((column + 0.1, row + 0.1), 1.5, **style))
 
 
 SCENE = 0
@@ -98,7 +100,9 @@ def train(arm: str, folder: Path) -> Backbone:
         task=settings.task, build=lambda _: build(settings.matched(arm)), threads=1,
     )  # fmt: skip
     (row,) = training.run(Monitor())  # one row per epoch
-    print(f"{arm}: {row['test_accuracy']:.2%} of the discs of {len(data.test)} unseen images answered right")
+    print(
+        f"{arm}: {row['test_accuracy']:.2%} of the discs of {len(data.test)} unseen images answered right"
+    )
     return training.learner.tested
 
 
@@ -113,7 +117,7 @@ models = {arm: model.eval() for arm, (model, _) in runs.items()}
 # wider. Now the scene from above, answered by both. A solid ring is a right answer, a dashed one a wrong answer.
 
 
-# %%
+# %% [fold: Code of this figure]
 def normalised(number: int) -> Tensor:
     """A test image as the networks take it, (1, 3, 128, 128)."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (data.mean, data.std))
@@ -141,7 +145,7 @@ plt.show()
 # - **near**, in H-MHSA only: a disc of the same colour in the legend asks the tokens of its window.
 
 
-# %%
+# %% [fold: Code of these maps]
 def attention_of(model: Backbone, number: int) -> dict[str, Tensor]:
     """The attention weights of one image, by the end of their name in a trace."""
     with torch.no_grad(), unfused_attention() as weights:
@@ -170,7 +174,11 @@ def near_row(weights: dict[str, Tensor], token: tuple[int, int]) -> Tensor:
 pixels = data.test.image(SCENE).permute(1, 2, 0).long()  # (128, 128, 3)
 centres = [(row, column) for row in range(2, 32, 4) for column in range(2, 32, 4)]
 colour = pixels[TOKEN * query[0], TOKEN * query[1]]
-same = [c for c in centres if (pixels[TOKEN * c[0], TOKEN * c[1]] - colour).abs().max() < 40 and c not in asked]
+same = [
+    c
+    for c in centres
+    if (pixels[TOKEN * c[0], TOKEN * c[1]] - colour).abs().max() < 40 and c not in asked
+]
 teller = same[0]
 
 weights = {arm: attention_of(model, SCENE) for arm, model in models.items()}
@@ -179,9 +187,18 @@ for axes, arm in zip(panels, ("h-mhsa", "global"), strict=False):
     cells = far_row(weights[arm], query)
     draw_scene(axes, SCENE)
     ring(axes, query)
-    for (row, column), weight in ((place, cells[place]) for place in ((0, 0), (0, 1), (1, 0), (1, 1))):
+    for (row, column), weight in (
+        (place, cells[place]) for place in ((0, 0), (0, 1), (1, 0), (1, 1))
+    ):
         box = {"facecolor": FAR, "alpha": 0.25 + 0.75 * float(weight), "edgecolor": "none"}
-        axes.text(CELL * column + 8, CELL * row + 15, f"{weight:.2f}", color="white", ha="center", bbox=box)
+        axes.text(
+            CELL * column + 8,
+            CELL * row + 15,
+            f"{weight:.2f}",
+            color="white",
+            ha="center",
+            bbox=box,
+        )
     axes.set_title(f"far attention of the ring:\n{titles[arm]}")
 draw_scene(panels[2], SCENE)
 ring(panels[2], teller)
@@ -189,7 +206,9 @@ row = near_row(weights["h-mhsa"], teller)
 for token in (row > 0.035).nonzero().tolist():
     share = float(row[tuple(token)])
     panels[2].text(token[1] + 1, token[0] + 0.5, f"{share:.2f}", color="white", va="center")
-    panels[2].scatter(token[1] + 0.5, token[0] + 0.5, s=500 * share, facecolor=NEAR, edgecolor="white", alpha=0.8)
+    panels[2].scatter(
+        token[1] + 0.5, token[0] + 0.5, s=500 * share, facecolor=NEAR, edgecolor="white", alpha=0.8
+    )
 top, left = (place - place % WINDOW for place in teller)
 panels[2].set(xlim=(left - 1, left + WINDOW + 1), ylim=(top + WINDOW + 1, top - 1))
 panels[2].set_title("near attention of a disc in the legend:\nnear and far (H-MHSA), enlarged")
@@ -218,7 +237,9 @@ truth = torch.stack([torch.as_tensor(data.test.label(number)) for number in rang
 def accuracy(model: Backbone, uniform: str = "") -> float:
     """Share of right answers, with one attention uniform."""
 
-    def kernel(Q: Tensor, K: Tensor, V: Tensor, heads: int, mask: Tensor | None, name: str) -> Tensor:
+    def kernel(
+        Q: Tensor, K: Tensor, V: Tensor, heads: int, mask: Tensor | None, name: str
+    ) -> Tensor:
         if uniform and name.endswith(uniform):
             Q = torch.zeros_like(Q)  # all scores are equal, so the softmax is uniform
         return fused_attention(Q, K, V, heads, mask, name)
@@ -273,7 +294,9 @@ legend = torch.zeros(128, 128, dtype=torch.bool)
 top, left = (TOKEN * (place - place % CELL) for place in teller)
 legend[top : top + TOKEN * CELL, left : left + TOKEN * CELL] = True
 disc = torch.zeros(128, 128, dtype=torch.bool)
-disc[TOKEN * query[0] - 8 : TOKEN * query[0] + 8, TOKEN * query[1] - 8 : TOKEN * query[1] + 8] = True
+disc[TOKEN * query[0] - 8 : TOKEN * query[0] + 8, TOKEN * query[1] - 8 : TOKEN * query[1] + 8] = (
+    True
+)
 with torch.inference_mode():
     only_legend = models["h-mhsa"](paint(legend | disc))[0, :, *query].softmax(dim=0)
     no_legend = models["h-mhsa"](paint(~legend))[0, :, *query].softmax(dim=0)
