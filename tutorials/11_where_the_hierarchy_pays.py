@@ -100,17 +100,12 @@ def train(arm: str, folder: Path) -> Backbone:
         task=settings.task, build=lambda _: build(settings.matched(arm)), threads=1,
     )  # fmt: skip
     (row,) = training.run(Monitor())  # one row per epoch
-    print(
-        f"{arm}: {row['test_accuracy']:.2%} of the discs of {len(data.test)} unseen images answered right"
-    )
+    print(f"{arm}: {row['test_accuracy']:.2%} right on {len(data.test)} unseen images")
     return training.learner.tested
 
 
 with tempfile.TemporaryDirectory() as folder:
     models = {arm: train(arm, Path(folder)).eval() for arm in ("h-mhsa", "global")}
-with tempfile.TemporaryDirectory() as folder:
-    runs = {arm: train(arm, Path(folder)) for arm in ("h-mhsa", "global")}
-models = {arm: model.eval() for arm, (model, _) in runs.items()}
 
 # %% [markdown]
 # Half of the answers is what guessing gives. Far attention alone has guessed, and not because it is small: it is
