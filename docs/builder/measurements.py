@@ -82,15 +82,22 @@ def make_window_sizes(docs: Path, folder: Path) -> list[Path]:
 
 
 def make_ablation(docs: Path, folder: Path) -> list[Path]:
-    """A figure and two texts, the results and the networks, for every `ablation-NAME.json`."""
-    written = []
+    """A figure and two texts, the results and the networks, for every `ablation-NAME.json`.
+
+    Records of the same networks, such as those of the three questions, share the text of the first one.
+    """
+    written, described = [], set()
     for path in sorted((docs / "measurements").glob("ablation-*.json")):
         record = ablation.read(path)
         figure, results, networks = (folder / f"{path.stem}{suffix}" for suffix in (".svg", ".txt", "-networks.txt"))
         save(draw_ablation(record), figure)
         write_whole(results, ablation_tables.page(record).encode())
-        write_whole(networks, ablation_tables.networks(record).markdown().encode())
-        written += [figure, results, networks]
+        written += [figure, results]
+        table = ablation_tables.networks(record).markdown()
+        if table not in described:
+            write_whole(networks, table.encode())
+            written.append(networks)
+            described.add(table)
     return written
 
 
