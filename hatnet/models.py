@@ -69,9 +69,10 @@ def create_model(
     Args:
         name: `tiny`, `small`, `medium`, `large` (Table 1 of the paper) or `micro` (ours, for images of 28 to 64
             pixels).
-        pretrained: the name of trained weights that ship with the package: `fashion-mnist`, for `micro`. They fix the
-            configuration, except for what `change_windows` accepts (`grid_sizes`, `pool_sizes`, `stem_strides`, the
-            drop rates). None draws fresh weights, the same after the same `torch.manual_seed`.
+        pretrained: the name of trained weights that ship with the package: `fashion-mnist`, for `micro`; for dense
+            tasks also `scenes-segmentation` and `scenes-instances`. They fix the configuration, except for what
+            `change_windows` accepts (`grid_sizes`, `pool_sizes`, `stem_strides`, the drop rates). None draws fresh
+            weights, the same after the same `torch.manual_seed`.
         task: `classification`, or a model of `hatnet.dense` (extra `train`): `segmentation` for a class per pixel
             (Semantic FPN), `detection` for boxes (RetinaNet), `instances` for boxes and masks (Mask R-CNN).
         width: of a dense model: channels of the pyramid, 256 in the paper; the heads scale along.

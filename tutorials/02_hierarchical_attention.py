@@ -1,22 +1,12 @@
 # %% [markdown]
 # # Hierarchical attention
 #
-# **The question.** In tutorial 1, every token attended to every other token. With $N$ tokens, that makes $N^2$ weights
-# per head. A map with sides twice as long has sixteen times as many weights. Can each token see the whole picture
-# without $N^2$ weights?
-#
-# **The idea of the [paper](https://doi.org/10.1007/s11633-024-1393-8)** is to attend twice. The first is the **local
-# step**, *near and fine*: every token attends to the tokens of its own window. The second is the **global step**, *far
-# and coarse*: the map is averaged into a few cells, and every token attends to all cells. The paper calls this
-# hierarchical multi-head self-attention, H-MHSA. This tutorial goes through Eq. 6-15 with
-# `reference/hierarchical_attention.py` and explains the fast module `hatnet.HMHSA`. At the end you break that module on
-# purpose and watch a test find the bug.
-#
-# You need to know softmax, $Q$, $K$, $V$ and heads from tutorial 1. Tags such as D2 mark places where the paper, its
-# authors' code and our code differ. The page "Paper versus code" lists them.
+# **The question.** In tutorial 1, $N$ tokens had $N^2$ weights, and a map with sides twice as long had sixteen times as
+# many. Can each token see the whole picture for less? **The idea:** attend twice. The blue token below looks at the
+# tokens of its own window, *near and fine*, and at the means of a few large cells, *far and coarse*.
 
-# %%
-"""Tutorial 2: windows, merged tokens, Eq. 6-15 of the paper, the fast module, and a test that finds a bug."""
+# %% [fold: Imports]
+"""Tutorial 2: windows, merged tokens, Eq. 6-15, the fast module, and a test that finds a bug."""
 
 import itertools
 from unittest import mock
@@ -37,66 +27,86 @@ from hatnet.data.photo import load_photo, normalise
 from hatnet.equivalence import TOLERANCES, randomise, relative_error
 
 np.set_printoptions(precision=2, suppress=True, linewidth=110)
-BLUE, ORANGE = "#0072B2", "#D55E00"  # colours of Okabe and Ito, easy to distinguish with colour blindness
+BLUE, ORANGE = "#0072B2", "#D55E00"  # easy to distinguish with colour blindness
 LIMIT = TOLERANCES[torch.float64]  # 1e-13: largest relative difference allowed in float64
 
+# %% [fold: Code of this figure]
+H, W, C, heads, G1, G2 = 28, 28, 12, 2, 7, 4
+QUERY, FAR = (9, 17), (24, 3)  # two tokens, (row, column), in different windows
+photo = load_photo()
+colours = photo.reshape(3, 28, 8, 28, 8).mean(axis=(2, 4)).transpose(1, 2, 0)  # of the tokens
+
+
+def frame(axes, row, column, side, colour):
+    """Draw a square around tokens, with a white edge."""
+    for edge, width in (("white", 4), (colour, 2)):
+        style = {"fill": False, "edgecolor": edge, "linewidth": width}
+        axes.add_patch(plt.Rectangle((column, row), side, side, **style))
+
+
+def draw(axes, picture, title, step=None, marks=(), **options):
+    """Draw a map of 28 x 28 tokens, a line every `step` tokens, and boxes around tokens."""
+    image = axes.imshow(picture, extent=(0, W, H, 0), interpolation="nearest", **options)
+    for at in range(step, W, step) if step else ():
+        axes.axvline(at, color="white", linewidth=1)
+        axes.axhline(at, color="white", linewidth=1)
+    for (row, column), colour in marks:
+        frame(axes, row, column, 1, colour)
+    axes.set(title=title, xlabel="column, in tokens", ylabel="row, in tokens")
+    axes.set(xticks=range(0, 29, 7), yticks=range(0, 29, 7))
+    return image
+
+
+def cells_of(G2):
+    """The mean colour of each cell, repeated to the size of the map."""
+    merged = reference.average_pool(colours, G2)
+    return merged.repeat(G2, axis=0).repeat(G2, axis=1)[:H, :W]
+
+
+figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 4), layout="constrained")
+figure.set_label(
+    "Three pictures of a cat. The first is cut into 28 x 28 coarse tokens; a blue and an orange "
+    "one are marked. In the second, the window of 7 x 7 tokens around the blue token is framed. "
+    "The third consists of 7 x 7 large cells of one colour each."
+)
+coarse = photo.reshape(3, 56, 4, 56, 4).mean(axis=(2, 4)).transpose(1, 2, 0)
+draw(left, coarse, "28 x 28 tokens", marks=[(QUERY, BLUE), (FAR, ORANGE)])
+draw(middle, photo.transpose(1, 2, 0), "near: 49 tokens of its window", G1, [(QUERY, BLUE)])
+frame(middle, QUERY[0] // G1 * G1, QUERY[1] // G1 * G1, G1, BLUE)
+draw(right, cells_of(G2), "far: 49 cells of the whole map", G2, [(QUERY, BLUE)])
+plt.show()
+
 # %% [markdown]
+# The first look is the **local step**, the second the **global step**. The
+# [paper](https://doi.org/10.1007/s11633-024-1393-8) calls them together hierarchical multi-head self-attention, H-MHSA.
+# This tutorial goes through Eq. 6-15 with `reference/hierarchical_attention.py` and explains the fast module
+# `hatnet.HMHSA`. At the end you break that module on purpose and watch a test find the bug. You need to know softmax,
+# $Q$, $K$, $V$ and heads from tutorial 1. Tags such as D2 mark places where the paper, its authors' code and our code
+# differ; the page "Paper versus code" lists them.
+#
 # ## Tokens
 #
 # The photo has 224 x 224 pixels. We cut it into 28 x 28 patches of 8 x 8 pixels and shrink each patch to 2 x 2 colours.
-# These are 12 numbers, so $C = 12$. Nothing is learnt in this step, and you can still see the cat in its tokens.
-# (HAT-Net makes its tokens with two convolutions instead.) The sizes are those of the network's second transformer
-# stage at this image size (stage 3 in the paper's Table 1, `stages.1` in the code): $H = W = 28$, windows of $G_1 = 7$,
-# and cells of $G_2 = 4$.
+# These are 12 numbers, so $C = 12$. (HAT-Net makes its tokens with the two convolutions of its stem instead.) The sizes
+# are those of `stages.1` of the network: $H = W = 28$, windows of $G_1 = 7$, and cells of $G_2 = 4$.
 #
 # **The weights are random**, so *which* tokens attend to each other means nothing here. We study which tokens *can*
 # reach each other. This follows from the equations and is the same for any weights.
 
+
 # %%
-H, W, C, heads, G1, G2 = 28, 28, 12, 2, 7, 4
-
-
 def tokens(pixels):
     """(3, 224, 224) -> (28, 28, 12): each patch of 8 x 8 pixels becomes 2 x 2 mean colours."""
     quarters = pixels.reshape(3, 28, 2, 4, 28, 2, 4).mean(axis=(3, 6))  # (3, 28, 2, 28, 2)
     return quarters.transpose(1, 3, 2, 4, 0).reshape(28, 28, 12)
 
 
-photo = load_photo()
 X = tokens(normalise(photo))
-
 hmhsa = hatnet.HMHSA(C, heads, G1, G2).double()  # for now we only use its parameters
 randomise(hmhsa, seed=0)
 params = hatnet.to_numpy(hmhsa)
 for name, value in params.items():
     print(f"{name:29s} {value.shape}")
-
-# %%
-QUERY, FAR = (9, 17), (24, 3)  # two tokens, (row, column), in different windows
-
-
-def draw(axes, picture, title, step=None, marks=(), **options):
-    """Draw a 28 x 28 map in token coordinates, with a line every `step` tokens and boxes around marked tokens."""
-    image = axes.imshow(picture, extent=(0, W, H, 0), interpolation="nearest", **options)
-    for at in range(step, W, step) if step else ():
-        axes.axvline(at, color="white", linewidth=1)
-        axes.axhline(at, color="white", linewidth=1)
-    for (row, column), colour in marks:
-        axes.add_patch(plt.Rectangle((column, row), 1, 1, fill=False, edgecolor="white", linewidth=4))
-        axes.add_patch(plt.Rectangle((column, row), 1, 1, fill=False, edgecolor=colour, linewidth=2))
-    axes.set(title=title, xlabel="column, in tokens", ylabel="row, in tokens")
-    axes.set(xticks=range(0, 29, 7), yticks=range(0, 29, 7))
-    return image
-
-
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained")
-figure.set_label(
-    "Left: the photo of a cat, cut by white lines into 4 x 4 windows, with two tokens marked in different windows. "
-    "Right: the same photo as 28 x 28 tokens of 2 x 2 colours, coarse but still a cat."
-)
-draw(left, photo.transpose(1, 2, 0), "16 windows of 7 x 7 tokens", G1, [(QUERY, BLUE), (FAR, ORANGE)])
-draw(right, photo.reshape(3, 56, 4, 56, 4).mean(axis=(2, 4)).transpose(1, 2, 0), "28 x 28 tokens, 12 numbers each")
-plt.show()
 
 # %% [markdown]
 # We follow the query of the blue token. The orange token is far away, in another window.
@@ -114,11 +124,16 @@ plt.show()
 
 # %%
 def cut_and_put_back(numbers, g):
-    """Print a map and its windows of g x g tokens, and check that putting them back gives the map."""
+    """Print a map and its windows, and check that putting them back gives the map."""
     back = np.zeros_like(numbers)
     print(numbers)
     for row, column, window in reference.windows(*numbers.shape, g):
-        print(f"window ({row}, {column}):", numbers[window].tolist(), "-> tokens", numbers[window].ravel())  # Eq. 6
+        print(
+            f"window ({row}, {column}):",
+            numbers[window].tolist(),
+            "-> tokens",
+            numbers[window].ravel(),
+        )  # Eq. 6
         back[window] = numbers[window]  # Eq. 8
     assert np.array_equal(back, numbers)
 
@@ -172,7 +187,9 @@ repainted[:, 8 * FAR[0] + 3, 8 * FAR[1] + 3] = 1  # one white pixel
 X_far = tokens(normalise(repainted))
 
 near = reference.local_attention(X, params, heads, G1)
-moved = np.linalg.norm(reference.local_attention(X_far, params, heads, G1) - near, axis=-1)  # (H, W)
+moved = np.linalg.norm(
+    reference.local_attention(X_far, params, heads, G1) - near, axis=-1
+)  # (H, W)
 print(f"the orange token moved by {moved[FAR]:.3f}, the blue one by {moved[QUERY]}")
 print(f"tokens that moved: {np.count_nonzero(moved)} of {moved.size}, one window")
 assert moved[QUERY] == 0
@@ -185,10 +202,10 @@ assert np.count_nonzero(moved) == G1 * G1
 #
 # ## Eq. 9: add the map, and normalise (D2)
 #
-# The paper adds the input, $A_1 \leftarrow A_1 + X$. It does not mention a normalisation, but the authors' code has
-# three. The first comes before the local step. The second comes right after this sum (D2), and the $X$ in the sum is
-# the input *before* the first normalisation. The third is applied to the merged tokens (D3). Each is a group norm with
-# one group (D1): *one* mean and *one* variance for the whole map.
+# The paper adds the input, $A_1 \leftarrow A_1 + X$: a residual, as in tutorial 1. It does not mention a normalisation,
+# but the authors' code has three. The first comes before the local step. The second comes right after this sum (D2),
+# and the $X$ in the sum is the input *before* the first normalisation. The third is applied to the merged tokens (D3).
+# Each is a group norm with one group (D1): *one* mean and *one* variance for the whole map.
 #
 # ??? question "Predict: with the norms in place, does the orange pixel still change the blue token by exactly 0?"
 #     No. The pixel changes the mean and the variance, and these affect every token. So the norms do connect all tokens,
@@ -215,23 +232,20 @@ print(f"with norms: the orange token moved by {moved[FAR]:.3f}, the blue one by 
 # $G_2 = 5$, the last cells in each direction are only $28 - 5 \cdot 5 = 3$ tokens wide. We average these tokens (D6);
 # the authors' code ignores them.
 
-# %%
-colours = photo.reshape(3, 28, 8, 28, 8).mean(axis=(2, 4)).transpose(1, 2, 0)  # one mean colour per token
-
-figure, axes = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
+# %% [fold: Code of this figure]
+figure, axes = plt.subplots(1, 2, figsize=(8, 4.2), layout="constrained")
 figure.set_label(
-    "Three pictures of the cat: the photo with a grid of 7 x 7 cells, the 7 x 7 mean colours of these cells, and the "
-    "mean colours of 6 x 6 cells of 5 x 5 tokens, where the cells of the last row and column are narrower."
+    "The cat as 7 x 7 mean colours of cells of 4 x 4 tokens, and as 6 x 6 mean colours of cells "
+    "of 5 x 5 tokens, where the cells of the last row and column are narrower."
 )
-draw(axes[0], photo.transpose(1, 2, 0), "784 tokens, cells of 4 x 4", 4, [(QUERY, BLUE), (FAR, ORANGE)])
-for ax, cell in zip(axes[1:], (4, 5), strict=True):
-    merged_colours = reference.average_pool(colours, cell)
-    cells = merged_colours.repeat(cell, axis=0).repeat(cell, axis=1)[:H, :W]  # back to the size of the map
-    rows, columns = merged_colours.shape[:2]
-    draw(ax, cells, f"$G_2$ = {cell}: {rows} x {columns} = {rows * columns} merged tokens", cell)
+for ax, cell in zip(axes, (4, 5), strict=True):
+    side = -(-28 // cell)  # rounded up
+    draw(ax, cells_of(cell), f"$G_2$ = {cell}: {side} x {side} merged tokens", cell)
 plt.show()
 
-print(reference.average_pool(odd[:, :, None] * 1.0, G2=2)[:, :, 0])  # the 3 x 5 map: one number per cell
+# %%
+print("the 3 x 5 map, one number per cell:")
+print(reference.average_pool(odd[:, :, None] * 1.0, G2=2)[:, :, 0])
 merged = reference.merge(A1, params, G2)  # (7, 7, 12), normalised; Eq. 10, D3
 corner = reference.average_pool(A1, 5)[-1, -1]
 assert np.allclose(corner, A1[25:, 25:].mean(axis=(0, 1)))  # 3 x 3 tokens, not 5 x 5
@@ -263,7 +277,9 @@ assert trace["global_weights"].shape == (2, 784, 49)
 # %%
 output = reference.aggregate(A1, A2, params)
 whole = reference.h_mhsa(X, params, heads, G1, G2)
-print(f"output {output.shape}, and h_mhsa gives the same, up to {relative_error(whole, output):.0e}")
+print(
+    f"output {output.shape}, and h_mhsa gives the same, up to {relative_error(whole, output):.0e}"
+)
 assert relative_error(whole, output) < LIMIT
 
 # %% [markdown]
@@ -274,7 +290,7 @@ assert relative_error(whole, output) < LIMIT
 # colour scale is logarithmic.
 
 
-# %%
+# %% [fold: Code of the experiment]
 def attention_alone(x):
     """Return the results of the local step and of the whole H-MHSA, without norms."""
     A1 = reference.local_attention(x, params, heads, G1) + x  # Eq. 6-9
@@ -285,7 +301,9 @@ def attention_alone(x):
 base = attention_alone(X)
 steps = ("local step alone", "local and global step")
 for step, after, before in zip(steps, attention_alone(X_far), base, strict=True):
-    print(f"{step}: the pixel moves the blue token by {np.linalg.norm((after - before)[QUERY]):.1e}")
+    print(
+        f"{step}: the pixel moves the blue token by {np.linalg.norm((after - before)[QUERY]):.1e}"
+    )
 
 influence = np.zeros((2, H, W))
 for row, column in itertools.product(range(H), range(W)):
@@ -294,19 +312,23 @@ for row, column in itertools.product(range(H), range(W)):
     for step, (after, before) in enumerate(zip(attention_alone(changed), base, strict=True)):
         influence[step, row, column] = np.linalg.norm((after - before)[QUERY])
 
+# %% [fold: Code of this figure]
 figure, axes = plt.subplots(1, 2, figsize=(9.6, 4.4), layout="constrained")
 figure.set_label(
-    "Two maps that show how much each token influences the blue token. After the local step, only the 7 x 7 tokens of "
-    "its window do; all others are grey, exactly zero. After the whole H-MHSA every token does, and those of the "
+    "Two maps that show how much each token influences the blue token. After the local step, "
+    "only the 7 x 7 tokens of "
+    "its window do; all others are grey, exactly zero. After the whole H-MHSA every token does, "
+    "and those of the "
     "window still most. An eye and the nose of the cat are visible."
 )
 for ax, seen, title in zip(axes, influence, steps, strict=True):
     limits = LogNorm(influence[1].min(), influence[1].max())
-    bitmap = draw(ax, np.ma.masked_equal(seen, 0), title, marks=[(QUERY, BLUE)], norm=limits, cmap="viridis")
+    bitmap = draw(
+        ax, np.ma.masked_equal(seen, 0), title, marks=[(QUERY, BLUE)], norm=limits, cmap="viridis"
+    )
     ax.set_facecolor("lightgrey")
 figure.colorbar(bitmap, ax=axes, label="how far the blue token moves")
 plt.show()
-
 print("tokens that reach the blue one:", np.count_nonzero(influence, axis=(1, 2)))
 assert np.array_equal(np.count_nonzero(influence, axis=(1, 2)), [49, 784])
 
@@ -331,11 +353,11 @@ assert np.array_equal(np.count_nonzero(influence, axis=(1, 2)), [49, 784])
 # \end{aligned}$$
 #
 # Neither formula includes the output projection $W^p$. PyTorch can count the multiplications of a layer while it runs.
-# We subtract $W^p$ and compare both formulas with these counts, for the sizes of HAT-Net-Tiny and, in the last row, of
-# Small.
+# (The MATH backend is counted on every device.) We subtract $W^p$ and compare both formulas with these counts, for the
+# sizes of HAT-Net-Tiny and, in the last row, of Small.
 
 
-# %%
+# %% [fold: Code of the table]
 def eq5(H, W, C):
     """Multiplications of plain attention."""
     return 3 * H * W * C**2 + 2 * (H * W) ** 2 * C
@@ -348,20 +370,31 @@ def eq15(H, W, C, G1, G2):
 
 
 def counted(layer, H, W, C):
-    """Multiplications that PyTorch counts, without W^p. The MATH backend is counted on every device."""
+    """Multiplications that PyTorch counts, without W^p."""
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         layer(torch.zeros(1, H, W, C))
     return counter.get_total_flops() // 2 - H * W * C**2
 
 
-print(" map        C  G1  G2 | plain, Eq. 5  H-MHSA, Eq. 15  plain/H-MHSA | weights a head: plain  H-MHSA")
-for side, channels, d, g1, g2 in [(56, 48, 48, 8, 8), (28, 96, 48, 7, 4), (14, 240, 48, 7, 2), (14, 320, 64, 7, 2)]:
+print(
+    " map        C  G1  G2 | plain, Eq. 5  H-MHSA, Eq. 15  plain/H-MHSA | weights a head: plain  "
+    "H-MHSA"
+)
+for side, channels, d, g1, g2 in [
+    (56, 48, 48, 8, 8),
+    (28, 96, 48, 7, 4),
+    (14, 240, 48, 7, 2),
+    (14, 320, 64, 7, 2),
+]:
     size = (side, side, channels)
     assert counted(hatnet.MHSA(channels, channels // d), *size) == eq5(*size)
     assert counted(hatnet.HMHSA(channels, channels // d, g1, g2), *size) == eq15(*size, g1, g2)
     N, ratio = side * side, eq5(*size) / eq15(*size, g1, g2)
-    print(f"{side:3d} x {side:<3d} {channels:4d}  {g1:2d}  {g2:2d} | {eq5(*size):12,d}  {eq15(*size, g1, g2):14,d}"
-          f"  {ratio:12.2f} | {N * N:21,d} {N * (g1**2 + N // g2**2):7,d}")  # fmt: skip
+    print(
+        f"{side:3d} x {side:<3d} {channels:4d}  {g1:2d}  {g2:2d} | {eq5(*size):12,d}  "
+        f"{eq15(*size, g1, g2):14,d}"
+        f"  {ratio:12.2f} | {N * N:21,d} {N * (g1**2 + N // g2**2):7,d}"
+    )
 
 # %% [markdown]
 # On the large map, H-MHSA is far cheaper. On 14 x 14 tokens with 320 channels, it costs **more**: the ratio is below 1.
@@ -408,12 +441,21 @@ assert np.array_equal(module.to_windows(as_batch, (2, 2))[:, :, 0], slices)
 # score $-\infty$ and so the weight 0. Finally, `from_windows` removes the padding. Here is the 3 x 5 map, with dots for
 # the padding:
 
-# %%
+# %% [fold: Code of the windows]
 as_batch = torch.from_numpy(odd)[None, :, :, None]  # (1, 3, 5, 1)
 mask = module.window_mask(as_batch, (2, 2))  # (windows, 1, 1, keys)
-for window, present in zip(module.to_windows(as_batch, (2, 2))[:, :, 0], mask[:, 0, 0], strict=True):
-    print(" ".join(f"{n:2d}" if there else " ." for n, there in zip(window.tolist(), present.tolist(), strict=True)))
-assert torch.equal(module.from_windows(module.to_windows(as_batch, (2, 2)), (2, 2), (3, 5)), as_batch)
+for window, present in zip(
+    module.to_windows(as_batch, (2, 2))[:, :, 0], mask[:, 0, 0], strict=True
+):
+    print(
+        " ".join(
+            f"{n:2d}" if there else " ."
+            for n, there in zip(window.tolist(), present.tolist(), strict=True)
+        )
+    )
+assert torch.equal(
+    module.from_windows(module.to_windows(as_batch, (2, 2)), (2, 2), (3, 5)), as_batch
+)
 
 # %% [markdown]
 # ## A test that draws its own cases
@@ -428,10 +470,22 @@ assert torch.equal(module.from_windows(module.to_windows(as_batch, (2, 2)), (2, 
 cases = []  # all cases tried, in order, with their errors
 
 
-@settings(max_examples=100, derandomize=True, deadline=None, database=None, print_blob=False,
-          phases=[Phase.generate, Phase.shrink])  # fmt: skip
-@given(H=st.integers(1, 9), W=st.integers(1, 9), heads=st.integers(1, 3), G1=st.integers(1, 5), G2=st.integers(1, 5),
-       seed=st.integers(0, 1000))  # fmt: skip
+@settings(
+    max_examples=100,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    print_blob=False,
+    phases=[Phase.generate, Phase.shrink],
+)
+@given(
+    H=st.integers(1, 9),
+    W=st.integers(1, 9),
+    heads=st.integers(1, 3),
+    G1=st.integers(1, 5),
+    G2=st.integers(1, 5),
+    seed=st.integers(0, 1000),
+)
 def fast_is_slow(H, W, heads, G1, G2, seed):
     """Eq. 6-14: the batched module equals the reference, image by image."""
     layer = hatnet.HMHSA(4 * heads, heads, G1, G2).double()
@@ -441,7 +495,9 @@ def fast_is_slow(H, W, heads, G1, G2, seed):
         got = layer(torch.from_numpy(x))
     want = np.stack([reference.h_mhsa(image, hatnet.to_numpy(layer), heads, G1, G2) for image in x])
     error = relative_error(got, want)
-    cases.append({"H": H, "W": W, "heads": heads, "G1": G1, "G2": G2, "seed": seed, "error": f"{error:.0e}"})
+    cases.append(
+        {"H": H, "W": W, "heads": heads, "G1": G1, "G2": G2, "seed": seed, "error": f"{error:.0e}"}
+    )
     assert error < LIMIT, f"off by {error:.2g}"
 
 
@@ -462,14 +518,18 @@ print(f"passed: {len(cases)} cases, such as", *cases[30::30], sep="\n")
 
 # %%
 def swapped_from_windows(x, window, size):
-    """Like `hatnet`'s `from_windows`, but with rows and columns of windows swapped in the reshape."""
+    """Like `from_windows` of `hatnet`, but with rows and columns of windows swapped."""
     rows, columns = -(-size[0] // window[0]), -(-size[1] // window[1])
-    x = x.reshape(-1, columns, rows, *window, x.shape[-1]).transpose(2, 3)  # the bug: should be rows, columns
-    return x.reshape(-1, rows * window[0], columns * window[1], x.shape[-1])[:, : size[0], : size[1]]
+    x = x.reshape(-1, columns, rows, *window, x.shape[-1]).transpose(
+        2, 3
+    )  # the bug: should be rows, columns
+    return x.reshape(-1, rows * window[0], columns * window[1], x.shape[-1])[
+        :, : size[0], : size[1]
+    ]
 
 
 def find_bug(**replacements):
-    """Replace functions of the module, run the property, print how it fails, and return the shrunk case."""
+    """Replace functions of the module, print how the property fails, return the shrunk case."""
     cases.clear()
     try:
         with mock.patch.multiple(module, **replacements):
@@ -477,13 +537,16 @@ def find_bug(**replacements):
     except AssertionError as error:
         print(str(error).splitlines()[0], *error.__notes__, sep="\n")
         first = next(n for n, case in enumerate(cases) if float(case["error"]) > LIMIT)
-        print(f"case {first + 1} was the first to fail: {cases[first]}; shrunk in {len(cases) - first - 1} more")
+        print(f"case {first + 1} was the first to fail, shrunk in {len(cases) - first - 1} more:")
+        print(cases[first])
         return cases[-1]
     raise AssertionError("the test did not find the bug")
 
 
 shrunk = find_bug(from_windows=swapped_from_windows)
-assert -(-shrunk["H"] // shrunk["G1"]) != -(-shrunk["W"] // shrunk["G1"])  # rows of windows, columns
+assert -(-shrunk["H"] // shrunk["G1"]) != -(
+    -shrunk["W"] // shrunk["G1"]
+)  # rows of windows, columns
 assert shrunk["H"] * shrunk["W"] <= 6
 
 # %% [markdown]
@@ -494,11 +557,12 @@ assert shrunk["H"] * shrunk["W"] <= 6
 #
 # **Would a single example have found the bug?** A square map would not, and neither would 4 x 5 tokens with $G_1 = 3$:
 # with equal numbers of rows and columns of windows, the bug has no effect. **Would training have found it?** No.
-# Training images are cropped to squares, so every stage has a square map. The loss, the gradients and the accuracy are
-# identical to the last bit. But the first photo that is not square gives a wrong result, without any error message. We
-# check this with HAT-Net-Tiny and untrained weights. We compare its **logits**, the scores of the 1000 classes:
+# Training images are cropped to squares, so every stage has a square map. The error that training lowers, its gradients
+# and the accuracy are identical to the last bit. But the first photo that is not square gives a wrong result, without
+# any error message. We check this with HAT-Net-Tiny and untrained weights. We compare its **logits**, the scores of the
+# 1000 classes:
 
-# %%
+# %% [fold: Code of the comparison]
 torch.manual_seed(0)
 model = hatnet.create_model("tiny").eval()
 square = torch.from_numpy(normalise(photo)).float()[None]
@@ -513,29 +577,6 @@ assert torch.equal(logits["right"][0], logits["bug"][0])  # to the last bit
 assert relative_error(logits["bug"][1], logits["right"][1]) > 0.01
 
 # %% [markdown]
-# ## Change one thing
-#
-# Plain attention is a special case of both steps. With **one window as large as the map**, $G_1 = 28$, the local step
-# is attention over all tokens. With **cells of one token**, $G_2 = 1$, no tokens are merged, and the global step is
-# attention over all tokens. $G_1$ and $G_2$ do not change the parameters. So we can try both with the same matrices,
-# and compare with the functions of tutorial 1:
-
-# %%
-normed = reference.group_norm(X, **reference.within(params, "norm"))
-Q1, K1, V1 = np.split(
-    reference.linear(normed.reshape(-1, C), **reference.within(params, "local_attention.qkv")), 3, axis=-1
-)
-plain, _ = reference.multi_head_attention(Q1, K1, V1, heads)
-one_window = reference.local_attention(normed, params, heads, G1=28)
-print(f"G1 = 28 differs from plain attention by {relative_error(one_window.reshape(-1, C), plain):.1e}")
-assert relative_error(one_window.reshape(-1, C), plain) < LIMIT
-
-reference.h_mhsa(X, params, heads, G1, 1, trace)
-print("G2 = 1 has weights (heads, queries, keys)", trace["global_weights"].shape)
-assert trace["global_weights"].shape == (heads, 784, 784)
-assert np.array_equal(reference.average_pool(trace["local"], 1), trace["local"])
-
-# %% [markdown]
 # ## Exercises
 #
 # **1. Count.** A map has 30 x 45 tokens, with $G_1 = 8$ and $G_2 = 4$. How many windows are there, and how large is the
@@ -545,14 +586,20 @@ assert np.array_equal(reference.average_pool(trace["local"], 1), trace["local"])
 window_sizes = [np.zeros((30, 45))[window].shape for _, _, window in reference.windows(30, 45, 8)]
 assert len(window_sizes) == 4 * 6
 assert window_sizes[-1] == (30 - 3 * 8, 45 - 5 * 8)  # 6 x 5 tokens
-assert reference.average_pool(np.zeros((30, 45, 1)), 4).size == 8 * 12  # 96 keys, rounded up in both directions
+assert (
+    reference.average_pool(np.zeros((30, 45, 1)), 4).size == 8 * 12
+)  # 96 keys, rounded up in both directions
 
 # %% [markdown]
 # **2. When is H-MHSA cheaper?** Take $C = 320$, $G_1 = 7$, $G_2 = 2$ and square maps whose side is a multiple of 14.
-# What is the smallest side for which H-MHSA costs less than plain attention?
+# First find the number of tokens from Eq. 5 and 15, then the smallest such side.
 
 # %% solution
-cheaper = [side for side in range(14, 113, 14) if eq15(side, side, 320, 7, 2) < eq5(side, side, 320)]
+# Divided by N C: 3 C + 2 N > 4 C + 98 + (C + N) / 2, so 1.5 N > 1.5 C + 98, so N > C + 65.3.
+assert 28**2 > 320 + 65.3 > 14**2
+cheaper = [
+    side for side in range(14, 113, 14) if eq15(side, side, 320, 7, 2) < eq5(side, side, 320)
+]
 assert cheaper == [28, 42, 56, 70, 84, 98, 112]
 
 # %% [markdown]
@@ -564,27 +611,60 @@ assert cheaper == [28, 42, 56, 70, 84, 98, 112]
 swapped = np.roll(X, 14, axis=1)  # 14 tokens are two windows, so whole windows move
 assert np.allclose(reference.local_attention(swapped, params, heads, 7), np.roll(near, 14, axis=1))
 near_8 = reference.local_attention(X, params, heads, 8)
-assert not np.allclose(reference.local_attention(swapped, params, heads, 8), np.roll(near_8, 14, axis=1))
+assert not np.allclose(
+    reference.local_attention(swapped, params, heads, 8), np.roll(near_8, 14, axis=1)
+)
 # No: 14 is not a multiple of 8, so after the swap, different tokens share a window.
 
 # %% [markdown]
-# **4. Another bug.** Somebody forgets the mask: `window_mask` always returns `None`. First write down the smallest $H$,
+# **4. Another bug.** (In the notebook of this page.) Somebody forgets the mask: `window_mask` always returns `None`.
+# First write down the smallest $H$,
 # $W$ and $G_1$ for which the mask matters. (If the map is smaller than $G_1$, its window is as small as the map.) Then
 # let `find_bug` look for this case.
 
 # %% solution
 shrunk = find_bug(window_mask=lambda x, window: None)
-assert sorted((shrunk["H"], shrunk["W"])) == [1, 3]  # two windows; the second has one token and one padded token
+assert sorted((shrunk["H"], shrunk["W"])) == [
+    1,
+    3,
+]  # two windows; the second has one token and one padded token
 assert shrunk["G1"] == 2
+
+# %% [markdown]
+# **5. Plain attention inside.** $G_1$ and $G_2$ do not change the parameters. For which value of $G_1$ is the local
+# step attention over all tokens, and for which $G_2$ is the global step? Check the first against
+# `reference.multi_head_attention`, and the number of weights of the second.
+
+# %% solution
+normed = reference.group_norm(X, **reference.within(params, "norm"))
+Q1, K1, V1 = np.split(
+    reference.linear(normed.reshape(-1, C), **reference.within(params, "local_attention.qkv")),
+    3,
+    axis=-1,
+)
+plain, _ = reference.multi_head_attention(Q1, K1, V1, heads)
+one_window = reference.local_attention(normed, params, heads, G1=28)
+print(
+    "G1 = 28 differs from plain attention by "
+    f"{relative_error(one_window.reshape(-1, C), plain):.1e}"
+)
+assert relative_error(one_window.reshape(-1, C), plain) < LIMIT
+
+reference.h_mhsa(X, params, heads, G1, 1, trace)
+print("G2 = 1 has weights (heads, queries, keys)", trace["global_weights"].shape)
+assert trace["global_weights"].shape == (heads, 784, 784)
+assert np.array_equal(reference.average_pool(trace["local"], 1), trace["local"])
 
 # %% [markdown]
 # ## The claims of this page
 #
 # They are checked whenever the page is built.
 
-# %%
+# %% [fold: The checks]
 assert G1**2 + merged.shape[0] * merged.shape[1] == 98  # keys per query, instead of 784
-assert np.allclose(trace["global_weights"].sum(axis=-1), 1)  # each row of weights is a mean over the whole map
+assert np.allclose(
+    trace["global_weights"].sum(axis=-1), 1
+)  # each row of weights is a mean over the whole map
 assert eq5(56, 56, 48) > 15 * eq15(56, 56, 48, 8, 8)  # 15 times cheaper on the large map
 assert eq5(14, 14, 320) < eq15(14, 14, 320, 7, 2)  # more expensive on the small map
 

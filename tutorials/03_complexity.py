@@ -15,8 +15,8 @@
 # 2. HAT-Net Small takes 4.3 G "FLOPs" according to the paper. What share of that is $Q K^T$ and weights times $V$?
 # 3. The image becomes twice as wide and high. By what factor does the cost of H-MHSA grow?
 
-# %%
-"""Tutorial 3: every multiplication counted, Eq. 5 and 15 derived, memory, time, and accuracy for the cost."""
+# %% [fold: Imports]
+"""Tutorial 3: every multiplication counted, Eq. 5 and 15 derived, memory and time."""
 
 import json
 from contextlib import suppress
@@ -49,9 +49,18 @@ from hatnet.equivalence import randomise
 from hatnet.studies.scaling import Record, Settings, measure, read
 
 torch.set_num_threads(1)  # times are easier to compare on one core
-BLUE, ORANGE, GREEN, SKY, PEACH, GREY = "#0072B2", "#D55E00", "#009E73", "#9CCBE8", "#F3BE98", "#999999"
+BLUE, ORANGE, GREEN, SKY, PEACH, GREY = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#9CCBE8",
+    "#F3BE98",
+    "#999999",
+)
 SMALL = hatnet.get_config("small")
-DENSE = replace(SMALL, grid_sizes=(8, 8, 8), pool_sizes=(16, 8, 4))  # the paper's setting for large images
+DENSE = replace(
+    SMALL, grid_sizes=(8, 8, 8), pool_sizes=(16, 8, 4)
+)  # the paper's setting for large images
 
 # %% [markdown]
 # ## 1. Every multiplication, by hand
@@ -99,7 +108,9 @@ plain_macs, macs = macs, {}
 p = hatnet.to_numpy(layers["H-MHSA"])
 X, A1 = reference.group_norm(x, **reference.within(p, "norm")), np.empty_like(x)
 for _, _, window in reference.windows(H, W, G1):
-    Q1, K1, V1 = np.split(project(X[window].reshape(4, 2), p, "local_attention.qkv", "W1q W1k W1v"), 3, axis=1)
+    Q1, K1, V1 = np.split(
+        project(X[window].reshape(4, 2), p, "local_attention.qkv", "W1q W1k W1v"), 3, axis=1
+    )
     A1[window] = attend(Q1, K1, V1, "1").reshape(2, 2, 2)
 A1 = reference.group_norm(A1 + x, **reference.within(p, "local_norm"))
 merged = reference.merge(A1, p, G2).reshape(4, 2)
@@ -110,15 +121,22 @@ ours = project(A1.reshape(16, 2) + A2, p, "projection", "Wp")
 assert np.allclose(ours.reshape(x.shape), reference.h_mhsa(x, p, 1, G1, G2))
 
 for name, counts in (("plain", plain_macs), ("H-MHSA", macs)):
-    print(f"{name}: {sum(counts.values())} = " + " + ".join(f"{count} [{term}]" for term, count in counts.items()))
+    print(
+        f"{name}: {sum(counts.values())} = "
+        + " + ".join(f"{count} [{term}]" for term, count in counts.items())
+    )
 
 # %%
 COLOURS = {"Wp": GREY, "W1": SKY, "1": BLUE, "W2": PEACH, "2": ORANGE, "W": "#A5D8C6", "": GREEN}
 
 
 def colour(term: str) -> str:
-    """Blue near, orange far, green plain; pale for matrices, strong for attention products; grey for W^p."""
-    return next(colour for mark, colour in COLOURS.items() if all(sign in term for sign in mark) or mark == term)
+    """Blue near, orange far, green plain; pale for matrices, strong for products; W^p grey."""
+    return next(
+        colour
+        for mark, colour in COLOURS.items()
+        if all(sign in term for sign in mark) or mark == term
+    )
 
 
 def draw_macs(ax: plt.Axes, counts: dict[str, int], name: str, y: float) -> None:
@@ -128,17 +146,32 @@ def draw_macs(ax: plt.Axes, counts: dict[str, int], name: str, y: float) -> None
         width = count / 16
         ax.add_patch(plt.Rectangle((x, y), width, 16, color=colour(term), linewidth=0))
         ax.vlines(x + np.arange(1, width), y, y + 16, color="white", linewidth=0.7)
-        ax.text(x + width / 2, y + 17, f"{term}, {count}", rotation=35, rotation_mode="anchor", fontsize=8)
+        ax.text(
+            x + width / 2,
+            y + 17,
+            f"{term}, {count}",
+            rotation=35,
+            rotation_mode="anchor",
+            fontsize=8,
+        )
         x += width + 0.8
     ax.hlines(y + np.arange(1, 16), 0, x, color="white", linewidth=0.7)
-    ax.text(-1, y + 8, f"{name}\n{sum(counts.values())} MACs", ha="right", va="center", weight="bold")
+    ax.text(
+        -1, y + 8, f"{name}\n{sum(counts.values())} MACs", ha="right", va="center", weight="bold"
+    )
 
 
+# %% [fold: Code of this figure]
 fig, ax = plt.subplots(figsize=(9.5, 5), layout="constrained")
-fig.set_label("One square per MAC: most of plain attention's 1280 are attention products; H-MHSA's 864 are spread.")
+fig.set_label(
+    "One square per MAC: most of plain attention's 1280 are attention products; H-MHSA's 864 are "
+    "spread."
+)
 draw_macs(ax, plain_macs, "plain", 34)
 draw_macs(ax, macs, "H-MHSA", 0)
-ax.set(title="One square per MAC: 16 tokens, 2 channels", xlim=(-17, 92), ylim=(-1, 63), aspect="equal")
+ax.set(
+    title="One square per MAC: 16 tokens, 2 channels", xlim=(-17, 92), ylim=(-1, 63), aspect="equal"
+)
 ax.axis("off")
 plt.show()
 
@@ -196,13 +229,24 @@ def counted(layer: torch.nn.Module, *shape: int) -> int:
 
 
 print("    map       C  G1  G2          plain       H-MHSA   for padding   plain / H-MHSA")
-for H, W, C, d, G1, G2 in ((56, 56, 64, 64, 8, 8), (28, 28, 128, 64, 7, 4), (14, 14, 320, 64, 7, 2),
-                           (15, 22, 48, 48, 8, 4), (25, 42, 320, 64, 8, 4)):  # fmt: skip
-    plain, exact, padded = mhsa_cost(H, W, C), h_mhsa_cost(H, W, C, G1, G2), h_mhsa_cost(H, W, C, G1, G2, padded=True)
+for H, W, C, d, G1, G2 in (
+    (56, 56, 64, 64, 8, 8),
+    (28, 28, 128, 64, 7, 4),
+    (14, 14, 320, 64, 7, 2),
+    (15, 22, 48, 48, 8, 4),
+    (25, 42, 320, 64, 8, 4),
+):
+    plain, exact, padded = (
+        mhsa_cost(H, W, C),
+        h_mhsa_cost(H, W, C, G1, G2),
+        h_mhsa_cost(H, W, C, G1, G2, padded=True),
+    )
     assert counted(hatnet.MHSA(C, C // d), H, W, C) == plain.total_macs
     assert counted(hatnet.HMHSA(C, C // d, G1, G2), H, W, C) == padded.total_macs
-    print(f"  {H:2} x {W:2}   {C:5}  {G1:2}  {G2:2} {plain.total_macs:14,} {padded.total_macs:12,}"
-          f" {padded.total_macs - exact.total_macs:13,} {plain.total_macs / padded.total_macs:17.2f}")  # fmt: skip
+    print(
+        f"  {H:2} x {W:2}   {C:5}  {G1:2}  {G2:2} {plain.total_macs:14,} {padded.total_macs:12,}"
+        f" {padded.total_macs - exact.total_macs:13,} {plain.total_macs / padded.total_macs:17.2f}"
+    )
 
 # %% [markdown]
 # The ratio in the third row is below 1: there H-MHSA costs more. Part 4 explains why. From now on we count without
@@ -225,15 +269,29 @@ GROUPS = {
 }
 rows = []
 for config, size in ((SMALL, (224, 224)), (DENSE, (800, 1280))):
-    for index, (stage, layout) in enumerate(zip(config.stages[:3], config.layout(*size), strict=False)):
+    for index, (stage, layout) in enumerate(
+        zip(config.stages[:3], config.layout(*size), strict=False)
+    ):
         cost = h_mhsa_cost(*layout.map, stage.channels, stage.grid_size, stage.pool_size)
         ratio = mhsa_cost(*layout.map, stage.channels).total_macs / cost.total_macs
-        rows.append((f"{size[0]} x {size[1]}, stages.{index}\n{layout.map[0]} x {layout.map[1]}, C = {stage.channels}",
-                     {name: sum(cost.macs[t] for t in terms) / cost.total_macs for name, terms in GROUPS.items()},
-                     ratio))  # fmt: skip
+        rows.append(
+            (
+                f"{size[0]} x {size[1]}, stages.{index}\n{layout.map[0]} x {layout.map[1]}, C = "
+                f"{stage.channels}",
+                {
+                    name: sum(cost.macs[t] for t in terms) / cost.total_macs
+                    for name, terms in GROUPS.items()
+                },
+                ratio,
+            )
+        )
 
+# %% [fold: Code of this figure]
 fig, ax = plt.subplots(figsize=(9, 4.2), layout="constrained")
-fig.set_label("Shares of MACs by stage: matrices dominate small maps, far products the first stage of large images.")
+fig.set_label(
+    "Shares of MACs by stage: matrices dominate small maps, far products the first stage of "
+    "large images."
+)
 starts = np.zeros(len(rows))
 for name, shade in zip(GROUPS, (SKY, BLUE, PEACH, ORANGE, GREY), strict=True):
     widths = np.array([100 * shares[name] for _, shares, _ in rows])
@@ -241,7 +299,14 @@ for name, shade in zip(GROUPS, (SKY, BLUE, PEACH, ORANGE, GREY), strict=True):
     for y, (width, start) in enumerate(zip(widths, starts, strict=True)):
         if width > 4:
             dark = shade in (BLUE, ORANGE)
-            ax.text(start + width / 2, y, f"{width:.0f}", ha="center", va="center", color="white" if dark else "black")
+            ax.text(
+                start + width / 2,
+                y,
+                f"{width:.0f}",
+                ha="center",
+                va="center",
+                color="white" if dark else "black",
+            )
     starts += widths
 for y, (_, _, ratio) in enumerate(rows):
     ax.text(
@@ -252,7 +317,11 @@ for y, (_, _, ratio) in enumerate(rows):
         weight="bold" if ratio < 1 else "normal",
     )
 ax.set_yticks(range(len(rows)), [label for label, _, _ in rows], fontsize=8)
-ax.set(title="One H-MHSA: shares of its MACs; at the right, plain / H-MHSA", xlabel="per cent", xlim=(0, 110))
+ax.set(
+    title="One H-MHSA: shares of its MACs; at the right, plain / H-MHSA",
+    xlabel="per cent",
+    xlim=(0, 110),
+)
 ax.invert_yaxis()
 ax.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
 plt.show()
@@ -274,18 +343,37 @@ def per_token(H: int, W: int, C: int, G1: int, G2: int) -> tuple[float, float]:
 
 
 print("stages.2, plain: 3 * 320 + 2 * 196                         =", 3 * 320 + 2 * 196)
-print("stages.2, ours:  4 * 320 + 2 * 49 + 2 * (320 + 196) / 4    =", 4 * 320 + 2 * 49 + 2 * (320 + 196) / 4)
+print(
+    "stages.2, ours:  4 * 320 + 2 * 49 + 2 * (320 + 196) / 4    =",
+    4 * 320 + 2 * 49 + 2 * (320 + 196) / 4,
+)
 assert per_token(14, 14, 320, 7, 2) == (1352, 1636)
 
 sides = range(14, 113, 14)
+
+# %% [fold: Code of this figure]
 fig, ax = plt.subplots(figsize=(6.5, 3.9), layout="constrained")
-fig.set_label("Plain attention's cost over H-MHSA's, against the map's side: below one on small maps, then rising.")
-for C, G2, marker, shade in ((64, 7, "o", BLUE), (128, 7, "s", GREEN), (320, 7, "^", ORANGE), (320, 2, "v", "black")):
+fig.set_label(
+    "Plain attention's cost over H-MHSA's, against the map's side: below one on small maps, then "
+    "rising."
+)
+for C, G2, marker, shade in (
+    (64, 7, "o", BLUE),
+    (128, 7, "s", GREEN),
+    (320, 7, "^", ORANGE),
+    (320, 2, "v", "black"),
+):
     ratios = [np.divide(*per_token(side, side, C, 7, G2)) for side in sides]
     ax.loglog(sides, ratios, marker=marker, color=shade, label=f"C = {C}, $G_2$ = {G2}")
 ax.axhline(1, color="0.4", linestyle=":")
-ax.annotate("0.83: stages.2 at 224", (14, 0.826), (20, 0.65), arrowprops={"arrowstyle": "->"}, va="center")
-ax.set(title="Plain / H-MHSA, Eq. 5 / Eq. 15, $G_1$ = 7", xlabel="side of the map, tokens", ylabel="times cheaper")
+ax.annotate(
+    "0.83: stages.2 at 224", (14, 0.826), (20, 0.65), arrowprops={"arrowstyle": "->"}, va="center"
+)
+ax.set(
+    title="Plain / H-MHSA, Eq. 5 / Eq. 15, $G_1$ = 7",
+    xlabel="side of the map, tokens",
+    ylabel="times cheaper",
+)
 ax.set_xticks(sides, sides)
 ax.set_yticks([0.5, 1, 2, 5, 10, 20, 50], ["0.5", "1", "2", "5", "10", "20", "50"])
 ax.minorticks_off()
@@ -304,8 +392,10 @@ totals = {}
 print("            matrices   attention products        all MACs        FLOPs    paper prints")
 for variant, printed in PAPER.items():
     cost = totals[variant] = total(network_costs(hatnet.get_config(variant), 224, 224))
-    print(f"{variant:6} {cost.projection_macs:14,} {cost.attention_macs:20,} {cost.total_macs:15,}"
-          f" {2 * cost.total_macs / 1e9:10.1f} G {printed:13} G")  # fmt: skip
+    print(
+        f"{variant:6} {cost.projection_macs:14,} {cost.attention_macs:20,} {cost.total_macs:15,}"
+        f" {2 * cost.total_macs / 1e9:10.1f} G {printed:13} G"
+    )
 
 with torch.device("meta"):  # shapes without numbers: nothing is computed, everything is counted
     small = hatnet.create_model("small").eval()
@@ -334,10 +424,14 @@ def with_plain_attention(config: hatnet.HATNetConfig, *size: int) -> Cost:
 
 
 for config, size in ((SMALL, (224, 224)), (DENSE, (800, 1280))):
-    for name, cost in (("plain", with_plain_attention(config, *size)), ("H-MHSA", total(network_costs(config, *size)))):
+    for name, cost in (
+        ("plain", with_plain_attention(config, *size)),
+        ("H-MHSA", total(network_costs(config, *size))),
+    ):
         products = cost.attention_macs / cost.total_macs
         print(
-            f"Small, {size[0]} x {size[1]}, {name:6} {cost.total_macs / 1e9:7.1f} G, attention products {products:.1%}"
+            f"Small, {size[0]} x {size[1]}, {name:6} {cost.total_macs / 1e9:7.1f} G, attention "
+            f"products {products:.1%}"
         )
 
 # %% [markdown]
@@ -356,19 +450,33 @@ for config, size in ((SMALL, (224, 224)), (DENSE, (800, 1280))):
 # %%
 published = {(56, 64): (8, 8), (28, 128): (7, 4), (14, 320): (7, 2)}
 Gs = np.linspace(2, 14, 100)
+
+# %% [fold: Code of this figure]
 fig, ax = plt.subplots(figsize=(7, 4.2), layout="constrained")
-fig.set_label("Cost along G1 = G2 has a valley in each stage; the paper's 8, 8 lies in it, its 7, 4 and 7, 2 above it.")
-for ((side, C), (G1, G2)), shade, marker in zip(published.items(), (BLUE, GREEN, ORANGE), "os^", strict=True):
+fig.set_label(
+    "Cost along G1 = G2 has a valley in each stage; the paper's 8, 8 lies in it, its 7, 4 and 7, "
+    "2 above it."
+)
+for ((side, C), (G1, G2)), shade, marker in zip(
+    published.items(), (BLUE, GREEN, ORANGE), "os^", strict=True
+):
     best = (C + side**2) ** 0.25
-    ax.plot(Gs, 4 * C + 2 * Gs**2 + 2 * (C + side**2) / Gs**2, color=shade,
-            label=f"{side} x {side}, C = {C}: valley at {best:.1f}")  # fmt: skip
+    ax.plot(
+        Gs,
+        4 * C + 2 * Gs**2 + 2 * (C + side**2) / Gs**2,
+        color=shade,
+        label=f"{side} x {side}, C = {C}: valley at {best:.1f}",
+    )
     place = (G1 * G2) ** 0.5, per_token(side, side, C, G1, G2)[1]
     ax.plot(*place, marker, color=shade, markeredgecolor="black")
     ax.annotate(f"paper: {G1}, {G2}", place, (6, 6), textcoords="offset points", fontsize=9)
 ax.set_yscale("log")
 ax.set_yticks([300, 500, 1000, 2000], ["300", "500", "1000", "2000"])
 ax.minorticks_off()
-ax.set(title="Eq. 15 along $G_1 = G_2 = G$, and the paper's choices", ylabel="MACs per token and channel")
+ax.set(
+    title="Eq. 15 along $G_1 = G_2 = G$, and the paper's choices",
+    ylabel="MACs per token and channel",
+)
 ax.set_xlabel("$G$, for the paper's $\\sqrt{G_1 G_2}$, tokens")
 ax.legend(fontsize=8, frameon=False, loc="lower left")
 plt.show()
@@ -385,8 +493,14 @@ plt.show()
 print("stages.0, MACs     G2 = 8     G2 grows with the side         plain")
 for scale in (1, 2, 4, 8, 16):
     side = 56 * scale
-    costs = h_mhsa_cost(side, side, 64, 8, 8), h_mhsa_cost(side, side, 64, 8, 8 * scale), mhsa_cost(side, side, 64)
-    print(f"{side:4} x {side:<4} " + " ".join(f"{cost.total_macs / 1e6:14,.0f} M" for cost in costs))
+    costs = (
+        h_mhsa_cost(side, side, 64, 8, 8),
+        h_mhsa_cost(side, side, 64, 8, 8 * scale),
+        mhsa_cost(side, side, 64),
+    )
+    print(
+        f"{side:4} x {side:<4} " + " ".join(f"{cost.total_macs / 1e6:14,.0f} M" for cost in costs)
+    )
 
 # %% [markdown]
 # So prediction 3 has no single answer: 6 times from the first row to the second, 15 times from the fourth to the fifth,
@@ -409,11 +523,17 @@ for config, size in ((SMALL, (224, 224)), (SMALL, (448, 448)), (DENSE, (800, 128
     costs = mhsa_cost(H, W, 64), h_mhsa_cost(H, W, 64, stage.grid_size, stage.pool_size)
     weights = [4e-6 * attention_weights(cost, C=64, heads=1) for cost in costs]
     maps = [4e-6 * count(config, *size) for count in (inference_memory, training_memory)]
-    print(f"{size[0]:5} x {size[1]:<5} {weights[0]:22,.1f} {weights[1]:12,.1f} {maps[0]:18,.0f} {maps[1]:13,.0f}")
+    print(
+        f"{size[0]:5} x {size[1]:<5} {weights[0]:22,.1f} {weights[1]:12,.1f} {maps[0]:18,.0f} "
+        f"{maps[1]:13,.0f}"
+    )
 
 parts = training_memory_by_part(SMALL, 224, 224)
-for name, size in (("stages.0.blocks.0.attention", 56**2 * 64), ("stages.0.blocks.0.mlp", 56**2 * 64),
-                   ("stages.3.blocks.0.attention", 7**2 * 512)):  # fmt: skip
+for name, size in (
+    ("stages.0.blocks.0.attention", 56**2 * 64),
+    ("stages.0.blocks.0.mlp", 56**2 * 64),
+    ("stages.3.blocks.0.attention", 7**2 * 512),
+):
     print(f"{name} keeps {parts[name] / size:.1f} maps")
 
 # %% [markdown]
@@ -427,17 +547,39 @@ for name, size in (("stages.0.blocks.0.attention", 56**2 * 64), ("stages.0.block
 
 
 # %%
-CLOCKS = {"cpu": "processor time", "wall": "time"}  # processor time leaves out waiting for other programs
+CLOCKS = {
+    "cpu": "processor time",
+    "wall": "time",
+}  # processor time leaves out waiting for other programs
 
 
 def draw_times(ax: plt.Axes, record: Record, title: str) -> None:
-    """Draw medians as points, and the formula's MACs as a line shifted to their middle, with the fitted exponent."""
-    for name, label, shade, marker in (("mhsa", "plain", GREEN, "o"), ("h-mhsa", "H-MHSA", BLUE, "s")):
+    """Draw medians as points, and the MACs of the formula as a line, shifted to their middle."""
+    for name, label, shade, marker in (
+        ("mhsa", "plain", GREEN, "o"),
+        ("h-mhsa", "H-MHSA", BLUE, "s"),
+    ):
         points = record.timed(name)
         N, milliseconds = [p.tokens for p in points], [1000 * p.quartiles.median for p in points]
-        ax.loglog(N, [1000 * p.macs / record.rate(name) for p in points], color=shade, linewidth=6, alpha=0.25)
-        ax.loglog(N, milliseconds, marker, color=shade, label=f"{label}: $N^{{{record.exponent(name).value:.2f}}}$")
-    ax.set(title=title, xlabel="tokens N", ylabel=f"{CLOCKS[record.settings.clock]} per call, ms, median")
+        ax.loglog(
+            N,
+            [1000 * p.macs / record.rate(name) for p in points],
+            color=shade,
+            linewidth=6,
+            alpha=0.25,
+        )
+        ax.loglog(
+            N,
+            milliseconds,
+            marker,
+            color=shade,
+            label=f"{label}: $N^{{{record.exponent(name).value:.2f}}}$",
+        )
+    ax.set(
+        title=title,
+        xlabel="tokens N",
+        ylabel=f"{CLOCKS[record.settings.clock]} per call, ms, median",
+    )
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.legend(frameon=False)
 
@@ -452,12 +594,24 @@ def kept() -> Record | None:
     return None
 
 
-quick = measure(Settings(modules=("mhsa", "h-mhsa"), sizes=(64, 128, 224, 320), rounds=3, clock="cpu"))
+quick = measure(
+    Settings(modules=("mhsa", "h-mhsa"), sizes=(64, 128, 224, 320), rounds=3, clock="cpu")
+)
 shown = {"measured now, 1 core": quick}
 if (long := kept()) is not None:
-    shown[f"kept: {long.machine.get('gpu', long.machine['cpu'])}\n{long.date[:10]}, batch {long.settings.batch}"] = long
-fig, axes = plt.subplots(1, len(shown), figsize=(5 * len(shown), 3.9), layout="constrained", squeeze=False)
-fig.set_label("Time against tokens on log axes, points near the formula's lines: plain attention rises more steeply.")
+    shown[
+        f"kept: {long.machine.get('gpu', long.machine['cpu'])}\n{long.date[:10]}, batch "
+        f"{long.settings.batch}"
+    ] = long
+
+# %% [fold: Code of this figure]
+fig, axes = plt.subplots(
+    1, len(shown), figsize=(5 * len(shown), 3.9), layout="constrained", squeeze=False
+)
+fig.set_label(
+    "Time against tokens on log axes, points near the formula's lines: plain attention rises "
+    "more steeply."
+)
 for ax, (title, record) in zip(axes[0], shown.items(), strict=True):
     draw_times(ax, record, title)
 plt.show()
@@ -477,27 +631,53 @@ plt.show()
 
 # %%
 table = json.loads(Path("docs/data/table2.json").read_text(encoding="utf-8"))["rows"]
-FAMILIES = {"HAT-Net": ("o", ORANGE), "PVTv2": ("s", BLUE), "PVT-": ("v", SKY), "Swin": ("^", GREEN),
-            "Twins": ("D", "#CC79A7"), "ResNet": ("x", GREY)}  # fmt: skip
+FAMILIES = {
+    "HAT-Net": ("o", ORANGE),
+    "PVTv2": ("s", BLUE),
+    "PVT-": ("v", SKY),
+    "Swin": ("^", GREEN),
+    "Twins": ("D", "#CC79A7"),
+    "ResNet": ("x", GREY),
+}
+
+# %% [fold: Code of this figure]
 fig, ax = plt.subplots(figsize=(8, 4.8), layout="constrained")
 fig.set_label(
-    "Top-1 accuracy against printed FLOPs: HAT-Net leads, Twins-SVT-S lies near its line, PVTv2 up to a point below."
+    "Top-1 accuracy against printed FLOPs: HAT-Net leads, Twins-SVT-S lies near its line, PVTv2 "
+    "up to a point below."
 )
 drawn = [row for row in table if row["flops_billions"] < 20 and not row["starred"]]
 for family, (marker, shade) in FAMILIES.items():
-    rows = sorted((row["flops_billions"], row["top1_percent"]) for row in drawn if row["model"].startswith(family))
+    rows = sorted(
+        (row["flops_billions"], row["top1_percent"])
+        for row in drawn
+        if row["model"].startswith(family)
+    )
     style = {"linewidth": 1, "linestyle": "-", "zorder": 3 if family == "HAT-Net" else 2}
-    ax.semilogx(*zip(*rows, strict=True), marker=marker, color=shade, label=family.rstrip("-"), **style)
+    ax.semilogx(
+        *zip(*rows, strict=True), marker=marker, color=shade, label=family.rstrip("-"), **style
+    )
 rest = [row for row in drawn if not row["model"].startswith(tuple(FAMILIES))]
 for number, row in enumerate(rest):
     label = None if number else "others"
     ax.plot(row["flops_billions"], row["top1_percent"], ".", color="0.7", label=label)
 for variant, cost in totals.items():
     row = next(row for row in table if row["model"] == f"HAT-Net-{variant.title()}")
-    ax.plot([row["flops_billions"], cost.total_macs / 1e9], [row["top1_percent"]] * 2, color="#B00000", linewidth=3)
-    ax.text(row["flops_billions"], row["top1_percent"] + 0.35, variant.title(), ha="center", fontsize=9)
-ax.set(title="Table 2 of the paper, 224 x 224, below 20 G", xlabel='"FLOPs" as printed, billions (for HAT-Net: MACs)',
-       ylabel="ImageNet top-1, per cent", ylim=(67, 86))  # fmt: skip
+    ax.plot(
+        [row["flops_billions"], cost.total_macs / 1e9],
+        [row["top1_percent"]] * 2,
+        color="#B00000",
+        linewidth=3,
+    )
+    ax.text(
+        row["flops_billions"], row["top1_percent"] + 0.35, variant.title(), ha="center", fontsize=9
+    )
+ax.set(
+    title="Table 2 of the paper, 224 x 224, below 20 G",
+    xlabel='"FLOPs" as printed, billions (for HAT-Net: MACs)',
+    ylabel="ImageNet top-1, per cent",
+    ylim=(67, 86),
+)
 ax.set_xticks([1, 2, 4, 8, 16], ["1", "2", "4", "8", "16"])
 ax.minorticks_off()
 ax.legend(loc="lower right", ncols=2, frameon=False)
@@ -516,10 +696,13 @@ plt.show()
 
 # %% solution
 assert all(
-    mhsa_cost(1, 2 * C, C).projection_macs == mhsa_cost(1, 2 * C, C).attention_macs for C in (64, 512)
+    mhsa_cost(1, 2 * C, C).projection_macs == mhsa_cost(1, 2 * C, C).attention_macs
+    for C in (64, 512)
 )  # N = 2 C
 last = mhsa_cost(7, 7, 512)
-assert last.attention_macs / last.total_macs < 0.05  # 49 tokens are far below 1024: matrices are nearly everything
+assert (
+    last.attention_macs / last.total_macs < 0.05
+)  # 49 tokens are far below 1024: matrices are nearly everything
 
 # %% [markdown]
 # **2. A cheaper network.** Replace H-MHSA in `stages.2` of Small by plain attention, at 224 x 224. How many MACs does
@@ -531,7 +714,9 @@ assert last.attention_macs / last.total_macs < 0.05  # 49 tokens are far below 1
 def saved(size: int) -> int:
     """The MACs saved by plain attention in stages.2 of Small."""
     parts = [
-        p for p in network_costs(SMALL, size, size) if p.name.startswith("stages.2") and p.name.endswith("attention")
+        p
+        for p in network_costs(SMALL, size, size)
+        if p.name.startswith("stages.2") and p.name.endswith("attention")
     ]
     return sum(p.cost.total_macs - mhsa_cost(*p.layout.map, 320).total_macs for p in parts)
 
@@ -548,10 +733,15 @@ assert next(size for size in range(224, 640, 32) if saved(size) < 0) == 320
 H, W = SMALL.layout(800, 1280)[0].map
 costs = {G: h_mhsa_cost(H, W, 64, G, G).total_macs for G in range(1, 41)}
 cheapest, root = min(costs, key=costs.get), round((64 + H * W) ** 0.25)
-print(f"{H} x {W}: G = {cheapest}, root {root}, which costs {costs[root] / costs[cheapest] - 1:.2%} more")
+print(
+    f"{H} x {W}: G = {cheapest}, root {root}, which costs "
+    f"{costs[root] / costs[cheapest] - 1:.2%} more"
+)
 assert (cheapest, root) == (17, 16)
 assert costs[root] < 1.001 * costs[cheapest]  # a flat valley
-assert h_mhsa_cost(H, W, 64, 8, 16).total_macs < costs[cheapest]  # its cells are coarser than its windows
+assert (
+    h_mhsa_cost(H, W, 64, 8, 16).total_macs < costs[cheapest]
+)  # its cells are coarser than its windows
 
 # %% [markdown]
 # **4. From 11.44 to 11.5.** Some counters add one operation for each bias that is added and two for each number that is
@@ -586,14 +776,25 @@ assert sum(macs.values()) < sum(plain_macs.values())  # prediction 1: yes
 assert 0.05 < share < 0.06  # prediction 2: 6 per cent, and not in the 4.3 G
 growth = h_mhsa_cost(112, 112, 64, 8, 8).total_macs / h_mhsa_cost(56, 56, 64, 8, 8).total_macs
 assert 6 < growth < 6.5  # prediction 3, at first
-assert h_mhsa_cost(896, 896, 64, 8, 8).total_macs > 15 * h_mhsa_cost(448, 448, 64, 8, 8).total_macs  # and in the end
+assert (
+    h_mhsa_cost(896, 896, 64, 8, 8).total_macs > 15 * h_mhsa_cost(448, 448, 64, 8, 8).total_macs
+)  # and in the end
 assert round(equation_5(14, 14, 320) / equation_15(14, 14, 320, 7, 2), 2) == 0.83
-assert all(round(totals[name].projection_macs / 1e9, 1) == PAPER[name] for name in ("tiny", "small", "medium"))
+assert all(
+    round(totals[name].projection_macs / 1e9, 1) == PAPER[name]
+    for name in ("tiny", "small", "medium")
+)
 assert 11.4 < totals["large"].projection_macs / 1e9 < 11.5
-by_pair = {(G1, G2): h_mhsa_cost(56, 56, 64, G1, G2).total_macs for G1 in range(1, 57) for G2 in range(1, 57)}
+by_pair = {
+    (G1, G2): h_mhsa_cost(56, 56, 64, G1, G2).total_macs
+    for G1 in range(1, 57)
+    for G2 in range(1, 57)
+}
 assert min(by_pair, key=by_pair.get) == (1, 56)
 assert min((pair for pair in by_pair if pair[1] <= pair[0]), key=by_pair.get) == (8, 8)
-assert parts["stages.0.blocks.0.attention"] / (56**2 * 64) > 1.8 * parts["stages.3.blocks.0.attention"] / (7**2 * 512)
+assert parts["stages.0.blocks.0.attention"] / (56**2 * 64) > 1.8 * parts[
+    "stages.3.blocks.0.attention"
+] / (7**2 * 512)
 print("all checks passed")
 
 # %% [markdown]

@@ -18,8 +18,8 @@
 # 3. A power cut kills a run after 20 steps, and the run is resumed. To how many digits will its weights agree with
 #    those of an uninterrupted run?
 
-# %%
-"""Tutorial 4: loss, gradient, schedule, augmentation, the loop, averages, a killed run, and remaining mistakes."""
+# %% [fold: Imports]
+"""Tutorial 4: loss, gradient, schedule, augmentation, the loop, a killed run, mistakes."""
 
 import copy
 import csv
@@ -58,7 +58,10 @@ RECORDS = Path("docs/measurements")  # of the full runs, shown at the end
 
 # %%
 whole = open_data("fashion-subset")
-print(f"{len(whole.train):,} images to learn from, {len(whole.test):,} to be tested on, {whole.train.pixels.dtype}")
+print(
+    f"{len(whole.train):,} images to learn from, {len(whole.test):,} to be tested on, "
+    f"{whole.train.pixels.dtype}"
+)
 print("images of each class:", torch.bincount(whole.train.labels).tolist())
 
 
@@ -69,6 +72,7 @@ def show(ax: plt.Axes, image: Tensor, title: str = "", **style: object) -> None:
     ax.axis("off")
 
 
+# %% [fold: Code of this figure]
 fig, axes = plt.subplots(4, 10, figsize=(9, 4), layout="constrained")
 fig.set_label("Four images of each of ten classes; pullover, coat and shirt look much alike.")
 for label, column in enumerate(axes.T):
@@ -124,11 +128,20 @@ same = torch.zeros(3, 2, requires_grad=True)
 F.cross_entropy(same @ torch.tensor(x), torch.tensor(y)).backward()
 assert torch.allclose(same.grad, torch.tensor(gradient([[0.0] * 2] * 3, x, y)))
 
+# %% [fold: Code of this figure]
 fig, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
-fig.set_label("Probabilities of three classes over four steps: the right one rises from a third towards one.")
+fig.set_label(
+    "Probabilities of three classes over four steps: the right one rises from a third towards one."
+)
 ax.plot([p[1] for p in history], marker="o", color=ORANGE, label="class 1, the right one")
 ax.plot([p[0] for p in history], marker="s", color=BLUE, label="classes 0 and 2, each")
-ax.set(title="Three steps of gradient descent", xlabel="steps done", ylabel="probability", ylim=(0, 1), xticks=range(4))
+ax.set(
+    title="Three steps of gradient descent",
+    xlabel="steps done",
+    ylabel="probability",
+    ylim=(0, 1),
+    xticks=range(4),
+)
 ax.legend(frameon=False)
 plt.show()
 
@@ -162,9 +175,8 @@ assert abs(first_loss - log(10)) < 0.1
 #     The loss is now $-\sum_k t_k \ln p_k$, which is lowest for $p = t$. There it is the entropy of the target,
 #     $-0.91 \ln 0.91 - 9 \cdot 0.01 \ln 0.01 = 0.500$. A training loss of 0.6 is then nearly perfect!
 
+
 # %%
-
-
 def floor(epsilon: float, K: int) -> float:
     """The lowest cross-entropy with smoothed labels."""
     right, other = 1 - epsilon + epsilon / K, epsilon / K
@@ -175,7 +187,10 @@ target = torch.full((1, 10), 0.01)
 target[0, 3] = 0.91
 at_target = F.cross_entropy(target.log(), torch.tensor([3]), label_smoothing=0.1).item()
 surer = F.cross_entropy(2 * target.log(), torch.tensor([3]), label_smoothing=0.1).item()
-print(f"floor {floor(0.1, 10):.4f}, PyTorch at p = t {at_target:.4f}, when surer than that {surer:.4f}")
+print(
+    f"floor {floor(0.1, 10):.4f}, PyTorch at p = t {at_target:.4f}, when surer than that "
+    f"{surer:.4f}"
+)
 assert abs(floor(0.1, 10) - at_target) < 1e-6 < surer - at_target
 
 # %% [markdown]
@@ -204,13 +219,23 @@ full = get_recipe("fashion")
 an_epoch = 60_000 // full.batch_size
 T, w = full.epochs * an_epoch, round(full.warmup_epochs * an_epoch)
 rates = [learning_rate(t, T, w, full.lr, full.first_lr, full.last_lr) for t in range(T)]
-assert np.allclose(rates, [by_hand(t, T, w, full.lr, full.first_lr, full.last_lr) for t in range(T)], rtol=1e-12)
+assert np.allclose(
+    rates, [by_hand(t, T, w, full.lr, full.first_lr, full.last_lr) for t in range(T)], rtol=1e-12
+)
 
+# %% [fold: Code of this figure]
 fig, ax = plt.subplots(figsize=(7, 2.8), layout="constrained")
-fig.set_label("The learning rate rises in a straight line for one epoch and falls along half a cosine for 21.")
+fig.set_label(
+    "The learning rate rises in a straight line for one epoch and falls along half a cosine for 21."
+)
 ax.plot(np.arange(T) / an_epoch, 1000 * np.array(rates), color=BLUE)
 ax.axvspan(0, w / an_epoch, color=ORANGE, alpha=0.2, label="warm-up")
-ax.set(title=f"Recipe fashion: {T:,} steps", xlabel="epoch", ylabel="learning rate, thousandths", ylim=0)
+ax.set(
+    title=f"Recipe fashion: {T:,} steps",
+    xlabel="epoch",
+    ylabel="learning rate, thousandths",
+    ylim=0,
+)
 ax.legend(frameon=False)
 plt.show()
 
@@ -233,12 +258,17 @@ def augmented(recipe: Recipe, data: Split, draw: Draw) -> Tensor:
     return for_training(recipe, data)(data.train.image(draw.index))
 
 
-DARK, BRIGHT = ((value - whole.mean[0]) / whole.std[0] for value in (0, 1))  # pixels after normalisation
+DARK, BRIGHT = (
+    (value - whole.mean[0]) / whole.std[0] for value in (0, 1)
+)  # pixels after normalisation
 gentle, strong = full, replace(full, rand_augment=9, erasing=0.5)
 boot, columns = 0, 9
+
+# %% [fold: Code of this figure]
 fig, axes = plt.subplots(2, columns, figsize=(9, 2.3), layout="constrained")
 fig.set_label(
-    "An ankle boot, augmented gently: shifted and mirrored; and strongly: also sheared, darkened, partly erased."
+    "An ankle boot, augmented gently: shifted and mirrored; and strongly: also sheared, "
+    "darkened, partly erased."
 )
 for row, (recipe, name) in zip(axes, ((gentle, "crop, flip"), (strong, "and more")), strict=True):
     show(row[0], whole.train.image(boot), "as it is")
@@ -247,6 +277,7 @@ for row, (recipe, name) in zip(axes, ((gentle, "crop, flip"), (strong, "and more
     row[0].text(-0.15, 0.5, name, rotation=90, ha="right", va="center", transform=row[0].transAxes)
 plt.show()
 
+# %%
 again = augmented(strong, whole, Draw(boot, position=3))
 assert torch.equal(again, augmented(strong, whole, Draw(boot, position=3)))
 assert not torch.equal(again, augmented(strong, whole, Draw(boot, position=4)))
@@ -272,12 +303,22 @@ def named(mix: Tensor) -> str:
     return "\n".join(f"{share:.2f} {whole.classes[label]}" for share, label in pairs if share > 0)
 
 
+# %% [fold: Code of this figure]
 fig, axes = plt.subplots(3, 6, figsize=(8, 5), layout="constrained")
-fig.set_label("Six images; the same mixed with a neighbour by mixup; by CutMix; with their mixed labels above.")
-kinds = {"as they are": None, "mixup": replace(quick, mixup=0.8), "CutMix": replace(quick, cutmix=1.0)}
+fig.set_label(
+    "Six images; the same mixed with a neighbour by mixup; by CutMix; with their mixed labels "
+    "above."
+)
+kinds = {
+    "as they are": None,
+    "mixup": replace(quick, mixup=0.8),
+    "CutMix": replace(quick, cutmix=1.0),
+}
 for row, (kind, recipe) in zip(axes, kinds.items(), strict=True):
     torch.manual_seed(derive(0, "slice", 0, 13))
-    mixed, shares = (chosen, F.one_hot(labels, 10)) if recipe is None else mixing(recipe, 10)(chosen, labels)
+    mixed, shares = (
+        (chosen, F.one_hot(labels, 10)) if recipe is None else mixing(recipe, 10)(chosen, labels)
+    )
     assert torch.allclose(shares.sum(1).float(), torch.ones(6))
     for ax, image, mix in zip(row, mixed, shares.float(), strict=True):
         show(ax, image, named(mix), vmin=DARK, vmax=BRIGHT)
@@ -311,9 +352,14 @@ model = model.to(memory_format=torch.channels_last)
 average = copy.deepcopy(model).eval()
 matrices = [weight for weight in model.parameters() if weight.ndim > 1]
 vectors = [weight for weight in model.parameters() if weight.ndim == 1]
-groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+groups = [
+    {"params": matrices, "weight_decay": recipe.weight_decay},
+    {"params": vectors, "weight_decay": 0.0},
+]
 optimiser = torch.optim.AdamW(groups, fused=True)
-print(f"{len(part.train):,} images, {sampler.steps_per_epoch} steps per epoch, {sampler.steps} steps")
+print(
+    f"{len(part.train):,} images, {sampler.steps_per_epoch} steps per epoch, {sampler.steps} steps"
+)
 
 # %%
 losses = []
@@ -330,18 +376,31 @@ for step, draws in enumerate(sampler.slices_of(rank=0, processes=1)):
     loss.backward()  # which way is less wrong?
     torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)  # limit the gradient
     for group in optimiser.param_groups:
-        group["lr"] = learning_rate(step, sampler.steps, warmup, recipe.lr, recipe.first_lr, recipe.last_lr)
+        group["lr"] = learning_rate(
+            step, sampler.steps, warmup, recipe.lr, recipe.first_lr, recipe.last_lr
+        )
     optimiser.step()  # move
 
-    decay = min(recipe.ema, (1 + step) / (10 + step))  # the first weights are random: forget them soon
+    decay = min(
+        recipe.ema, (1 + step) / (10 + step)
+    )  # the first weights are random: forget them soon
     for mean, weight in zip(average.parameters(), model.parameters(), strict=True):
         mean.data.lerp_(weight.data, 1 - decay)
     losses.append(loss.item())
 
+# %% [fold: Code of this figure]
 fig, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
-fig.set_label("The loss of single steps falls from ln 10 to below 1 and jitters; the mean of ten falls smoothly.")
+fig.set_label(
+    "The loss of single steps falls from ln 10 to below 1 and jitters; the mean of ten falls "
+    "smoothly."
+)
 ax.plot(losses, color=BLUE, alpha=0.4, label="one step, 64 images")
-ax.plot(np.arange(9, sampler.steps), np.convolve(losses, np.full(10, 0.1), "valid"), color=BLUE, label="mean of ten")
+ax.plot(
+    np.arange(9, sampler.steps),
+    np.convolve(losses, np.full(10, 0.1), "valid"),
+    color=BLUE,
+    label="mean of ten",
+)
 ax.axhline(log(10), color=GREY, linestyle=":", label="$\\ln 10$")
 ax.set(title="60 steps on 1,920 images", xlabel="step", ylabel="cross-entropy, nats", ylim=0)
 ax.legend(frameon=False)
@@ -365,7 +424,10 @@ results = {"last weights": tested(model, part), "averaged": tested(average, part
 for name, result in results.items():
     right = int(result.confusion.diagonal().sum())
     noise = 100 * (result.accuracy * (1 - result.accuracy) / result.images) ** 0.5
-    print(f"{name:13} {right} of {result.images} right: {100 * result.accuracy:.1f} %, give or take {noise:.1f}")
+    print(
+        f"{name:13} {right} of {result.images} right: {100 * result.accuracy:.1f} %, give or "
+        f"take {noise:.1f}"
+    )
 
 # %% [markdown]
 # Here the average makes no difference: at the end of the cosine, steps are so small that little is left to average. It
@@ -388,7 +450,9 @@ def gradients(network: torch.nn.Module, images: Tensor, labels: Tensor, slices: 
     """The gradient of the mean loss as one vector, computed slice by slice."""
     network.zero_grad()
     for some, truth in zip(images.chunk(slices), labels.chunk(slices), strict=True):
-        (F.cross_entropy(network(some), truth) / slices).backward()  # gradients add up until zero_grad
+        (
+            F.cross_entropy(network(some), truth) / slices
+        ).backward()  # gradients add up until zero_grad
     return torch.cat([weight.grad.flatten() for weight in network.parameters()])
 
 
@@ -430,17 +494,27 @@ monitor = Monitor()
 
 def report(progress: Progress) -> None:
     """Print, and stop after an epoch."""
-    tested_now = f"  tested: {100 * progress.evaluation.accuracy:.1f} %" if progress.evaluation else ""
-    print(f"step {progress.step} of {progress.steps}  mean loss so far {progress.loss:.3f}{tested_now}")
+    tested_now = (
+        f"  tested: {100 * progress.evaluation.accuracy:.1f} %" if progress.evaluation else ""
+    )
+    print(
+        f"step {progress.step} of {progress.steps}  mean loss so far "
+        f"{progress.loss:.3f}{tested_now}"
+    )
     monitor.stop = progress.evaluation is not None
 
 
 monitor.report = report
 with tempfile.TemporaryDirectory() as folder, join("cpu") as processes:
     try:
-        Training(recipe, part, Path(folder), processes, save_every=0.0).run(Monitor(cut))  # 0: after every step
+        Training(recipe, part, Path(folder), processes, save_every=0.0).run(
+            Monitor(cut)
+        )  # 0: after every step
     except PowerCut:
-        print("the lights go out; left on the disk:", ", ".join(sorted(path.name for path in Path(folder).iterdir())))
+        print(
+            "the lights go out; left on the disk:",
+            ", ".join(sorted(path.name for path in Path(folder).iterdir())),
+        )
     resumed = Training(recipe, part, Path(folder), processes, resume=True)
     print(f"resumes after step {resumed.step}")
     resumed.run(monitor)
@@ -469,11 +543,22 @@ def draw_confusion(confusion: Tensor, classes: tuple[str, ...], title: str, labe
     shares = 100 * confusion / confusion.sum(1, keepdim=True)
     fig, ax = plt.subplots(figsize=(6.4, 5.4), layout="constrained")
     fig.set_label(label)
-    fig.colorbar(ax.imshow(shares, cmap="cividis", vmin=0, vmax=100), label="of the true class, per cent", shrink=0.8)
+    fig.colorbar(
+        ax.imshow(shares, cmap="cividis", vmin=0, vmax=100),
+        label="of the true class, per cent",
+        shrink=0.8,
+    )
     for (row, column), count in np.ndenumerate(confusion.numpy()):
         if count:
-            ax.text(column, row, count, ha="center", va="center", fontsize=8,
-                    color="black" if shares[row, column] > 55 else "white")  # fmt: skip
+            ax.text(
+                column,
+                row,
+                count,
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="black" if shares[row, column] > 55 else "white",
+            )
     ax.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
     ax.set_yticks(range(len(classes)), classes)
     ax.set(title=title, xlabel="answer", ylabel="truth")
@@ -481,7 +566,9 @@ def draw_confusion(confusion: Tensor, classes: tuple[str, ...], title: str, labe
 
 
 confusion = results["averaged"].confusion
-alt = "After 60 steps most counts are on the diagonal, but shirts are answered as many other things."
+alt = (
+    "After 60 steps most counts are on the diagonal, but shirts are answered as many other things."
+)
 draw_confusion(confusion, part.classes, "After 60 steps: 1,000 test images", alt)
 
 # %% [markdown]
@@ -497,20 +584,32 @@ draw_confusion(confusion, part.classes, "After 60 steps: 1,000 test images", alt
 
 # %%
 rows, starts = [], []
-for part in ("fashion-micro", *(f"fashion-micro-full/{nth}" for nth in ("second", "third", "fourth"))):
+for part in (
+    "fashion-micro",
+    *(f"fashion-micro-full/{nth}" for nth in ("second", "third", "fourth")),
+):
     facts = json.loads((RECORDS / part / "run.json").read_text(encoding="utf-8"))
     recipe, starts = facts["recipe"], [*starts, len(rows) + 1]
     with (RECORDS / part / "metrics.csv").open(encoding="utf-8", newline="") as file:
-        rows += [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-    print(f"{part}: {recipe['epochs']} epochs, lr {recipe['lr']}, in the end {100 * rows[-1]['test_accuracy']:.2f} %")
+        rows += [
+            {name: float(value) for name, value in row.items()} for row in csv.DictReader(file)
+        ]
+    print(
+        f"{part}: {recipe['epochs']} epochs, lr {recipe['lr']}, in the end "
+        f"{100 * rows[-1]['test_accuracy']:.2f} %"
+    )
 epochs = range(1, len(rows) + 1)
 
+# %% [fold: Code of this figure]
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
 fig.set_label(
-    "Kept records of four trainings in a row: losses of training and test, and test accuracy, over epochs. Each "
+    "Kept records of four trainings in a row: losses of training and test, and test accuracy, "
+    "over epochs. Each "
     "training begins a little worse than the one before ended, and ends better."
 )
-left.plot(epochs, [row["train_loss"] for row in rows], color=BLUE, label="training (augmented, smoothed)")
+left.plot(
+    epochs, [row["train_loss"] for row in rows], color=BLUE, label="training (augmented, smoothed)"
+)
 left.plot(epochs, [row["test_loss"] for row in rows], color=ORANGE, linestyle="--", label="test")
 lowest = floor(recipe["label_smoothing"], 10)
 left.axhline(lowest, color=GREY, linestyle=":", label=f"floor of the training loss, {lowest:.2f}")
@@ -519,11 +618,17 @@ left.legend(frameon=False, fontsize=8)
 right.plot(epochs, [100 * row["test_accuracy"] for row in rows], color=ORANGE, marker=".")
 for start, end in zip(starts, [*starts[1:], len(rows) + 1], strict=True):
     last = 100 * rows[end - 2]["test_accuracy"]
-    right.annotate(f"{last:.2f} %", (end - 1, last), (2, 6), textcoords="offset points", ha="right", fontsize=8)
+    right.annotate(
+        f"{last:.2f} %", (end - 1, last), (2, 6), textcoords="offset points", ha="right", fontsize=8
+    )
     for ax in (left, right):
         if start > 1:
             ax.axvline(start - 0.5, color=GREY, linewidth=0.8)
-right.set(title="Test accuracy", xlabel="epoch; lines: the rate starts anew", ylabel="classified right, per cent")
+right.set(
+    title="Test accuracy",
+    xlabel="epoch; lines: the rate starts anew",
+    ylabel="classified right, per cent",
+)
 right.margins(y=0.1)
 plt.show()
 
@@ -561,11 +666,17 @@ surprise = -p[torch.arange(len(truth)), truth].log()
 trained_accuracy = (p.argmax(1) == truth).double().mean().item()
 print(f"{100 * trained_accuracy:.2f} % of {len(truth):,} embedded test images")
 
+# %% [fold: Code of this figure]
 fig, axes = plt.subplots(2, 6, figsize=(9, 4.2), layout="constrained")
-fig.set_label("The twelve test images with the highest loss, with their label and the network's answer.")
+fig.set_label(
+    "The twelve test images with the highest loss, with their label and the network's answer."
+)
 for ax, index in zip(axes.flat, surprise.topk(12).indices.tolist(), strict=True):
     answer = int(p[index].argmax())
-    label = f"label: {whole.classes[truth[index]]}\nanswer: {whole.classes[answer]}, {100 * p[index, answer]:.0f} %"
+    label = (
+        f"label: {whole.classes[truth[index]]}\nanswer: {whole.classes[answer]}, "
+        f"{100 * p[index, answer]:.0f} %"
+    )
     show(ax, whole.test.image(index), label)
 plt.show()
 
@@ -581,7 +692,9 @@ plt.show()
 # %% solution
 print(f"guess {log(100):.3f}, floor {floor(0.1, 100):.3f}")
 assert round(log(100), 3) == 4.605
-assert floor(0.1, 100) > floor(0.1, 10)  # the same share is taken away, but spread over more classes
+assert floor(0.1, 100) > floor(
+    0.1, 10
+)  # the same share is taken away, but spread over more classes
 
 # %% [markdown]
 # **2. Why slices must have the same size.** Cut 16 images into 12 and 4, and take the mean of the slices' mean losses.
@@ -597,7 +710,9 @@ def uneven(shares: tuple[float, float]) -> Tensor:
     return torch.cat([weight.grad.flatten() for weight in exact.parameters()])
 
 
-assert (uneven((1 / 2, 1 / 2)) - at_once).norm() > 0.01 * at_once.norm()  # images of the small slice count three times
+assert (
+    uneven((1 / 2, 1 / 2)) - at_once
+).norm() > 0.01 * at_once.norm()  # images of the small slice count three times
 assert (uneven((12 / 16, 4 / 16)) - at_once).norm() < 1e-13 * at_once.norm()
 
 # %% [markdown]
@@ -606,9 +721,13 @@ assert (uneven((12 / 16, 4 / 16)) - at_once).norm() < 1e-13 * at_once.norm()
 
 # %% solution
 torch.manual_seed(0)
-other = torch.nn.Sequential(torch.nn.Linear(784, 32), torch.nn.BatchNorm1d(32), torch.nn.Linear(32, 10)).double()
+other = torch.nn.Sequential(
+    torch.nn.Linear(784, 32), torch.nn.BatchNorm1d(32), torch.nn.Linear(32, 10)
+).double()
 pixels = images[:16].flatten(1).double()
-apart = gradients(other, pixels, labels[:16], slices=1) - gradients(other, pixels, labels[:16], slices=4)
+apart = gradients(other, pixels, labels[:16], slices=1) - gradients(
+    other, pixels, labels[:16], slices=4
+)
 assert apart.norm() > 0.01  # an image's features depend on its batch: 4 images or 16
 
 # %% [markdown]

@@ -17,8 +17,8 @@
 # 2. Does a training step of Tiny with 256 photos fit into a GPU with 24 GB?
 # 3. One large GPU and 8 processors: which waits for the other?
 
-# %%
-"""Tutorial 5: folders of photos, broken files, augmentation at 224 pixels, a recipe, a plan on paper, fine-tuning."""
+# %% [fold: Imports]
+"""Tutorial 5: folders of photos, broken files, augmentation, a recipe, a plan on paper."""
 
 import contextlib
 import io
@@ -99,8 +99,15 @@ lost = ROOT / "train" / "cat-grey" / "007.JPEG"
 lost.write_bytes(lost.read_bytes()[:2000])
 
 found = open_data(f"folder:{ROOT}")
-print(f"{len(found.train)} training and {len(found.test)} test photos, classes: {', '.join(found.classes)}")
-print("sizes:", ", ".join("{1} x {2}".format(*found.train.image(index).shape) for index in range(4)), "...")
+print(
+    f"{len(found.train)} training and {len(found.test)} test photos, classes: "
+    f"{', '.join(found.classes)}"
+)
+print(
+    "sizes:",
+    ", ".join("{1} x {2}".format(*found.train.image(index).shape) for index in range(4)),
+    "...",
+)
 
 # %% [markdown]
 # `hatnet train` first decodes every file once and names those that cannot be read. They are left out, and the result is
@@ -121,7 +128,9 @@ clean = replace(found, train=found.train.without(set(broken)))
 place = found.train.paths.index(lost)
 printed = io.StringIO()
 with contextlib.redirect_stdout(printed):
-    image, label = Augmented(found.train, for_testing(get_recipe("imagenette"), found), seed=0)[Draw(place, position=0)]
+    image, label = Augmented(found.train, for_testing(get_recipe("imagenette"), found), seed=0)[
+        Draw(place, position=0)
+    ]
 print(short(printed.getvalue().strip()))
 print(f"instead comes an image of {found.classes[label]}, {tuple(image.shape)}")
 
@@ -157,14 +166,20 @@ def pixels(image: Tensor) -> np.ndarray:
     return (image * std + mean).clamp(0, 1).permute(1, 2, 0).numpy()
 
 
+# %% [fold: Code of this figure]
 fig, axes = plt.subplots(4, 6, figsize=(8, 5.6), layout="constrained")
-fig.set_label("Six photos as used for testing and for training: cropped, mirrored, distorted, partly erased by noise.")
+fig.set_label(
+    "Six photos as used for testing and for training: cropped, mirrored, distorted, partly "
+    "erased by noise."
+)
 for axis_row, (name, transform) in zip(axes, rows.items(), strict=True):
     for column, ax in enumerate(axis_row):
         seed_cpu(derive(recipe.seed, "augment", column))
         ax.imshow(pixels(transform(clean.train.image(8 * column))))
         ax.axis("off")
-    axis_row[0].text(-0.1, 0.5, name, rotation=90, ha="right", va="center", transform=axis_row[0].transAxes)
+    axis_row[0].text(
+        -0.1, 0.5, name, rotation=90, ha="right", va="center", transform=axis_row[0].transAxes
+    )
 plt.show()
 
 # %% [markdown]
@@ -183,7 +198,8 @@ WHY = {
     "image_size": "the paper's",
     "epochs": "9,469 photos are few: each is shown 200 times",
     "seed": "another number, another run",
-    "batch_size": "the paper has 1024 for 1.28 million photos; here that would be 9 steps per epoch",
+    "batch_size": "the paper has 1024 for 1.28 million photos; here that would be 9 steps per "
+    "epoch",
     "slice_size": "photos in the GPU's memory at once; the gradient is still that of the batch",
     "lr": "the paper's, for 1024 images per step; we have not tried it with 256",
     "first_lr": "where warm-up starts",
@@ -203,7 +219,8 @@ WHY = {
     "label_smoothing": "tutorial 4, part 3",
     "drop_path": "the last block is skipped for 1 image in 10, the first never",
     "classifier_drop": "the authors have 0.2, for 1000 classes",
-    "validation": "0: none is split off; the test images choose best.safetensors, so judge by the last epoch",
+    "validation": "0: none is split off; the test images choose best.safetensors, so judge by "
+    "the last epoch",
     "initial_weights": "normal with deviation 0.02",
     "weights": "None: start from random weights; part 8 starts from a file",
     "stem_strides": "None: the variant's 2, 2",
@@ -216,7 +233,8 @@ WHY = {
     "scales": "of dense tasks only",
     "head_only": "train all layers, not only the classifier of trained weights",
     "layer_decay": "1: one learning rate for all layers",
-    "precision": "auto: on a GPU bfloat16 (or float16) for matrices, float32 for norms, sums and weights",
+    "precision": "auto: on a GPU bfloat16 (or float16) for matrices, float32 for norms, sums and "
+    "weights",
     "compile": "torch.compile: takes minutes at the start; measure whether it pays",
     "recompute": "False: a slice of 64 fits; True would keep a third of the memory and take longer",
 }
@@ -234,10 +252,18 @@ for name, reason in WHY.items():
 # %%
 tiny = recipe.config(classes=10, channels=3)
 micro = get_recipe("fashion-quick").config(classes=10, channels=1)
-macs = {224: total(network_costs(tiny, 224, 224)).total_macs, 28: total(network_costs(micro, 28, 28)).total_macs}
-print(f"{macs[224] / 1e6:,.0f} M against {macs[28] / 1e6:,.1f} M MACs per image: {macs[224] / macs[28]:.0f} times")
+macs = {
+    224: total(network_costs(tiny, 224, 224)).total_macs,
+    28: total(network_costs(micro, 28, 28)).total_macs,
+}
+print(
+    f"{macs[224] / 1e6:,.0f} M against {macs[28] / 1e6:,.1f} M MACs per image: "
+    f"{macs[224] / macs[28]:.0f} times"
+)
 
-SMALLER = Assumptions(gpus=1, gpu_flops=165e12, gpu_memory=24e9, gpu_bandwidth=1.0e12)  # a GeForce RTX 4090, say
+SMALLER = Assumptions(
+    gpus=1, gpu_flops=165e12, gpu_memory=24e9, gpu_bandwidth=1.0e12
+)  # a GeForce RTX 4090, say
 MACHINES = {"24 GB, 1 TB/s": SMALLER, "H200": Assumptions(gpus=1)}
 print("\nslice   activations of a slice, GB    of 24 GB    of 141 GB")
 for slice_size in (16, 32, 64, 128, 256):
@@ -245,8 +271,10 @@ for slice_size in (16, 32, 64, 128, 256):
         plan(replace(recipe, slice_size=slice_size), given, images=9_469, tests=3_925, classes=10)
         for given in MACHINES.values()
     ]
-    print(f"{slice_size:5} {shares[0].activation_bytes / 1e9:29.1f} {shares[0].memory_share:11.0%} "
-          f"{shares[1].memory_share:12.0%}")  # fmt: skip
+    print(
+        f"{slice_size:5} {shares[0].activation_bytes / 1e9:29.1f} {shares[0].memory_share:11.0%} "
+        f"{shares[1].memory_share:12.0%}"
+    )
 assert shares[0].activation_bytes == 256 * 3 * training_memory(tiny, 224, 224)
 
 # %% [markdown]
@@ -261,22 +289,34 @@ assert shares[0].activation_bytes == 256 * 3 * training_memory(tiny, 224, 224)
 #     With 8 processors, the photos: one takes about 10 ms, so the processors prepare 800 per second. An H200 could use
 #     thousands, and a smaller card still more than 1,000.
 
-# %%
+# %% [fold: Code of this figure]
 fig, ax = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
 fig.set_label(
-    "Times of a step, on paper: multiplying is fastest; with 8 workers, and always on an H200, photos are slowest."
+    "Times of a step, on paper: multiplying is fastest; with 8 workers, and always on an H200, "
+    "photos are slowest."
 )
 labels, y = [], 0
 for name, machine in MACHINES.items():
     for workers in (8, 16):
         given = replace(machine, workers_per_gpu=workers)
         p = plan(recipe, given, images=9_469, tests=3_925, classes=10)
-        parts = {"multiplying": p.computing, "moving activations": p.moving, "preparing photos": p.loading}
-        for shift, ((part, seconds), shade) in enumerate(zip(parts.items(), (BLUE, GREEN, ORANGE), strict=True)):
-            ax.barh(y + 0.26 * (shift - 1), 1000 * seconds, 0.24, color=shade, label=None if y else part)
+        parts = {
+            "multiplying": p.computing,
+            "moving activations": p.moving,
+            "preparing photos": p.loading,
+        }
+        for shift, ((part, seconds), shade) in enumerate(
+            zip(parts.items(), (BLUE, GREEN, ORANGE), strict=True)
+        ):
+            ax.barh(
+                y + 0.26 * (shift - 1), 1000 * seconds, 0.24, color=shade, label=None if y else part
+            )
         labels.append(f"{name}, {workers} workers")
-        print(f"{labels[-1]:26} {p.steps:,} steps, {p.hours:.2f} hours; if the GPU never waited {p.hours_if_fed:.2f}, "
-              f"with {p.workers_wanted} workers")  # fmt: skip
+        print(
+            f"{labels[-1]:26} {p.steps:,} steps, {p.hours:.2f} hours; if the GPU never waited "
+            f"{p.hours_if_fed:.2f}, "
+            f"with {p.workers_wanted} workers"
+        )
         y += 1
 ax.set_yticks(range(y), labels)
 ax.invert_yaxis()
@@ -298,19 +338,27 @@ plt.show()
 # crops of a single photo, so an accuracy would mean nothing and none is shown.
 
 # %%
-toy = replace(recipe, image_size=64, epochs=2, batch_size=12, slice_size=6, warmup_epochs=1, lr=1e-4)
+toy = replace(
+    recipe, image_size=64, epochs=2, batch_size=12, slice_size=6, warmup_epochs=1, lr=1e-4
+)
 
 
 def report(progress: Progress) -> None:
     """After each epoch."""
-    print(f"step {progress.step} of {progress.steps}, mean loss {progress.loss:.3f} (ln 3 = {log(3):.3f})")
+    print(
+        f"step {progress.step} of {progress.steps}, mean loss {progress.loss:.3f} (ln 3 = "
+        f"{log(3):.3f})"
+    )
 
 
 with join("cpu") as processes:
     run = Training(toy, clean, ROOT.parent / "run", processes)
     run.run(Monitor(report))
 print("files:", ", ".join(sorted(path.name for path in (ROOT.parent / "run").iterdir())))
-print(f"each step: {run.learner.share} slices of {toy.slice_size} photos; HAT-Net {run.model.config.name.capitalize()}")
+print(
+    f"each step: {run.learner.share} slices of {toy.slice_size} photos; HAT-Net "
+    f"{run.model.config.name.capitalize()}"
+)
 
 # %% [markdown]
 # ## 6. What to run on one GPU
@@ -360,18 +408,28 @@ torch.manual_seed(0)
 random_weights = hatnet.HATNet(imagenet).state_dict()
 shapes = authors_shapes(imagenet)
 torch.save(
-    {theirs: random_weights[ours].view(shapes[theirs]) for ours, theirs in authors_names(imagenet).items()}, CHECKPOINT
+    {
+        theirs: random_weights[ours].view(shapes[theirs])
+        for ours, theirs in authors_names(imagenet).items()
+    },
+    CHECKPOINT,
 )
 
 
-fine = replace(toy, weights=str(CHECKPOINT), lr=5e-5, mixup=0.0, cutmix=0.0, ema=0.0)  # a suggestion, not measured
+fine = replace(
+    toy, weights=str(CHECKPOINT), lr=5e-5, mixup=0.0, cutmix=0.0, ema=0.0
+)  # a suggestion, not measured
 with join("cpu") as processes:
     tuned = Training(fine, clean, ROOT.parent / "fine", processes)
     start = {name: weight.clone() for name, weight in tuned.model.state_dict().items()}
     tuned.run(Monitor(report))
 
 changed = [name for name, weight in start.items() if weight.shape != random_weights[name].shape]
-kept = [name for name, weight in start.items() if name not in changed and torch.equal(weight, random_weights[name])]
+kept = [
+    name
+    for name, weight in start.items()
+    if name not in changed and torch.equal(weight, random_weights[name])
+]
 print(f"{len(kept)} tensors start from the file; these are new: {', '.join(changed)}")
 
 # %% [markdown]
@@ -384,7 +442,9 @@ print(f"{len(kept)} tensors start from the file; these are new: {', '.join(chang
 # %%
 tests, classes, imagenet_tests_a_class = 3_925, 10, 50
 seen = tests - classes * imagenet_tests_a_class
-print(f"at least {seen:,} of {tests:,} test photos are ImageNet training photos: {seen / tests:.0%}")
+print(
+    f"at least {seen:,} of {tests:,} test photos are ImageNet training photos: {seen / tests:.0%}"
+)
 
 # %% [markdown]
 # ImageNet has only 50 test photos per class, so no more than 500 of the 3,925 can be from there. A network trained on
@@ -403,7 +463,9 @@ def largest(variant: str, memory: float) -> int:
     given = Assumptions(gpus=1, gpu_memory=memory)
     sizes = (2**power for power in range(8, -1, -1))
     return next(
-        size for size in sizes if plan(replace(recipe, variant=variant, slice_size=size), given).memory_share < 0.8
+        size
+        for size in sizes
+        if plan(replace(recipe, variant=variant, slice_size=size), given).memory_share < 0.8
     )
 
 
@@ -428,7 +490,9 @@ assert round(224 * 224 / (width * height), 2) == 0.57
 # %% solution
 side = sqrt(0.08 * 426 * 320)
 print(f"{side:.0f} pixels, enlarged {224 / side:.1f} times")
-assert 104 < side < 105  # enlarged more than twice; from a stored side of 160 it would be four times, and blurred
+assert (
+    104 < side < 105
+)  # enlarged more than twice; from a stored side of 160 it would be four times, and blurred
 
 # %% [markdown]
 # **4. Is it better?** Two settings reach 91.0 and 92.0 per cent on the 3,925 photos, with one run each. The uncertainty

@@ -17,8 +17,8 @@
 #    does its answer stay the same?
 # 4. You change an image so little that you can hardly see it, but the answer changes. Does the map change?
 
-# %%
-"""Tutorial 6: from one softmax row to a map over pixels, with random and trained weights, and what maps cannot show."""
+# %% [fold: Imports]
+"""Tutorial 6: from one softmax row to a map over pixels, and what maps cannot show."""
 
 import copy
 import itertools
@@ -70,7 +70,9 @@ assert np.allclose(row, [0.610, 0.225, 0.083, 0.083], atol=5e-4)
 # matrix too, $P$. The product $G P$ then shares each cell's weight equally among its tokens.
 
 # %%
-L = np.array([[3 / 4, 1 / 4, 0, 0], [1 / 2, 1 / 2, 0, 0], [0, 0, 1 / 2, 1 / 2], [0, 0, 1 / 2, 1 / 2]])
+L = np.array(
+    [[3 / 4, 1 / 4, 0, 0], [1 / 2, 1 / 2, 0, 0], [0, 0, 1 / 2, 1 / 2], [0, 0, 1 / 2, 1 / 2]]
+)
 G = np.array([[1 / 5, 4 / 5], [1 / 2, 1 / 2], [1 / 2, 1 / 2], [1 / 2, 1 / 2]])
 P = by_hand.pooling_matrix((1, 4), G2=2)
 I = np.eye(4)  # noqa: E741 the identity has no other name
@@ -101,9 +103,8 @@ assert np.allclose(C[0], np.array([2.975, 0.425, 0.8, 0.8]) / 5)
 # Does the block really *do* that? Raise each token by one in turn, with the weights held fixed, and see how far each
 # output moves. If $5 C$ is right, output $i$ moves by $5 C_{ij}$ when token $j$ moves by one.
 
+
 # %%
-
-
 def block(x):
     """Eq. 9-14 with fixed weights, and norms, values and projection the identity."""
     A1 = L @ x + x  # Eq. 9
@@ -131,9 +132,8 @@ assert np.allclose(moved, 5 * C)
 # query is the token at the cat's right eye. **The weights are random here**: you see how the maps are made, not what a
 # trained network looks at. Colours run from zero (dark) to the largest weight of each map (bright).
 
+
 # %%
-
-
 def over(axes, picture, title, values=None, side=1, outlines=(), largest=None, colours="viridis"):
     """Draw a picture, a map of square cells of `side` pixels over it, and squares around tokens."""
     height, width = picture.shape[:2]
@@ -143,11 +143,22 @@ def over(axes, picture, title, values=None, side=1, outlines=(), largest=None, c
     else:
         rows, columns = values.shape
         axes.imshow(0.5 + 0.4 * grey, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
-        axes.imshow(values, cmap=colours, vmin=0, vmax=largest, alpha=0.85, interpolation="nearest",
-                    extent=(0, columns * side, rows * side, 0))  # fmt: skip
+        axes.imshow(
+            values,
+            cmap=colours,
+            vmin=0,
+            vmax=largest,
+            alpha=0.85,
+            interpolation="nearest",
+            extent=(0, columns * side, rows * side, 0),
+        )
     for (row, column), size, colour in outlines:
         for line, shade in ((3.5, "white"), (1.8, colour)):
-            axes.add_patch(plt.Rectangle((column, row), size, size, fill=False, edgecolor=shade, linewidth=line))
+            axes.add_patch(
+                plt.Rectangle(
+                    (column, row), size, size, fill=False, edgecolor=shade, linewidth=line
+                )
+            )
     axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
     axes.set_title(title, fontsize=9)
 
@@ -157,7 +168,9 @@ def box(config, stage, token, window=True):
     stride, G1 = config.stages[stage].stride, config.stages[stage].grid_size
     square = [((token[0] * stride, token[1] * stride), stride, ORANGE)]
     if window and G1:
-        square.append(((token[0] // G1 * G1 * stride, token[1] // G1 * G1 * stride), G1 * stride, BLUE))
+        square.append(
+            ((token[0] // G1 * G1 * stride, token[1] // G1 * G1 * stride), G1 * stride, BLUE)
+        )
     return square
 
 
@@ -168,14 +181,23 @@ eye = attention_maps(tiny, torch.from_numpy(normalise(photo)).float())
 token = eye.token_at(x=76, y=84, stage=1)
 near, far = eye.local(1, 1, token, head=0), eye.global_(1, 1, token, head=0)
 shares = eye.composed(1, 1, token, head=0)
-print(f"token {token}: local {near.shape}, {np.count_nonzero(near)} of them not zero; global {far.shape}")
-print(f"sums: {near.sum():.6f}, {far.sum():.6f}, {shares.sum():.6f}; composed, itself: {shares[token]:.1%}")
+print(
+    f"token {token}: local {near.shape}, {np.count_nonzero(near)} of them not zero; global "
+    f"{far.shape}"
+)
+print(
+    f"sums: {near.sum():.6f}, {far.sum():.6f}, {shares.sum():.6f}; composed, itself: "
+    f"{shares[token]:.1%}"
+)
 assert shares[token] > 2 / 5
 
+# %% [fold: Code of this figure]
 figure, axes = plt.subplots(1, 4, figsize=(12, 3.4), layout="constrained")
 figure.set_label(
-    "Four pictures of a cat. The first shows a token at its eye in a window of 7 x 7 tokens. The second shows its "
-    "local weights, which fill only the window. The third shows its global weights, 7 x 7 large cells over the whole "
+    "Four pictures of a cat. The first shows a token at its eye in a window of 7 x 7 tokens. The "
+    "second shows its "
+    "local weights, which fill only the window. The third shows its global weights, 7 x 7 large "
+    "cells over the whole "
     "photo. The fourth is the composed map over all tokens, with the window brighter than the rest."
 )
 cat = photo.transpose(1, 2, 0)
@@ -183,12 +205,26 @@ marks = box(tiny.config, 1, token)
 over(axes[0], cat, "stage 1: a token and its window", outlines=marks)
 over(axes[1], cat, "local: sums to 1 in the window", near, 8, marks)
 over(axes[2], cat, "global: 7 x 7 cells, sums to 1", far, 32, marks)
-others = np.where(np.arange(shares.size).reshape(shares.shape) == token[0] * 28 + token[1], 0, shares)
-over(axes[3], cat, "composed; itself is off the scale", shares, 8, marks, largest=np.quantile(others, 0.97))
+others = np.where(
+    np.arange(shares.size).reshape(shares.shape) == token[0] * 28 + token[1], 0, shares
+)
+over(
+    axes[3],
+    cat,
+    "composed; itself is off the scale",
+    shares,
+    8,
+    marks,
+    largest=np.quantile(others, 0.97),
+)
 plt.show()
 
+# %%
 stored, dense = stored_numbers(tiny.config, 224, 224)
-print(f"softmax weights of the network: {stored:,}; were all attention plain: {dense:,}, {dense / stored:.0f} times")
+print(
+    f"softmax weights of the network: {stored:,}; were all attention plain: {dense:,}, "
+    f"{dense / stored:.0f} times"
+)
 
 # %% [markdown]
 # Global maps are drawn as cells because that is what they are. Blurring them into a smooth cloud would show detail that
@@ -213,7 +249,9 @@ trace = {}
 reference.hat_net(images[0].double().numpy(), hatnet.to_numpy(exact), exact.config, trace)
 maps64 = attention_maps(exact, images[0].double())
 for stage, block_ in ((0, 1), (1, 0), (2, 1)):
-    slow = by_hand.block_matrix(trace, exact.config.stages[stage], f"stages.{stage}.blocks.{block_}")
+    slow = by_hand.block_matrix(
+        trace, exact.config.stages[stage], f"stages.{stage}.blocks.{block_}"
+    )
     error = relative_error(maps64.dense(stage, block_), slow)
     print(f"stage {stage}, block {block_}: C is {slow.shape}, largest difference {error:.0e}")
     assert error < LIMIT
@@ -250,21 +288,34 @@ depths = [(stage, b) for stage in range(3) for b in range(trained.config.stages[
 
 
 def effective(map_):
-    """The effective number of tokens of a map, e to its entropy: 1 for a single token, all for a uniform map."""
+    """Effective number of tokens, e to the entropy: 1 for a single token, all if uniform."""
     map_ = map_.reshape(*map_.shape[:-2], -1)
     return np.exp(-(map_ * np.log(np.maximum(map_, 1e-12))).sum(axis=-1))
 
 
+# %% [fold: Code of this figure]
 figure, axes = plt.subplots(1, 7, figsize=(14, 2.6), layout="constrained")
 figure.set_label(
-    "A boot with a query token, and six rollout maps of it, one for each block. The first is strongest in its window. "
+    "A boot with a query token, and six rollout maps of it, one for each block. The first is "
+    "strongest in its window. "
     "Each following map is wider, and the last two cover most of the picture."
 )
-over(axes[0], shown[boot], "a token of the boot", outlines=box(trained.config, 0, look.token_at(x, y, 0)))
+over(
+    axes[0],
+    shown[boot],
+    "a token of the boot",
+    outlines=box(trained.config, 0, look.token_at(x, y, 0)),
+)
 for ax, (stage, b) in zip(axes[1:], depths, strict=True):
     spread = look.rollout(stage, b, look.token_at(x, y, stage))
-    over(ax, shown[boot], f"stage {stage}, block {b}: {effective(spread):.0f} of {spread.size}", spread, side,
-         largest=np.quantile(spread, 0.98))  # fmt: skip
+    over(
+        ax,
+        shown[boot],
+        f"stage {stage}, block {b}: {effective(spread):.0f} of {spread.size}",
+        spread,
+        side,
+        largest=np.quantile(spread, 0.98),
+    )
 plt.show()
 
 # %% [markdown]
@@ -274,9 +325,13 @@ plt.show()
 
 # %%
 untrained = before_training(source.about, trained.config)
-looks = {"before training": attention_maps(untrained, images), "trained": attention_maps(trained, images)}
+looks = {
+    "before training": attention_maps(untrained, images),
+    "trained": attention_maps(trained, images),
+}
 wide = {
-    name: [effective(one.rollout(s, b, one.token_at(x, y, s))).mean() for s, b in depths] for name, one in looks.items()
+    name: [effective(one.rollout(s, b, one.token_at(x, y, s))).mean() for s, b in depths]
+    for name, one in looks.items()
 }
 
 
@@ -291,31 +346,59 @@ def evenness(weights):
 kinds = {"local": ("local_weights",), "global": ("global_weights", ".weights")}
 even = {
     (name, kind): [
-        next((evenness(w) for key, w in one.weights.items() if key.startswith(f"stages.{s}.blocks.{b}.")
-              and key.endswith(ends)), np.nan)
+        next(
+            (
+                evenness(w)
+                for key, w in one.weights.items()
+                if key.startswith(f"stages.{s}.blocks.{b}.") and key.endswith(ends)
+            ),
+            np.nan,
+        )
         for s, b in depths
     ]
-    for name, one in looks.items() for kind, ends in kinds.items()
-}  # fmt: skip
+    for name, one in looks.items()
+    for kind, ends in kinds.items()
+}
 
+# %% [fold: Code of this figure]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
 figure.set_label(
-    "Left: the effective number of stem tokens in a rollout against depth, for the trained network and the same "
-    "network before training. Both rise from block to block. Right: how uniform softmax rows are. Before training "
-    "all rows are nearly uniform. Trained global rows are a little less so, and trained local rows less with each "
+    "Left: the effective number of stem tokens in a rollout against depth, for the trained "
+    "network and the same "
+    "network before training. Both rise from block to block. Right: how uniform softmax rows "
+    "are. Before training "
+    "all rows are nearly uniform. Trained global rows are a little less so, and trained local "
+    "rows less with each "
     "block, in block 1.1 far less."
 )
 for name, colour in (("before training", GREY), ("trained", ORANGE)):
     left.plot(range(6), wide[name], marker="o", color=colour, label=name)
-    right.plot(range(6), even[name, "local"], marker="s", linestyle="--", color=colour, label=f"local, {name}")
-    right.plot(range(6), even[name, "global"], marker="o", color=colour, label=f"global or plain, {name}")
+    right.plot(
+        range(6),
+        even[name, "local"],
+        marker="s",
+        linestyle="--",
+        color=colour,
+        label=f"local, {name}",
+    )
+    right.plot(
+        range(6), even[name, "global"], marker="o", color=colour, label=f"global or plain, {name}"
+    )
 for ax in (left, right):
     ax.set(xticks=range(6), xlabel="up to which block" if ax is left else "block")
     ax.set_xticklabels([f"{s}.{b}" for s, b in depths])
     ax.legend(frameon=False, fontsize=8)
-left.set(title="Rollout spreads with depth, trained or not", ylabel="effective number of tokens", ylim=(0, spread.size))
-right.set(title="Training shows in the rows", ylabel="entropy of a row, 1 = uniform", ylim=(0, 1.05))
+left.set(
+    title="Rollout spreads with depth, trained or not",
+    ylabel="effective number of tokens",
+    ylim=(0, spread.size),
+)
+right.set(
+    title="Training shows in the rows", ylabel="entropy of a row, 1 = uniform", ylim=(0, 1.05)
+)
 plt.show()
+
+# %%
 for name, values in wide.items():
     print(f"{name:16s} effective tokens:", np.round(values, 1))
 
@@ -342,33 +425,50 @@ class_maps = {
 }
 rolled = {name: one.rollout() for name, one in looks.items()}
 
+# %% [fold: Code of this figure]
 figure, axes = plt.subplots(len(some), 6, figsize=(12.5, 8.6), layout="constrained")
 figure.set_label(
-    "Four test images, each with five maps. Rollouts before and after training are broad, with single bright tokens. "
-    "Class maps for the network's answer and for its second choice are bright in a few spots on the garment or beside "
-    "it, and many of the spots are the same. The class map before training is bright on the garment."
+    "Four test images, each with five maps. Rollouts before and after training are broad, with "
+    "single bright tokens. "
+    "Class maps for the network's answer and for its second choice are bright in a few spots on "
+    "the garment or beside "
+    "it, and many of the spots are the same. The class map before training is bright on the "
+    "garment."
 )
 for line, i in zip(axes, some, strict=True):
     over(line[0], shown[i], f"{classes[labels[i]]}: answer {classes[first[i]]}")
     over(line[1], shown[i], "rollout, before training", rolled["before training"][i], side)
     over(line[2], shown[i], "rollout, trained", rolled["trained"][i], side)
     for ax, (name, all_maps) in zip(line[3:], class_maps.items(), strict=True):
-        said = {"answer": f"for {classes[first[i]]}", "second choice": f"for {classes[second[i]]}"}.get(name, name)
+        said = {
+            "answer": f"for {classes[first[i]]}",
+            "second choice": f"for {classes[second[i]]}",
+        }.get(name, name)
         most = np.quantile(all_maps[i], 0.99)
         over(ax, shown[i], f"class map: {said}", all_maps[i], side, largest=most, colours="cividis")
 plt.show()
 
 
+# %%
 def likeness(these, those):
     """The mean correlation of maps, image by image."""
-    return float(np.mean([np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(these, those, strict=True)]))
+    return float(
+        np.mean(
+            [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(these, those, strict=True)]
+        )
+    )
 
 
-garment = F.avg_pool2d(pictures, side)[:, 0].numpy()  # the brightness of each stem token: on the garment or not
+garment = F.avg_pool2d(pictures, side)[
+    :, 0
+].numpy()  # the brightness of each stem token: on the garment or not
 second_like_first = likeness(class_maps["answer"], class_maps["second choice"])
 pretty = {name: likeness(class_maps[name], garment) for name in ("answer", "before training")}
 print(f"class maps of answer and second choice: correlation {second_like_first:.2f}")
-print(f"class map against the garment: trained {pretty['answer']:.2f}, before training {pretty['before training']:.2f}")
+print(
+    f"class map against the garment: trained {pretty['answer']:.2f}, before training "
+    f"{pretty['before training']:.2f}"
+)
 
 # %% [markdown]
 # Here are two warnings, in numbers. The maps for the answer and for the *wrong* second choice have much in common. And
@@ -381,13 +481,14 @@ print(f"class map against the garment: trained {pretty['answer']:.2f}, before tr
 # Neither has parameters, so the trained network runs with other values too. We keep the weights, the image and the
 # token, and look at the second block of stage 0 (28 x 28 tokens, one per pixel):
 
+
 # %%
-
-
 def other(G1, G2):
     """The trained network with other windows and cells in stage 0."""
     grid_sizes, pool_sizes = (G1, trained.config.grid_sizes[1]), (G2, trained.config.pool_sizes[1])
-    return hatnet.create_model("micro", pretrained="fashion-mnist", grid_sizes=grid_sizes, pool_sizes=pool_sizes)
+    return hatnet.create_model(
+        "micro", pretrained="fashion-mnist", grid_sizes=grid_sizes, pool_sizes=pool_sizes
+    )
 
 
 def answers(model):
@@ -400,16 +501,26 @@ trained_answers = answers(trained)
 G1, G2 = trained.config.grid_sizes[0], trained.config.pool_sizes[0]
 token = look.token_at(x, y, 0)
 same = {}
+
+# %% [fold: Code of this figure]
 figure, axes = plt.subplots(2, 4, figsize=(11, 6), layout="constrained")
 figure.set_label(
-    "Eight maps of one token of a boot. Above, local maps in windows of 4, 7, 14 and 28 tokens. Below, global maps in "
-    "cells of 1, 2, 4 and 7 tokens: from 28 x 28 fine cells to 4 x 4 coarse ones, the same weights each time."
+    "Eight maps of one token of a boot. Above, local maps in windows of 4, 7, 14 and 28 tokens. "
+    "Below, global maps in "
+    "cells of 1, 2, 4 and 7 tokens: from 28 x 28 fine cells to 4 x 4 coarse ones, the same "
+    "weights each time."
 )
 for ax, g in zip(axes[0], (4, 7, 14, 28), strict=True):
     model = other(g, G2)
     same[f"G1 = {g}"] = int((answers(model) == trained_answers).sum())
-    over(ax, shown[boot], f"$G_1$ = {g}: {same[f'G1 = {g}']} of 250 answers stay",
-         attention_maps(model, images[boot]).local(0, 1, token), side, box(model.config, 0, token))  # fmt: skip
+    over(
+        ax,
+        shown[boot],
+        f"$G_1$ = {g}: {same[f'G1 = {g}']} of 250 answers stay",
+        attention_maps(model, images[boot]).local(0, 1, token),
+        side,
+        box(model.config, 0, token),
+    )
 for ax, g in zip(axes[1], (1, 2, 4, 7), strict=True):
     model = other(G1, g)
     same[f"G2 = {g}"] = int((answers(model) == trained_answers).sum())
@@ -417,6 +528,8 @@ for ax, g in zip(axes[1], (1, 2, 4, 7), strict=True):
     title = f"$G_2$ = {g}: {same[f'G2 = {g}']} of 250 answers stay"
     over(ax, shown[boot], title, cells, side * g, box(model.config, 0, token, window=False))
 plt.show()
+
+# %%
 print(f"trained with G1 = {G1}, G2 = {G2}; of 250 answers stay:")
 print("  ".join(f"{name}: {count}" for name, count in same.items()))
 
@@ -438,9 +551,11 @@ inside, edge, corner = each_token[0, 0], each_token[0, -1], each_token[-1, -1]
 print(f"inside 1/{1 / inside:.0f}, at the edge 1/{1 / edge:.0f}, in the corner 1/{1 / corner:.0f}")
 assert np.isclose(corner / inside, 4)
 
+# %% [fold: Code of this figure]
 figure, (left, right) = plt.subplots(1, 2, figsize=(6, 3), layout="constrained")
 figure.set_label(
-    "Uniform attention, drawn twice. As cells, everything has the same colour. As tokens, the right and the lower "
+    "Uniform attention, drawn twice. As cells, everything has the same colour. As tokens, the "
+    "right and the lower "
     "edge are brighter, and the corner is brightest."
 )
 over(left, shown[boot], "uniform, as cells", each_cell.reshape(4, 4), 8, largest=1 / 8)
@@ -465,7 +580,9 @@ print(f"output {weights @ values:.0f}, contributions of the tokens: {given}")
 assert given[0] == 0  # from the token with 90 per cent of the attention
 assert given[1] == weights @ values == 1
 for any_weights in ([0.9, 0.1], [0.5, 0.5], [0.0, 1.0]):
-    assert np.isclose(np.array(any_weights) @ np.array([3.0, 3.0]), 3)  # with equal values the row does not matter
+    assert np.isclose(
+        np.array(any_weights) @ np.array([3.0, 3.0]), 3
+    )  # with equal values the row does not matter
 
 # %% [markdown]
 # A network can do that too. We set the values of global attention to zero in one block of the trained network. Now
@@ -480,7 +597,10 @@ with torch.no_grad():
 muted, traced = attention_maps(silent, images[boot]), {}
 with torch.inference_mode():
     silent(images[boot : boot + 1], traced)
-print("largest value that flows from the cells:", traced["stages.0.blocks.1.attention.global"].abs().max().item())
+print(
+    "largest value that flows from the cells:",
+    traced["stages.0.blocks.1.attention.global"].abs().max().item(),
+)
 print(f"the cells still have {muted.parts(0, 1, token).cells.sum():.0%} of the composed map")
 assert traced["stages.0.blocks.1.attention.global"].abs().max() == 0
 assert np.array_equal(muted.global_(0, 1, token), look.global_(0, 1, token))
@@ -495,7 +615,7 @@ assert np.array_equal(muted.composed(0, 1, token), look.composed(0, 1, token))
 
 # %%
 def without(model, *names):
-    """A copy of the model with these parts of all attention layers set to zero; queries are the first third of qkv."""
+    """A copy with these parts of all attention layers set to zero; of qkv, the queries only."""
     model = copy.deepcopy(model)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -509,10 +629,17 @@ even_model, none_model = without(trained, "qkv", "q"), without(trained, "project
 flat = attention_maps(even_model, images[boot]).global_(0, 1, token)
 assert np.allclose(flat, 1 / flat.size)
 kept = {}
-for name, model in (("trained", trained), ("all rows uniform", even_model), ("no attention", none_model)):
+for name, model in (
+    ("trained", trained),
+    ("all rows uniform", even_model),
+    ("no attention", none_model),
+):
     found = answers(model)
     kept[name] = int((found == trained_answers).sum())
-    print(f"{name:16s} right on {int((found == labels).sum())} of 250, the trained network's answer on {kept[name]}")
+    print(
+        f"{name:16s} right on {int((found == labels).sum())} of 250, the trained network's "
+        f"answer on {kept[name]}"
+    )
 
 # %% [markdown]
 # The last count of the second line answers question 3. It is the most important number on this page. In this network
@@ -542,14 +669,19 @@ def apart(these, those):
 before, after = rolled["trained"][::2], attacked.rollout()
 moved_by_attack = apart(before[flipped], after[flipped])
 between_images = apart(before, np.roll(before, len(before) // 2, axis=0))
-print(f"{len(flipped)} of {len(before)} answers change; there {moved_by_attack:.1%} of the map moves,")
+print(
+    f"{len(flipped)} of {len(before)} answers change; there {moved_by_attack:.1%} of the map moves,"
+)
 print(f"between two images {between_images:.1%}")
 
 one = flipped[0]
 now = classes[int(attacked.logits[one].argmax())]
+
+# %% [fold: Code of this figure]
 figure, axes = plt.subplots(1, 4, figsize=(10, 2.8), layout="constrained")
 figure.set_label(
-    "The same garment twice, hardly different to the eye, with different answers. Beside each is its rollout map: the "
+    "The same garment twice, hardly different to the eye, with different answers. Beside each is "
+    "its rollout map: the "
     "two maps look the same."
 )
 after_step = (changed[one, 0].numpy() * source.std[0] + source.mean[0]).clip(0, 1)
@@ -581,8 +713,12 @@ for g in (2, 3, 4, 5):
     cells = len(merging)
     tokens_of_cell = (merging > 0).sum(axis=1)  # of each cell
     shared = np.full(cells, 1 / cells) @ merging
-    drawn = shared * (tokens_of_cell @ (merging > 0))  # times the number of tokens in the token's cell
-    assert np.allclose(drawn, 1 / cells)  # the weight of the cell: the same picture as drawn in cells
+    drawn = shared * (
+        tokens_of_cell @ (merging > 0)
+    )  # times the number of tokens in the token's cell
+    assert np.allclose(
+        drawn, 1 / cells
+    )  # the weight of the cell: the same picture as drawn in cells
 
 # %% [markdown]
 # **3. Heads.** Average the weights of two heads and compose them. Is the result the mean of their composed maps? Look
@@ -591,12 +727,19 @@ for g in (2, 3, 4, 5):
 # %% solution
 name, size = "stages.1.blocks.0.attention", maps64.layouts[1].map
 stage_1 = trained.config.stages[1]
-Ls = [by_hand.local_matrix(trace[f"{name}.local_weights"][:, :, h], size, stage_1.grid_size) for h in range(2)]
+Ls = [
+    by_hand.local_matrix(trace[f"{name}.local_weights"][:, :, h], size, stage_1.grid_size)
+    for h in range(2)
+]
 Gs, P1 = trace[f"{name}.global_weights"], by_hand.pooling_matrix(size, stage_1.pool_size)
 mean_of_maps = np.mean([by_hand.composed_matrix(Ls[h], Gs[h], P1) for h in range(2)], axis=0)
 map_of_means = by_hand.composed_matrix(np.mean(Ls, axis=0), Gs.mean(axis=0), P1)
-assert not np.allclose(mean_of_maps, map_of_means)  # G P L is a product of two matrices that depend on the head
-assert np.allclose(mean_of_maps, maps64.dense(1, 0))  # ours is the mean of maps: windows feed their own head's cells
+assert not np.allclose(
+    mean_of_maps, map_of_means
+)  # G P L is a product of two matrices that depend on the head
+assert np.allclose(
+    mean_of_maps, maps64.dense(1, 0)
+)  # ours is the mean of maps: windows feed their own head's cells
 crossed = sum(Gs[h] @ P1 @ Ls[1 - h] - Gs[h] @ P1 @ Ls[h] for h in range(2)) / 4
 assert np.allclose(map_of_means - mean_of_maps, crossed / 5)  # the difference is only in that term
 
@@ -607,8 +750,12 @@ assert np.allclose(map_of_means - mean_of_maps, crossed / 5)  # the difference i
 
 # %%
 assert stored * 10 < dense  # hierarchical attention has few weights
-assert all(np.diff(values).min() > 0 for values in wide.values())  # rollout spreads with depth, trained or not
-assert min(even["trained", "local"][:4]) < min(even["before training", "local"][:4])  # training makes rows selective
+assert all(
+    np.diff(values).min() > 0 for values in wide.values()
+)  # rollout spreads with depth, trained or not
+assert min(even["trained", "local"][:4]) < min(
+    even["before training", "local"][:4]
+)  # training makes rows selective
 assert pretty["before training"] > pretty["answer"]  # maps follow the garment even without training
 assert second_like_first > 0.3  # and are similar for other classes
 assert min(same.values()) > 0.8 * 250  # G1 and G2 change the picture, but hardly the answer

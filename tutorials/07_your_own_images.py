@@ -19,8 +19,8 @@
 # 2. With a new classifier, old features and no training step, what fraction of the images does the network get right?
 # 3. How well does a rule work that uses only the mean colour of a crop?
 
-# %%
-"""Tutorial 7: fine-tune the shipped weights on a folder of photos, test once, predict, and look at class maps."""
+# %% [fold: Imports]
+"""Tutorial 7: fine-tune the shipped weights on a folder of photos, test once, predict."""
 
 import tempfile
 from dataclasses import replace
@@ -52,10 +52,17 @@ BLUE, ORANGE = "#0072B2", "#D55E00"
 # %%
 PHOTOS = Path(skimage.__file__).parent / "data"
 CLASSES = {
-    "bricks": "brick.png", "cat": "chelsea.png", "coffee": "coffee.png", "coins": "coins.png",
-    "galaxies": "hubble_deep_field.jpg", "grass": "grass.png", "gravel": "gravel.png",
-    "motorcycle": "motorcycle_left.png", "rocket": "rocket.jpg", "tissue": "ihc.png",
-}  # fmt: skip
+    "bricks": "brick.png",
+    "cat": "chelsea.png",
+    "coffee": "coffee.png",
+    "coins": "coins.png",
+    "galaxies": "hubble_deep_field.jpg",
+    "grass": "grass.png",
+    "gravel": "gravel.png",
+    "motorcycle": "motorcycle_left.png",
+    "rocket": "rocket.jpg",
+    "tissue": "ihc.png",
+}
 PARTS = {"train": (0.0, 0.60, 40), "test": (0.64, 1.0, 15)}  # left, right, crops per class
 
 temporary = tempfile.TemporaryDirectory()
@@ -70,16 +77,22 @@ for name, file in CLASSES.items():
         left, right = round(first * photo.width), round(last * photo.width)
         for number in range(count):
             side = int(draw.integers(80, 130))
-            x, y = int(draw.integers(left, right - side)), int(draw.integers(0, photo.height - side))
+            x, y = (
+                int(draw.integers(left, right - side)),
+                int(draw.integers(0, photo.height - side)),
+            )
             boxes.setdefault((name, part), []).append((x, y, side))
             photo.crop((x, y, x + side, y + side)).save(folder / f"{number:02}.png")
 
 data = open_data(f"folder:{ROOT}")
 print(f"{len(data.train)} training and {len(data.test)} test images of {len(data.classes)} classes")
 
-# %%
+# %% [fold: Code of this figure]
 fig, axes = plt.subplots(2, 5, figsize=(9, 3.6), layout="constrained")
-fig.set_label("Ten photos, each with its training crops on the left side and its test crops on the right side.")
+fig.set_label(
+    "Ten photos, each with its training crops on the left side and its test crops on the right "
+    "side."
+)
 for ax, (name, file) in zip(axes.flat, CLASSES.items(), strict=True):
     ax.imshow(Image.open(PHOTOS / file), cmap="gray")
     for part, colour in (("train", BLUE), ("test", ORANGE)):
@@ -130,7 +143,9 @@ print(f"mean colour alone: {baseline:.0%} of {len(test_labels)} test images righ
 #   one setting work worse with another, so the settings of the weights are kept.
 
 # %%
-RECIPE = replace(get_recipe("photos"), data=f"folder:{ROOT}", epochs=8, warmup_epochs=1, validation=0.2)
+RECIPE = replace(
+    get_recipe("photos"), data=f"folder:{ROOT}", epochs=8, warmup_epochs=1, validation=0.2
+)
 
 RUN = ROOT.parent / "run"
 with join("cpu") as processes:
@@ -145,7 +160,9 @@ original = hatnet.create_model("micro", pretrained="fashion-mnist")
 MEAN, STD = 0.2860, 0.3530  # of Fashion-MNIST, on which the weights were trained
 crop = Image.open(ROOT / "test" / "cat" / "00.png").resize((32, 32))
 colour = torch.from_numpy(np.asarray(crop) / 255).permute(2, 0, 1)[None].float()  # (1, 3, 32, 32)
-grey = (colour * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(dim=1, keepdim=True)  # (1, 1, 32, 32)
+grey = (colour * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(
+    dim=1, keepdim=True
+)  # (1, 1, 32, 32)
 adapted = run.model.eval()
 with torch.inference_mode():
     before = original.forward_features((grey - MEAN) / STD)[-1]
@@ -176,8 +193,10 @@ print(f"before the first step: {untrained:.0%} of {len(truth)} validation images
 def report(progress: Progress) -> None:
     """One line after each epoch."""
     if progress.evaluation is not None:
-        print(f"epoch {progress.epoch + 1}: training loss {progress.loss:.3f}, "
-              f"validation accuracy {progress.evaluation.accuracy:.0%}")  # fmt: skip
+        print(
+            f"epoch {progress.epoch + 1}: training loss {progress.loss:.3f}, "
+            f"validation accuracy {progress.evaluation.accuracy:.0%}"
+        )
 
 
 with join("cpu") as processes:
@@ -185,7 +204,10 @@ with join("cpu") as processes:
     result = evaluate_checkpoint(RUN / "best.safetensors", processes, data=f"folder:{ROOT}")
 accuracy = result.evaluation.accuracy
 uncertainty = sqrt(accuracy * (1 - accuracy) / result.evaluation.images)
-print(f"test: {accuracy:.0%} right, give or take {uncertainty:.0%} for the choice of {len(data.test)} images")
+print(
+    f"test: {accuracy:.0%} right, give or take {uncertainty:.0%} for the choice of "
+    f"{len(data.test)} images"
+)
 best = max(row["validation_accuracy"] for row in run.history)
 print(f"best validation accuracy: {best:.0%}")
 
@@ -216,10 +238,13 @@ print(f"best validation accuracy: {best:.0%}")
 STRANGERS = ROOT.parent / "strangers"
 STRANGERS.mkdir()
 for file in ("astronaut.png", "moon.png", "page.png", "retina.jpg"):
-    Image.open(PHOTOS / file).convert("RGB").resize((96, 96)).save(STRANGERS / f"{Path(file).stem}.png")
+    Image.open(PHOTOS / file).convert("RGB").resize((96, 96)).save(
+        STRANGERS / f"{Path(file).stem}.png"
+    )
 known = [ROOT / "test" / name / "03.png" for name in ("cat", "coffee", "gravel", "rocket")]
 predictions = list(hatnet.predict([*known, STRANGERS], RUN / "best.safetensors"))
 
+# %% [fold: Code of this figure]
 fig, axes = plt.subplots(2, 8, figsize=(10, 3.0), layout="constrained")
 fig.set_label("Four test crops and four pictures without a class, each above its class map.")
 for column, found in zip(axes.T, predictions, strict=True):
@@ -228,10 +253,17 @@ for column, found in zip(axes.T, predictions, strict=True):
     column[1].imshow(found.class_map, cmap="cividis")
     for ax in column:
         ax.axis("off")
-fig.suptitle("Top: what the network sees, its answer and probability. Bottom: the class map", fontsize=10)
+fig.suptitle(
+    "Top: what the network sees, its answer and probability. Bottom: the class map", fontsize=10
+)
 plt.show()
+
+# %%
 for found in predictions:
-    print(f"{found.image.parent.name + '/' + found.image.name:24} {found.best:10} {found.probabilities[0]:.0%}")
+    print(
+        f"{found.image.parent.name + '/' + found.image.name:24} {found.best:10} "
+        f"{found.probabilities[0]:.0%}"
+    )
 
 # %% [markdown]
 # **Read the right half with care.** An astronaut is not one of the ten classes, but probabilities always sum to one, so
@@ -258,7 +290,9 @@ kernel = adapted.stem.conv1.weight.detach().double()  # (16, 3, 3, 3)
 picture = torch.rand(1, 1, 8, 8, dtype=torch.float64)
 as_colour = torch.nn.functional.conv2d(picture.expand(-1, 3, -1, -1), kernel)
 as_grey = torch.nn.functional.conv2d(picture, kernel.sum(dim=1, keepdim=True))
-print(f"the sum over the channels: largest difference {float((as_colour - as_grey).abs().max()):.0e}")
+print(
+    f"the sum over the channels: largest difference {float((as_colour - as_grey).abs().max()):.0e}"
+)
 assert torch.allclose(as_colour, as_grey, rtol=0, atol=1e-12)
 
 # %% [markdown]

@@ -21,8 +21,8 @@
 # 3. A network is trained twice from the same start with the same batches: by PyTorch, and by the formulas of this page.
 #    How far apart are the two losses after 50 steps?
 
-# %%
-"""Tutorial 8: the chain rule, the gradient of each step of H-MHSA by hand, learning in NumPy, and image gradients."""
+# %% [fold: Imports]
+"""Tutorial 8: the chain rule, the gradient of H-MHSA by hand, and learning in NumPy."""
 
 import tempfile
 from dataclasses import replace
@@ -70,7 +70,9 @@ BLUE, ORANGE = "#0072B2", "#D55E00"
 # %%
 X, W = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1.0, 0.0, 2.0], [0.0, 1.0, -1.0]])
 dY = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])  # the loss is Y[0, 0] + Y[1, 2]
-jacobian = np.einsum("nm,kc->ncmk", np.eye(2), W)  # of Y[n, c] with respect to X[m, k]: W[k, c] if n = m, else 0
+jacobian = np.einsum(
+    "nm,kc->ncmk", np.eye(2), W
+)  # of Y[n, c] with respect to X[m, k]: W[k, c] if n = m, else 0
 print("dX by the Jacobian, 6 x 4 numbers", np.einsum("nc,ncmk->mk", dY, jacobian).tolist())
 print("dX by the formula                ", (dY @ W.T).tolist())
 print("dW by the formula                ", (X.T @ dY).tolist())
@@ -92,7 +94,7 @@ assert np.array_equal(np.einsum("nc,ncmk->mk", dY, jacobian), dY @ W.T)
 
 # %%
 def central(f, x, dy, h=1e-5):
-    """The gradient of sum(dy * f(x)) with respect to x, entry by entry, from measured differences."""
+    """Gradient of sum(dy * f(x)) with respect to x, entry by entry, by measuring."""
     dx = np.zeros_like(x)
     for place in np.ndindex(x.shape):
         step = np.zeros_like(x)
@@ -140,9 +142,12 @@ def softmax_back(dP, P):
 S, dP = rng.normal(size=(2, 3, 4))
 dS = softmax_back(dP, reference.softmax(S))
 compare(
-    "softmax", dS, reference=backward.softmax_vjp(dP, S), differences=central(reference.softmax, S, dP),
+    "softmax",
+    dS,
+    reference=backward.softmax_vjp(dP, S),
+    differences=central(reference.softmax, S, dP),
     autograd=autograd(lambda S: S.softmax(dim=-1), S, dP),
-)  # fmt: skip
+)
 print("row sums of dS", dS.sum(axis=1).round(15) + 0)
 
 # %% [markdown]
@@ -174,7 +179,11 @@ def attention_back(dA, Q, K, V, heads=1):
     return dQ, dK, dV
 
 
-Q, K, V = rng.normal(size=(4, 6)), rng.normal(size=(5, 6)), rng.normal(size=(5, 6))  # 4 queries, 5 keys
+Q, K, V = (
+    rng.normal(size=(4, 6)),
+    rng.normal(size=(5, 6)),
+    rng.normal(size=(5, 6)),
+)  # 4 queries, 5 keys
 dA = rng.normal(size=(4, 6))
 given = {"Q": Q, "K": K, "V": V}
 by_reference = backward.multi_head_attention_vjp(dA, Q, K, V, heads=2)
@@ -188,16 +197,22 @@ def attention(**changed):
 def torch_attention(**changed):
     """Eq. 2 in PyTorch."""
     inputs = {name: torch.from_numpy(value) for name, value in given.items()} | changed
-    Q, K, V = (inputs[name].unflatten(1, (2, 3)).transpose(0, 1) for name in "QKV")  # (heads, tokens, d)
+    Q, K, V = (
+        inputs[name].unflatten(1, (2, 3)).transpose(0, 1) for name in "QKV"
+    )  # (heads, tokens, d)
     return F.scaled_dot_product_attention(Q, K, V).transpose(0, 1).flatten(1)
 
 
-for name, by_hand, theirs in zip("QKV", attention_back(dA, Q, K, V, heads=2), by_reference, strict=True):
+for name, by_hand, theirs in zip(
+    "QKV", attention_back(dA, Q, K, V, heads=2), by_reference, strict=True
+):
     compare(
-        f"attention, d{name}", by_hand, reference=theirs,
+        f"attention, d{name}",
+        by_hand,
+        reference=theirs,
         differences=central(lambda x, name=name: attention(**{name: x}), given[name], dA),
         autograd=autograd(lambda x, name=name: torch_attention(**{name: x}), given[name], dA),
-    )  # fmt: skip
+    )
 
 # %% [markdown]
 # **The bias of the keys.** Keys are $K = X W^k + b$, with the same $b$ in each row. It adds $Q_n \cdot b / \sqrt d$ to
@@ -229,7 +244,9 @@ assert np.abs(dK.sum(axis=0)).max() < 1e-14
 
 # %%
 tokens = np.arange(15).reshape(3, 5)
-order = np.concatenate([tokens[window].ravel() for _, _, window in reference.windows(3, 5, G1=2)])  # s(i)
+order = np.concatenate(
+    [tokens[window].ravel() for _, _, window in reference.windows(3, 5, G1=2)]
+)  # s(i)
 gather = np.eye(15)[order]  # row i has its 1 in column s(i)
 x, dy = rng.normal(size=(2, 15))
 scattered = np.zeros(15)
@@ -270,10 +287,14 @@ def pool_back(dmerged, shape, G2):
 x, dmerged = rng.normal(size=(3, 5, 2)), rng.normal(size=(2, 3, 2))
 print(pool_back(np.ones((2, 3, 1)), (3, 5, 1), G2=2)[:, :, 0])
 compare(
-    "merging", pool_back(dmerged, x.shape, 2), reference=backward.average_pool_vjp(dmerged, x, G2=2),
+    "merging",
+    pool_back(dmerged, x.shape, 2),
+    reference=backward.average_pool_vjp(dmerged, x, G2=2),
     differences=central(lambda x: reference.average_pool(x, 2), x, dmerged),
-    autograd=autograd(lambda x: F.avg_pool2d(x.permute(2, 0, 1), 2, ceil_mode=True).permute(1, 2, 0), x, dmerged),
-)  # fmt: skip
+    autograd=autograd(
+        lambda x: F.avg_pool2d(x.permute(2, 0, 1), 2, ceil_mode=True).permute(1, 2, 0), x, dmerged
+    ),
+)
 
 # %% [markdown]
 # ## 6. Group norm: every number depends on every number
@@ -313,12 +334,16 @@ def torch_norm(x):
 
 
 compare(
-    "group norm", dx, reference=backward.group_norm_vjp(dy, x, gamma, beta)[0],
-    differences=central(lambda x: reference.group_norm(x, gamma, beta), x, dy), autograd=autograd(torch_norm, x, dy),
-)  # fmt: skip
+    "group norm",
+    dx,
+    reference=backward.group_norm_vjp(dy, x, gamma, beta)[0],
+    differences=central(lambda x: reference.group_norm(x, gamma, beta), x, dy),
+    autograd=autograd(torch_norm, x, dy),
+)
 normed = (x - x.mean()) / x.std()
 print(
-    f"dx has no part along a constant map ({dx.sum():.0e}) and almost none along x itself ({(dx * normed).sum():.0e})"
+    f"dx has no part along a constant map ({dx.sum():.0e}) and almost none along x itself "
+    f"({(dx * normed).sum():.0e})"
 )
 
 # %% [markdown]
@@ -357,8 +382,10 @@ def linear_back(dy, x, weight, bias):
 
 
 def h_mhsa_back(dy, x, leave_out=()):
-    """The gradients of x and of all parameters. `leave_out` lists paths to forget, to see what they do."""
-    count = {path: path not in leave_out for path in ("sum", "queries", "merged", "residual", "normed")}
+    """The gradients of x and of all parameters. `leave_out` lists paths to forget."""
+    count = {
+        path: path not in leave_out for path in ("sum", "queries", "merged", "residual", "normed")
+    }
     # forward, as in tutorial 2
     normed = reference.group_norm(x, **of("norm"))
     summed = reference.local_attention(normed, params, heads, G1) + x  # Eq. 6-9
@@ -370,10 +397,16 @@ def h_mhsa_back(dy, x, leave_out=()):
     A2 = reference.multi_head_attention(Q2, K2, V2, heads)[0].reshape(H, W, C)
     g = {}
     # backward, from the last line to the first
-    dA, g["projection"] = linear_back(dy.reshape(-1, C), (A1 + A2).reshape(-1, C), **of("projection"))  # Eq. 14
+    dA, g["projection"] = linear_back(
+        dy.reshape(-1, C), (A1 + A2).reshape(-1, C), **of("projection")
+    )  # Eq. 14
     dQ2, dK2, dV2 = attention_back(dA, Q2, K2, V2, heads)
-    dqueries, g["global_attention.q"] = linear_back(dQ2, A1.reshape(-1, C), **of("global_attention.q"))
-    dmerged, g["global_attention.kv"] = linear_back(np.hstack([dK2, dV2]), merged, **of("global_attention.kv"))
+    dqueries, g["global_attention.q"] = linear_back(
+        dQ2, A1.reshape(-1, C), **of("global_attention.q")
+    )
+    dmerged, g["global_attention.kv"] = linear_back(
+        np.hstack([dK2, dV2]), merged, **of("global_attention.kv")
+    )
     dpooled, g["merge.norm"] = norm_back(dmerged.reshape(pooled.shape), pooled, **of("merge.norm"))
     dA1 = (count["sum"] * dA + count["queries"] * dqueries).reshape(H, W, C)
     dA1 = dA1 + count["merged"] * pool_back(dpooled, A1.shape, G2)  # three uses of A1
@@ -403,9 +436,12 @@ dx_reference, g_reference = backward.h_mhsa_vjp(dy, x, params, heads, G1, G2)
 leaf = torch.from_numpy(x)[None].requires_grad_()
 module(leaf).backward(torch.from_numpy(dy)[None])
 compare(
-    "H-MHSA, dX", dx, reference=dx_reference, autograd=leaf.grad[0].numpy(),
+    "H-MHSA, dX",
+    dx,
+    reference=dx_reference,
+    autograd=leaf.grad[0].numpy(),
     differences=central(lambda x: reference.h_mhsa(x, params, heads, G1, G2), x, dy),
-)  # fmt: skip
+)
 largest = max(np.linalg.norm(value) for value in g_reference.values())
 for name, parameter in module.named_parameters():
     layer, _, kind = name.rpartition(".")
@@ -450,7 +486,8 @@ torch_loss = F.cross_entropy(model(leaf), torch.tensor([label]))
 torch_loss.backward()
 scale = max(np.linalg.norm(gradient) for gradient in gradients.values())
 off = {
-    name: np.linalg.norm(gradients[name] - parameter.grad.numpy()) / max(np.linalg.norm(gradients[name]), 1e-3 * scale)
+    name: np.linalg.norm(gradients[name] - parameter.grad.numpy())
+    / max(np.linalg.norm(gradients[name]), 1e-3 * scale)
     for name, parameter in model.named_parameters()
 }
 print(f"loss {loss:.12f} by hand, {torch_loss.item():.12f} by PyTorch")
@@ -464,10 +501,15 @@ def loss_at(t, direction):
     return reference.cross_entropy(reference.hat_net(image, moved, model.config), label)
 
 
-direction = {name: rng.normal(size=value.shape) / np.sqrt(value.size) for name, value in params.items()}
+direction = {
+    name: rng.normal(size=value.shape) / np.sqrt(value.size) for name, value in params.items()
+}
 slope = (loss_at(1e-5, direction) - loss_at(-1e-5, direction)) / 2e-5
 predicted = sum((gradients[name] * direction[name]).sum() for name in params)
-print(f"slope along a random direction of all parameters: measured {slope:.8f}, predicted {predicted:.8f}")
+print(
+    f"slope along a random direction of all parameters: measured {slope:.8f}, predicted "
+    f"{predicted:.8f}"
+)
 assert max(off.values()) < 1e-11
 assert abs(slope - predicted) < 1e-6 * abs(predicted)
 
@@ -483,21 +525,46 @@ assert abs(slope - predicted) < 1e-6 * abs(predicted)
 
 # %%
 small = hatnet.HATNetConfig(
-    in_channels=1, num_classes=10, stem_channels=8, channels=(8, 16), depths=(1, 1), kernel_sizes=(3, 3),
-    expansions=(2, 2), head_dim=4, grid_sizes=(4,), pool_sizes=(2,), classifier_drop_rate=0.0,
-)  # fmt: skip
+    in_channels=1,
+    num_classes=10,
+    stem_channels=8,
+    channels=(8, 16),
+    depths=(1, 1),
+    kernel_sizes=(3, 3),
+    expansions=(2, 2),
+    head_dim=4,
+    grid_sizes=(4,),
+    pool_sizes=(2,),
+    classifier_drop_rate=0.0,
+)
 recipe = Recipe(
-    data="fashion-subset", variant="micro", image_size=28, epochs=5, batch_size=20, slice_size=20, lr=0.01,
-    warmup_epochs=1, clip=1.0, ema=0.9, label_smoothing=0.1, crop_padding=0, flip=False, initial_weights="fan-in",
+    data="fashion-subset",
+    variant="micro",
+    image_size=28,
+    epochs=5,
+    batch_size=20,
+    slice_size=20,
+    lr=0.01,
+    warmup_epochs=1,
+    clip=1.0,
+    ema=0.9,
+    label_smoothing=0.1,
+    crop_padding=0,
+    flip=False,
+    initial_weights="fan-in",
     precision="float32",
-)  # fmt: skip
+)
 whole = open_data("fashion-subset")
 data = replace(whole, train=whole.train.part(balanced(whole.train.labels, 20)))
 steps = 50
 settings = Settings(
-    steps=steps, warmup=10, peak_rate=recipe.lr, clip=recipe.clip, average_decay=recipe.ema,
+    steps=steps,
+    warmup=10,
+    peak_rate=recipe.lr,
+    clip=recipe.clip,
+    average_decay=recipe.ema,
     smoothing=recipe.label_smoothing,
-)  # fmt: skip
+)
 
 losses = {"PyTorch": [], "NumPy": []}
 with tempfile.TemporaryDirectory() as folder, join("cpu") as processes:
@@ -511,32 +578,60 @@ with tempfile.TemporaryDirectory() as folder, join("cpu") as processes:
         losses["NumPy"].append(learner.take_step(images.double().numpy(), labels.numpy()).loss)
 losses = {name: np.array(values) for name, values in losses.items()}
 apart = np.abs(losses["NumPy"] - losses["PyTorch"])
-ends = {name: (learner.params[name], weight) for name, weight in hatnet.to_numpy(fast.model).items()}
-with_keys = {name: np.abs(ours - theirs).max() for name, (ours, theirs) in ends.items() if name.endswith("kv.bias")}
-others = {name: relative_error(ours, theirs) for name, (ours, theirs) in ends.items() if name not in with_keys}
+ends = {
+    name: (learner.params[name], weight) for name, weight in hatnet.to_numpy(fast.model).items()
+}
+with_keys = {
+    name: np.abs(ours - theirs).max()
+    for name, (ours, theirs) in ends.items()
+    if name.endswith("kv.bias")
+}
+others = {
+    name: relative_error(ours, theirs)
+    for name, (ours, theirs) in ends.items()
+    if name not in with_keys
+}
 for step in (1, 10, 20, 30, 40, 50):
     print(
-        f"step {step:2}: loss {losses['NumPy'][step - 1]:.10f} in NumPy, {losses['PyTorch'][step - 1]:.10f} in PyTorch"
+        f"step {step:2}: loss {losses['NumPy'][step - 1]:.10f} in NumPy, "
+        f"{losses['PyTorch'][step - 1]:.10f} in PyTorch"
     )
 print(f"largest difference of the two losses {apart.max():.0e}")
 print(f"weights after {steps} steps: largest relative difference {max(others.values()):.0e}")
 print(f"biases that contain those of keys: largest difference {max(with_keys.values()):.0e}")
 
-# %%
-fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained", width_ratios=(3, 2))
+# %% [fold: Code of this figure]
+fig, (left, right) = plt.subplots(
+    1, 2, figsize=(10, 3.8), layout="constrained", width_ratios=(3, 2)
+)
 fig.set_label(
-    "Left: the loss falls from 2.3 to about 1.4 in 50 steps. The curve of NumPy lies exactly on the wider curve of "
+    "Left: the loss falls from 2.3 to about 1.4 in 50 steps. The curve of NumPy lies exactly on "
+    "the wider curve of "
     "PyTorch. Right: their difference on a logarithmic scale stays below 1e-14."
 )
 at = np.arange(1, steps + 1)
-left.plot(at, losses["PyTorch"], color=ORANGE, alpha=0.45, linewidth=7, label="PyTorch, the project's training loop")
+left.plot(
+    at,
+    losses["PyTorch"],
+    color=ORANGE,
+    alpha=0.45,
+    linewidth=7,
+    label="PyTorch, the project's training loop",
+)
 left.plot(at, losses["NumPy"], color=BLUE, linewidth=1.5, label="NumPy, the formulas of this page")
 left.axhline(np.log(10), color="0.4", linestyle=":", label="guessing: log 10")
 left.set(title="Loss of each batch", xlabel="step", ylabel="cross-entropy, nats", ylim=(0, None))
 left.legend(loc="lower left")
 right.semilogy(at, np.maximum(apart, 1e-17), ".", color=BLUE)  # a difference of 0 is drawn at 1e-17
-right.axhline(np.finfo(float).eps, color="0.4", linestyle=":", label="spacing of floats at 1: 2e-16")
-right.set(title="Difference of the two losses", xlabel="step", ylabel="absolute difference, nats", ylim=(1e-17, 1e-12))
+right.axhline(
+    np.finfo(float).eps, color="0.4", linestyle=":", label="spacing of floats at 1: 2e-16"
+)
+right.set(
+    title="Difference of the two losses",
+    xlabel="step",
+    ylabel="absolute difference, nats",
+    ylim=(1e-17, 1e-12),
+)
 right.legend()
 plt.show()
 
@@ -569,28 +664,35 @@ def normalise(picture):
 
 
 def logits_of(*given):
-    """Logits of several pictures. PyTorch computes them at once, and equals the reference to 13 digits."""
+    """Logits of several pictures at once, by PyTorch."""
     with torch.no_grad():
-        return trained(torch.from_numpy(np.stack([normalise(picture) for picture in given]))).numpy()
+        return trained(
+            torch.from_numpy(np.stack([normalise(picture) for picture in given]))
+        ).numpy()
 
 
 def image_gradient(picture, label, params=params):
-    """The derivative of one logit with respect to each pixel from black (0) to white (1), (28, 28)."""
+    """Derivative of one logit with respect to each pixel, from 0 to 1, (28, 28)."""
     of_image, _ = backward.hat_net_vjp(np.eye(10)[label], normalise(picture), params, config)
     return of_image[0] / whole.std[0]  # a pixel is divided by the deviation before it enters
 
 
 names = {"trouser": 1, "dress": 3, "sneaker": 7, "bag": 8}
 pictures = {name: pixels[np.flatnonzero(labels == label)[0]] for name, label in names.items()}
-maps = {name: [image_gradient(picture, label) for label in names.values()] for name, picture in pictures.items()}
+maps = {
+    name: [image_gradient(picture, label) for label in names.values()]
+    for name, picture in pictures.items()
+}
 for name, picture in pictures.items():
     print(f"{name:8} the network answers {whole.classes[logits_of(picture)[0].argmax()]}")
 
-# %%
+# %% [fold: Code of this figure]
 fig, axes = plt.subplots(len(names), 5, figsize=(10, 7.6), layout="constrained")
 fig.set_label(
-    "Four garments and, beside each, the gradient of four logits with respect to its pixels. The maps are noisy and "
-    "strongest on and around the garment. Those of different classes for one image are strong in similar places."
+    "Four garments and, beside each, the gradient of four logits with respect to its pixels. The "
+    "maps are noisy and "
+    "strongest on and around the garment. Those of different classes for one image are strong in "
+    "similar places."
 )
 largest = np.quantile(np.abs(list(maps.values())), 0.995)
 for row, (name, picture) in zip(axes, pictures.items(), strict=True):
@@ -604,7 +706,9 @@ for row, (name, picture) in zip(axes, pictures.items(), strict=True):
         ax.set(xticks=[], yticks=[])
 for ax, title in zip(axes[0], ["image", *(f"logit of {name}" for name in names)], strict=True):
     ax.set_title(title)
-fig.colorbar(bar, ax=axes, shrink=0.6, label="change of the logit per unit of brightness (black 0, white 1)")
+fig.colorbar(
+    bar, ax=axes, shrink=0.6, label="change of the logit per unit of brightness (black 0, white 1)"
+)
 plt.show()
 
 # %% [markdown]
@@ -619,7 +723,9 @@ plt.show()
 # gradient times brightness. If the map showed contributions, the two would agree.
 
 # %%
-own = {name: maps[name][place] for place, name in enumerate(names)}  # of the logit of the image's class
+own = {
+    name: maps[name][place] for place, name in enumerate(names)
+}  # of the logit of the image's class
 measured = {}
 for size in (0.001, 0.01, 0.1):
     ratios = []
@@ -628,7 +734,10 @@ for size in (0.001, 0.01, 0.1):
         before, after = logits_of(pictures[name], pictures[name] + change)[:, label]
         ratios.append((after - before) / (own[name] * change).sum())
     measured[size] = np.array(ratios)
-    print(f"all pixels changed by {size:5}: measured / predicted change of the logit", np.round(ratios, 2) + 0)
+    print(
+        f"all pixels changed by {size:5}: measured / predicted change of the logit",
+        np.round(ratios, 2) + 0,
+    )
 
 
 def erased(name, label):
@@ -645,10 +754,14 @@ def erased(name, label):
 
 drops = np.concatenate([erased(name, label) for name, label in names.items()], axis=1)
 correlation = np.corrcoef(*drops)[0, 1]
-print(f"{drops.shape[1]} patches erased: correlation of predicted and measured drop {correlation:.2f}")
+print(
+    f"{drops.shape[1]} patches erased: correlation of predicted and measured drop {correlation:.2f}"
+)
 
 size = {name: np.abs(maps[name]) for name in names}  # without the sign
-same_image = np.mean([np.corrcoef(size[name].reshape(4, -1))[np.triu_indices(4, 1)].mean() for name in names])
+same_image = np.mean(
+    [np.corrcoef(size[name].reshape(4, -1))[np.triu_indices(4, 1)].mean() for name in names]
+)
 print(f"size of the gradient, two classes of one image: mean correlation {same_image:.2f}")
 
 # %% [markdown]
@@ -688,7 +801,9 @@ by_softmax = softmax_back(-T / P, P)  # dP = -T / P
 assert np.allclose(by_softmax, P - T)
 assert np.allclose(P - T, backward.cross_entropy_vjp(Z, 3, smoothing=0.1))
 assert abs((P - T).sum()) < 1e-15  # both sum to one: adding a number to all logits changes nothing
-assert np.allclose(backward.cross_entropy_vjp(np.log(T), 3, smoothing=0.1), 0)  # at P = T, not at P = 1
+assert np.allclose(
+    backward.cross_entropy_vjp(np.log(T), 3, smoothing=0.1), 0
+)  # at P = T, not at P = 1
 
 # %% [markdown]
 # **3.** Suppose that windows overlap: 3 tokens wide, a new one every 2 tokens, on a row of 7 tokens. Each window is
@@ -696,11 +811,15 @@ assert np.allclose(backward.cross_entropy_vjp(np.log(T), 3, smoothing=0.1), 0)  
 
 # %% solution
 starts = [0, 2, 4]
-matrix = np.array([[1 / 3 if start <= n < start + 3 else 0 for n in range(7)] for start in starts])  # (3, 7)
+matrix = np.array(
+    [[1 / 3 if start <= n < start + 3 else 0 for n in range(7)] for start in starts]
+)  # (3, 7)
 x, dy = rng.normal(size=7), rng.normal(size=3)
 assert np.allclose(matrix.T @ dy, central(lambda x: matrix @ x, x, dy), atol=1e-8)
 received = matrix.T @ np.ones(3)
-assert np.allclose(received, np.array([1, 1, 2, 1, 2, 1, 1]) / 3)  # tokens 2 and 4 are in two windows, so two terms
+assert np.allclose(
+    received, np.array([1, 1, 2, 1, 2, 1, 1]) / 3
+)  # tokens 2 and 4 are in two windows, so two terms
 
 # %% [markdown]
 # **4.** Would you notice a forgotten path by training? Cut the path from the queries back to $A_1$ in PyTorch
@@ -724,10 +843,18 @@ with tempfile.TemporaryDirectory() as folder, join("cpu") as processes:
     batches = ((images.double(), labels) for images, labels in training.batches)
     broken = np.array([training.learner.take_step(batches).item() for _ in range(steps)])
 off = np.abs(broken - losses["PyTorch"])
-print(f"mean loss of the last 10 steps: right {losses['PyTorch'][-10:].mean():.3f}, broken {broken[-10:].mean():.3f}")
-print(f"difference of the losses: {off[0]:.0e} in step 1, {off[1]:.0e} in step 2, at most {off.max():.2f}")
+print(
+    f"mean loss of the last 10 steps: right {losses['PyTorch'][-10:].mean():.3f}, broken "
+    f"{broken[-10:].mean():.3f}"
+)
+print(
+    f"difference of the losses: {off[0]:.0e} in step 1, {off[1]:.0e} in step 2, at most "
+    f"{off.max():.2f}"
+)
 assert off[0] == 0  # the forward pass is unchanged
-assert off[1] > 1e-9  # a comparison of numbers notices at once: the two right trainings agree to 1e-14
+assert (
+    off[1] > 1e-9
+)  # a comparison of numbers notices at once: the two right trainings agree to 1e-14
 assert broken[-10:].mean() < 1.7  # and it learns, as if nothing were wrong
 
 # %% [markdown]

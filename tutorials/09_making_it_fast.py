@@ -15,8 +15,8 @@
 # 2. SiLU is one exponential, one addition and one division per number. Is its share of the time 1, 3 or 10 per cent?
 # 3. A batch of six images is computed one image at a time. Is that slower, equal or faster?
 
-# %%
-"""Tutorial 9: from a profile to the roofline of a processor, page faults, and inference in pieces."""
+# %% [fold: Imports]
+"""Tutorial 9: from a profile to the roofline, page faults, and inference in pieces."""
 
 import resource
 import statistics
@@ -55,8 +55,10 @@ images = torch.randn(BATCH, 3, 224, 224)
 
 
 # %%
-def measure(candidates: dict[str, Callable[[], object]], rounds: int = 5) -> dict[str, tuple[float, float, float]]:
-    """The median seconds of each candidate, the spread (the largest minus the smallest), and its page faults."""
+def measure(
+    candidates: dict[str, Callable[[], object]], rounds: int = 5
+) -> dict[str, tuple[float, float, float]]:
+    """Median seconds of each candidate, spread (largest minus smallest), and page faults."""
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     faults = dict.fromkeys(candidates, 0)
     for number in range(rounds + 1):
@@ -67,7 +69,10 @@ def measure(candidates: dict[str, Callable[[], object]], rounds: int = 5) -> dic
             if number:  # the first round warms up
                 seconds[name].append(time.process_time() - start)
             faults[name] = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-    return {name: (statistics.median(times), max(times) - min(times), faults[name]) for name, times in seconds.items()}
+    return {
+        name: (statistics.median(times), max(times) - min(times), faults[name])
+        for name, times in seconds.items()
+    }
 
 
 @torch.inference_mode()
@@ -117,24 +122,53 @@ for kind, seconds in profiled.items():
     print(f"{kind:20} {1000 * seconds:6.1f} ms per image, {seconds / everything:5.1%}")
 
 # %%
-COLOURS = dict(zip(profiled, (BLUE, "#56B4E9", GREEN, ORANGE, "#CC79A7", "#E69F00", GREY), strict=True))
+COLOURS = dict(
+    zip(profiled, (BLUE, "#56B4E9", GREEN, ORANGE, "#CC79A7", "#E69F00", GREY), strict=True)
+)
 
 
-def draw_bar(ax: plt.Axes, y: float, parts: dict[str, float], colours: dict[str, str], labels: bool = True) -> None:
+def draw_bar(
+    ax: plt.Axes, y: float, parts: dict[str, float], colours: dict[str, str], labels: bool = True
+) -> None:
     """One horizontal bar of milliseconds, divided into parts."""
     left = 0.0
     for name, seconds in parts.items():
         width = 1000 * seconds
-        ax.barh(y, width, left=left, height=0.6, color=colours[name], edgecolor="white", linewidth=0.8, label=name)
+        ax.barh(
+            y,
+            width,
+            left=left,
+            height=0.6,
+            color=colours[name],
+            edgecolor="white",
+            linewidth=0.8,
+            label=name,
+        )
         if labels and width > 0.06 * 1000 * everything:
-            ax.text(left + width / 2, y, f"{width:.0f}", ha="center", va="center", color="white", weight="bold")
+            ax.text(
+                left + width / 2,
+                y,
+                f"{width:.0f}",
+                ha="center",
+                va="center",
+                color="white",
+                weight="bold",
+            )
         left += width
 
 
+# %% [fold: Code of this figure]
 fig, ax = plt.subplots(figsize=(9.5, 2.3), layout="constrained")
-fig.set_label("One bar of the time of an image, divided into kinds of operations. Matrices take most, SiLU a tenth.")
+fig.set_label(
+    "One bar of the time of an image, divided into kinds of operations. Matrices take most, SiLU "
+    "a tenth."
+)
 draw_bar(ax, 0, profiled, COLOURS)
-ax.set(yticks=[], xlabel="ms per image, one core", title="HAT-Net Small, 224 x 224: time by kind of operation")
+ax.set(
+    yticks=[],
+    xlabel="ms per image, one core",
+    title="HAT-Net Small, 224 x 224: time by kind of operation",
+)
 ax.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.45), frameon=False)
 ax.spines[["left", "top", "right"]].set_visible(False)
 plt.show()
@@ -162,13 +196,22 @@ def best(run: Callable[[], object], calls: int) -> float:
 
 
 A, B, product = torch.randn(1024, 1024), torch.randn(1024, 1024), torch.empty(1024, 1024)
-wide, taps, passed = torch.randn(1, 128, 56, 56), torch.randn(128, 1, 3, 3), torch.empty(1, 128, 56, 56)
+wide, taps, passed = (
+    torch.randn(1, 128, 56, 56),
+    torch.randn(128, 1, 3, 3),
+    torch.empty(1, 128, 56, 56),
+)
 wide, passed = (x.contiguous(memory_format=torch.channels_last) for x in (wide, passed))
 with torch.inference_mode():
     matrix_rate = 1024**3 / best(lambda: torch.mm(A, B, out=product), 15)
-    depthwise_rate = 9 * wide.numel() / best(lambda: F.conv2d(wide, taps, padding=1, groups=128), 50)
+    depthwise_rate = (
+        9 * wide.numel() / best(lambda: F.conv2d(wide, taps, padding=1, groups=128), 50)
+    )
     silu_rate = wide.numel() / best(lambda: torch.ops.aten.silu.out(wide, out=passed), 50)
-print(f"{matrix_rate / 1e9:.0f} G MAC/s in matrices, {depthwise_rate / 1e9:.0f} G MAC/s in depthwise convolutions")
+print(
+    f"{matrix_rate / 1e9:.0f} G MAC/s in matrices, {depthwise_rate / 1e9:.0f} G MAC/s in "
+    "depthwise convolutions"
+)
 print(f"{silu_rate / 1e9:.1f} G numbers/s through SiLU")
 
 # %% [markdown]
@@ -191,9 +234,13 @@ bound = {
     "SiLU": 2 * hidden / silu_rate,
 }
 least = sum(bound.values())
-print(f"{matrices / 1e9:.2f} G MACs in matrices, {depthwise / 1e6:.0f} M in depthwise, {2 * hidden / 1e6:.0f} M SiLUs")
 print(
-    f"at least {1000 * least:.0f} ms per image; measured {1000 * median / BATCH:.0f} ms, {least * BATCH / median:.0%}"
+    f"{matrices / 1e9:.2f} G MACs in matrices, {depthwise / 1e6:.0f} M in depthwise, "
+    f"{2 * hidden / 1e6:.0f} M SiLUs"
+)
+print(
+    f"at least {1000 * least:.0f} ms per image; measured {1000 * median / BATCH:.0f} ms, "
+    f"{least * BATCH / median:.0%}"
 )
 
 # %% [markdown]
@@ -218,11 +265,14 @@ def image_by_image() -> None:
 
 
 with torch.inference_mode():
-    ways = measure({
-        "a new map each time": lambda: F.silu(x),
-        "the same map again": lambda: torch.ops.aten.silu.out(x, out=kept),
-        "new, image by image": image_by_image,
-    }, rounds=11)  # fmt: skip
+    ways = measure(
+        {
+            "a new map each time": lambda: F.silu(x),
+            "the same map again": lambda: torch.ops.aten.silu.out(x, out=kept),
+            "new, image by image": image_by_image,
+        },
+        rounds=11,
+    )
 print(f"a hidden map has {x.nbytes / 2**20:.1f} MiB")
 for name, (seconds, _, faults) in ways.items():
     print(f"{name:20} {1000 * seconds:5.1f} ms, {faults:6,} page faults")
@@ -242,7 +292,10 @@ new, again = ways["a new map each time"], ways["the same map again"]
 per_fault = (new[0] - again[0]) / max(1, new[2] - again[2])
 whole = measure({"whole": whole_maps}, rounds=3)["whole"]
 print(f"about {1e6 * per_fault:.2f} us per page fault")
-print(f"{whole[2]:,.0f} page faults in a batch: about {per_fault * whole[2] / whole[0]:.0%} of its time")
+print(
+    f"{whole[2]:,.0f} page faults in a batch: about {per_fault * whole[2] / whole[0]:.0%} of its "
+    "time"
+)
 
 # %% [markdown]
 # ## 5. Three changes
@@ -302,12 +355,16 @@ for step in steps.values():
 measured = measure(steps)
 for name, (seconds, spread, faults) in measured.items():
     print(
-        f"{name:24} {1000 * seconds / BATCH:4.0f} ms per image ± {500 * spread / BATCH:2.0f}, {faults:8,} page faults"
+        f"{name:24} {1000 * seconds / BATCH:4.0f} ms per image ± {500 * spread / BATCH:2.0f}, "
+        f"{faults:8,} page faults"
     )
 
-# %%
+# %% [fold: Code of this figure]
 fig, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.1), layout="constrained", sharey=True)
-fig.set_label("Two bar charts over four steps: time falls towards the bound, and page faults fall to almost none.")
+fig.set_label(
+    "Two bar charts over four steps: time falls towards the bound, and page faults fall to "
+    "almost none."
+)
 names, colours = list(measured), [GREY, PALE, BLUE, ORANGE]
 left.barh(names, [1000 * measured[name][0] / BATCH for name in names], color=colours, height=0.6)
 left.axvline(1000 * least, color="#444444", linestyle="--", linewidth=1)
@@ -348,14 +405,23 @@ def limited(limit: float) -> Tensor:
 
 
 valley = measure({str(limit): (lambda limit=limit: limited(limit)) for limit in LIMITS}, rounds=3)
+
+# %% [fold: Code of this figure]
 fig, ax = plt.subplots(figsize=(9.5, 3), layout="constrained")
-fig.set_label("Time of a large image against the limit for two hidden maps: a valley between small and large pieces.")
+fig.set_label(
+    "Time of a large image against the limit for two hidden maps: a valley between small and "
+    "large pieces."
+)
 ax.plot(LIMITS, [valley[str(limit)][0] for limit in LIMITS], "o-", color=BLUE)
 ax.axvline(LARGEST / 2**20, color=ORANGE, linestyle="--", linewidth=1.2)
 ax.text(LARGEST / 2**20, ax.get_ylim()[1], " the default", color=ORANGE, va="top")
 ax.set_xscale("log", base=2)
 ax.set_xticks(LIMITS, [f"{limit:g}" for limit in LIMITS])
-ax.set(xlabel="limit for two hidden maps, in MiB", ylabel="seconds", title="One image of 512 x 640 pixels")
+ax.set(
+    xlabel="limit for two hidden maps, in MiB",
+    ylabel="seconds",
+    title="One image of 512 x 640 pixels",
+)
 ax.spines[["top", "right"]].set_visible(False)
 plt.show()
 
@@ -366,6 +432,8 @@ plt.show()
 
 # %%
 now = time_by_kind(lean)
+
+# %% [fold: Code of this figure]
 fig, ax = plt.subplots(figsize=(9.5, 2.8), layout="constrained")
 fig.set_label("Three bars of time by kind: whole maps, as hatnet computes now, and the bound.")
 for y, parts in enumerate((profiled, now, bound)):
@@ -374,9 +442,13 @@ ax.set_yticks(range(3), ["whole maps", "hatnet", "the bound"])
 ax.invert_yaxis()
 ax.set(xlabel="ms per image, one core")
 handles, kinds = ax.get_legend_handles_labels()
-ax.legend(handles[:7], kinds[:7], ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.3), frameon=False)
+ax.legend(
+    handles[:7], kinds[:7], ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.3), frameon=False
+)
 ax.spines[["top", "right"]].set_visible(False)
 plt.show()
+
+# %%
 for kind, seconds in now.items():
     print(f"{kind:20} {1000 * seconds:6.1f} ms per image, {seconds / sum(now.values()):5.1%}")
 
@@ -405,9 +477,14 @@ def train(recompute: bool) -> None:
 model.train()
 trained = measure({"kept": lambda: train(False), "recomputed": lambda: train(True)}, rounds=4)
 model.eval().recompute_mlps(False)
-kept_mib, recomputed_mib = (4 / 2**20 * training_memory(config, 224, 224, recompute=choice) for choice in (False, True))
+kept_mib, recomputed_mib = (
+    4 / 2**20 * training_memory(config, 224, 224, recompute=choice) for choice in (False, True)
+)
 ratio = trained["recomputed"][0] / trained["kept"][0]
-print(f"{kept_mib:.0f} MiB per image are kept, or {recomputed_mib:.0f} MiB, {recomputed_mib / kept_mib:.0%}")
+print(
+    f"{kept_mib:.0f} MiB per image are kept, or {recomputed_mib:.0f} MiB, "
+    f"{recomputed_mib / kept_mib:.0%}"
+)
 print(f"time: {ratio:.2f} times as long")
 
 # %% [markdown]
@@ -417,7 +494,9 @@ print(f"time: {ratio:.2f} times as long")
 # the depthwise convolution have? Compute it from the rates of part 3.
 
 # %% solution
-wider = hatnet.get_config("small", expansions=tuple(2 * expansion for expansion in config.expansions))
+wider = hatnet.get_config(
+    "small", expansions=tuple(2 * expansion for expansion in config.expansions)
+)
 wider_macs = total(network_costs(wider, 224, 224)).macs
 narrow = sum(wider_macs.values()) - wider_macs["depthwise"]
 assert wider_macs["depthwise"] == 2 * depthwise

@@ -20,6 +20,6 @@ if missing:
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]  # this checkout, whatever else is installed
 
 from builder.inputs import on_files, on_pre_build  # noqa: E402
-from builder.pages import on_config, on_page_content, on_page_markdown  # noqa: E402
+from builder.pages import on_config, on_page_content, on_page_markdown, on_post_page  # noqa: E402
 
-__all__ = ["on_config", "on_files", "on_page_content", "on_page_markdown", "on_pre_build"]
+__all__ = ["on_config", "on_files", "on_page_content", "on_page_markdown", "on_post_page", "on_pre_build"]

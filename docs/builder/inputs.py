@@ -14,8 +14,11 @@ from builder.code import insert_code
 from builder.doctests import check_page_examples
 from builder.excerpts import ExcerptError
 from builder.fingerprint import changed, fingerprint, remember
+from builder.heads import PICTURE
 from builder.ledger import check_ledger
+from builder.live import live_files, make_live
 from builder.maps import write_site_maps
+from builder.social import social_picture
 from builder.traceability import check_equations
 from builder.tutorials import make_pages
 from hatnet.maps.explorer import explorer_script
@@ -40,6 +43,7 @@ def on_pre_build(config: MkDocsConfig) -> None:
     ran = make_pages(root, root / GENERATED / "tutorials")
     log.info(f"Tutorials that ran: {', '.join(script.name for script in ran) or 'none, since nothing changed'}")
     make_maps(root, root / GENERATED / "data/generated")
+    make_live(root, root / GENERATED / "data/generated")
 
 
 def check_code_on_pages(root: Path) -> None:
@@ -64,7 +68,7 @@ def make_maps(root: Path, folder: Path) -> None:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the generated files and the explorer's script, which the package holds."""
+    """Add generated files, the explorer's script, the picture for shared links, and Pyodide, if it is at hand."""
     generated = Path(config.config_file_path).parent / GENERATED
     paths = {path.relative_to(generated).as_posix(): path for path in generated.rglob("*") if path.is_file()}
     for address, path in sorted(paths.items()):
@@ -74,4 +78,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             files.remove(stale)
         files.append(File.generated(config, address, abs_src_path=str(path)))
     files.append(File.generated(config, "js/attention-explorer.js", content=explorer_script()))
+    photo = Path(config.config_file_path).parent / "hatnet/assets/chelsea.png"
+    picture = social_picture(photo, config.site_name, config.site_description or "")
+    files.append(File.generated(config, PICTURE, content=picture))
+    for file in live_files(config):
+        files.append(file)
     return files

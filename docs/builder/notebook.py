@@ -38,8 +38,9 @@ def _cell(cell: Cell, number: int) -> dict[str, object]:
     common = {"id": f"cell-{number}", "metadata": {}}
     if cell.kind == "markdown":
         return {"cell_type": "markdown", **common, "source": _lines(to_plain_markdown(cell.source))}
-    if cell.kind == "solution":  # folded in Jupyter
-        common["metadata"] = {"jupyter": {"source_hidden": True}, "tags": ["solution"]}
+    if cell.kind == "solution" or cell.fold:  # folded in Jupyter
+        tag = "solution" if cell.kind == "solution" else "fold"
+        common["metadata"] = {"jupyter": {"source_hidden": True}, "tags": [tag]}
     return {"cell_type": "code", **common, "execution_count": None, "outputs": [], "source": _lines(cell.source)}
 
 

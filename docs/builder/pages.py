@@ -8,8 +8,10 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import event_priority
 from mkdocs.structure.pages import Page
 
+from builder.checkout import ICON, insert_checkout, repository
 from builder.code import insert_code, label_tags
 from builder.doctests import DoctestsExtension
+from builder.heads import card, describe
 from builder.mathematics import MathematicsExtension
 from builder.tables import insert_tables
 
@@ -19,13 +21,18 @@ SEARCH_BOOST = {"concepts/": 4, "tutorials/": 2, "api/": 0.1}  # five of six ent
 
 @event_priority(100)  # before mkdocstrings copies the list of extensions
 def on_config(config: MkDocsConfig) -> None:
-    """Register the Markdown extensions, and keep warnings under --quiet.
+    """Register the Markdown extensions, link to the repository if it has an address, and keep warnings under --quiet.
 
     mkdocs.yml cannot name the extensions: mkdocs imports them before it loads any hook. --quiet would drop warnings
     before --strict counts them, and a site with dead links would pass.
+
+    Raises:
+        AddressError: if the repository's address is none.
     """
     extensions: list[Any] = config.markdown_extensions  # typed as names, but instances are accepted
     extensions += [DoctestsExtension(), MathematicsExtension(MACROS)]
+    if address := repository(config.extra):
+        config.extra["social"] = [{"icon": ICON, "link": address, "name": "Repository"}]
     log = logging.getLogger("mkdocs")
     log.setLevel(min(log.level, logging.WARNING))
 
@@ -41,9 +48,20 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) 
         if page.file.src_uri.startswith(folder):
             page.meta.setdefault("search", {}).setdefault("boost", boost)
     root = Path(config.config_file_path).parent
+    markdown = insert_checkout(markdown, repository(config.extra))
     return insert_code(insert_tables(markdown, root), root)  # in this order: tables may contain code
 
 
-def on_page_content(html: str, **_: Any) -> str:
-    """Turn the equation tags of a page's code into labels."""
+def on_page_content(html: str, page: Page, **_: Any) -> str:
+    """Turn the equation tags of a page's code into labels, and describe the page unless its front matter does.
+
+    Raises:
+        DescriptionError: if there is nothing to describe it with.
+    """
+    page.meta.setdefault("description", describe(html, page.file.src_path))
     return label_tags(html)
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Add what other sites show of a shared page."""
+    return output.replace("</head>", f"{card(page, config)}</head>", 1)

@@ -11,8 +11,13 @@ import traceback
 import types
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from builder.figures import STYLE, colour_for_both_schemes, prepare_pictures, stack
 from builder.percent import Cell, ScriptError, read_cells
+
+if TYPE_CHECKING:
+    import matplotlib.figure
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,7 @@ class Figure:
     """A figure that a cell left open."""
 
     file: str  # name of the SVG in the folder
+    phone: str  # name of the same figure, narrow, with its panels below one another
     alt: str
 
 
@@ -45,7 +51,7 @@ def run_script(script: Path, folder: Path) -> list[Outcome]:
     import matplotlib
     import matplotlib.pyplot as plt
 
-    matplotlib.rcParams.update({"svg.hashsalt": script.stem, "savefig.bbox": "tight", "savefig.dpi": 144})
+    matplotlib.rcParams.update(STYLE | {"svg.hashsalt": script.stem})
     plt.show = lambda *_, **__: None  # figures stay open, to be collected
     module = types.ModuleType("__main__")
     module.__file__ = str(script.resolve())
@@ -80,10 +86,20 @@ def _save_figures(cell: Cell, script: Path, folder: Path, drawn: int) -> tuple[F
         alt = str(figure.get_label())
         if not alt:
             raise ScriptError(f"{script}:{cell.line}: a figure has no alt text; add it with figure.set_label(...)")
-        saved.append(Figure(f"{script.stem}-{place}.svg", alt))
-        figure.savefig(folder / saved[-1].file, metadata={"Date": None})
+        name = f"{script.stem}-{place}"
+        saved.append(Figure(f"{name}.svg", f"{name}-phone.svg", alt))
+        prepare_pictures(figure)
+        _save(figure, folder / saved[-1].file)
+        stack(figure)
+        _save(figure, folder / saved[-1].phone)
     plt.close("all")
     return tuple(saved)
+
+
+def _save(figure: "matplotlib.figure.Figure", path: Path) -> None:
+    drawn = io.StringIO()
+    figure.savefig(drawn, format="svg", metadata={"Date": None})
+    path.write_text(colour_for_both_schemes(drawn.getvalue()), encoding="utf-8")
 
 
 def _explain(error: Exception, script: Path) -> str:

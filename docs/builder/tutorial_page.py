@@ -10,8 +10,10 @@ import textwrap
 from pathlib import Path
 
 from builder.notebook import to_notebook
-from builder.percent import ScriptError
+from builder.percent import Cell, ScriptError
 from builder.runner import Figure, Outcome, run_script
+
+CODE_WIDTH, OUTPUT_WIDTH = 100, 104  # characters that fit beside both side bars in a window of 1280 pixels
 
 
 def write_page(script: Path, folder: Path) -> None:
@@ -44,32 +46,49 @@ def to_page(script: Path, outcomes: list[Outcome]) -> str:
         raise ScriptError(f"{script}: the first cell must be Markdown that starts with a title, `# ...`")
     name = script.stem
     downloads = f"[Notebook]({name}.ipynb){{ .md-button download }} [Script]({name}.py){{ .md-button download }}"
+    downloads += f" About {reading_minutes([outcome.cell for outcome in outcomes])} minutes."
     return f"{title[0]}\n\n{downloads}\n{{ .downloads }}\n\n{text[title.end() :].lstrip()}\n"
+
+
+def reading_minutes(cells: list[Cell]) -> int:
+    """Minutes to read a tutorial: 200 words of text per minute, and one per cell of code that is not folded."""
+    words = sum(len(cell.source.split()) for cell in cells if cell.kind == "markdown")
+    return round(words / 200 + sum(cell.kind == "code" and not cell.fold for cell in cells))
 
 
 def _cell(outcome: Outcome) -> str:
     if outcome.cell.kind == "markdown":
         return outcome.cell.source
-    parts = [_fence(outcome.cell.source, "python")]
+    code = _fence(outcome.cell.source, "python", CODE_WIDTH)
+    parts = [_folded("code", outcome.cell.fold, code) if outcome.cell.fold else code]
     if outcome.printed.strip():
-        parts.append(_fence(outcome.printed.rstrip(), "text .output"))
-    parts += [_image(figure) for figure in outcome.figures]
+        parts.append(_fence(outcome.printed.rstrip(), "text .output", OUTPUT_WIDTH))
+    parts += [_images(figure) for figure in outcome.figures]
     return "\n\n".join(parts)
 
 
 def _solution(outcome: Outcome) -> str:
-    return '??? success "Solution"\n\n' + textwrap.indent(_cell(outcome), "    ")
+    return _folded("success", "Solution", _cell(outcome))
 
 
-def _fence(text: str, language: str) -> str:
+def _folded(kind: str, title: str, text: str) -> str:
+    return f'??? {kind} "{title}"\n\n' + textwrap.indent(text, "    ")
+
+
+def _fence(text: str, language: str, width: int) -> str:
+    for line in text.splitlines():
+        if len(line) > width:
+            raise ScriptError(f"this line has {len(line)} characters; {width} fit on the page:\n{line}")
     longest = max((len(ticks) for ticks in re.findall(r"`{3,}", text)), default=2)
     ticks = "`" * (longest + 1)
     return f"{ticks}{{ .{language} }}\n{text}\n{ticks}"
 
 
-def _image(figure: Figure) -> str:
+def _images(figure: Figure) -> str:
+    """Both layouts. The style sheet shows one of them, and a browser does not load a hidden, lazy image."""
     alt = figure.alt.replace("[", "(").replace("]", ")").replace("\n", " ")
-    return f"![{alt}]({figure.file}){{ .figure }}"
+    wide = f"![{alt}]({figure.file}){{ .figure .wide loading=lazy }}"
+    return f"{wide}\n![{alt}]({figure.phone}){{ .figure .narrow loading=lazy }}"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-/* <cost-sliders>: the cost of attention, with sliders. The formulas are those of hatnet.complexity, in the same order
- * and under the same names; tests/site/test_cost_sliders.py checks that both give the same counts. Every count is a
- * whole number below 2^53, so a JavaScript number is exact. Without JavaScript the page shows the element's content. */
+/* <cost-sliders>: the cost of attention, with sliders. Without JavaScript the page shows the element's content. */
+
+import { hMhsa, keys, map, mhsa, ratio, short, sum, whole } from "./attention-cost.js";
 
 const LIMITS = {
   height: { low: 32, high: 2048, step: 32 }, // step is for the slider; the box beside it accepts any whole number
@@ -41,51 +41,7 @@ const PRESETS = [
   },
 ];
 
-/** Multiply-accumulates of plain attention: Eq. 5, plus W^p, which Eq. 5 leaves out. */
-export function mhsa({ H, W, C }) {
-  const N = H * W;
-  return { "Wq Wk Wv": 3 * N * C ** 2, "Q K^T": N ** 2 * C, "softmax V": N ** 2 * C, Wp: N * C ** 2 };
-}
-
-/** Multiply-accumulates of H-MHSA: Eq. 15, plus W^p. Windows and cells at the border may be smaller. */
-export function hMhsa({ H, W, C, G1, G2 }) {
-  const N = H * W;
-  const pairs = squares(H, G1) * squares(W, G1); // queries times keys, over all windows
-  const merged = Math.ceil(H / G2) * Math.ceil(W / G2);
-  return {
-    "W1q W1k W1v": 3 * N * C ** 2,
-    "Q1 K1^T": pairs * C,
-    "softmax V1": pairs * C,
-    W2q: N * C ** 2,
-    "W2k W2v": 2 * merged * C ** 2,
-    "Q2 K2^T": N * merged * C,
-    "softmax V2": N * merged * C,
-    Wp: N * C ** 2,
-  };
-}
-
-/** The sum of the squared window sides along one axis. */
-function squares(length, G1) {
-  return Math.floor(length / G1) * G1 ** 2 + (length % G1) ** 2;
-}
-
-/** The size of the token map, and the settings that the formulas need. */
-export function map({ height, width, stride, C, G1, G2 }) {
-  return { H: Math.ceil(height / stride), W: Math.ceil(width / stride), C, G1, G2 };
-}
-
-export const sum = (macs) => Object.values(macs).reduce((total, term) => total + term, 0);
-
-const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const percent = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
-
-const UNITS = [[1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"], [1, ""]];
-
-/** 1,310,000,000 -> "1.31 G". */
-function short(macs) {
-  const [unit, name] = UNITS.find(([unit]) => macs >= unit);
-  return `${(macs / unit).toPrecision(3)} ${name}`.trim();
-}
 
 /** The name of a term on the page: "Q1 K1^T" -> Q₁K₁ᵀ in HTML. */
 function pretty(term) {
@@ -206,20 +162,15 @@ class CostSliders extends HTMLElement {
 }
 
 /** The result of the settings, in words. */
-function finding({ H, W, G1, G2 }, ours, plain) {
-  const N = H * W, merged = Math.ceil(H / G2) * Math.ceil(W / G2);
-  const keys = Math.min(G1, H) * Math.min(G1, W) + merged;
+function finding(sizes, ours, plain) {
+  const { H, W, G1 } = sizes;
+  const { near, far, plain: N } = keys({ ...sizes, row: 0, column: 0 }); // the first window is the largest
   const without = (sum(plain) - plain.Wp) / (sum(ours) - ours.Wp), all = sum(plain) / sum(ours);
   const verdict = all > 1 ? "H-MHSA is cheaper" : all < 1 ? "<strong>H-MHSA costs more</strong>" : "They cost the same";
   return `<b>${verdict}.</b> Plain attention needs <b>${ratio(all)} times</b> as many MACs, or ${ratio(without)} times
     without <var>W</var><sup>p</sup>, which Eq. 5 and 15 leave out. The map has ${H} × ${W} tokens. A query has
-    ${whole.format(keys)} keys${H % G1 || W % G1 ? " at most" : ""} (${whole.format(keys - merged)} near,
-    ${whole.format(merged)} far) instead of ${whole.format(N)}.`;
-}
-
-function ratio(value) {
-  if (Math.abs(value - 1) < 0.005 && value !== 1) return value.toFixed(4);
-  return value < 10 ? value.toFixed(2) : value < 100 ? value.toFixed(1) : whole.format(value);
+    ${whole.format(near + far)} keys${H % G1 || W % G1 ? " at most" : ""} (${whole.format(near)} near,
+    ${whole.format(far)} far) instead of ${whole.format(N)}.`;
 }
 
 /** One bar for each of the two, on a common scale. */

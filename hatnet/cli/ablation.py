@@ -46,7 +46,7 @@ def ablation(
     Args:
         data: fashion-subset, fashion-mnist, cifar10 or cifar100; or question-near, question-far or question-both.
         seeds: number of seeds: 0, 1, 2 and so on.
-        epochs: epochs of each training; where not given, 2, 20, 40 and 40 for these data sets, and 2 for a question.
+        epochs: epochs of each training; where not given, 2, 20, 40 and 40 for these data sets, and 1 for a question.
         arms: h-mhsa, local, global, mhsa, pvt, none, and h-mhsa with small-windows, large-windows, fine-cells or
             coarse-cells; where not given, all of them, and for a question h-mhsa, local, global, pvt and none. Add -own
             to all but h-mhsa for unchanged MLPs at their own cost.
@@ -90,7 +90,7 @@ def _run(work: Ablation, data: Split, workers: int, monitor: Monitor) -> bool:
     """Do all runs that are missing. Returns True if everything is done."""
     settings, missing = work.settings, len(work.missing)
     console.print(
-        f"{len(work.arms)} arms x {work.seeds} seeds on {settings.data_set.title}, {settings.epochs} epochs each, "
+        f"{len(work.arms)} arms x {work.seeds} seeds on {settings.data_set.title}, {settings.epochs} epoch{"s" * (settings.epochs > 1)} each, "
         f"on {work.device}; {missing} runs to do\nResults folder: {work.folder.resolve()}"
     )
     steps = settings.epochs * (len(data.train) // settings.batch_size)

@@ -33,8 +33,8 @@ def evaluate(
     """Test weights on every test image once, and draw the accuracy of each class and the confusion matrix.
 
     Args:
-        weights: fashion-mnist (comes with the package), a file of hatnet train (.safetensors) or of the authors (.pth),
-            or the folder of a run.
+        weights: fashion-mnist, scenes-segmentation or scenes-instances (in the package), a file of hatnet train
+            (.safetensors) or of the authors (.pth), or the folder of a run.
         data: a data set or folder:PATH; by default the training's.
         data_dir: folder for data sets.
         download: fetch the data set if it is missing.

@@ -49,8 +49,9 @@ def predict(
 
     Args:
         images: image files, and folders, of which all images are used.
-        weights: fashion-mnist (comes with the package; it knows ten kinds of clothes, small and grey), a file of hatnet
-            train (.safetensors) or of the authors (.pth), or the folder of a run.
+        weights: fashion-mnist (ten kinds of clothes, small and grey), scenes-segmentation or scenes-instances (five
+            kinds of clothes in composed scenes), which come with the package; a file of hatnet train (.safetensors) or
+            of the authors (.pth), or the folder of a run.
         out: the files to write. Without a suffix, .png, .svg and .json are added; with a suffix, only that file
             is written. The default is IMAGE-prediction for one image, predictions for several.
         settings: classes, maps, memory and device.
@@ -60,7 +61,8 @@ def predict(
     if weights is None:
         raise ValueError(
             "give --weights: fashion-mnist (comes with the package; it knows ten kinds of clothes, in small grey "
-            "pictures on black, and nothing else), a file of hatnet train, or the folder of a run"
+            "pictures on black, and nothing else), scenes-segmentation or scenes-instances (in the package, too; five "
+            "kinds of clothes in composed scenes), a file of hatnet train, or the folder of a run"
         )
     require_whole("maps", settings.maps, 1, LARGEST_FIGURE)
     paths = find_images(images)

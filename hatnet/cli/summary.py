@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from hatnet.cli.console import cell, console
-from hatnet.complexity.dense import PAPER_SIZES
+from hatnet.complexity.dense import PAPER_SIZES, PYRAMID
 from hatnet.complexity.summary import Row, describe, kept, macs, peak, published, published_parameters, summarise
 from hatnet.config import TASKS, get_config
 
@@ -20,6 +20,7 @@ def summary(
     variant: Annotated[str, tyro.conf.Positional],
     image_size: tuple[int, int] | None = None,
     task: Task = "classification",
+    width: int | None = None,
     json: bool = False,
 ) -> None:
     """Print the architecture of a variant and what it costs, stage by stage.
@@ -30,19 +31,23 @@ def summary(
             for detection and instances.
         task: classification, segmentation (Semantic FPN), detection (RetinaNet) or instances (Mask R-CNN). The last
             three have the paper's G1 and G2 for dense tasks, and the classes of ADE20K or COCO.
+        width: of the last three: channels of the pyramid, an even number; 256 in the paper.
         json: print JSON and nothing else.
     """
     config = get_config(variant)
     if task != "classification":
         config = replace(config.with_dense_windows(), num_classes=TASKS[task])
     sizes = PAPER_SIZES.get(task, (224, 224))
-    height, width = image_size or sizes
+    height, across = image_size or sizes
+    if width is not None and task == "classification":
+        raise ValueError(f"--width {width} is for segmentation, detection and instances: give --task, too")
+    pyramid = PYRAMID if width is None else width
     if json:
-        print(dumps(describe(config, height, width, task), indent=2))
+        print(dumps(describe(config, height, across, task, pyramid), indent=2))
         return
-    rows = summarise(config, height, width, task)
+    rows = summarise(config, height, across, task, pyramid)
     words = "" if task == "classification" else f" for {task}"
-    console.print(_architecture(rows, f"HAT-Net {config.name.capitalize()}{words} at {height} x {width} pixels"))
+    console.print(_architecture(rows, f"HAT-Net {config.name.capitalize()}{words} at {height} x {across} pixels"))
     console.print(_costs(rows, "Cost of one image: MACs in millions, MB in float32"))
     console.print("MACs without and with the products of attention, Q K^T and softmax V.")
     console.print("Inference: the most activations alive at once. Training: all that are kept.")
@@ -51,7 +56,7 @@ def summary(
     paper = published(config, task)
     if paper is not None:
         at = "{} x {}".format(*sizes)
-        without, together = macs(summarise(config, *sizes, task))
+        without, together = macs(summarise(config, *sizes, task, pyramid))
         console.print(f"Paper, at {at}: {paper[0]} M parameters, {paper[1]} G FLOPs (it counts MACs).")
         console.print(f"Ours, at {at}: {without / 1e9:.2f} G MACs without attention, {together / 1e9:.2f} G with.")
     in_file = published_parameters(config)

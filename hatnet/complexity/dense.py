@@ -7,7 +7,7 @@ count, in the spirit of `hatnet.complexity.cost`.
 
 from collections.abc import Sequence
 
-from hatnet.checks import require_choice
+from hatnet.checks import require_choice, require_whole
 from hatnet.complexity.cost import Cost, linear_parameters
 from hatnet.complexity.network import Part, network_costs
 from hatnet.config import TASKS, HATNetConfig, ceil_div, require_config
@@ -15,7 +15,8 @@ from hatnet.config import TASKS, HATNetConfig, ceil_div, require_config
 Size = tuple[int, int]  # rows and columns of a map
 
 DENSE_TASKS = tuple(task for task in TASKS if task != "classification")
-PYRAMID, HEAD = 256, 128  # channels of the pyramid, and in the head of Semantic FPN
+PYRAMID = 256  # channels of the pyramid in the paper; the head of Semantic FPN has half as many
+WIDEST = 1024  # pyramid
 REGIONS, MASKS = 1000, 100  # of one image, in the heads of Mask R-CNN
 ANCHORS = {"detection": 9, "instances": 3}  # at each place of a map
 
@@ -29,12 +30,15 @@ PAPER: dict[str, dict[str, tuple[float, float]]] = {
 PAPER_SIZES = {"segmentation": (512, 512), "detection": (800, 1280), "instances": (800, 1280)}
 
 
-def dense_costs(config: HATNetConfig, task: str, height: int, width: int, padded: bool = False) -> list[Part]:
+def dense_costs(
+    config: HATNetConfig, task: str, height: int, width: int, padded: bool = False, pyramid: int = PYRAMID
+) -> list[Part]:
     """The cost of every part of a dense model for one image of `height` x `width` pixels; `num_classes` as in `config`.
 
+    `pyramid` is the number of channels of the pyramid, the `width` of `create_model`; the heads scale along.
     The parts of the HAT-Net are those of `network_costs` without the classifier, the others `fpn` and the heads.
-    Detectors resize images; here the size is that after resizing. Raises ValueError for an unknown task, and as
-    `network_costs` does.
+    Detectors resize images; here the size is that after resizing. Raises ValueError for an unknown task or an
+    odd `pyramid`, and as `network_costs` does.
 
     >>> from hatnet.complexity.network import total
     >>> from hatnet.config import get_config
@@ -45,26 +49,30 @@ def dense_costs(config: HATNetConfig, task: str, height: int, width: int, padded
     """
     require_config(config)
     require_choice("task", task, DENSE_TASKS)
+    if require_whole("pyramid", pyramid, 2, WIDEST) % 2:
+        raise ValueError(f"pyramid={pyramid} must be even, since the head of Semantic FPN has half as many channels")
     parts = network_costs(config, height, width, padded)[:-1]
     sizes = [layout.map for layout in config.layout(height, width)]
-    return parts + head_costs(task, config.channels, sizes, config.num_classes)
+    return parts + head_costs(task, config.channels, sizes, config.num_classes, pyramid)
 
 
-def head_costs(task: str, channels: Sequence[int], sizes: Sequence[Size], classes: int) -> list[Part]:
+def head_costs(
+    task: str, channels: Sequence[int], sizes: Sequence[Size], classes: int, pyramid: int = PYRAMID
+) -> list[Part]:
     """The cost of pyramid and heads on maps of any backbone, with these channels and sizes, the finest first."""
     if task == "segmentation":
-        return [_part("fpn", _pyramid(channels, sizes)), _part("head", _semantic_fpn(sizes, classes))]
+        return [_part("fpn", _pyramid(channels, sizes, pyramid)), _part("head", _semantic_fpn(sizes, classes, pyramid))]
     if task == "detection":
         sizes, channels = sizes[1:], channels[1:]
         p6 = _halved(sizes[-1])
         p7 = _halved(p6)
-        more = [_convolution(p6, channels[-1], PYRAMID), _convolution(p7, PYRAMID, PYRAMID)]
-        head = _retina_net([*sizes, p6, p7], classes + 1)
-        return [_part("fpn", _pyramid(channels, sizes) + more), _part("head", head)]
+        more = [_convolution(p6, channels[-1], pyramid), _convolution(p7, pyramid, pyramid)]
+        head = _retina_net([*sizes, p6, p7], classes + 1, pyramid)
+        return [_part("fpn", _pyramid(channels, sizes, pyramid) + more), _part("head", head)]
     return [
-        _part("fpn", _pyramid(channels, sizes)),
-        _part("rpn", _proposals([*sizes, _halved(sizes[-1])])),
-        _part("roi_heads", _regions(classes + 1)),
+        _part("fpn", _pyramid(channels, sizes, pyramid)),
+        _part("rpn", _proposals([*sizes, _halved(sizes[-1])], pyramid)),
+        _part("roi_heads", _regions(classes + 1, pyramid)),
     ]
 
 
@@ -88,39 +96,41 @@ def _halved(size: Size) -> Size:
     return ceil_div(size[0], 2), ceil_div(size[1], 2)
 
 
-def _pyramid(channels: Sequence[int], sizes: Sequence[Size]) -> list[Cost]:
-    lateral = [_convolution(size, C, PYRAMID, 1) for size, C in zip(sizes, channels, strict=True)]
-    return lateral + [_convolution(size, PYRAMID, PYRAMID) for size in sizes]
+def _pyramid(channels: Sequence[int], sizes: Sequence[Size], pyramid: int) -> list[Cost]:
+    lateral = [_convolution(size, C, pyramid, 1) for size, C in zip(sizes, channels, strict=True)]
+    return lateral + [_convolution(size, pyramid, pyramid) for size in sizes]
 
 
-def _semantic_fpn(sizes: Sequence[Size], classes: int) -> list[Cost]:
+def _semantic_fpn(sizes: Sequence[Size], classes: int, pyramid: int) -> list[Cost]:
+    inside = pyramid // 2
     layers = [
-        _convolution(sizes[level - step], HEAD if step else PYRAMID, HEAD, extra=2 * HEAD)  # a batch norm, no bias
+        _convolution(sizes[level - step], inside if step else pyramid, inside, extra=2 * inside)  # a batch norm, no bias
         for level in range(len(sizes))
         for step in range(max(level, 1))
     ]
-    return [*layers, _convolution(sizes[0], HEAD, classes, 1)]
+    return [*layers, _convolution(sizes[0], inside, classes, 1)]
 
 
-def _retina_net(sizes: Sequence[Size], outputs: int) -> list[Cost]:
-    shared = [_shared([_convolution(size, PYRAMID, PYRAMID) for size in sizes])] * 8  # four for classes, four for boxes
+def _retina_net(sizes: Sequence[Size], outputs: int, pyramid: int) -> list[Cost]:
+    shared = [_shared([_convolution(size, pyramid, pyramid) for size in sizes])] * 8  # four for classes, four for boxes
     last = [
-        _shared([_convolution(size, PYRAMID, ANCHORS["detection"] * count) for size in sizes]) for count in (outputs, 4)
+        _shared([_convolution(size, pyramid, ANCHORS["detection"] * count) for size in sizes]) for count in (outputs, 4)
     ]
     return shared + last
 
 
-def _proposals(sizes: Sequence[Size]) -> list[Cost]:
-    first = _shared([_convolution(size, PYRAMID, PYRAMID) for size in sizes])
+def _proposals(sizes: Sequence[Size], pyramid: int) -> list[Cost]:
+    first = _shared([_convolution(size, pyramid, pyramid) for size in sizes])
     last = [
-        _shared([_convolution(size, PYRAMID, ANCHORS["instances"] * count, 1) for size in sizes]) for count in (1, 4)
+        _shared([_convolution(size, pyramid, ANCHORS["instances"] * count, 1) for size in sizes]) for count in (1, 4)
     ]
     return [first, *last]
 
 
-def _regions(outputs: int) -> list[Cost]:
-    linear = [(PYRAMID * 7 * 7, 1024), (1024, 1024), (1024, outputs), (1024, 4 * outputs)]
+def _regions(outputs: int, pyramid: int) -> list[Cost]:
+    inside = 4 * pyramid
+    linear = [(pyramid * 7 * 7, inside), (inside, inside), (inside, outputs), (inside, 4 * outputs)]
     box = [Cost({"": REGIONS * i * o}, linear_parameters(i, o)) for i, o in linear]
-    masks = [_convolution((MASKS * 14, 14), PYRAMID, PYRAMID)] * 4
-    doubling = Cost({"": MASKS * 14 * 14 * PYRAMID * PYRAMID * 4}, PYRAMID * PYRAMID * 4 + PYRAMID)  # 2 x 2, stride 2
-    return [*box, *masks, doubling, _convolution((MASKS * 28, 28), PYRAMID, outputs, 1)]
+    masks = [_convolution((MASKS * 14, 14), pyramid, pyramid)] * 4
+    doubling = Cost({"": MASKS * 14 * 14 * pyramid * pyramid * 4}, pyramid * pyramid * 4 + pyramid)  # 2 x 2, stride 2
+    return [*box, *masks, doubling, _convolution((MASKS * 28, 28), pyramid, outputs, 1)]

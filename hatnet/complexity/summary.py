@@ -33,10 +33,14 @@ class Row:
     blocks: int | None = None
 
 
-def summarise(config: HATNetConfig, height: int = 224, width: int = 224, task: str = "classification") -> list[Row]:
+def summarise(
+    config: HATNetConfig, height: int = 224, width: int = 224, task: str = "classification",
+    pyramid: int = dense.PYRAMID,
+) -> list[Row]:  # fmt: skip
     """Layout, sizes, parameters, MACs and memory of each part. Raises ValueError if the image is too small.
 
-    G1, G2 and the number of classes are those of `config`, in every task of `create_model`.
+    G1, G2 and the number of classes are those of `config`, in every task of `create_model`. `pyramid` is the `width` of
+    a dense model.
 
     >>> from hatnet.config import VARIANTS
     >>> sum(row.parameters for row in summarise(VARIANTS["tiny"]))
@@ -46,7 +50,7 @@ def summarise(config: HATNetConfig, height: int = 224, width: int = 224, task: s
     if task == "classification":
         parts = network_costs(config, height, width)
     else:
-        parts = dense.dense_costs(config, task, height, width)
+        parts = dense.dense_costs(config, task, height, width, pyramid=pyramid)
     live, saved = inference_memory_by_part(config, height, width), training_memory_by_part(config, height, width)
 
     def row(name: str, *sizes: Any) -> Row:
@@ -64,15 +68,16 @@ def summarise(config: HATNetConfig, height: int = 224, width: int = 224, task: s
 
 
 def describe(
-    config: HATNetConfig, height: int = 224, width: int = 224, task: str = "classification"
-) -> dict[str, object]:
+    config: HATNetConfig, height: int = 224, width: int = 224, task: str = "classification",
+    pyramid: int = dense.PYRAMID,
+) -> dict[str, object]:  # fmt: skip
     """The same as data for JSON, with totals and the paper's figures: MACs for one image, memory in elements.
 
     >>> from hatnet.config import VARIANTS
     >>> describe(VARIANTS["tiny"])["macs"]
     {'without_attention': 1969741824, 'with_attention': 2128134912}
     """
-    rows = summarise(config, height, width, task)
+    rows = summarise(config, height, width, task, pyramid)
     without, together = macs(rows)
     found: dict[str, object] = {
         "variant": config.name,
@@ -84,7 +89,7 @@ def describe(
     key = "paper_at_224"
     if task != "classification":
         key = "paper_at_{}x{}".format(*dense.PAPER_SIZES[task])
-        found |= {"task": task, "memory_of": "the HAT-Net only"}
+        found |= {"task": task, "width": pyramid, "memory_of": "the HAT-Net only"}
     paper = published(config, task)
     found[key] = None if paper is None else {"parameters_millions": paper[0], "gflops": paper[1]}
     return found | {"parts": [asdict(row) for row in rows]}

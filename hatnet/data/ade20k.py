@@ -57,8 +57,13 @@ class SegmentationFolder(ImageFolder):
             raise DataError(str(error)) from error
         if numbers.shape != size:
             (height, width), (expected, across) = numbers.shape, size
+            turned = (
+                ". If the image's EXIF data turn it, it is read upright: turn the PNG file, or remove the EXIF data"
+                if (width, height) == size
+                else ""
+            )
             raise DataError(
-                f"{path} has {height} x {width} pixels, but its image {self.paths[index]} {expected} x {across}"
+                f"{path} has {height} x {width} pixels, but its image {self.paths[index]} {expected} x {across}{turned}"
             )
         return tv_tensors.Mask(torch.from_numpy(np.where(np.isin(numbers, NO_CLASS), UNKNOWN, numbers - 1)))
 

@@ -22,6 +22,10 @@ from hatnet.data.images import KINDS, UNKNOWN, DataError, Split
 
 DENSE = ("segmentation", "detection", "instances")
 BACKGROUND = "background"
+TURNED = (
+    "If the image's EXIF data turn it, it is read upright: annotate it upright, with its height and width exchanged in "
+    "the JSON file, or remove the EXIF data from the image, for example with exiftool -Orientation= FILE."
+)
 LOOKED_AT = 100  # images: if none of the first is there, the folder is the wrong one
 
 
@@ -45,7 +49,7 @@ class CocoImages(ImageFolder):
         pixels, expected = super().image(index), self._size(index)
         if tuple(pixels.shape[1:]) != expected:
             height, width = pixels.shape[1:]
-            turned = " It may be turned upright by its EXIF data." if (width, height) == expected else ""
+            turned = f" {TURNED}" if (width, height) == expected else ""
             raise DataError(
                 f"{self.paths[index]} has {height} x {width} pixels, but {self.annotations.path} gives "
                 f"{expected[0]} x {expected[1]} for its id {self.image_id(index)}.{turned}"
@@ -184,12 +188,6 @@ def open_coco(root: Path, task: str) -> Split:
     Raises DataError if a file or folder is missing or there are several, if the parts differ in their categories, and
     as `read_annotations` does; ModuleNotFoundError without pycocotools.
     """
-    import pycocotools.mask  # noqa: F401 its absence should be an error now, not in the first batch
-
-    root = Path(root)
-    require_choice("task", task, DENSE)
-    if not root.is_dir():
-        raise DataError(f"no folder {root}: coco: needs the path of a folder with annotations, train and val in it")
     train, test = (_part(root, part, task) for part in ("train", "val"))
     if train.annotations.categories != test.annotations.categories:
         different = set(train.annotations.categories.items()) ^ set(test.annotations.categories.items())
@@ -197,6 +195,17 @@ def open_coco(root: Path, task: str) -> Split:
             f"{train.annotations.path} and {test.annotations.path} must have the same categories; only in one of them: "
             + ", ".join(f"{number} {name}" for number, name in sorted(different)[:10])
         )
+    note = "\n".join(filter(None, (train.annotations.note, test.annotations.note)))
+    return _split(root, task, train, test, note)
+
+
+def open_test_coco(root: Path, task: str) -> Split:
+    """Open only what is to be tested, `val`; `train` is the test part. Raises as `open_coco` does."""
+    test = _part(root, "val", task)
+    return _split(root, task, test, test, test.annotations.note)
+
+
+def _split(root: Path, task: str, train: CocoImages, test: CocoImages, note: str) -> Split:
     names = tuple(train.annotations.categories.values())
     if task == "segmentation":
         if BACKGROUND in names:
@@ -204,11 +213,16 @@ def open_coco(root: Path, task: str) -> Split:
         if len(names) >= UNKNOWN:
             raise DataError(f"{train.annotations.path} has {len(names)} categories; segmentation takes at most 254")
         names = (BACKGROUND, *names)
-    note = "\n".join(filter(None, (train.annotations.note, test.annotations.note)))
     return Split(f"coco:{root}", train, test, names, IMAGENET_MEAN, IMAGENET_STD, note=note, kind=KINDS[task])
 
 
 def _part(root: Path, part: str, task: str) -> CocoImages:
+    import pycocotools.mask  # noqa: F401 its absence should be an error now, not in the first batch
+
+    root = Path(root)
+    require_choice("task", task, DENSE)
+    if not root.is_dir():
+        raise DataError(f"no folder {root}: coco: needs the path of a folder with annotations, train and val in it")
     files = sorted((root / "annotations").glob(f"instances_{part}*.json"))
     if len(files) != 1:
         found = f"{len(files)} files: {', '.join(path.name for path in files)}" if files else "none"

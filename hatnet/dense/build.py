@@ -10,7 +10,7 @@ from hatnet.config import TASKS, get_config
 from hatnet.dense.backbone import CHANNELS, load_source
 from hatnet.dense.files import MODELS, Model, change_dense_windows, load_dense
 from hatnet.weights.checkpoints import CheckpointError, holds_task
-from hatnet.weights.pretrained import existing_weights
+from hatnet.weights.pretrained import SHIPPED, existing_weights
 from hatnet.weights.source import find_source
 from hatnet.weights.windows import change_windows
 
@@ -42,6 +42,8 @@ def build(
 def _whole(name: str, task: str, file: Path, width: int | None, overrides: dict[str, Any]) -> Model:
     """The dense model in a file, with other windows if some are given."""
     model, _ = load_dense(file, task)
+    if file in SHIPPED.values():
+        model = model.float()  # the package stores them in float16
     _require_variant(str(file), model.config.name, name)
     if width not in (None, model.width):
         raise CheckpointError(f"{file} holds a model of width {model.width}, not {width}; leave width out")

@@ -8,6 +8,7 @@ from typing import Any
 from hatnet.checks import require_whole
 from hatnet.config import HATNetConfig
 from hatnet.data import DataError, Split, absolute
+from hatnet.data.coco import DENSE, open_test_coco
 from hatnet.data.image_folder import open_test_folder
 from hatnet.data.transforms import require_side
 from hatnet.files import absolute_path, json_bytes, write_whole
@@ -100,6 +101,11 @@ def _open(data: str, source: AnySource, folder: Path, download: bool, processes:
     kind, _, path = data.partition(":")
     if kind == "folder" and path and absolute(data) != source.about.get("data"):  # of the training's own, only a part
         return open_test_folder(absolute_path(path))
+    if kind == "coco" and path and task_in(source) in DENSE:
+        split = open_test_coco(absolute_path(path), task_in(source))
+        if split.note and processes.is_first:
+            print(split.note, flush=True)
+        return split
     return open_shared_data(data, folder, download, processes, task_in(source))
 
 

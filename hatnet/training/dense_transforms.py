@@ -15,10 +15,10 @@ from hatnet.training.recipes import Recipe
 
 
 class RandomViews:
-    """Training images: a random scale and crop, if the recipe has scales, and a random flip.
+    """Training images: a random scale and crop, if the recipe has scales, a random flip, and distorted colours.
 
     Args:
-        recipe: its `scales`, `image_size` and `flip`.
+        recipe: its `scales`, `image_size`, `flip` and `distort`.
         first: transforms before.
         outside: value of mask pixels outside an image that is smaller than the crop.
         last: transforms after.
@@ -35,6 +35,8 @@ class RandomViews:
             ]
         if recipe.flip:
             steps.append(v2.RandomHorizontalFlip())
+        if recipe.distort:
+            steps.append(v2.RandomPhotometricDistort())
         self.steps = v2.Compose([*steps, *last, v2.ToDtype(torch.float32, scale=True)])
 
     def __call__(self, image: Tensor, label: Any) -> tuple[Tensor, Any]:

@@ -58,6 +58,7 @@ class Recipe:
     scales: tuple[float, float] | None = (
         None  # dense: shorter sides over image_size, then a crop; None for whole images
     )
+    distort: bool = False  # dense: random brightness, contrast, saturation, hue and order of channels
 
     head_only: bool = False  # train only the classifier of trained weights; all other layers stay as they are
     layer_decay: float = 1.0  # factor of the learning rate from each layer to the one before it; 1 for one rate
@@ -141,7 +142,7 @@ ONLY_CLASSIFICATION = (
     "crop_padding", "rand_augment", "erasing", "mixup", "cutmix", "repeats", "label_smoothing", "classifier_drop",
     "untrained_grid_sizes",
 )  # fmt: skip
-ONLY_DENSE = ("width", "regions", "scales")
+ONLY_DENSE = ("width", "regions", "scales", "distort")
 
 # Bounds of a recipe's numbers, both included.
 WHOLE = {
@@ -194,9 +195,9 @@ COCO = Recipe(
     first_lr=1e-7, schedule="steps", warmup_epochs=500 / 7392, weight_decay=1e-4, drop_path=0.1, task="instances",
 )  # fmt: skip
 SCENES = Recipe(
-    data="scenes", variant="micro", image_size=128, epochs=12, batch_size=8, slice_size=8, lr=2e-3, warmup_epochs=0.5,
+    data="scenes", variant="micro", image_size=128, epochs=8, batch_size=8, slice_size=8, lr=2e-3, warmup_epochs=0.5,
     clip=1.0, ema=0.998, initial_weights="fan-in", weights="fashion-mnist", stem_strides=(2, 2), task="segmentation",
-    width=64, scales=(0.8, 1.25),
+    width=64, scales=(0.8, 1.25), distort=True,
 )  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {
@@ -232,14 +233,14 @@ RECIPES: dict[str, Recipe] = {
     ),
     "scenes-segmentation": SCENES,
     "scenes-detection": replace(SCENES, task="detection"),
-    "scenes-instances": replace(SCENES, task="instances", epochs=6, regions=32),
+    "scenes-instances": replace(SCENES, task="instances", epochs=4, regions=32),
     # Section 4.2 of the paper: AdamW, 1e-4, 1e-4, polynomial of power 0.9, batches of 16, squares of 512 pixels. The
     # paper does not state the number of steps; PVT, which it follows, has 80,000, which are 63 epochs of ADE20K's
-    # 20,210 images, and scales of 0.5 to 2. Give --weights with ImageNet's.
+    # 20,210 images, scales of 0.5 to 2 and distorted colours. Give --weights with ImageNet's.
     "ade20k": Recipe(
         data="ade20k:data/ADEChallengeData2016", variant="small", image_size=512, epochs=63, batch_size=16,
         slice_size=4, lr=1e-4, last_lr=0.0, schedule="poly", warmup_epochs=0, weight_decay=1e-4, drop_path=0.1,
-        task="segmentation", scales=(0.5, 2.0),
+        task="segmentation", scales=(0.5, 2.0), distort=True,
     ),
     # Section 4.3 of the paper: AdamW, 1e-4, x 0.1 after epochs 8 and 11 of 12, batches of 16, shorter sides of 800
     # pixels and longer ones of at most 1333. The paper does not state warm-up and weight decay; PVT has 500 steps (of

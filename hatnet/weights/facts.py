@@ -37,7 +37,7 @@ def config_of(found: object, tensors: int, elements: int, task: str = "classific
 KINDS: dict[str, Any] = {  # of the facts that this package reads
     "data": str, "drawn_from": str, "classes": Sequence[str], "mean": Sequence[float], "std": Sequence[float],
     "image_size": int, "epoch": int, "test_accuracy": float, "recipe": Mapping[str, Any],
-    "started_from": Mapping[str, Any],
+    "started_from": Mapping[str, Any], "card": Mapping[str, str], "test_mean_IoU": float, "test_mask_AP50": float,
 }  # fmt: skip
 BOUNDS = {"mean": (-1e3, 1e3), "std": (1e-6, 1e3), "image_size": (1, 4096), "epoch": (0, 2**63)}  # both included
 

@@ -12,7 +12,8 @@ from hatnet.weights.checkpoints import about, load
 from hatnet.weights.windows import change_windows
 
 ASSETS = Path(__file__).parents[1] / "assets"
-PRETRAINED = {("micro", "fashion-mnist"): ASSETS / "micro-fashion-mnist.safetensors"}
+NAMES = ("fashion-mnist", "scenes-segmentation", "scenes-instances")
+PRETRAINED = {("micro", name): ASSETS / f"micro-{name}.safetensors" for name in NAMES}
 SHIPPED = {data: file for (_, data), file in PRETRAINED.items()}  # by the name that `weights_file` takes
 
 

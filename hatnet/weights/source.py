@@ -108,8 +108,16 @@ def _from_file(checkpoint: Path) -> Source:
 
 
 def words_of(checkpoint: Path, known: Mapping[str, Any]) -> str:
-    """The origin of the weights in a file of `save`, in a sentence."""
+    """The origin of the weights in a file of `save`, in a sentence, and the limits that their card states."""
     training = f"trained on {known['data']}" if "data" in known else "without a record of their training"
-    if "data" in known and "test_accuracy" in known:
-        training += f": right on {known['test_accuracy']:.1%} of its test images"
-    return f"Weights of {checkpoint.name}, {training}."
+    if "data" in known:
+        training += "".join(words.format(known[fact]) for fact, words in FIGURES.items() if fact in known)
+    limits = known.get("card", {}).get("limits", "")
+    return f"Weights of {checkpoint.name}, {training}. {limits}".rstrip()
+
+
+FIGURES = {  # the fact that holds the result of a training, and words for it
+    "test_accuracy": ": right on {:.1%} of its test images",
+    "test_mean_IoU": ": mean IoU {:.1%} on its test images",
+    "test_mask_AP50": ": AP50 of masks {:.1%} on its test images",
+}

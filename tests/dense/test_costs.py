@@ -69,6 +69,27 @@ def test_macs_are_those_that_pytorch_counts(task, size):
     assert sum(p.numel() for p in model.parameters()) == total(dense_costs(THIN, task, *size)).parameters
 
 
+@pytest.mark.parametrize("width", [2, 48])
+@pytest.mark.parametrize("task", MODELS)
+def test_a_narrower_pyramid_has_narrower_heads(task, width):
+    """Parameters of every part are those of the model; the MACs of the maps are those that PyTorch counts."""
+    with torch.device("meta"):
+        model = MODELS[task](THIN, width=width).eval()
+        parts = {part.name: part.cost for part in dense_costs(THIN, task, 70, 101, padded=True, pyramid=width)}
+        image = torch.zeros(1, 3, 70, 101)
+        heads = model.rpn.head if task == "instances" else model.head
+        run = model if task == "segmentation" else lambda image: heads(list(model.backbone(image).values()))
+        macs = sum(cost.total_macs for name, cost in parts.items() if name != "roi_heads")
+        assert counted(lambda: run(image)) == macs
+    assert sum(p.numel() for p in model.parameters()) == sum(cost.parameters for cost in parts.values())
+
+
+@pytest.mark.parametrize("width", [3, 0, 2048, 2.5])
+def test_an_impossible_pyramid_is_refused(width):
+    with pytest.raises((ValueError, TypeError), match="pyramid="):
+        dense_costs(THIN, "segmentation", 64, 64, pyramid=width)
+
+
 @pytest.mark.parametrize(
     ("task", "name", "flops"),
     [

@@ -242,7 +242,7 @@ TABLE |= {
     "dense.source.find_dense": Entry(find_dense, lambda d: {"weights": dense_file(d), "windows": {"grid_sizes": (d.G1,)}}, anything, files=("in.",), reads={"weights": "weights"}),
     "hatnet.save, dense": Entry(hatnet.save, lambda d: {"model": detector(width=2), "path": "out.safetensors", "about": {"data": "drawn"}}, files=("out",)),
     "hatnet.load, dense": Entry(hatnet.load, lambda d: {"path": dense_file(d), "task": "segmentation"}, files=("in.",), reads=WEIGHTS),
-    "complexity.dense.dense_costs": Entry(dense.dense_costs, lambda d: SIZE(d) | {"task": "segmentation", "padded": False}),
+    "complexity.dense.dense_costs": Entry(dense.dense_costs, lambda d: SIZE(d) | {"task": "segmentation", "padded": False, "pyramid": 2 * d.G1}),
     "hatnet.get_config": Entry(hatnet.get_config, lambda d: {"name": "tiny", "num_classes": d.heads}),
     "HATNetConfig.layout": Entry(SMALL.layout, lambda d: {"height": 8 + d.H, "width": 8 + d.W}),
     "HATNet.set_drop_path_rate": Entry(lambda rate: HATNet(SMALL).set_drop_path_rate(rate), lambda d: {"rate": 0.5}),

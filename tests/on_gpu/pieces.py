@@ -32,17 +32,8 @@ FASHION = (
     "--drop-path", "0.1", "--ema", "0.9995",
 )  # fmt: skip
 SMALL_FASHION = (
-    "--epochs",
-    "2",
-    "--warmup-epochs",
-    "0.5",
-    "--batch-size",
-    "16",
-    "--slice-size",
-    "16",
-    "--workers",
-    "0",
-)
+    "--epochs", "2", "--warmup-epochs", "0.5", "--batch-size", "16", "--slice-size", "16", "--workers", "0",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,7 +88,7 @@ def no_gpu() -> str:
 
 
 def pieces(place: Place) -> list[Piece]:
-    """All pieces in order: first what shows mistakes, then what is quick, then trainings of hours.
+    """All pieces in order: first 25 minutes with one of each kind, then more benchmarks, then trainings of hours.
 
     In miniature one batch size per kind of piece is enough.
     """
@@ -106,17 +97,21 @@ def pieces(place: Place) -> list[Piece]:
             cuda_tests(place), precision(place), bench(place, 1), scaling(place, "scaling-stage-0", "0", "1"),
             bench(place, 1, compiled=True), bench(place, 1, training=True), fashion_training(place), ablation(place),
         ]  # fmt: skip
-    return [
+    first = [
         cuda_tests(place),
         precision(place),
-        *(bench(place, batch) for batch in BATCHES),
-        scaling(place, "scaling-stage-0", "0", "1"),
-        *(bench(place, batch, compiled=True, group=group) for batch in BATCHES for group in GROUPS),
-        scaling(place, "scaling-stage-2-batch-16", "2", "16"),
+        bench(place, 64),
+        bench(place, 64, compiled=True, group="a"),
         bench(place, 64, training=True),
-        fashion_training(place),
-        ablation(place),
+        scaling(place, "scaling-stage-0", "0", "1"),
+        bench(place, 1),
     ]
+    benches = [bench(place, 256)]
+    benches += [bench(place, batch, compiled=True, group=group) for batch in BATCHES for group in GROUPS]
+    more = [piece for piece in benches if piece.name not in {piece.name for piece in first}]
+    return [
+        *first, *more, scaling(place, "scaling-stage-2-batch-16", "2", "16"), fashion_training(place), ablation(place),
+    ]  # fmt: skip
 
 
 def cuda_tests(place: Place) -> Piece:
@@ -163,18 +158,8 @@ def bench(place: Place, batch: int, training: bool = False, compiled: bool = Fal
     if place.miniature:
         dtype = "float32"  # few processors compute bfloat16
         words = [
-            "--batch",
-            "1",
-            "--size",
-            "32",
-            "--rounds",
-            "1",
-            "--seconds",
-            "0.01",
-            "--layouts",
-            "1x1",
-            "--no-roofline",
-        ]
+            "--batch", "1", "--size", "32", "--rounds", "1", "--seconds", "0.01", "--layouts", "1x1", "--no-roofline",
+        ]  # fmt: skip
         words += ["--networks", *(("micro",) if compiled or training else ("micro", "resnet50"))]
     title = (
         f"{'Training' if training else 'Inference'} against other networks, {kind.rpartition('-')[2]}, batch {batch}"

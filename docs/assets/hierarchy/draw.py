@@ -1,4 +1,7 @@
-"""Draw the four panels of the landing page: `python docs/assets/hierarchy/draw.py`. Requires Pillow."""
+"""Draw the four panels of the landing page, and crop the photo of its living figure: `python docs/assets/hierarchy/draw.py`.
+
+Requires Pillow.
+"""
 
 import base64
 import io
@@ -136,7 +139,7 @@ def write(name: str, *parts: str) -> None:
 
 
 def main() -> None:
-    """Write the four SVG files."""
+    """Write the four SVG files and the photo."""
     left = 55  # the cat's face
     photo = Image.open(PHOTO).convert("RGB").crop((left, 0, left + 300, 300))
     tokens, cells = (photo.resize((n, n), Image.Resampling.BOX) for n in (TOKENS, TOKENS // G))
@@ -144,6 +147,7 @@ def main() -> None:
     draw_windows_panel(tokens)
     draw_merged_panel(tokens, cells)
     draw_both_panel(tokens, cells)
+    photo.save(HERE / "photo.jpg", quality=85, optimize=True)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hatnet.data.scenes.clutter import pieces
 from hatnet.data.scenes.cutouts import Objects
-from hatnet.data.scenes.textures import Pixels, background
+from hatnet.data.scenes.textures import background, photos
+from hatnet.data.scenes.varied import Pixels
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -43,6 +45,8 @@ def compose(objects: Objects, part: str, index: int, size: int, seed: int) -> Sc
     owner = np.zeros((size, size), np.uint8)
     labels: list[int] = []
     light, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0.25, 0.6)
+    for layer in pieces(photos(part), size, rng) if part == "train" else ():
+        canvas = _pasted(canvas, layer, light, strength)
     areas: list[int] = []  # of the objects, before others cover them
     for _ in range(int(rng.integers(1, MOST_OBJECTS + 1))):
         for _ in range(ATTEMPTS):

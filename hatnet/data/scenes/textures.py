@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hatnet.data.image_file import ASSETS, CHELSEA
+from hatnet.data.scenes.varied import Pixels, varied_texture
 
 if TYPE_CHECKING:
     from PIL import Image
 
 Rng = np.random.Generator
-Pixels = NDArray[np.float32]  # (H, W, C) in [0, 255]
 
 FOLDER = ASSETS / "textures"
 FLOOR = 0.5  # fraction of scenes with two textures, a wall and a floor
@@ -32,7 +31,10 @@ def photos(part: str) -> list[Path]:
 
 
 def background(part: str, size: int, rng: Rng) -> Pixels:
-    """Draw a background, (size, size, 3) in [0, 255]: one texture, or a wall above a floor."""
+    """Draw a background, (size, size, 3) in [0, 255]: one texture, or a wall above a floor.
+
+    Training scenes have varied textures. Those of validation scenes show the photos as they are, apart from the light.
+    """
     wall = _texture(part, size, rng)
     if rng.random() >= FLOOR:
         return wall
@@ -46,6 +48,8 @@ def _texture(part: str, size: int, rng: Rng) -> Pixels:
     from PIL.Image import Resampling
 
     known = photos(part)
+    if part == "train":
+        return varied_texture(known, size, rng)
     photo = _photo(known[rng.integers(len(known))])
     side = round(min(photo.size) * rng.uniform(0.45, 1.0))
     left, top = (int(rng.integers(whole - side + 1)) for whole in photo.size)

@@ -22,7 +22,7 @@ from hatnet.data.scenes.cutouts import Garments, Objects
 from hatnet.data.scenes.pictures import Pictures
 from hatnet.files import PARTIAL, json_bytes, read_json
 
-VERSION = 1  # of the scenes: it changes if the same settings give other scenes
+VERSION = 2  # of the scenes: it changes if the same settings give other scenes
 FACTS = "scenes.json"
 QUALITY = 92  # of the JPEG files
 SIZES = (64, 512)  # pixels
@@ -39,7 +39,7 @@ class Settings:
 
     objects: str = ""  # a folder; empty for the embedded garments
     size: int = 128  # pixels
-    train: int = 4_000
+    train: int = 6_000
     val: int = 500
     seed: int = 0
     version: int = VERSION

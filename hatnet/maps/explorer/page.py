@@ -17,17 +17,21 @@ from hatnet.maps.explorer.pictures import Normalise, Picture, Start, picture_fro
 from hatnet.network import HATNet
 
 FOLDER = Path(__file__).parent
-PARTS = ("decode", "rows", "numbers", "formulas", "drawing", "state", "words", "explanation", "controls", "element")
+PARTS = (
+    "decode", "library", "rows", "numbers", "formulas", "scale", "drawing", "state", "address", "words", "explanation",
+    "controls", "element",
+)  # fmt: skip
 ABOUT = """/* <attention-explorer>: the softmax rows of a network, under the pointer.
  *
- *   <attention-explorer src="maps.bin"></attention-explorer>
+ *   <attention-explorer src="maps.bin" linked></attention-explorer>
  *
  * or with the data inside the element, as base64 in a <script type="application/gzip;base64">. The data are written by
- * hatnet.maps.explorer. No dependency, and no request except for `src`. */
+ * hatnet.maps.explorer. With an index (.json) of several networks as `src`, two of them are shown side by side. With
+ * `linked`, the page's address holds the view. No dependency, and no request except for `src` and what it names. */
 """
 READING = (
-    "In HAT-Net a token attends to the single tokens of its own window (local) and to the whole image in merged cells "
-    "(global). Rollout and class maps cover the whole network. Choose a token in the picture on the left, with the "
+    "In HAT-Net a token attends to the single tokens of its own window (near) and to the whole image in merged cells "
+    "(far). Rollout and class maps cover the whole network. Choose a token in the picture on the left, with the "
     "pointer or the arrow keys; a click keeps it. Then choose one of its weights on the right. Every number is an "
     "entry of a softmax row, or computed from such entries as the formula beside it shows. Of long sums, the first "
     "terms are written out."
@@ -101,7 +105,7 @@ def explorer_element(data: bytes, fallback: str) -> str:
     """The element with the `data` of `encode` inside, and `fallback` for readers without JavaScript, as HTML."""
     text = b64encode(data).decode("ascii")
     return (
-        f'<attention-explorer><script type="application/gzip;base64">{text}</script>\n{fallback}</attention-explorer>'
+        f'<attention-explorer linked><script type="application/gzip;base64">{text}</script>\n{fallback}</attention-explorer>'
     )
 
 

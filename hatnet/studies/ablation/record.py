@@ -39,7 +39,7 @@ DATA = {
     "cifar100": DataSet("CIFAR-100 (50,000 training, 10,000 test images)", 32, 3, 100, 40),
     **{
         f"question-{question}": DataSet(
-            f"images of the question {question!r} ({TRAINING:,} training, {TESTS} test images)", SIDE, 3, 2, 2,
+            f"images of the question {question!r} ({TRAINING:,} training, {TESTS} test images)", SIDE, 3, 2, 1,
             question, ("h-mhsa", "local", "global", "pvt", "none"),
         )
         for question in QUESTIONS

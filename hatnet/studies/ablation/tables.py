@@ -51,7 +51,8 @@ def results(record: Record) -> Grid:
     times = (f"{times.what}\ntime" for times in record.times)
     columns = ("attention", "accuracy, %\nrange", "minus H-MHSA\npoints", "at 95 %\n", *times)
     epochs, seeds = record.settings.epochs, count_seeds(len(complete_seeds(record)))
-    title = f"Test accuracy after the last of {epochs} epochs, {seeds}, on {record.settings.data_set.title}"
+    after = f"the last of {epochs} epochs" if epochs > 1 else "one epoch"
+    title = f"Test accuracy after {after}, {seeds}, on {record.settings.data_set.title}"
     return Grid(title, columns, tuple(rows))
 
 

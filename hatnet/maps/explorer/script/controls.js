@@ -1,33 +1,69 @@
 /* Controls: the parts that stay, the pointer, the keyboard, radio buttons, and the values for screen readers. */
 
 /** Everything that stays on the page; `AttentionExplorer.show` fills in the rest at every change. */
-function skeleton(header) {
+function skeleton({ networks, pictures }, header, linked) {
   const stages = header.stages.map(({ map }, index) => [index, index, `Stage ${index}, ${map.join(" × ")} tokens`]);
-  const pictures = header.pictures.map(({ name, image }, index) =>
+  const images = pictures.map(({ name, image }, index) =>
     [index, `<img src="${escape(image)}" alt="">`, escape(name)]);
-  const slider = `tabindex="0" role="slider" aria-roledescription="two-dimensional slider" aria-describedby="keys"`;
-  return `<p class="provenance">${escape(header.provenance)}</p>
-    ${pictures.length > 1 ? choices("picture", "Picture", pictures) : ""}
-    <div class="settings">${choices("stage", "Stage", stages)}<div class="of-stage"></div>
-      <div class="of-picture"></div></div>
-    <div class="panels">
-      <figure class="query"><canvas ${slider} aria-label="Query token"></canvas><figcaption></figcaption></figure>
-      <fieldset class="kinds"><legend class="spoken">Map</legend>${Object.keys(KINDS).map((kind) => `
-        <label><input type="radio" name="kind" value="${kind}"><canvas aria-hidden="true"></canvas>
-          <span></span></label>`).join("")}
-      </fieldset>
-      <figure class="map">
-        <canvas ${slider}></canvas>
-        <div class="bar" aria-hidden="true"><div class="ramp" style="background: ${RAMP}"><i></i></div>
-          <div class="numbers"><span>0</span><span class="even"></span><span class="most"></span></div></div>
-        <figcaption></figcaption>
-      </figure>
+  const others = networks.slice(1).map(({ name }, index) => [index + 1, escape(name), escape(name)]);
+  const shown = Math.min(networks.length, 2), provenances = networks.map(({ provenance }) => escape(provenance));
+  return `${shown === 1 ? `<p class="provenance">${provenances[0]}</p>` : ""}
+    ${pictures.length > 1 ? choices("picture", "Picture", images) : ""}
+    <div class="settings">${others.length > 1 ? choices("beside", `${escape(networks[0].name)} beside`, others) : ""}
+      ${choices("stage", "Stage", stages)}<div class="of-stage"></div></div>
+    <fieldset class="kinds"><legend class="spoken">Map</legend>${Object.keys(KINDS).map((kind) => `
+      <label class="${kind}"><input type="radio" name="kind" value="${kind}"><span></span></label>`).join("")}
+    </fieldset>
+    <div class="of-picture"></div>
+    <p class="meaning"></p>
+    <div class="panels ${shown > 1 ? "pair" : ""}">
+      <figure class="query"><canvas ${SLIDER} aria-label="Query token"></canvas><figcaption></figcaption></figure>
+      ${mapPanel().repeat(shown)}
     </div>
-    <div class="readout"></div>
-    <p class="size">${sizeWords(header)}</p>
+    <div class="readouts ${shown > 1 ? "pair" : ""}">${'<div class="readout"></div>'.repeat(shown)}</div>
+    ${linked ? `<p class="link"><button type="button">Copy a link to this view</button> <span role="status"></span></p>` : ""}
+    ${shown > 1 ? `<p class="provenances">${provenances.join("<br>")}</p>` : ""}
+    <p class="size"></p>
     <p class="spoken" id="keys">Left and right change the column, up and down the row. Home and End go to the first
       and the last, Escape goes back.</p>
-    <p class="spoken" role="status"></p>`;
+    <p class="spoken said" role="status"></p>
+    <p class="state" role="alert"></p>`;
+}
+
+const SLIDER = `tabindex="0" role="slider" aria-roledescription="two-dimensional slider" aria-describedby="keys"`;
+
+/** A map between rulers, which mark the rows and columns of the query and of its window, and its colour scale. */
+const mapPanel = () => `<figure class="map">
+    <div class="frame"><div class="ruler across"><i class="window"></i><i class="query"></i></div>
+      <div class="ruler down"><i class="window"></i><i class="query"></i></div><canvas ${SLIDER}></canvas></div>
+    <div class="bar" aria-hidden="true"><div class="ramp" style="background: ${RAMP}"><i></i></div>
+      <div class="numbers"><span class="least"></span><span class="even"></span><span class="most"></span></div></div>
+    <figcaption></figcaption>
+  </figure>`;
+
+/** Place the marks of a box on the rulers of a map, or hide them. */
+function setRulers(rulers, name, box, [top, left, height, width]) {
+  for (const ruler of rulers) {
+    const across = ruler.classList.contains("across"), mark = ruler.querySelector(`.${name}`);
+    mark.hidden = !box;
+    if (!box) continue;
+    const [from, length, start, size] = across ? [box[1], box[3], left, width] : [box[0], box[2], top, height];
+    const ends = [from, from + length].map((at) => Math.min(Math.max((100 * (at - start)) / size, 0), 100));
+    mark.style.inset = across ? `0 ${100 - ends[1]}% 0 ${ends[0]}%` : `${ends[0]}% 0 ${100 - ends[1]}% 0`;
+  }
+}
+
+/** The ends of the colour scale, with a tick where all weights would be equal. */
+function showScale(figure, row, scale, kind) {
+  const even = 1 / ranked(row).length, at = 100 * scale.share(even), find = (name) => figure.querySelector(name);
+  const tick = find(".ramp i"), word = find(".even");
+  tick.style.left = `${at}%`;
+  tick.hidden = word.hidden = even > scale.high || even < scale.low || kind === "class"; // a class map has no sum
+  word.style.left = `${Math.min(Math.max(at, 26), 66)}%`;
+  word.textContent = `equal ${digits(even)}`;
+  const beyond = largestOf(row.values) > scale.high;
+  find(".least").textContent = scale.low ? `≤ ${digits(scale.low)}` : "0";
+  find(".most").textContent = `${beyond ? "≥ " : ""}${entryDigits(row, scale.high)}`;
 }
 
 /** Radio buttons side by side: the browser moves among them with the arrow keys. */

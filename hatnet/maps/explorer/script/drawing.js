@@ -1,12 +1,10 @@
-/* Drawing: the picture, cells over it, and outlines, on a canvas. */
+/* Drawing: the picture, the cells of a map, and outlines, on a canvas. */
 
 /** Viridis: its order stays visible to colour-blind readers and in print. */
 const VIRIDIS = [
   [68, 1, 84], [72, 37, 118], [65, 68, 135], [53, 96, 141], [42, 120, 142], [33, 144, 140],
   [34, 168, 132], [67, 191, 113], [122, 209, 81], [187, 223, 39], [253, 231, 37],
 ];
-const OPACITY = 0.8; // of cells, the picture shows through
-const GREY = "#808080";
 
 /** The colour of a share of the scale, from 0 to 1, as three channels. */
 export function colour(share) {
@@ -23,8 +21,8 @@ export function inkOn(channels) {
   return 1.05 / (light + 0.05) > (light + 0.05) / 0.05 ? "#fff" : "#000";
 }
 
-const rgb = (channels, opacity = 1) => `rgb(${channels.map(Math.round).join(" ")} / ${opacity})`;
-const RAMP = `linear-gradient(to right, ${VIRIDIS.map((channels) => rgb(channels, OPACITY)).join(", ")}), ${GREY}`;
+const rgb = (channels) => `rgb(${channels.map(Math.round).join(" ")})`;
+const RAMP = `linear-gradient(to right, ${VIRIDIS.map(rgb).join(", ")})`;
 
 const LINES = { query: "#fff", window: "#56b4e9", key: "#e69f00" }; // each with a dark line around it
 
@@ -57,44 +55,28 @@ class Drawing {
     return [x, y, x2 - x, y2 - y];
   }
 
-  /** The picture itself, in colour or grey. Small pictures keep their pixels. */
-  picture(image, grey) {
+  /** Small pictures keep their pixels. */
+  picture(image) {
     const { context } = this, [H, W] = this.size;
-    const spot = this.place([0, 0, H, W]);
     context.imageSmoothingEnabled = Math.max(H, W) > 100;
-    context.drawImage(image, ...spot);
-    if (!grey) return;
-    context.globalCompositeOperation = "saturation";
-    context.fillStyle = GREY;
-    context.fillRect(...spot);
-    context.globalCompositeOperation = "source-over";
+    context.drawImage(image, ...this.place([0, 0, H, W]));
   }
 
-  /**
-   * The cells of a row, coloured from 0 to `largest`, with their numbers where there is room. The picture shows through
-   * the cells, so each number gets a halo in the full colour of its cell.
-   */
-  cells(row, largest, numbers) {
+  /** The cells of a row in the colours of its scale, and nothing else: colour is weight. Numbers where there is room. */
+  cells(row, scale) {
     const { context } = this;
     row.values.forEach((value, key) => {
       if (!exists(row, key)) return;
-      const channels = colour(value / largest), spot = this.place(boxOf(row, key), true);
-      context.fillStyle = rgb(channels, OPACITY);
+      const channels = colour(scale.share(value)), spot = this.place(boxOf(row, key), true);
+      context.fillStyle = rgb(channels);
       context.fillRect(...spot);
       const width = spot[2] / this.ratio;
-      if (!numbers || row.whole || width < 30) return; // in maps of the whole network nearly all would be .000
+      if (row.whole || width < 30) return; // in maps of the whole network nearly all would be .000
       context.font = `${Math.min(width * 0.36, 14) * this.ratio}px system-ui, sans-serif`;
       context.textAlign = "center";
       context.textBaseline = "middle";
-      const number = [brief(value), spot[0] + spot[2] / 2, spot[1] + spot[3] / 2];
-      context.save();
-      context.strokeStyle = rgb(channels);
-      context.lineWidth = 5 * this.ratio;
-      context.lineJoin = "round"; // a miter would leave spikes on the digits
-      context.strokeText(...number);
-      context.restore();
       context.fillStyle = inkOn(channels);
-      context.fillText(...number);
+      context.fillText(brief(value), spot[0] + spot[2] / 2, spot[1] + spot[3] / 2);
     });
   }
 

@@ -6,30 +6,42 @@ class AttentionExplorer extends HTMLElement {
     this.attachShadow({ mode: "open" }).innerHTML = `<style>${STYLE}</style>
       <p class="state" role="status">Loading …</p>`;
     try {
-      this.state = new State(await read(await this.bytes()));
-      this.images = await Promise.all(this.header.pictures.map(({ image }) => loadImage(image)));
+      await this.open();
     } catch (error) {
       this.find(".state")[0].textContent = `The attention maps cannot be shown: ${error.message}`;
       return;
     }
-    this.shadowRoot.innerHTML = `<style>${STYLE}</style>${skeleton(this.header)}`;
+    this.shadowRoot.innerHTML = `<style>${STYLE}</style>${skeleton(this.library, this.state.view.header, this.linked)}`;
     this.listen();
-    this.stageSettings();
-    this.classSettings();
+    this.settings();
     this.show();
+    this.dispatchEvent(new Event("ready"));
   }
 
-  /** The file, from inside the element or from `src`. */
-  async bytes() {
+  /** Read the library, and the maps that the address asks for. */
+  async open() {
+    this.library = await this.read();
+    const { networks, pictures } = this.library, first = await this.library.view(0, 0);
+    this.order = null; // of the networks, while their names are hidden
+    this.state = new State(first, networks.length > 1 ? 1 : null);
+    this.images = await Promise.all(pictures.map(({ image }) => loadImage(image)));
+    this.turn = 0;
+    await this.change((this.linked && fromAddress(location.hash, this.library, first.header)) || {});
+  }
+
+  /** The data are inside the element or in `src`: those of one network, or an index (.json) of several. */
+  async read() {
     const inside = this.querySelector("script[type='application/gzip;base64']");
-    if (inside) return fromBase64(inside.textContent.trim());
-    const answer = await fetch(this.getAttribute("src"));
-    if (!answer.ok) throw new Error(`${answer.url} answered ${answer.status}`);
-    return new Uint8Array(await answer.arrayBuffer());
+    if (inside) return libraryOf(await read(fromBase64(inside.textContent.trim())));
+    const source = new URL(this.getAttribute("src"), this.baseURI);
+    const found = await fetchBytes(source.href);
+    if (!source.pathname.endsWith(".json")) return libraryOf(await read(found));
+    return libraryFrom(JSON.parse(new TextDecoder().decode(found)), source.href);
   }
 
-  get header() {
-    return this.state.maps.header;
+  /** Whether the view is part of the page's address. */
+  get linked() {
+    return this.hasAttribute("linked");
   }
 
   /** @returns {HTMLElement[]} */
@@ -37,9 +49,74 @@ class AttentionExplorer extends HTMLElement {
     return [...this.shadowRoot.querySelectorAll(selector)];
   }
 
+  /** The networks side by side, by their numbers in the library. */
+  get networks() {
+    const { beside } = this.wanted ?? this.state.choice;
+    return this.order ?? (beside ? [0, beside] : [0]);
+  }
+
+  /** The name above a map. */
+  nameOf(position) {
+    return this.order ? `Network ${"AB"[position]}` : this.library.networks[this.networks[position]].name;
+  }
+
+  /**
+   * Make choices by name, such as `{ kind: "global", query: [10, 15] }`, and show them. Maps are read first if need be;
+   * choices that are made meanwhile are added.
+   */
+  async choose(choices) {
+    try {
+      if (!(await this.change(choices))) return;
+      this.find(".state")[0].textContent = "";
+    } catch (error) {
+      this.wanted = null;
+      this.find(".state")[0].textContent = `These maps cannot be shown: ${error.message}`;
+    }
+    this.settings();
+    this.show();
+  }
+
+  /** @returns {Promise<boolean>} false if a later change has overtaken this one */
+  async change(choices) {
+    const { state } = this, turn = (this.turn += 1);
+    this.made = { ...this.made, ...choices };
+    this.wanted = { ...state.choice, ...this.made };
+    const views = await Promise.all(this.networks.map((network) => this.library.view(network, this.wanted.picture)));
+    if (turn !== this.turn) return false;
+    this.views = views;
+    [state.view] = views;
+    for (const [name, value] of Object.entries(this.made)) state.set(name, value);
+    this.made = this.wanted = null;
+    return true;
+  }
+
+  /** Show the two networks in this order, without anything that tells which is which. */
+  async hideNames(order) {
+    [this.order, this.state.hidden] = [order, true];
+    await this.choose({});
+  }
+
+  async showNames() {
+    [this.order, this.state.hidden] = [null, false];
+    await this.choose({});
+  }
+
+  /** The weights of the keys that exist, in each network that is shown. @returns {{row: Row, weights: number[]}[]} */
+  rows(kind) {
+    return this.views.map((view) => {
+      const row = this.state.in(view).row(kind);
+      return { row, weights: ranked(row).map((key) => row.values[key]) };
+    });
+  }
+
+  /** Show what an address says, such as "kind=global&stage=0"; what it leaves out stays. */
+  look(address) {
+    return this.choose(fromAddress(MARK + address, this.library, this.state.view.header));
+  }
+
   listen() {
-    const { state } = this, [query] = this.find(".query canvas"), [map] = this.find(".map canvas");
-    this.shadowRoot.addEventListener("change", ({ target }) => this.set(target));
+    const { state } = this, [query] = this.find(".query canvas");
+    this.shadowRoot.addEventListener("change", ({ target: { name, value } }) => this.choose({ [name]: value }));
     for (const label of this.find(".kinds label")) { // by a class, because some browsers lack :has()
       const mark = ({ target }) => label.classList.toggle("focused", target.matches(":focus-visible"));
       label.addEventListener("focusin", mark);
@@ -50,135 +127,149 @@ class AttentionExplorer extends HTMLElement {
     const keep = () => { state.keepPassing(); this.show(); };
     // Without a query, the picture chooses the same place of the map.
     follow(query, (spot) => (state.hasQuery ? overQuery : overKey)(spot), keep, () => this.show());
-    follow(map, overKey, keep, () => this.show());
     onKeys(query, () => state.hasQuery, (to) => { state.moveQuery(to); this.show(); });
-    onKeys(map, () => true, (to) => { state.moveKey(to); this.show(); });
+    for (const map of this.find(".map canvas")) {
+      follow(map, overKey, keep, () => this.show());
+      onKeys(map, () => true, (to) => { state.moveKey(to); this.show(); });
+    }
     let width = this.clientWidth;
     new ResizeObserver(() => {
       if (this.clientWidth !== width) this.show();
       width = this.clientWidth;
     }).observe(this);
+    if (this.linked) this.listenToAddress();
   }
 
-  /** The reader chose a setting. */
-  set({ name, value }) {
-    this.state.set(name, value);
-    if (name === "stage") this.stageSettings();
-    if (name === "picture") this.classSettings();
-    this.show();
+  listenToAddress() {
+    const [button] = this.find(".link button"), [answer] = this.find(".link span");
+    button.addEventListener("click", async () => {
+      this.writeAddress();
+      const copied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
+      answer.textContent = copied ? "Copied." : "Copy it from the address bar.";
+    });
+    this.onAddress = () => {
+      const choices = fromAddress(location.hash, this.library, this.state.view.header);
+      if (choices && this.isConnected) this.choose(choices);
+    };
+    window.addEventListener("hashchange", this.onAddress);
   }
 
-  /** Blocks and heads, which differ from stage to stage. */
-  stageSettings() {
-    const { depth, heads } = this.state.stage;
+  /** Replace the address, so that going back leaves the page. Browsers refuse to do that many times a second. */
+  writeAddress() {
+    clearTimeout(this.writing);
+    history.replaceState(history.state, "", toAddress(this.state));
+  }
+
+  /** The radio buttons that differ between stages, pictures and networks. */
+  settings() {
+    const { state, views } = this, { depth, heads } = state.stage;
     const numbers = (count, word) => Array.from({ length: count }, (_, index) => [index, index, `${word} ${index}`]);
     const mean = heads > 1 ? [["mean", "mean", "Mean of the heads"]] : [];
     this.find(".of-stage")[0].innerHTML = choices("block", "Block", numbers(depth, "Block"))
       + choices("head", "Head", [...mean, ...numbers(heads, "Head")]);
-  }
-
-  /** The classes that a picture has maps for. */
-  classSettings() {
-    const { maps, choice } = this.state;
-    const options = maps.whole[choice.picture].filter(({ kind }) => kind === "class")
-      .map(({ name, role }, index) => [index, escape(name), escape(`${name}, ${role}`)]);
-    this.find(".of-picture")[0].innerHTML = choices("class", "Class", options);
+    const ofClass = views.map(({ whole }) => whole.filter(({ kind }) => kind === "class"));
+    const roles = views.length > 1 ? ["the network's answer", "the true class"].map((role, index) => [index, role, role])
+      : ofClass[0].map(({ name, role }, index) => [index, escape(name), escape(`${name}, ${role}`)]);
+    const most = largestOf(ofClass.map(({ length }) => length));
+    this.find(".of-picture")[0].innerHTML = choices("class", "Class", roles.slice(0, most));
+    this.find(".size")[0].innerHTML = sizeWords(views);
   }
 
   /** Bring everything up to date. */
   show() {
-    const { state } = this, { kind } = state;
-    const rows = Object.fromEntries(Object.keys(KINDS).filter((kind) => state.has(kind))
-      .map((kind) => [kind, state.row(kind)]));
-    const row = rows[kind], key = state.keyOf(row), order = ranked(row);
-    this.showSettings(rows);
-    this.showPicture(rows.local, row, key);
-    this.showMap(row, key);
-    this.find(".readout")[0].innerHTML = explain(state, row, key, order);
-    this.speak(row, order);
+    const { state } = this, { kind } = state, seen = this.views.map((view) => state.in(view));
+    const rows = seen.map((each) => each.row(kind)), key = state.keyOf(rows[0]), orders = rows.map(ranked);
+    const own = state.query[0] * rows[0].columns + state.query[1];
+    const scales = scalesOf(kind, rows, own);
+    this.showSettings();
+    this.showPicture(rows[0], key);
+    this.find(".meaning")[0].innerHTML = mapWords(kind, state.stage);
+    this.find(".map").forEach((figure, at) =>
+      this.showMap(figure, seen[at], rows[at], key, scales[at], this.nameOf(at)));
+    this.find(".readout").forEach((readout, at) =>
+      this.showReadout(readout, explain(seen[at], rows[at], key, orders[at]), this.nameOf(at)));
+    this.speak(rows, orders);
+    this.follow();
   }
 
-  /** The radio buttons, with a small map for each kind. */
-  showSettings(rows) {
+  /** Take the view into the address, once the reader has changed it. */
+  follow() {
+    const now = toAddress(this.state), first = this.address === undefined;
+    if (this.linked && !first && now !== this.address) {
+      clearTimeout(this.writing);
+      this.writing = setTimeout(() => this.writeAddress(), 150);
+    }
+    this.address = now;
+  }
+
+  showSettings() {
     const { state } = this;
     const now = { ...state.choice, kind: state.kind, head: state.head ?? "mean" };
     for (const input of this.find("input")) input.checked = String(now[input.name]) === input.value;
     for (const label of this.find(".kinds label")) {
-      const [input, canvas, words] = label.children, row = rows[input.value];
+      const [input, words] = label.children, row = state.has(input.value) ? state.row(input.value) : null;
       input.disabled = !row;
       label.classList.toggle("chosen", input.checked);
       label.classList.toggle("missing", !row);
       words.innerHTML = kindWords(input.value, row, state.stage);
-      if (row) this.draw(canvas, row, input.value);
     }
     for (const setting of this.find("fieldset:is(.stage, .block, .head)")) setting.disabled = !state.hasQuery;
     this.find("fieldset.class")[0].hidden = state.kind !== "class";
-  }
-
-  /** The cells over the grey picture. */
-  draw(canvas, row, kind, numbers = false) {
-    const drawing = new Drawing(canvas, this.state.part(row, kind), this.header.image);
-    drawing.picture(this.images[this.state.choice.picture], true);
-    drawing.cells(row, this.state.largest(row, kind), numbers);
-    return drawing;
+    for (const setting of this.find("fieldset.beside")) setting.disabled = state.hidden;
   }
 
   /** The picture with the query, its window and the key, and the sentences below it. */
-  showPicture(window, row, key) {
-    const { state } = this, [canvas] = this.find(".query canvas");
-    const drawing = new Drawing(canvas, [0, 0, ...this.header.image], this.header.image);
-    drawing.picture(this.images[state.choice.picture], false);
-    if (state.hasQuery && window) drawing.outline(state.part(window, "local"), "window");
+  showPicture(row, key) {
+    const { state } = this, { stage } = state, { image } = state.view.header, [canvas] = this.find(".query canvas");
+    const drawing = new Drawing(canvas, [0, 0, ...image], image);
+    drawing.picture(this.images[state.choice.picture]);
+    if (state.hasQuery && stage.window) drawing.outline(state.windowBox(), "window");
     drawing.outline(boxOf(row, key), "key");
     if (state.hasQuery) drawing.outline(state.queryBox(), "query");
-    this.find(".query figcaption")[0].innerHTML = pictureWords(state);
+    this.find(".query figcaption")[0].innerHTML = pictureWords(state, this.views.length === 1);
     canvas.tabIndex = state.hasQuery ? 0 : -1;
     canvas.setAttribute("aria-disabled", !state.hasQuery);
-    setSlider(canvas, state.query, [0, state.stage.map[1] - 1], "token");
+    setSlider(canvas, state.query, [0, stage.map[1] - 1], "token");
   }
 
-  /** The chosen map, its colour scale, and the sentences below it. */
-  showMap(row, key) {
-    const { state } = this, { kind, stage } = state, [canvas] = this.find(".map canvas");
-    const drawing = this.draw(canvas, row, kind, true);
-    if (state.hasQuery) {
-      const window = stage.window && kind !== "local" && windowAt(stage, ...state.query);
-      if (window) drawing.outline(state.part(window, "local"), "window");
-      drawing.outline(state.queryBox(), "query");
-    }
+  /** A map with its rulers, its colour scale, and the sentences below it. */
+  showMap(figure, state, row, key, scale, name) {
+    const { kind, stage, hasQuery } = state, canvas = figure.querySelector("canvas"), part = state.part(row, kind);
+    const drawing = new Drawing(canvas, part, state.view.header.image);
+    drawing.cells(row, scale);
     drawing.outline(boxOf(row, key), "key");
-    this.showScale(row);
-    this.find(".map figcaption")[0].innerHTML = mapWords(kind, stage, row);
-    canvas.setAttribute("aria-label", state.hasQuery ? `Key of the ${kind} map` : `Token of the ${kind} map, whole network`);
+    const rulers = figure.querySelectorAll(".ruler");
+    setRulers(rulers, "query", hasQuery && state.queryBox(), part);
+    setRulers(rulers, "window", hasQuery && stage.window && kind !== "local" && state.windowBox(), part);
+    showScale(figure, row, scale, kind);
+    figure.querySelector("figcaption").innerHTML = networkWords(state, name, row);
+    const label = hasQuery ? `Key of the ${kind} map` : `Token of the ${kind} map, whole network`;
+    canvas.setAttribute("aria-label", name ? `${label}, ${name}` : label);
     const ends = [row.left, largestOf(ranked(row).map((key) => placeOf(row, key)[1]))];
     setSlider(canvas, placeOf(row, key), ends, row.side > 1 ? "cell" : "token", `, ${entryDigits(row, row.values[key])}`);
   }
 
-  /** The colour scale from zero to the largest weight, with a tick where all weights would be equal. */
-  showScale(row) {
-    const { kind } = this.state, most = this.state.largest(row, kind);
-    const even = 1 / ranked(row).length, at = (100 * even) / most;
-    const [tick] = this.find(".ramp i"), [word] = this.find(".even");
-    tick.style.left = `${at}%`;
-    tick.hidden = word.hidden = at > 100 || kind === "class"; // the sum of a class map has no meaning
-    word.style.left = `${Math.min(Math.max(at, 26), 66)}%`;
-    word.textContent = `equal ${digits(even)}`;
-    const beyond = row.whole && largestOf(row.values) > most;
-    this.find(".most")[0].textContent = `${beyond ? "≥ " : ""}${entryDigits(row, most)}`;
+  /** One network has its formulas in full; of two, the sentences stand side by side and the formulas are folded. */
+  showReadout(readout, { finding, formulas }, name) {
+    const open = readout.querySelector("details")?.open;
+    readout.innerHTML = name ? `<p class="of">${escape(name)}</p>${finding}<details ${open ? "open" : ""}>
+      <summary>How this number is computed</summary>${formulas}</details>` : finding + formulas;
   }
 
   /**
    * Tell screen readers about the row once the query rests, not at every step. Say nothing before the reader has changed
    * something, because a page may hold several explorers.
    */
-  speak(row, order) {
-    const finding = this.find(".finding")[0].textContent.replace(/\s+/g, " ");
-    const words = `${finding} ${rowWords(row, order)}`;
+  speak(rows, orders) {
+    const words = this.find(".finding").map((finding, at) => {
+      const name = this.nameOf(at), said = finding.textContent.replace(/\s+/g, " ");
+      return `${name ? `${name}: ` : ""}${said} ${rowWords(rows[at], orders[at])}`;
+    }).join(" ");
     const first = this.words === undefined, same = this.words === words;
     this.words = words;
     if (first || same) return;
     clearTimeout(this.resting);
-    this.resting = setTimeout(() => { this.find(".spoken[role=status]")[0].textContent = words; }, 500);
+    this.resting = setTimeout(() => { this.find(".said")[0].textContent = words; }, 500);
   }
 }
 

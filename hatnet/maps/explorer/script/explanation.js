@@ -1,6 +1,10 @@
 /* The explanation of one weight: a sentence, and the formula with its numbers. */
 
-/** @param {State} state @param {Row} row @param {number} key @param {number[]} order of the keys, largest first */
+/**
+ * The sentence, and the formula below it.
+ * @param {State} state @param {Row} row @param {number} key @param {number[]} order of the keys, largest first
+ * @returns {{finding: string, formulas: string}} HTML
+ */
 function explain(state, row, key, order) {
   const value = row.values[key], rank = 1 + order.filter((other) => row.values[other] > value).length;
   const ranking = `rank ${rank} of ${integer.format(order.length)}`;
@@ -11,20 +15,21 @@ function explain(state, row, key, order) {
 
 /** An entry of one softmax row. */
 function explainSoftmax(state, row, key, rank) {
-  const { stage, block, query, head, kind } = state, { headDim } = state.maps.header;
+  const { stage, block, query, head, kind } = state, { headDim } = state.view.header;
   const rowOf = kind === "local" ? localRow : globalRow;
   const heads = chosen(stage, head).map((one) => rowOf(stage, block, one, query).values[key]);
   const [letter, index] = kind === "local" ? ["L", "j"] : stage.window ? ["G", "m"] : ["A", "j"];
-  const what = kind === "local" ? "its local attention" : stage.window ? "its global attention" : "its attention";
-  return `<p class="finding">Token <var>i</var> = ${place(query)} gives
-    <b>${escape(entryDigits(row, row.values[key]))}</b> of ${what} to ${keyWords(row, key, true)}: ${rank}</p>
-    ${softmaxLines(letter, index, headDim, heads, largestOf(row.values), sum(row.values))}
-    ${index === "m" ? shareLine(row, key) : ""}`;
+  const what = kind === "local" ? "its near attention" : stage.window ? "its far attention" : "its attention";
+  const finding = `<p class="finding">Token <var>i</var> = ${place(query)} gives
+    <b>${escape(entryDigits(row, row.values[key]))}</b> of ${what} to ${keyWords(row, key, true)}: ${rank}</p>`;
+  const formulas = softmaxLines(letter, index, headDim, heads, largestOf(row.values), sum(row.values))
+    + (index === "m" ? shareLine(row, key) : "");
+  return { finding, formulas };
 }
 
 /** An entry of the composed map: every path to the token on its own, then their sum. */
 function explainPaths(state, row, token, rank) {
-  const { stage, block, head, query } = state, { header } = state.maps;
+  const { stage, block, head, query } = state, { header } = state.view;
   const found = paths(stage, block, head, query), counts = stage.window ? header.paths : header.plainPaths;
   const all = sum(Object.values(counts)), value = row.values[token];
   const inWindow = stage.window && keyAt(windowAt(stage, ...query), placeOf(row, token)) >= 0;
@@ -32,17 +37,18 @@ function explainPaths(state, row, token, rank) {
     ...PATHS[name], count: counts[name], share: value ? (counts[name] * found[name][token]) / all / value : 0,
     number: pathDigits(name, inWindow)(found[name][token]),
   }));
-  const C = sub(mi("C"), "ij");
+  const F = sub(mi("F"), "ij");
   const terms = each.map(({ count, term }) => (count > 1 ? mn(count) : "") + term);
   const filled = each.map(({ count, number }) => (count > 1 ? mn(count) + mo("·") : "") + mn(number));
-  return `<p class="finding"><b>${escape(entryDigits(row, value))}</b> of the output at token <var>i</var> =
-    ${place(query)} comes from ${keyWords(row, token, true)}, if every path through the block counts the same: ${rank}</p>
-    <table><caption class="spoken">Paths from token j to token i</caption>
+  const finding = `<p class="finding"><b>${escape(entryDigits(row, value))}</b> of the output at token <var>i</var> =
+    ${place(query)} comes from ${keyWords(row, token, true)}, if every path through the block counts the same: ${rank}</p>`;
+  const formulas = `<table><caption class="spoken">Paths from token j to token i</caption>
       <tbody>${each.map(pathRow).join("")}</tbody></table>`
-    + line([C, mo("="), frac(joined(terms, "+"), mn(all))],
+    + line([F, mo("="), frac(joined(terms, "+"), mn(all))],
       [mo("="), frac(joined(filled, "+"), mn(all)), equalsSum(value)],
-      [total("j"), C, mo("="), mn(sum(row.values).toFixed(3))])
+      [total("j"), F, mo("="), mn(sum(row.values).toFixed(3))])
     + (stage.window ? cellLines(state, token) : "");
+  return { finding, formulas };
 }
 
 /** How to write the number of a path: the residual is exactly zero or one, softmax entries are never zero. */
@@ -79,23 +85,25 @@ function cellLines({ stage, block, head, query }, token) {
 /** An entry of the rollout of the whole network. */
 function explainRollout(row, token, rank) {
   const value = row.values[token], R = sub(mi("R"), "j"), N = mi("N");
-  const product = `${sub(mi("C"), "B")}${mo("⋯")}<msub>${mi("C")}${mn(2)}</msub><msub>${mi("C")}${mn(1)}</msub>`;
+  const product = `${sub(mi("F"), "B")}${mo("⋯")}<msub>${mi("F")}${mn(2)}</msub><msub>${mi("F")}${mn(1)}</msub>`;
   const mean = `${frac(mn(1), N)}<munder><mo>∑</mo>${mi("i")}</munder>`;
-  return `<p class="finding"><b>${entryDigits(row, value)}</b> of the classifier's input comes from
+  const finding = `<p class="finding"><b>${entryDigits(row, value)}</b> of the classifier's input comes from
     ${keyWords(row, token, true)} of the first stage, if every path through every block counts the same: ${rank},
-    ${times(value * row.values.length)} times an equal share.</p>
-    ${line([R, mo("="), mean, `<msub>${group(product)}${indices("ij")}</msub>`, mo("="), mn(entryDigits(row, value))],
+    ${times(value * row.values.length)} times an equal share.</p>`;
+  const formulas = `${line([R, mo("="), mean, `<msub>${group(product)}${indices("ij")}</msub>`, mo("="), mn(entryDigits(row, value))],
       [total("j"), R, mo("="), mn(sum(row.values).toFixed(3))])}
-    <p class="hint">The composed maps C of all B blocks, the last first, with downsampling between stages. The
+    <p class="hint">The composed maps F of all B blocks, the last first, with downsampling between stages. The
     classifier's input is the mean of the N tokens of the last stage.</p>`;
+  return { finding, formulas };
 }
 
 /** An entry of a class map. */
 function explainRelevance(row, token, rank) {
   const { name, role, largest } = row.whole, value = row.values[token];
   const share = largest ? `, ${(100 * value / largest).toFixed(0)} % of the largest` : "";
-  return `<p class="finding"><b>${entryDigits(row, value)}</b> is the relevance of ${keyWords(row, token, true)} of the
-    first stage for the class <b>${escape(name)}</b>${role ? `, ${escape(role)}` : ""}: ${rank}${share}.</p>
-    <p class="hint">Every weight times the gradient of the class's logit, where positive, rolled out through all blocks.
+  const finding = `<p class="finding"><b>${entryDigits(row, value)}</b> is the relevance of ${keyWords(row, token, true)} of
+    the first stage for the class <b>${escape(name)}</b>${role ? `, ${escape(role)}` : ""}: ${rank}${share}.</p>`;
+  const formulas = `<p class="hint">Every weight times the gradient of the class's logit, where positive, rolled out through all blocks.
     Relevance is not a share: its sum has no meaning.</p>`;
+  return { finding, formulas };
 }

@@ -111,7 +111,7 @@ function tokensOf({ columns, side, top, left, map: [H, W] }, key) {
   return tokens;
 }
 
-/** @returns {Row} C: the weighted mean of all paths, a row that sums to one. */
+/** @returns {Row} F: the weighted mean of all paths, a row that sums to one. */
 export function composedRow(header, stage, block, head, query) {
   const found = paths(stage, block, head, query), counts = stage.window ? header.paths : header.plainPaths;
   const values = new Float64Array(stage.map[0] * stage.map[1]), total = sum(Object.values(counts));

@@ -1,25 +1,33 @@
 /* State: what the reader has chosen, and the row that follows from it. Nothing here touches the page. */
 
-const KINDS = { local: "Local", global: "Global", composed: "Composed", rollout: "Rollout", class: "Class" };
+const KINDS = { local: "Near", global: "Far", composed: "Composed", rollout: "Rollout", class: "Class" };
 const isWhole = (kind) => kind === "rollout" || kind === "class";
 
 class State {
-  /** @param {Maps} maps */
-  constructor(maps) {
-    const { start, image } = maps.header, [x, y] = start.query ?? [image[1] / 2, image[0] / 2];
-    this.maps = maps;
-    this.choice = { picture: 0, stage: start.stage, block: start.block, head: start.head, kind: start.kind, class: 0 };
+  /** @param {View} view @param {?number} beside the network that is shown beside the first one */
+  constructor(view, beside = null) {
+    const { start, image } = view.header, [x, y] = start.query ?? [image[1] / 2, image[0] / 2];
+    this.view = view;
+    this.choice = {
+      picture: 0, kind: start.kind, stage: start.stage, block: start.block, head: start.head, class: 0, beside,
+    };
+    this.hidden = false; // while the reader guesses, nothing may tell which network is which
     this.startPixel = [y, x];
     this.kept = { pixel: this.startPixel, key: null }; // chosen with a click or an arrow key
     this.passing = { pixel: null, key: null }; // under the pointer
   }
 
+  /** The same choices for another network. What changes here changes there. */
+  in(view) {
+    return Object.create(this, { view: { value: view } });
+  }
+
   get stage() {
-    return this.maps.header.stages[this.choice.stage];
+    return this.view.header.stages[this.choice.stage];
   }
 
   get block() {
-    return this.maps.weights[this.choice.picture][this.choice.stage][this.choice.block];
+    return this.view.weights[this.choice.stage][this.choice.block];
   }
 
   /** The head, null for the mean; a single head is its own mean. */
@@ -36,6 +44,7 @@ class State {
 
   /** Whether there is a map of this kind. */
   has(kind) {
+    if (kind === "class" && this.hidden) return false;
     return Boolean(isWhole(kind) ? this.whole(kind) : kind !== "local" || this.stage.window);
   }
 
@@ -46,8 +55,8 @@ class State {
 
   /** The chosen map of the whole network. @returns {WholeMap | undefined} */
   whole(kind) {
-    const found = this.maps.whole[this.choice.picture].filter((whole) => whole.kind === kind);
-    return found[kind === "class" ? this.choice.class : 0];
+    const found = this.view.whole.filter((whole) => whole.kind === kind);
+    return found[kind === "class" ? Math.min(this.choice.class, found.length - 1) : 0];
   }
 
   /** The token of this stage at the chosen pixel. */
@@ -60,14 +69,14 @@ class State {
   /** @returns {Row} */
   row(kind) {
     const { stage, block, head, query } = this;
-    if (isWhole(kind)) return wholeRow(this.maps.header, this.whole(kind));
-    if (kind === "composed") return composedRow(this.maps.header, stage, block, head, query);
+    if (isWhole(kind)) return wholeRow(this.view.header, this.whole(kind));
+    if (kind === "composed") return composedRow(this.view.header, stage, block, head, query);
     return (kind === "local" ? localRow : globalRow)(stage, block, head, query);
   }
 
   /** The part of the picture that a map of this kind shows: the window, or everything. */
   part(row, kind) {
-    if (kind !== "local") return [0, 0, ...this.maps.header.image];
+    if (kind !== "local") return [0, 0, ...this.view.header.image];
     return [row.top, row.left, row.rows, row.columns].map((length) => length * row.stride);
   }
 
@@ -77,21 +86,15 @@ class State {
     return [this.query[0] * stride, this.query[1] * stride, stride, stride];
   }
 
-  /**
-   * The end of the colour scale. The query's own residual would darken a composed map, so its place is left out there.
-   * A few places at the border would darken maps of the whole network, so there it is the 99th percentile, as in figures.
-   */
-  largest(row, kind) {
-    const hundredth = Math.ceil(0.99 * row.values.length) - 1;
-    const end = row.whole ? Float64Array.from(row.values).sort()[hundredth] : 0;
-    if (end) return end;
-    const own = kind === "composed" ? this.query[0] * row.columns + this.query[1] : -1;
-    return largestOf(row.values.filter((_, key) => key !== own)) || 1;
+  /** The window of the query, in pixels. */
+  windowBox() {
+    const { top, left, rows, columns, stride } = windowAt(this.stage, ...this.query);
+    return [top, left, rows, columns].map((length) => length * stride);
   }
 
   /** The pixel at a spot of the picture, given in fractions of it. */
   pixelAt([x, y]) {
-    const [height, width] = this.maps.header.image;
+    const [height, width] = this.view.header.image;
     return [Math.min(y * height, height - 1), Math.min(x * width, width - 1)];
   }
 
@@ -112,12 +115,14 @@ class State {
 
   /** Change a setting. A block or head that the new stage lacks falls back to the last block, or to the mean. */
   set(name, value) {
-    const { choice } = this;
-    choice[name] = name === "kind" ? value : name === "head" && value === "mean" ? null : Number(value);
+    const { choice, kept } = this;
+    if (name === "query") kept.pixel = [value[1] + 0.5, value[0] + 0.5]; // the middle of a pixel
+    else if (name === "key") kept.key = value;
+    else choice[name] = name === "kind" ? value : value === "mean" || value === null ? null : Number(value);
     choice.block = Math.min(choice.block, this.stage.depth - 1);
     if (choice.head !== null && choice.head >= this.stage.heads) choice.head = null;
     if (name === "picture") choice.class = 0;
-    if (name === "stage" || name === "kind") this.kept.key = this.passing.key = null; // cells are not tokens
+    if (name === "stage" || name === "kind") kept.key = this.passing.key = null; // cells are not tokens
   }
 
   /** Keep what the pointer is on. */
@@ -135,7 +140,7 @@ class State {
     const { stride, map } = this.stage, last = map.map((length) => length - 1);
     const token = { first: [0, 0], last }[to]
       ?? this.query.map((at, axis) => Math.min(Math.max(at + to[axis], 0), last[axis]));
-    this.kept.pixel = token.map((at, axis) => Math.min((at + 0.5) * stride, this.maps.header.image[axis] - 1));
+    this.kept.pixel = token.map((at, axis) => Math.min((at + 0.5) * stride, this.view.header.image[axis] - 1));
   }
 
   /** Move the key in the same way; its start is the largest weight. */

@@ -1,4 +1,4 @@
-/* Sentences about rows, maps and pictures. */
+/* Sentences about rows, maps, pictures and networks. */
 
 /** "token (3, 4)", "cell (0, 1)"; as HTML with the letter that formulas use for it. */
 function keyWords(row, key, letter = false) {
@@ -14,45 +14,60 @@ function rowWords(row, order) {
 
 /** The name of a map and how many keys a row of it has. */
 function kindWords(kind, row, stage) {
-  if (!row) return `<b>${KINDS[kind]}</b><small>${isWhole(kind) ? "not stored" : "no windows here"}</small>`;
-  if (row.whole) return `<b>${KINDS[kind]}</b><small>${escape(row.whole.name ?? "whole network")}</small>`;
+  if (!row) return `<b>${KINDS[kind]}</b><small>${isWhole(kind) ? "not here" : "no windows here"}</small>`;
+  if (row.whole) return `<b>${KINDS[kind]}</b><small>${kind === "class" ? "for an answer" : "whole network"}</small>`;
   const keys = row.side > 1 ? "cells" : "tokens", name = stage.window || kind !== "global" ? KINDS[kind] : "All tokens";
   return `<b>${name}</b><small>${integer.format(ranked(row).length)} ${keys}</small>`;
 }
 
-function mapWords(kind, stage, row) {
-  const words = {
-    local: "The window of the query, enlarged.",
+/** What a map of this kind shows. */
+function mapWords(kind, stage) {
+  return {
+    local: "How much the query takes from each token of its window, which is enlarged.",
     global: stage.window
-      ? `Merged cells, each the mean of ${stage.pool} × ${stage.pool} tokens.` : "Every token of the map.",
-    composed: "All paths through the block. Colours are capped at the largest weight beside the query's own.",
+      ? `How much it takes from each merged cell, the mean of ${stage.pool} × ${stage.pool} tokens.`
+      : "How much it takes from each token of the map: the last stage has no windows.",
+    composed: "How much of the block's output at the query comes from each token, through all paths. Colours follow the "
+      + "logarithm and end at the largest weight beside the query's own.",
     rollout: "Rollout of the whole network: all paths through all blocks, from the mean of the last stage's tokens back "
       + "to the tokens of the first stage. (A figure shows the rollout of its query instead.)",
-    class: `Relevance for the class <b>${escape(row.whole?.name)}</b>, over the tokens of the first stage.`,
-  };
-  if (row.whole) words[kind] += " Colours are capped at the 99th percentile.";
-  return `${words[kind]} ${row.whole ? "The map" : "The row"} has ${rowWords(row, ranked(row))}`;
+    class: "What speaks for a class, over the tokens of the first stage.",
+  }[kind] + (isWhole(kind) ? " Colours are capped at the 99th percentile." : "");
 }
 
-/** The legend and the prediction, below the picture. */
-function pictureWords(state) {
-  const { name, label, predictions } = state.maps.header.pictures[state.choice.picture];
-  const predicted = Object.entries(predictions)
-    .map(([name, share]) => `${escape(name)} ${(100 * share).toFixed(0)} %`);
+/** The network's name, its answer, and the map's numbers, below a map. */
+function networkWords(state, name, row) {
+  const { whole } = row, about = whole?.kind === "class" ? `For the class <b>${escape(whole.name)}</b>: ` : "";
+  const answer = state.hidden ? "" : predictionWords(state.view.picture);
+  return `${name ? `<b class="name">${escape(name)}</b>${answer ? `: ${answer}` : ""}<br>` : ""}
+    ${about}${rowWords(row, ranked(row))}`;
+}
+
+function predictionWords({ predictions }) {
+  const found = Object.entries(predictions).map(([name, share]) => `${escape(name)} ${(100 * share).toFixed(0)} %`);
+  return found.length ? `prediction ${found.join(", ")}.` : "";
+}
+
+/** The legend and the name of the picture; its prediction, unless that stands below the maps. */
+function pictureWords(state, alone) {
+  const { picture } = state.view, { name, label } = picture, predicted = alone ? predictionWords(picture) : "";
   const swatch = (kind, words) => `<span><i style="border-color: ${LINES[kind]}"></i>${words}</span>`;
   const legend = state.hasQuery ? [swatch("query", `query ${place(state.query)}`)] : [];
   if (state.hasQuery && state.stage.window) legend.push(swatch("window", "its window"));
   legend.push(swatch("key", state.hasQuery ? "chosen key" : "chosen token"));
   return `<span class="legend">${legend.join("")}</span>
-    <b>${escape(name)}</b>${label && label !== name ? `, true class ${escape(label)}` : ""}${predicted.length
-      ? `. Prediction: ${predicted.join(", ")}` : ""}.
+    <b>${escape(name)}</b>${label && label !== name ? `, true class ${escape(label)}` : ""}.${predicted
+      ? ` P${predicted.slice(1)}` : ""}
     ${state.hasQuery ? "Point, tap or use the arrow keys; a click keeps the token."
       : "This map covers the whole network: no query, stage, block or head. Point at a token here or on the map."}`;
 }
 
-function sizeWords({ bytes: length, pictures, numbers, dense }) {
-  const many = pictures.length;
-  return `The data take ${bytes(length)}${many > 1 ? ` for ${many} pictures` : ""}. ${many > 1 ? "Each has" : "That is"}
+/** @param {View[]} views */
+function sizeWords(views) {
+  const { pictures, numbers, dense } = views[0].header, many = pictures.length;
+  const length = sum(views.map(({ header }) => header.bytes));
+  const each = views.length > 1 ? `Each of the ${views.length} networks has` : many > 1 ? "Each has" : "That is";
+  return `The data take ${bytes(length)}${many > 1 ? ` for ${many} pictures` : ""}. ${each}
     ${integer.format(numbers)} weights: those of every token in every block and head over its window and over the merged
     cells. If every token attended to every other, there would be ${integer.format(dense)}, ${times(dense / numbers)}
     times as many.`;
