@@ -78,7 +78,7 @@ function drawing(tokens, [left, right]) {
       ${tokens.map((token) => handle(`value-${token}`, SHAPES[token], "v", token)).join("")}`, right);
 }
 
-const table = (tokens) => `<table class="steps"><caption class="spoken">Every step for each of the keys</caption>
+const table = (tokens) => `<table class="arithmetic"><caption class="spoken">Every step for each of the keys</caption>
   <thead><tr><th scope="col">token</th><th scope="col"><var>q</var> · <var>k</var></th>
     <th scope="col">÷ √2</th><th scope="col" class="wide">weight</th>
     <th scope="col">weight × <var>v</var></th></tr></thead>
