@@ -70,10 +70,8 @@ def test_search_finds_local_attention(open_page):
 @pytest.mark.parametrize("query", ["256", "merging", "softmax", "near", "window"])
 def test_search_finds_explanations_before_the_api(open_page, query):
     page = open_page("")
-    page.locator("[data-md-component=search-query]").click()
-    page.keyboard.type(query)
-    results = page.locator("article.md-search-result__article--document")
-    results.first.wait_for()
+    page.locator("[data-md-component=search-query]").fill(query)  # at once, so that no shorter word is looked up
+    page.locator(".md-search-result__item a").first.wait_for()
     links = page.eval_on_selector_all(
         ".md-search-result__item > a", "links => links.map(link => new URL(link.href).pathname)"
     )
