@@ -34,14 +34,15 @@ def test_code_and_ledger_carry_the_same_tags():
 
 def test_the_lines_that_define_an_equation_come_first():
     """Calls, backward passes and attention maps carry tags too, but define nothing."""
-    found = {row.equation: [line.owner for line in row.defining(row.reference)] for row in check_equations(ROOT)}
+    rows = check_equations(ROOT)
+    found = {row.equation: [line.owner for line in row.defining(row.reference)] for row in rows}
     local, far = "local_attention", "global_attention"
     assert found == {
         **{1: ["mhsa"], 2: ["attention_weights", "multi_head_attention"], 3: ["mhsa", "mhsa", "block"], 4: ["block"]},
         **{5: [], 6: [local], 7: [local], 8: [local], 9: ["h_mhsa"], 10: ["merge"]},
         **{11: [far, far], 12: [far, far], 13: [far], 14: ["aggregate", "block"], 15: []},
     }
-    for row in check_equations(ROOT):
+    for row in rows:
         everything = [*row.defining(row.reference), *row.defining(row.hatnet), *row.others()]
         assert sorted(map(id, everything)) == sorted(map(id, (*row.reference, *row.hatnet)))
 
