@@ -66,6 +66,14 @@ plt.show()
 # Equation numbers, such as (2), are those of the paper [*Vision Transformers with Hierarchical
 # Attention*](https://doi.org/10.1007/s11633-024-1393-8). Its network is called HAT-Net. At the end of this tutorial,
 # you can read `reference/attention.py` (Eq. 1-3) and use Eq. 5 to find out where attention becomes too expensive.
+#
+# **Try it first.** Move the query $q$, a key $k$ or a value $v$. Part 2 computes the numbers that you see at the start.
+#
+# <div>
+# <attention-by-hand query="1,2" keys="2,0 0,2 1,1" values="10,0 0,10 10,10">
+# <p>On the site's page of this tutorial, with JavaScript, you can move a query, three keys and three values here.</p>
+# </attention-by-hand>
+# </div>
 
 # %% [markdown]
 # ## 1. Softmax: from scores to weights

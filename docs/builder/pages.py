@@ -16,6 +16,7 @@ from builder.mathematics import MathematicsExtension
 from builder.tables import insert_tables
 
 MACROS = {"R": r"\mathbb{R}"}
+SEARCH_BOOST = {"concepts/": 4, "tutorials/": 2, "api/": 1e-4}  # a word in a title counts a thousand times as much
 
 
 @event_priority(100)  # before mkdocstrings copies the list of extensions
@@ -36,13 +37,16 @@ def on_config(config: MkDocsConfig) -> None:
     log.setLevel(min(log.level, logging.WARNING))
 
 
-def on_page_markdown(markdown: str, config: MkDocsConfig, **_: Any) -> str:
-    """Replace the directives of a page.
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) -> str:
+    """Replace the directives of a page, and set its place in the results of a search.
 
     Raises:
         ExcerptError: for a definition that does not exist.
         TraceabilityError: if equations, code and tests do not match.
     """
+    for folder, boost in SEARCH_BOOST.items():
+        if page.file.src_uri.startswith(folder):
+            page.meta.setdefault("search", {}).setdefault("boost", boost)
     root = Path(config.config_file_path).parent
     markdown = insert_checkout(markdown, repository(config.extra))
     return insert_code(insert_tables(markdown, root), root)  # in this order: tables may contain code

@@ -15,19 +15,20 @@ from reference.hierarchical_attention import aggregate, global_attention, local_
 from reference.layers import average_pool
 from reference.names import Array, Params
 
+TIMES, PRIME = "\N{MULTIPLICATION SIGN}", "\N{PRIME}"
 X = np.array([[[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]])  # a map of 1 x 3 tokens with 2 channels
 G1 = G2 = 2
 Wq, Wk, Wv = np.array([[[1.0, 2.0], [2.0, 0.0]], [[2.0, 0.0], [-1.0, 1.0]], [[2.0, 0.0], [0.0, 2.0]]])
-W2q, I = np.array([[1.0, -1.0], [-1.0, 1.0]]), np.eye(2)  # W2k, W2v and W^p are the identity
+W2q, SAME = np.array([[1.0, -1.0], [-1.0, 1.0]]), np.eye(2)  # W2k, W2v and W^p are the identity
 
 PARAMS: Params = {
     "local_attention.qkv.weight": np.hstack([Wq, Wk, Wv]).T,
     "local_attention.qkv.bias": np.zeros(6),
     "global_attention.q.weight": W2q.T,
     "global_attention.q.bias": np.zeros(2),
-    "global_attention.kv.weight": np.hstack([I, I]).T,
+    "global_attention.kv.weight": np.hstack([SAME, SAME]).T,
     "global_attention.kv.bias": np.zeros(4),
-    "projection.weight": I,
+    "projection.weight": SAME,
     "projection.bias": np.zeros(2),
 }
 
@@ -57,19 +58,19 @@ def steps() -> dict[str, list[Matrix | str]]:
     one, two = Matrix("<i>A</i><sub>1</sub>", A1[0]), Matrix("<i>A</i><sub>2</sub>", A2[0])
     means = np.where(pooling_matrix((1, 3), G2) == 0, np.nan, pooling_matrix((1, 3), G2))
     return {
-        "attention": [Matrix("weights", weights[0], "both"), "×", Matrix("<i>V</i>", V), "=", Matrix("<i>A</i>", A)],
+        "attention": [Matrix("weights", weights[0], "both"), TIMES, Matrix("<i>V</i>", V), "=", Matrix("<i>A</i>", A)],
         "local": [
-            *(Matrix("weights", near, "near"), "×", Matrix("<i>V</i><sub>1</sub>", V), "+"),
+            *(Matrix("weights", near, "near"), TIMES, Matrix("<i>V</i><sub>1</sub>", V), "+"),
             *(Matrix("<i>X</i>", tokens), "=", one),
         ],
-        "merging": [Matrix("means", means, "far", rows="cell"), "×", one, "=", cells],
+        "merging": [Matrix("means", means, "far", rows="cell"), TIMES, one, "=", cells],
         "global": [
-            *(Matrix("weights", trace["global_weights"][0], "far"), "×"),
+            *(Matrix("weights", trace["global_weights"][0], "far"), TIMES),
             *(Matrix("<i>V</i><sub>2</sub> = <i>Â</i><sub>1</sub>", merged[0], rows="cell"), "=", two),
         ],
         "aggregation": [
             *(one, "+", two, "+", Matrix("<i>X</i>", tokens), "="),
-            Matrix("<i>A</i>′", aggregate(A1, A2, PARAMS)[0] + tokens),
+            Matrix(f"<i>A</i>{PRIME}", aggregate(A1, A2, PARAMS)[0] + tokens),
         ],
     }
 

@@ -71,14 +71,14 @@ function drawing(tokens, [left, right]) {
   return plane("seek", "Query and keys", `<path class="line"/>
       ${tokens.map((token) => `<path class="shadow" data-shadow="${token}"/>`).join("")}
       ${arrows("key", tokens)}<path class="arrow query" data-query/>
-      ${tokens.map((token) => handle(`key-${token}`, SHAPES[token], "k", token)).join("")}
-      ${handle("query", "◆", "q")}`, left)
+      ${handle("query", "◆", "q")}
+      ${tokens.map((token) => handle(`key-${token}`, SHAPES[token], "k", token)).join("")}`, left)
     + plane("give", "Values and their weighted sum", `<path class="hull"/>
       ${arrows("part", tokens)}<g class="result"><circle r="7"/><text x="10" y="20">A</text></g>
       ${tokens.map((token) => handle(`value-${token}`, SHAPES[token], "v", token)).join("")}`, right);
 }
 
-const table = (tokens) => `<table class="steps"><caption class="spoken">Every step for each of the keys</caption>
+const table = (tokens) => `<table class="arithmetic"><caption class="spoken">Every step for each of the keys</caption>
   <thead><tr><th scope="col">token</th><th scope="col"><var>q</var> · <var>k</var></th>
     <th scope="col">÷ √2</th><th scope="col" class="wide">weight</th>
     <th scope="col">weight × <var>v</var></th></tr></thead>
@@ -174,7 +174,7 @@ class AttentionByHand extends HTMLElement {
       this.querySelector(`[data-shadow="${token}"]`).setAttribute("d", path(keys[token], shadow(query, keys[token])));
       const key = this.querySelector(`[data-key="${token}"]`);
       key.setAttribute("d", arrow(plane, [0, 0], keys[token], 10));
-      key.style.strokeWidth = 1.5 + 7 * weights[token];
+      key.style.strokeWidth = 1.5 + 5 * weights[token];
     }
   }
 
@@ -185,7 +185,7 @@ class AttentionByHand extends HTMLElement {
     let from = [0, 0];
     for (const token of this.tokens) {
       const to = from.map((value, channel) => value + parts[token][channel]);
-      this.querySelector(`[data-part="${token}"]`).setAttribute("d", arrow(plane, from, to, 0));
+      this.querySelector(`[data-part="${token}"]`).setAttribute("d", arrow(plane, from, to, token === this.tokens.length - 1 ? 9 : 0));
       from = to;
     }
     this.querySelector(".result").setAttribute("transform", `translate(${plane.place(result).join(" ")})`);

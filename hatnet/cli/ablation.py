@@ -90,7 +90,8 @@ def _run(work: Ablation, data: Split, workers: int, monitor: Monitor) -> bool:
     """Do all runs that are missing. Returns True if everything is done."""
     settings, missing = work.settings, len(work.missing)
     console.print(
-        f"{len(work.arms)} arms x {work.seeds} seeds on {settings.data_set.title}, {settings.epochs} epoch{"s" * (settings.epochs > 1)} each, "
+        f"{len(work.arms)} arms x {work.seeds} seeds on {settings.data_set.title}, "
+        f"{settings.epochs} epoch{'s' * (settings.epochs > 1)} each, "
         f"on {work.device}; {missing} runs to do\nResults folder: {work.folder.resolve()}"
     )
     steps = settings.epochs * (len(data.train) // settings.batch_size)

@@ -67,6 +67,20 @@ def test_search_finds_local_attention(open_page):
     page.wait_for_url(re.compile(r"local|hierarchical"))
 
 
+@pytest.mark.parametrize("query", ["256", "merging", "softmax", "near", "window"])
+def test_search_finds_explanations_before_the_api(open_page, query):
+    page = open_page("")
+    page.locator("[data-md-component=search-query]").fill(query)  # at once, so that no shorter word is looked up
+    page.locator(".md-search-result__item a").first.wait_for()
+    links = page.eval_on_selector_all(
+        ".md-search-result__item > a", "links => links.map(link => new URL(link.href).pathname)"
+    )
+    explained = [index for index, link in enumerate(links) if link.startswith(("/concepts/", "/tutorials/"))]
+    assert explained, links
+    assert explained[0] < min([index for index, link in enumerate(links) if link.startswith("/api/")], default=99)
+    assert explained[0] < 3, links
+
+
 def test_the_copy_button_copies_the_live_source(open_page):
     page = open_page("concepts/4-global/")
     block = page.locator(".live").first

@@ -32,6 +32,28 @@ def test_code_and_ledger_carry_the_same_tags():
     assert len(check_ledger(ROOT)) >= 8
 
 
+def test_the_lines_that_define_an_equation_come_first():
+    """Calls, backward passes and attention maps carry tags too, but define nothing."""
+    rows = check_equations(ROOT)
+    found = {row.equation: [line.owner for line in row.defining(row.reference)] for row in rows}
+    local, far = "local_attention", "global_attention"
+    assert found == {
+        **{1: ["mhsa"], 2: ["attention_weights", "multi_head_attention"], 3: ["mhsa", "mhsa", "block"], 4: ["block"]},
+        **{5: [], 6: [local], 7: [local], 8: [local], 9: ["h_mhsa"], 10: ["merge"]},
+        **{11: [far, far], 12: [far, far], 13: [far], 14: ["aggregate", "block"], 15: []},
+    }
+    for row in rows:
+        everything = [*row.defining(row.reference), *row.defining(row.hatnet), *row.others()]
+        assert sorted(map(id, everything)) == sorted(map(id, (*row.reference, *row.hatnet)))
+
+
+def test_a_tag_elsewhere_does_not_define_an_equation(copy):
+    """Eq. 9 has tags in the attention maps of both packages as well."""
+    alter(copy / "reference/hierarchical_attention.py", "Eq. 9, D2", "D2")
+    with pytest.raises(TraceabilityError, match="Eq. 9 has no tag in reference/"):
+        check_equations(copy)
+
+
 @pytest.mark.parametrize(
     ("package", "old", "new", "message"),
     [

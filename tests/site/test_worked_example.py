@@ -16,10 +16,12 @@ ROUNDED = 0.0051  # the pictures have two decimals
 
 
 def picture(step):
-    """The numbers of each matrix of a picture, read from its HTML; None where there is none."""
-    tables = re.findall(r"<table.*?</table>", "".join(worked.worked(step)))
-    rows = [[re.findall(r"<td[^>]*>(?:<[^>]*>)?([^<]*)<", row) for row in re.findall("<tr>.*?</tr>", t)] for t in tables]
-    return [np.array([[float("nan" if cell == "none" else cell) for cell in row] for row in table]) for table in rows]
+    """The numbers of each matrix of a picture, read from its HTML; NaN where there is none."""
+    found = []
+    for table in re.findall("<table.*?</table>", "".join(worked.worked(step))):
+        rows = [re.findall("<td[^>]*>(?:<[^>]*>)?([^<]*)<", row) for row in re.findall("<tr>.*?</tr>", table)]
+        found.append(np.array([[float("nan" if cell == "none" else cell) for cell in row] for row in rows]))
+    return found
 
 
 def test_every_example_on_a_page_prints_what_the_page_shows(tmp_path):
