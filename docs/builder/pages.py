@@ -1,6 +1,7 @@
 """mkdocs' events for pages: directives become Markdown before it is converted, equation tags become labels after."""
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from builder.mathematics import MathematicsExtension
 from builder.tables import insert_tables
 
 MACROS = {"R": r"\mathbb{R}"}
+WIDE = ("downloads", "side-by-side", "trace")  # classes of blocks that make their page wider
 
 
 @event_priority(100)  # before mkdocstrings copies the list of extensions
@@ -59,5 +61,11 @@ def on_page_content(html: str, page: Page, **_: Any) -> str:
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Add what other sites show of a shared page."""
+    """Add what other sites show of a shared page, and to the body the classes of pages with wide blocks.
+
+    In CSS this would be `body:has(.downloads)`, for which browsers search the whole page again after every part of it
+    that arrives: seconds for a page of the API.
+    """
+    wide = [f"with-{name}" for name in WIDE if re.search(rf'class="[^"]*\b{name}(?![\w-])', page.content or "")]
+    output = output.replace("<body ", f'<body class="{" ".join(wide)}" ', 1) if wide else output
     return output.replace("</head>", f"{card(page, config)}</head>", 1)
