@@ -55,13 +55,16 @@ def plain(markup: str) -> str:
 
 
 def card(page: Page, config: MkDocsConfig) -> str:
-    """Meta elements for a page that is shared. Without `site_url` the picture's address is relative to the page."""
+    """Meta elements for a page that is shared, whose description is escaped already, as the theme needs it.
+
+    Without `site_url` the picture's address is relative to the page.
+    """
     title = page.title if not page.is_homepage else config.site_name
     picture = f"{config.site_url.rstrip('/')}/{PICTURE}" if config.site_url else get_relative_url(PICTURE, page.url)
     facts = {
         "og:type": "website",
         "og:site_name": config.site_name,
-        "og:title": plain(str(title)),
+        "og:title": html.escape(plain(str(title))),
         "og:description": page.meta["description"],
         **({"og:url": page.canonical_url} if page.canonical_url else {}),
         "og:image": picture,
@@ -69,5 +72,5 @@ def card(page: Page, config: MkDocsConfig) -> str:
         "og:image:height": "630",
         "og:image:alt": "A photo of a cat: fine tokens in one window, coarse merged cells everywhere else.",
     }
-    tags = [f'<meta property="{name}" content="{html.escape(str(value))}">' for name, value in facts.items()]
+    tags = [f'<meta property="{name}" content="{value}">' for name, value in facts.items()]
     return "".join([*tags, '<meta name="twitter:card" content="summary_large_image">'])

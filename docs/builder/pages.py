@@ -2,6 +2,7 @@
 
 import logging
 import re
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def on_config(config: MkDocsConfig) -> None:
     """
     extensions: list[Any] = config.markdown_extensions  # typed as names, but instances are accepted
     extensions += [DoctestsExtension(), MathematicsExtension(MACROS)]
-    if address := repository(config.extra):
+    if address := repository(dict(config.extra)):
         config.extra["social"] = [{"icon": ICON, "link": address, "name": "Repository"}]
     log = logging.getLogger("mkdocs")
     log.setLevel(min(log.level, logging.WARNING))
@@ -46,7 +47,7 @@ def on_page_markdown(markdown: str, config: MkDocsConfig, **_: Any) -> str:
         TraceabilityError: if equations, code and tests do not match.
     """
     root = Path(config.config_file_path).parent
-    markdown = insert_checkout(markdown, repository(config.extra))
+    markdown = insert_checkout(markdown, repository(dict(config.extra)))
     return insert_code(insert_tables(markdown, root), root)  # in this order: tables may contain code
 
 
@@ -56,7 +57,7 @@ def on_page_content(html: str, page: Page, **_: Any) -> str:
     Raises:
         DescriptionError: if there is nothing to describe it with.
     """
-    page.meta.setdefault("description", describe(html, page.file.src_path))
+    page.meta["description"] = escape(page.meta.get("description") or describe(html, page.file.src_path))
     return label_tags(html)
 
 

@@ -25,7 +25,9 @@ def social_picture(photo: Path, title: str, promise: str) -> bytes:
     _map(card, draw, Image.open(photo).convert("RGB").crop((55, 0, 355, 300)))  # the cat's face
     draw.text((70, 120), title, INK, font("DejaVuSerif-Bold", 76))
     _scale(draw, 72, 232)
-    draw.multiline_text((70, 275), wrap(promise, font("DejaVuSerif", 33), 540), INK, font("DejaVuSerif", 33), spacing=14)
+    draw.multiline_text(
+        (70, 275), wrap(promise, font("DejaVuSerif", 33), 540), INK, font("DejaVuSerif", 33), spacing=14
+    )
     draw.text((70, 510), "near", NEAR, font("DejaVuSans-Bold", 26))
     draw.text((150, 510), "+", QUIET, font("DejaVuSans", 26))
     draw.text((185, 510), "far", FAR, font("DejaVuSans-Bold", 26))
