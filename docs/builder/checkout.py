@@ -44,8 +44,8 @@ def steps(address: str | None) -> str:
     """
     if address is None:
         return (
-            "You need a copy of the repository, a *checkout*, and Python 3.11 or newer. Open a shell in its top folder,\n"
-            "which contains `README.md` and `pyproject.toml`."
+            "You need a copy of the repository, a *checkout*, and Python 3.11 or newer. Open a shell in its top\n"
+            "folder, which contains `README.md` and `pyproject.toml`."
         )
     folder = address.rsplit("/", 1)[1].removesuffix(".git")
     return (

@@ -11,7 +11,7 @@ from mkdocs.structure.pages import Page
 from mkdocs.utils import get_relative_url
 
 PICTURE = "assets/social.png"
-SHORTEST, LONGEST = 50, 200  # characters: search engines and messengers cut longer descriptions
+SHORTEST, ENOUGH, LONGEST = 50, 100, 200  # characters: search engines and messengers cut longer descriptions
 PARAGRAPH = re.compile(r"<p>(.*?)</p>", re.DOTALL)
 
 
@@ -37,7 +37,7 @@ def describe(text: str, name: str) -> str:
         )
     description = ""
     for sentence in re.split(r"(?<=[.?!:])\s+", first):
-        if description and (len(description) >= SHORTEST or len(description) + len(sentence) >= LONGEST):
+        if description and (len(description) >= ENOUGH or len(description) + len(sentence) >= LONGEST):
             break
         description = f"{description} {sentence}".strip()
     if len(description) > LONGEST:

@@ -20,7 +20,7 @@ ADDRESS = "https://example.org/group/hat-net.git"
 
 
 def test_a_description_is_the_first_sentence_or_more_if_it_is_short():
-    first, second = "Windows of <b>G</b> &amp; more, " + "word " * 10 + "end.", "Not this one, it is too much."
+    first, second = "Windows of <b>G</b> &amp; more, " + "word " * 18 + "end.", "Not this one, it is too much."
     assert describe(f"<h1>T</h1><p>Short.</p>\n<p>{first}\n{second}</p>", "x.md").endswith("word end.")
     assert describe("<p>Half of it. " + "And then a second sentence that makes it long.</p>", "x.md").startswith(
         "Half of it. A"
