@@ -70,7 +70,7 @@ def card(page: Page, config: MkDocsConfig) -> str:
         "og:image": picture,
         "og:image:width": "1200",
         "og:image:height": "630",
-        "og:image:alt": "A photo of a cat: fine tokens in one window, coarse merged cells everywhere else.",
+        "og:image:alt": "A photo of a cat in coarse merged cells, with one window of fine tokens.",
     }
     tags = [f'<meta property="{name}" content="{value}">' for name, value in facts.items()]
     return "".join([*tags, '<meta name="twitter:card" content="summary_large_image">'])
