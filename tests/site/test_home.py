@@ -14,13 +14,14 @@ C, STRIDE = 64, 4  # stage 0 of HAT-Net Small
 
 @pytest.fixture
 def home(open_page):
-    """A function that opens the home page, whose figure does not move, and returns it."""
+    """A function that opens the home page and returns it, with the cells merged and without motion."""
 
     def open_(**settings):
         page = open_page("", **settings)
-        page.emulate_media(reduced_motion="reduce")
-        page.reload()
         page.locator(f"{FIGURE}.live").wait_for()
+        page.emulate_media(reduced_motion="reduce")
+        for name in ("Plain attention", "Hierarchical attention"):  # ends a motion that has begun
+            page.get_by_role("button", name=name).click()
         return page
 
     return open_
@@ -54,20 +55,27 @@ def test_the_number_falls_from_3136_to_64_and_49(home):
 
 def test_motion_ends_at_the_numbers_that_stillness_shows(open_page):
     page = open_page("")
-    page.emulate_media(reduced_motion="no-preference")
-    page.reload()
     page.locator(f"{FIGURE}.live").wait_for()
-    assert text(page, ".number") == "3,136"
+    page.get_by_role("button", name="Plain attention").click()
+    page.wait_for_function(f"document.querySelector('{FIGURE} .number').textContent === '3,136'")
+    page.get_by_role("button", name="Hierarchical attention").click()
+    page.wait_for_function(f"Number(document.querySelector('{FIGURE} .number').textContent.replace(',', '')) < 3136")
+    page.wait_for_function(f"document.querySelector('{FIGURE} .number').textContent === '113'")
+
+
+def test_pointing_merges_the_cells(open_page):
+    page = open_page("")
+    page.locator(f"{FIGURE}.live").wait_for()
     point_at(page, 3, 3, 56)
     page.wait_for_function(f"document.querySelector('{FIGURE} .number').textContent === '113'")
 
 
 def test_pointing_counts_the_window_that_the_border_cuts(home):
-    """60 x 60 tokens in windows of 8: the last ones have 4 rows or columns; 9 x 9 cells of 7."""
+    """64 x 64 tokens in windows of 9: the last ones have one row or column; 10 x 10 cells of 7."""
     page = home()
-    for name, value in (("size", 240 + 16), ("G1", 9), ("G2", 7)):
+    for name, value in (("size", 256), ("G1", 9), ("G2", 7)):
         page.locator(f"{FIGURE} input[name={name}]").fill(str(value))
-    count = 256 // STRIDE  # 64 tokens: seven windows of 9 and one token more
+    count = 256 // STRIDE
     for row, column, near in ((0, 0, 81), (63, 0, 9), (0, 63, 9), (63, 63, 1), (62, 62, 81)):
         point_at(page, row, column, count)
         assert counted(page) == (near + 100, near, 100), (row, column)
@@ -108,7 +116,6 @@ def test_the_keyboard_moves_the_query_and_screen_readers_hear_of_it(home):
 def test_the_figure_is_readable_and_fits_a_phone(home, scheme):
     """Contrasts of text as WCAG requires; nothing overflows; targets have 24 pixels; map and counter fit one screen."""
     page = home(color_scheme=scheme)
-    page.get_by_role("button", name="Hierarchical attention").click()
     selectors = ["button", ".number", ".of", ".near b", ".far b", "figcaption", "label", ".cost span", ".hint"]
     contrasts = page.evaluate(CONTRASTS, [f"{FIGURE} {selector}" for selector in selectors])
     assert {selector: ratio for selector, ratio in contrasts.items() if ratio < 4.5} == {}
