@@ -63,13 +63,6 @@ def test_motion_ends_at_the_numbers_that_stillness_shows(open_page):
     page.wait_for_function(f"document.querySelector('{FIGURE} .number').textContent === '113'")
 
 
-def test_pointing_merges_the_cells(open_page):
-    page = open_page("")
-    page.locator(f"{FIGURE}.live").wait_for()
-    point_at(page, 3, 3, 56)
-    page.wait_for_function(f"document.querySelector('{FIGURE} .number').textContent === '113'")
-
-
 def test_pointing_counts_the_window_that_the_border_cuts(home):
     """64 x 64 tokens in windows of 9: the last ones have one row or column; 10 x 10 cells of 7."""
     page = home()
