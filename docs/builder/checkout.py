@@ -4,6 +4,7 @@ The line `@checkout` on a page becomes these steps, so that no page has an addre
 """
 
 import re
+from collections.abc import Mapping
 
 ICON = "fontawesome/brands/git-alt"
 
@@ -12,7 +13,7 @@ class AddressError(ValueError):
     """`extra.repository` is not an address that one can clone from."""
 
 
-def repository(extra: dict[str, object]) -> str | None:
+def repository(extra: Mapping[str, object]) -> str | None:
     """The address to clone from, or None while none is set.
 
     Raises:
@@ -35,18 +36,16 @@ def insert_checkout(markdown: str, address: str | None) -> str:
 def steps(address: str | None) -> str:
     """Markdown of the steps.
 
-    >>> print(steps("https://example.org/group/hat-net.git"))
+    >>> print(steps("https://example.org/group/hat-net.git").partition("[")[0].rstrip())
     ```console
     git clone https://example.org/group/hat-net.git
     cd hat-net
     ```
-    <BLANKLINE>
-    [The repository](https://example.org/group/hat-net.git) has the code, the tests and this site. You need Python 3.11 or newer.
     """
     if address is None:
         return (
-            "You need a copy of the repository, a *checkout*, and Python 3.11 or newer. Open a shell in the checkout's top folder,\n"
-            "which contains `README.md` and `pyproject.toml`."
+            "You need a copy of the repository, a *checkout*, and Python 3.11 or newer. Open a shell in its top\n"
+            "folder, which contains `README.md` and `pyproject.toml`."
         )
     folder = address.rsplit("/", 1)[1].removesuffix(".git")
     return (

@@ -11,7 +11,7 @@ from mkdocs.structure.pages import Page
 from mkdocs.utils import get_relative_url
 
 PICTURE = "assets/social.png"
-SHORTEST, LONGEST = 50, 200  # characters: search engines and messengers cut longer descriptions
+SHORTEST, ENOUGH, LONGEST = 50, 100, 200  # characters: search engines and messengers cut longer descriptions
 PARAGRAPH = re.compile(r"<p>(.*?)</p>", re.DOTALL)
 
 
@@ -37,7 +37,7 @@ def describe(text: str, name: str) -> str:
         )
     description = ""
     for sentence in re.split(r"(?<=[.?!:])\s+", first):
-        if description and (len(description) >= SHORTEST or len(description) + len(sentence) >= LONGEST):
+        if description and (len(description) >= ENOUGH or len(description) + len(sentence) >= LONGEST):
             break
         description = f"{description} {sentence}".strip()
     if len(description) > LONGEST:
@@ -55,19 +55,22 @@ def plain(markup: str) -> str:
 
 
 def card(page: Page, config: MkDocsConfig) -> str:
-    """Meta elements for a page that is shared. Without `site_url` the picture's address is relative to the page."""
+    """Meta elements for a page that is shared, whose description is escaped already, as the theme needs it.
+
+    Without `site_url` the picture's address is relative to the page.
+    """
     title = page.title if not page.is_homepage else config.site_name
     picture = f"{config.site_url.rstrip('/')}/{PICTURE}" if config.site_url else get_relative_url(PICTURE, page.url)
     facts = {
         "og:type": "website",
         "og:site_name": config.site_name,
-        "og:title": plain(str(title)),
+        "og:title": html.escape(plain(str(title))),
         "og:description": page.meta["description"],
         **({"og:url": page.canonical_url} if page.canonical_url else {}),
         "og:image": picture,
         "og:image:width": "1200",
         "og:image:height": "630",
-        "og:image:alt": "A photo of a cat: fine tokens in one window, coarse merged cells everywhere else.",
+        "og:image:alt": "A photo of a cat in coarse merged cells, with one window of fine tokens.",
     }
-    tags = [f'<meta property="{name}" content="{html.escape(str(value))}">' for name, value in facts.items()]
+    tags = [f'<meta property="{name}" content="{value}">' for name, value in facts.items()]
     return "".join([*tags, '<meta name="twitter:card" content="summary_large_image">'])

@@ -102,10 +102,10 @@ class AttentionHierarchy extends HTMLElement {
   merge(goal) {
     this.untouched = false;
     this.goal = goal;
-    const start = this.merged, begin = performance.now();
+    const start = this.merged, begin = performance.now(), run = (this.run = {});
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     const step = (now) => {
-      if (this.goal !== goal) return; // another goal was chosen meanwhile
+      if (this.run !== run) return; // another one began meanwhile
       const part = still ? 1 : Math.min(Math.max(now - begin, 0) / DURATION, 1);
       this.merged = start + (goal - start) * part * part * (3 - 2 * part);
       this.show();

@@ -1,6 +1,5 @@
 """The sliders on the page about cost: they compute the same as `hatnet.complexity`, and everybody can use them."""
 
-import random
 from math import isclose
 
 import pytest
@@ -8,35 +7,15 @@ import pytest
 from hatnet.complexity import equation_5, equation_15, h_mhsa_cost, mhsa_cost, network_costs, total
 from hatnet.config import get_config
 from tests.site.conftest import CONTRASTS, OVERFLOWING, PHONE
+from tests.site.test_attention_cost import LARGEST, SMALLEST, STAGE_0, draw, sizes
 
 PAGE = "complexity/"
 TIMES = "\N{MULTIPLICATION SIGN}"
-LARGEST = {"height": 2048, "width": 2048, "stride": 2, "C": 640, "G1": 32, "G2": 1}
-SMALLEST = {"height": 32, "width": 32, "stride": 32, "C": 16, "G1": 32, "G2": 32}
 SMALL = {
-    "stages.0": {"height": 224, "width": 224, "stride": 4, "C": 64, "G1": 8, "G2": 8},
+    "stages.0": STAGE_0,
     "stages.1": {"height": 224, "width": 224, "stride": 8, "C": 128, "G1": 7, "G2": 4},
     "stages.2": {"height": 224, "width": 224, "stride": 16, "C": 320, "G1": 7, "G2": 2},
 }
-
-COMPUTE = """async cases => {
-  const {map, mhsa, hMhsa} = await import(new URL("../js/cost-sliders.js", location));
-  return cases.map(settings => [mhsa(map(settings)), hMhsa(map(settings))]);
-}"""
-
-
-def draw(count):
-    """Random settings; most windows and cells do not divide their map."""
-    rng = random.Random(0)
-    side, grid = range(32, 2049), range(1, 33)
-    values = {"height": side, "width": side, "stride": [2, 4, 8, 16, 32], "C": range(16, 641), "G1": grid, "G2": grid}
-    return [{name: rng.choice(among) for name, among in values.items()} for _ in range(count)]
-
-
-def sizes(settings):
-    """(H, W, C, G1, G2) of the token map."""
-    H, W = (-(-settings[side] // settings["stride"]) for side in ("height", "width"))
-    return H, W, settings["C"], settings["G1"], settings["G2"]
 
 
 def set_to(page, settings):
@@ -52,16 +31,6 @@ def shown(page, module):
     )
     *terms, all_macs, without = rows
     return {row[0]: int(row[3]) for row in terms}, int(all_macs[2]), int(without[2])
-
-
-def test_the_script_computes_the_same_integers_as_python(open_page):
-    """Eq. 5 and 15, term by term in the same order, for a thousand random settings and the ends of the sliders."""
-    cases = [LARGEST, SMALLEST, *SMALL.values(), *draw(1000)]
-    for settings, (plain, ours) in zip(cases, open_page(PAGE).evaluate(COMPUTE, cases), strict=True):
-        H, W, C, G1, G2 = sizes(settings)
-        assert list(plain.items()) == list(mhsa_cost(H, W, C).macs.items()), settings
-        assert list(ours.items()) == list(h_mhsa_cost(H, W, C, G1, G2).macs.items()), settings
-    assert mhsa_cost(1024, 1024, 640).total_macs < 2**53  # JavaScript numbers are exact up to here
 
 
 def test_the_table_and_the_bars_follow_the_controls(open_page):

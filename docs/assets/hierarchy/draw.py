@@ -1,6 +1,6 @@
-"""Draw the four panels of the landing page, and crop the photo of its living figure: `python docs/assets/hierarchy/draw.py`.
+"""Draw the four panels of the landing page, and crop the photo of its living figure.
 
-Requires Pillow.
+Run `python docs/assets/hierarchy/draw.py`; it requires Pillow.
 """
 
 import base64
