@@ -97,7 +97,20 @@ def pair(model, images):
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory, model, images):
+def other():
+    """A network like `model`, with other weights."""
+    network = random_model(num_classes=len(CLASSES))
+    randomise(network, seed=1)
+    return network
+
+
+@pytest.fixture(scope="session")
+def other_pair(other, images):
+    return [attention_maps(other, torch.from_numpy(image)) for image in images]
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory, model, other, images):
     """The script, data, a page that loads them, and a page that stands alone."""
     folder = tmp_path_factory.mktemp("explorer")
     (folder / "attention-explorer.js").write_text(explorer_script(), encoding="utf-8")
@@ -107,14 +120,13 @@ def folder(tmp_path_factory, model, images):
     (folder / "no.bin").write_bytes(b"no maps at all")
     for page, source in (("index", "maps"), ("no", "no"), ("garments", "garments")):
         (folder / f"{page}.html").write_text(PAGE.format(f"{source}.bin", ""), encoding="utf-8")
-    other, several = random_model(num_classes=len(CLASSES)), {**facts, "start": Start(query=(30, 17))}
-    randomise(other, seed=1)
-    files = []
+    several, files = {**facts, "start": Start(query=(30, 17))}, []
     for name, network in (("first", model), ("second", other), ("third", other)):
         files.append([f"{name}-0.bin", f"{name}-1.bin"])
         for index, file in enumerate(files[-1]):
             one = {key: value[index : index + 1] for key, value in facts.items() if key in ("names", "labels")}
             write_maps(folder / file, network, images[index : index + 1], **{**several, **one})
+    files.append(["no.bin", "no.bin"])
     write_pair(folder, "pair", files)
     return folder
 
@@ -124,7 +136,7 @@ def write_pair(folder, name, files):
     images = [decode((folder / file).read_bytes())[0]["pictures"][0] for file in files[0]]
     networks = [
         {"name": network, "provenance": f"{network}.", "files": each}
-        for network, each in zip(("First", "Second", "Third"), files, strict=False)
+        for network, each in zip(("First", "Second", "Third", "Broken"), files, strict=False)
     ]
     pictures = [{"name": image["name"], "image": image["image"]} for image in images]
     (folder / f"{name}.json").write_text(json.dumps({"networks": networks, "pictures": pictures}), encoding="utf-8")
