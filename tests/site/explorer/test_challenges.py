@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.site.conftest import ROOT
-from tests.site.explorer.conftest import choose, point, query_of
+from tests.site.explorer.conftest import SIZE, choose, point, query_of
 
 pytestmark = pytest.mark.long
 
@@ -53,7 +53,7 @@ def test_the_guide_shows_one_step_and_sets_the_explorer(open_explorer, with_widg
     page.locator("attention-explorer input[name=kind][value=global]:checked").wait_for(state="attached")
     assert [step.is_visible() for step in steps.all()] == [False, True]
     assert query_of(page) == (15, 22)
-    assert page.locator("explorer-guide nav").inner_text().split("\n")[1].strip() == "Step 2 of 2"
+    assert page.locator("explorer-guide nav span").inner_text() == "Step 2 of 2"
     assert page.locator("explorer-guide button:text-is('Next')").is_disabled()
     press(page, "Back")
     page.locator("attention-explorer input[name=kind][value=local]:checked").wait_for(state="attached")
@@ -81,16 +81,21 @@ def test_which_one_is_trained(open_explorer, with_widgets, pair, other_pair, ran
         assert (f"{most:.1f}" if most < 10 else f"{most:.0f}") in words
 
 
-def test_a_token_that_ignores_its_window(open_explorer, with_widgets):
+def test_a_token_that_ignores_its_window(open_explorer, with_widgets, pair):
     """A plain stage has no windows, a random network's query chooses, and one with equal weights ignores its window."""
     page = open_explorer(with_widgets, choices={"stage": 2})
     press(page, "Check this query")
     assert feedback(page, "even") == "Stage 2 has no windows. Choose stage 0 or 1."
     press(page, "Show near weights")
     page.locator("attention-explorer input[name=kind][value=local]:checked").wait_for(state="attached")
-    point(page, "query", 0.5, 0.5, "click")
+    rows = {(row, column): pair[0].local(0, 1, (row, column)) for row in range(1, 15) for column in range(1, 21)}
+    query = max(rows, key=lambda token: rows[token].max() * np.count_nonzero(rows[token]))
+    most = rows[query].max() * np.count_nonzero(rows[query])
+    y, x = ((2 * at + 1) / side for at, side in zip(query, SIZE, strict=True))
+    point(page, "query", x, y, "click")
     press(page, "Check this query")
-    assert feedback(page, "even").startswith("Not yet. Token (8, 11) of stage 0, block 1: its largest near weight is ")
+    start = f"Not yet. Token ({query[0]}, {query[1]}) of stage 0, block 1: its largest near weight is "
+    assert feedback(page, "even").startswith(start + (f"{most:.1f}" if most < 10 else f"{most:.0f}"))
     page.locator("attention-explorer").evaluate("explorer => explorer.views[0].weights[0][1].local.fill(1 / 64)")
     choose(page, "kind", "global")
     choose(page, "kind", "local")
