@@ -102,8 +102,8 @@ def most(rows, name):
 
 def test_the_guide_says_what_the_maps_show(explorers):
     """Near rows of the last block with windows are selective if trained. Rows of the first stage follow the object in
-    both networks. The class maps of a mistake and of the truth are alike. And every picture has a token that ignores its
-    window, in the trained network. (That two fifths of a composed map are the query itself is a formula.)
+    both networks. The class maps of a mistake and of the truth are alike. And every picture has a token that ignores
+    its window, in the trained network. (That two fifths of a composed map are the query itself is a formula.)
     """
     _, trained = explorers["Trained"]
     _, untrained = explorers["Untrained"]
