@@ -41,7 +41,7 @@ def draw_curves(record: Record) -> Figure:
     compared = [method for method in compared if method != "random"] or compared
     rows = ceil(len(compared) / COLUMNS)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7, len(baselines) * (0.8 + 1.7 * rows)), layout="constrained")
+        figure = Figure(figsize=(5.6, len(baselines) * (0.7 + 1.35 * rows)), layout="constrained")
         figure.set_label(
             "One panel for each kind of map: mean probability of the class while patches of the image appear in a "
             "baseline (solid), or disappear in it (dashed), in the order of the map, with 95 % intervals over images. "
@@ -55,9 +55,8 @@ def draw_curves(record: Record) -> Figure:
                     axes.remove()
                 else:
                     _curves(axes, record, baseline, method)
-            block.suptitle(f"Baseline: {BASELINES[baseline]}", fontsize=10)
-            block.supylabel("mean probability of the class", fontsize=9)
-            panels[-1, 0].set_xlabel("replaced patches in %")
+            block.suptitle(f"Mean probability of the class. Baseline: {BASELINES[baseline]}", fontsize=9.5)
+            panels[-1, 0].set(xlabel="replaced patches in %", xticks=[0, 50, 100])
         handles = [Line2D([], [], color="#404040", linestyle=line, label=name) for name, line in STEPS.items()]
         handles.append(Line2D([], [], color=RANDOM, label="random maps"))
         blocks[-1].legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)

@@ -44,6 +44,8 @@ DRAWN = """() => {
   };
 }"""
 
+FEW = [(0.3, 0.3, 0.05, 0.35), (0.05, 0.3, 0.3, 0.05)]  # weights of four cells in each of two networks
+
 PIXEL = """(canvas, [x, y]) => [...canvas.getContext("2d").getImageData(
   Math.floor(x * canvas.width), Math.floor(y * canvas.height), 1, 1).data]"""
 
@@ -70,13 +72,12 @@ def test_browsers_without_light_dark_show_colours_too(open_explorer):
 
 @pytest.fixture(scope="module")
 def equal_weights(folder, model, images):
-    """Two networks side by side, whose far weights take three values in turn; in the second, one cell later."""
+    """Two networks side by side, whose far weights take a few values in turn; their largest weights differ."""
     files = []
-    for network in range(2):
+    for network, values in enumerate(FEW):
         picture = picture_from_model(model, images[0], "made up")
         name = "stages.0.blocks.0.attention.global_weights"
-        weights = np.resize(np.roll([0.3, 0.3, 0.05, 0.35], -network), 24) / 6
-        made = {**picture.weights, name: np.broadcast_to(weights, picture.weights[name].shape)}
+        made = {**picture.weights, name: np.broadcast_to(np.resize(values, 24) / 6, picture.weights[name].shape)}
         picture = dataclasses.replace(picture, weights=made)
         files.append(f"equal-{network}.bin")
         (folder / files[-1]).write_bytes(encode([picture], config=model.config, provenance="Made up."))
@@ -155,14 +156,14 @@ def test_rulers_mark_the_rows_and_columns_of_the_query_and_its_window(open_explo
 
 def test_equal_weights_have_equal_colours(open_explorer, equal_weights):
     """Whatever the picture beneath, in both networks side by side, and in no other way."""
-    page, weights = open_explorer(equal_weights, choices={"kind": "global"}), np.array([0.3, 0.3, 0.05, 0.35])
+    page = open_explorer(equal_weights, choices={"kind": "global"})
     point(page, "map", 0.99, 0.99, "click")  # moves the outline of the key out of the way
     seen = {}
-    for network in range(2):
+    for network, values in enumerate(FEW):
         for cell in range(24):
             y, x = ((at + 0.25) * 8 / side for at, side in zip(divmod(cell, 6), SIZE, strict=True))
             pixel = page.locator("attention-explorer .map canvas").nth(network).evaluate(PIXEL, [x, y])
-            seen.setdefault(weights[(cell + network) % 4], set()).add(tuple(pixel))
+            seen.setdefault(values[cell % 4], set()).add(tuple(pixel))
     assert all(len(colours) == 1 for colours in seen.values())
     assert len(set.union(*seen.values())) == len(seen) == 3
 
