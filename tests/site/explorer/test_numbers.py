@@ -36,7 +36,7 @@ ALL_NUMBERS = """async () => {
 
 
 def test_the_script_computes_the_same_numbers_as_python(open_explorer, model, pair):
-    """L, G or A, and C, at the corners and inside; the terms of (G P L)_ij add up to it, each path sums to one."""
+    """L, G or A, and F, at the corners and inside; the terms of (G P L)_ij add up to it, each path sums to one."""
     cases = [
         (picture, index, block, head, query)
         for picture in range(2)
