@@ -122,9 +122,11 @@ def test_numbers_in_cells_are_readable(open_explorer):
 
 
 @pytest.mark.parametrize("kind", ["local", "global"])
-def test_outlines_do_not_cross_numbers(open_explorer, kind):
-    """On a map, only the key has an outline, along the edges of its cell. Rulers mark the query and its window."""
-    page = open_explorer(choices={"kind": kind})
+def test_outlines_do_not_cross_numbers(open_explorer, garments, kind):
+    """On a map, only the key has an outline, along the edges of its cell. Rulers mark the query and its window, whose
+    edges, after 7 tokens, cut cells of 4 in two.
+    """
+    page = open_explorer("garments.html", choices={"kind": kind})
     page.evaluate(DRAWN)
     point(page, "map", 0.4, 0.4, "click")
     drawn = page.evaluate("drawn")
