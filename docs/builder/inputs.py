@@ -63,6 +63,8 @@ def make_maps(root: Path, folder: Path) -> None:
     """Write the attention maps that the site's explorers show, unless they are up to date."""
     current = fingerprint(root, ["hatnet/**/*.py", "hatnet/assets/*", "docs/builder/maps.py"])
     if changed(folder, "maps", current):
+        for old in folder.glob("attention*"):
+            old.unlink()
         write_site_maps(folder)
         remember(folder, "maps", current)
 

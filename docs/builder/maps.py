@@ -71,7 +71,7 @@ def compared(source: Source) -> list[tuple[str, HATNet, str]]:
         (
             "Uniform attention",
             with_uniform_attention(source.model),
-            "Uniform attention: the trained network with all queries set to zero, so that every softmax row is uniform.",
+            "Uniform attention: the trained network with all queries set to zero, so every softmax row is uniform.",
         ),
     ]
 

@@ -18,7 +18,11 @@ class ExplorerGuide extends HTMLElement {
 
   go(step) {
     this.show(step);
-    this.explorer.look(this.steps[step].dataset.look);
+    if (this.back.disabled) this.next.focus(); // or the keyboard would lose its place
+    if (this.next.disabled) this.back.focus();
+    const look = () => this.explorer.look(this.steps[this.at].dataset.look);
+    if (this.explorer.views) look();
+    else this.explorer.addEventListener("ready", look, { once: true });
   }
 
   show(step) {

@@ -57,18 +57,24 @@ def study():
 
 
 def test_bands_of_the_curves_are_intervals_of_the_mean(study):
-    """Student's t, for one degree fewer than images, times the standard error, on both sides of the mean."""
+    """Student's t, for one degree fewer than images, times the standard error, on both sides of the mean. Each kind of
+    map has a panel with its insertion and deletion, and those of random maps.
+    """
     t = stats.t.ppf(0.975, IMAGES - 1)
-    for axes, measure in zip(faithfulness.draw_curves(study).axes, ("insertion_curve", "deletion_curve"), strict=True):
-        with_bands = [study.score("mean", method) for method in ("class-map", "random")]
-        assert len(axes.collections) == len(with_bands)
-        for collection, score in zip(axes.collections, with_bands, strict=True):
+    random, panels = study.score("mean", "random"), faithfulness.draw_curves(study).axes
+    shown = [study.score("mean", method) for method in ("class-map", "rollout", "occlusion")]
+    assert [axes.get_title() for axes in panels] == ["class map", "rollout", "occlusion itself"]
+    for axes, score in zip(panels, shown, strict=True):
+        curves = [(getattr(score, f"{name}_curve"), line) for name, line in (("insertion", "-"), ("deletion", "--"))]
+        assert len(axes.collections) == len(curves)
+        for collection, (curve, _) in zip(axes.collections, curves, strict=True):
             borders = band(collection)
             assert list(borders) == pytest.approx([0, 25, 50, 75, 100])
-            for (mean, error), ends in zip(getattr(score, measure), borders.values(), strict=True):
+            for (mean, error), ends in zip(curve, borders.values(), strict=True):
                 assert ends == pytest.approx((mean - t * error, mean + t * error))
-        lines = {tuple(np.round(line.get_ydata(), 6)) for line in axes.lines}
-        assert lines == {tuple(mean for mean, _ in getattr(score, measure)) for score in study.scores[:4]}
+        curves += [(random.insertion_curve, "-"), (random.deletion_curve, "--")]
+        lines = {(tuple(np.round(line.get_ydata(), 6)), line.get_linestyle()) for line in axes.lines}
+        assert lines == {(tuple(mean for mean, _ in curve), line) for curve, line in curves}
 
 
 def test_bars_of_the_scores_are_intervals_over_images(study):

@@ -104,9 +104,8 @@ def write_maps(
 def explorer_element(data: bytes, fallback: str) -> str:
     """The element with the `data` of `encode` inside, and `fallback` for readers without JavaScript, as HTML."""
     text = b64encode(data).decode("ascii")
-    return (
-        f'<attention-explorer linked><script type="application/gzip;base64">{text}</script>\n{fallback}</attention-explorer>'
-    )
+    script = f'<script type="application/gzip;base64">{text}</script>'
+    return f"<attention-explorer linked>{script}\n{fallback}</attention-explorer>"
 
 
 def html_page(title: str, body: str) -> str:

@@ -1,5 +1,7 @@
 """The figures of a study (matplotlib, extra `studies`). The same record always gives the same bytes."""
 
+from itertools import zip_longest
+from math import ceil
 from typing import Literal
 
 import matplotlib
@@ -20,6 +22,7 @@ Line = Literal["-", "-.", "--"]
 
 LINES: dict[str, Line] = {"attention": "-", "gradient": "-.", "control": "--"}
 LOOKS = {name: (*method.look, LINES[method.kind]) for name, method in METHODS.items()}  # colour, marker, line
+RANDOM = "#a0a0a0"
 LOOKS["occlusion"] = ("#404040", "*", LINES["control"])
 MEASURES = {
     "insertion": "area of insertion\nhigh is good",
@@ -27,48 +30,53 @@ MEASURES = {
     "occlusion": "rank correlation with the\ndrop of the logit",
     "size": "rank correlation with the\nlogit's absolute change",
 }
-WITH_BANDS = ("class-map", "gradient-input", "random")  # bands for all methods would hide each other
+COLUMNS = 3  # of panels of curves: more would be too small on a phone
+STEPS: dict[str, Line] = {"insertion": "-", "deletion": "--"}
 
 
 def draw_curves(record: Record) -> Figure:
-    """Draw insertion (left) and deletion (right): probability over replaced patches, one row per baseline."""
+    """Draw one panel for each kind of map and baseline: insertion and deletion, beside those of random maps."""
+    baselines = record.settings.baselines
+    compared = [method for method in LOOKS if method in record.trained(baselines[0])]
+    compared = [method for method in compared if method != "random"] or compared
+    rows = ceil(len(compared) / COLUMNS)
     with matplotlib.rc_context(STYLE):
-        baselines = record.settings.baselines
-        figure = Figure(figsize=(10.5, 0.9 + 3.5 * len(baselines)), layout="constrained")
+        figure = Figure(figsize=(5.6, len(baselines) * (0.7 + 1.35 * rows)), layout="constrained")
         figure.set_label(
-            "Probability of the class while patches of the image appear in a baseline (left), or disappear in it "
-            "(right), in the order of each kind of map. Bands, for three of them: 95 % intervals over images."
+            "One panel for each kind of map: mean probability of the class while patches of the image appear in a "
+            "baseline (solid), or disappear in it (dashed), in the order of the map, with 95 % intervals over images. "
+            "Grey: random maps. The wider the map's two curves are apart, the better it is."
         )
-        panels = figure.subplots(len(baselines), 2, sharex=True, sharey="row", squeeze=False)
-        for (left, right), baseline in zip(panels, baselines, strict=True):
-            _curves(left, record, baseline, "insertion")
-            _curves(right, record, baseline, "deletion")
-            left.set_ylabel("mean probability of the class")
-        for axes in panels[-1]:
-            axes.set_xlabel("replaced patches in %")
-        handles = [
-            Line2D([], [], color=colour, marker=marker, linestyle=line, markersize=5, label=title(method))
-            for method, (colour, marker, line) in LOOKS.items()
-            if method in record.trained(baselines[0])
-        ]
-        figure.legend(handles=handles, loc="outside right center", fontsize=8)
+        blocks = figure.subfigures(len(baselines), 1, squeeze=False)[:, 0]
+        for block, baseline in zip(blocks, baselines, strict=True):
+            panels = block.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False)
+            for axes, method in zip_longest(panels.flat, compared):
+                if method is None:
+                    axes.remove()
+                else:
+                    _curves(axes, record, baseline, method)
+            block.suptitle(f"Mean probability of the class. Baseline: {BASELINES[baseline]}", fontsize=9.5)
+            panels[-1, 0].set(xlabel="replaced patches in %", xticks=[0, 50, 100])
+        handles = [Line2D([], [], color="#404040", linestyle=line, label=name) for name, line in STEPS.items()]
+        handles.append(Line2D([], [], color=RANDOM, label="random maps"))
+        blocks[-1].legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
 
-def _curves(axes: Axes, record: Record, baseline: str, measure: str) -> None:
-    """Draw the mean curve of each method over images, some with their 95 % interval as in the tables."""
+def _curves(axes: Axes, record: Record, baseline: str, method: str) -> None:
+    """Draw the mean curves of one method over images with their 95 % intervals, as in the tables, and random curves."""
     t, trained = t_quantile(record.settings.images - 1), record.trained(baseline)
-    for method, (colour, marker, line) in LOOKS.items():
-        if method not in trained:
-            continue
+    colour = LOOKS[method][0]
+    for measure, line in STEPS.items():
         means, errors = zip(*getattr(trained[method], f"{measure}_curve"), strict=True)
         percent = [100 * count / record.patches for count in patch_counts(record.patches, len(means) - 1)]
-        if method in WITH_BANDS:
-            low, high = ([mean + s * t * error for mean, error in zip(means, errors, strict=True)] for s in (-1, 1))
-            axes.fill_between(percent, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.plot(percent, means, color=colour, marker=marker, markersize=4, linewidth=1.2, linestyle=line)
-    words = "Insertion into" if measure == "insertion" else "Deletion towards"
-    axes.set_title(f"{words} {BASELINES[baseline]}", fontsize=9)
+        if "random" in trained and method != "random":
+            chance = [mean for mean, _ in getattr(trained["random"], f"{measure}_curve")]
+            axes.plot(percent, chance, color=RANDOM, linewidth=1, linestyle=line)
+        low, high = ([mean + s * t * error for mean, error in zip(means, errors, strict=True)] for s in (-1, 1))
+        axes.fill_between(percent, low, high, color=colour, alpha=0.2, linewidth=0)
+        axes.plot(percent, means, color=colour, linewidth=1.6, linestyle=line)
+    axes.set_title(title(method), fontsize=9)
 
 
 def draw_scores(record: Record) -> Figure:

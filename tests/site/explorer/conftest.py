@@ -1,5 +1,6 @@
 """Pages with explorers, served to a browser that may request nothing else; what a reader does with them and sees."""
 
+import json
 import re
 
 import numpy as np
@@ -8,8 +9,9 @@ import torch
 
 from builder.maps import first_mistake
 from hatnet.data import open_data
+from hatnet.equivalence import randomise
 from hatnet.maps import attention_maps
-from hatnet.maps.explorer import Start, explorer_script, write_maps
+from hatnet.maps.explorer import Start, decode, explorer_script, write_maps
 from tests.maps.small import photo_of, random_model
 from tests.site.conftest import serving, strict_pages
 
@@ -34,7 +36,7 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>t</title><
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>:root {{ color-scheme: light dark }} body {{ background: Canvas; margin: 8px }}</style>
 <script type="module" src="attention-explorer.js"></script>
-<body><attention-explorer src="{}.bin"></attention-explorer></body></html>"""
+<body><attention-explorer src="{}"{}></attention-explorer></body></html>"""
 
 
 def choose(page, name, value):
@@ -95,7 +97,20 @@ def pair(model, images):
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory, model, images):
+def other():
+    """A network like `model`, with other weights."""
+    network = random_model(num_classes=len(CLASSES))
+    randomise(network, seed=1)
+    return network
+
+
+@pytest.fixture(scope="session")
+def other_pair(other, images):
+    return [attention_maps(other, torch.from_numpy(image)) for image in images]
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory, model, other, images):
     """The script, data, a page that loads them, and a page that stands alone."""
     folder = tmp_path_factory.mktemp("explorer")
     (folder / "attention-explorer.js").write_text(explorer_script(), encoding="utf-8")
@@ -104,8 +119,29 @@ def folder(tmp_path_factory, model, images):
         write_maps(folder / name, model, images, **facts, start=Start(query=(30, 17)))
     (folder / "no.bin").write_bytes(b"no maps at all")
     for page, source in (("index", "maps"), ("no", "no"), ("garments", "garments")):
-        (folder / f"{page}.html").write_text(PAGE.format(source), encoding="utf-8")
+        (folder / f"{page}.html").write_text(PAGE.format(f"{source}.bin", ""), encoding="utf-8")
+    several, files = {**facts, "start": Start(query=(30, 17))}, []
+    for name, network in (("first", model), ("second", other), ("third", other)):
+        files.append([f"{name}-0.bin", f"{name}-1.bin"])
+        for index, file in enumerate(files[-1]):
+            one = {key: value[index : index + 1] for key, value in facts.items() if key in ("names", "labels")}
+            write_maps(folder / file, network, images[index : index + 1], **{**several, **one})
+    files.append(["no.bin", "no.bin"])
+    write_pair(folder, "pair", files)
     return folder
+
+
+def write_pair(folder, name, files):
+    """Write an index and a page of networks that have these files, one for each picture; return the page's name."""
+    images = [decode((folder / file).read_bytes())[0]["pictures"][0] for file in files[0]]
+    networks = [
+        {"name": network, "provenance": f"{network}.", "files": each}
+        for network, each in zip(("First", "Second", "Third", "Broken"), files, strict=False)
+    ]
+    pictures = [{"name": image["name"], "image": image["image"]} for image in images]
+    (folder / f"{name}.json").write_text(json.dumps({"networks": networks, "pictures": pictures}), encoding="utf-8")
+    (folder / f"{name}.html").write_text(PAGE.format(f"{name}.json", " linked"), encoding="utf-8")
+    return f"{name}.html"
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,14 @@
 """Colours, numbers and cells on the explorer's canvases."""
 
+import dataclasses
 import re
 
 import matplotlib
 import numpy as np
 import pytest
 
-from tests.site.explorer.conftest import BRIGHTNESS, SIZE, canvas, choose, point
+from hatnet.maps.explorer import encode, picture_from_model
+from tests.site.explorer.conftest import BRIGHTNESS, SIZE, canvas, choose, point, shown, text, write_pair
 
 pytestmark = pytest.mark.long
 
@@ -22,17 +24,34 @@ INKS = """async steps => {
   return steps.map(share => [colour(share).map(Math.round), inkOn(colour(share))]);
 }"""
 
-NUMBERS_DRAWN = """() => {
+# Records what the canvases draw: [what, colour, box]. A number's box is that of its digits.
+DRAWN = """() => {
   window.drawn = [];
-  const {strokeText, fillText} = CanvasRenderingContext2D.prototype;
-  CanvasRenderingContext2D.prototype.strokeText = function (...number) {
-    window.drawn.push(["halo", this.strokeStyle, this.lineWidth / devicePixelRatio, ...number]);
-    strokeText.apply(this, number);
+  const {fillRect, fillText, strokeRect} = CanvasRenderingContext2D.prototype;
+  CanvasRenderingContext2D.prototype.fillRect = function (...box) {
+    drawn.push(["cell", this.fillStyle, box]);
+    fillRect.apply(this, box);
   };
-  CanvasRenderingContext2D.prototype.fillText = function (...number) {
-    window.drawn.push(["ink", this.fillStyle, 0, ...number]);
-    fillText.apply(this, number);
+  CanvasRenderingContext2D.prototype.fillText = function (digits, x, y) {
+    const {actualBoundingBoxLeft: left, actualBoundingBoxRight: right, actualBoundingBoxAscent: up,
+      actualBoundingBoxDescent: down} = this.measureText(digits);
+    drawn.push(["number", this.fillStyle, [x - left, y - up, left + right, up + down], digits]);
+    fillText.call(this, digits, x, y);
   };
+  CanvasRenderingContext2D.prototype.strokeRect = function (...box) {
+    drawn.push(["line", this.lineWidth, box, this.canvas.closest("figure").className]);
+    strokeRect.apply(this, box);
+  };
+}"""
+
+FEW = [(0.3, 0.3, 0.05, 0.35), (0.05, 0.3, 0.3, 0.05)]  # weights of four cells in each of two networks
+
+PIXEL = """(canvas, [x, y]) => [...canvas.getContext("2d").getImageData(
+  Math.floor(x * canvas.width), Math.floor(y * canvas.height), 1, 1).data]"""
+
+SCALES = """async cases => {
+  const {Scale} = await import("./attention-explorer.js");
+  return cases.map(([high, low, values]) => values.map(value => new Scale(high, low).share(value)));
 }"""
 
 
@@ -49,6 +68,20 @@ def test_browsers_without_light_dark_show_colours_too(open_explorer):
     """Browsers of 2023 skip its rule, so this test removes it."""
     page = open_explorer(choices={"kind": "composed"})
     assert page.evaluate(WITHOUT_SUPPORTS) == ["rgb(0, 114, 178)", "rgb(213, 94, 0)"]
+
+
+@pytest.fixture(scope="module")
+def equal_weights(folder, model, images):
+    """Two networks side by side, whose far weights take a few values in turn; their largest weights differ."""
+    files = []
+    for network, values in enumerate(FEW):
+        picture = picture_from_model(model, images[0], "made up")
+        name = "stages.0.blocks.0.attention.global_weights"
+        made = {**picture.weights, name: np.broadcast_to(np.resize(values, 24) / 6, picture.weights[name].shape)}
+        picture = dataclasses.replace(picture, weights=made)
+        files.append(f"equal-{network}.bin")
+        (folder / files[-1]).write_bytes(encode([picture], config=model.config, provenance="Made up."))
+    return write_pair(folder, "equal", [[file] for file in files])
 
 
 def contrast(*colours):
@@ -70,19 +103,94 @@ def test_numbers_in_cells_are_readable_on_every_colour(open_explorer):
         assert contrast(colour, ink) == max(contrast(colour, "#000"), contrast(colour, "#fff"))
 
 
-def test_numbers_in_cells_are_readable_over_every_picture(open_explorer):
-    """The picture shows through the cells, but the digits have a halo in the full colour of their cell."""
+def test_numbers_in_cells_are_readable(open_explorer):
+    """Each number stands inside an opaque cell with a contrast of at least 4.5."""
     page = open_explorer()
-    page.evaluate(NUMBERS_DRAWN)
+    page.evaluate(DRAWN)
     choose(page, "kind", "global")
+    drawn = [each for each in page.evaluate("drawn") if each[0] != "line"]
+    assert len(drawn) == 2 * 4 * 6  # as many cells, each with its number
+    for cell, number in zip(drawn[::2], drawn[1::2], strict=True):
+        assert (cell[0], number[0]) == ("cell", "number")
+        assert re.fullmatch("#[0-9a-f]{6}", cell[1])  # opaque
+        assert contrast(cell[1], number[1]) >= 4.5
+        (left, top, width, height), (x, y, across, down) = cell[2], number[2]
+        assert left < x
+        assert x + across < left + width
+        assert top < y
+        assert y + down < top + height
+
+
+@pytest.mark.parametrize("kind", ["local", "global"])
+def test_outlines_do_not_cross_numbers(open_explorer, garments, kind):
+    """On a map, only the key has an outline, along the edges of its cell. Rulers mark the query and its window, whose
+    edges, after 7 tokens, cut cells of 4 in two.
+    """
+    page = open_explorer("garments.html", choices={"kind": kind})
+    page.evaluate(DRAWN)
+    point(page, "map", 0.4, 0.4, "click")
     drawn = page.evaluate("drawn")
-    assert len(drawn) == 2 * 4 * 6  # as many cells, halo and ink each
-    for halo, ink in zip(drawn[::2], drawn[1::2], strict=True):
-        assert (halo[0], ink[0]) == ("halo", "ink")
-        assert halo[3:] == ink[3:]  # the same digits at the same place
-        assert halo[2] >= 4  # pixels, half of them around
-        assert re.fullmatch("#[0-9a-f]{6}", halo[1])  # opaque
-        assert contrast(halo[1], ink[1]) >= 4.5
+    numbers = [box for what, _, box, *_ in drawn if what == "number"]
+    lines = [(width, box) for what, width, box, *figure in drawn if what == "line" and figure == ["map"]]
+    assert numbers
+    assert lines
+    for thick, (left, top, width, height) in lines:
+        for x, y, across, down in numbers:
+            apart = x + across < left - thick / 2 or x > left + width + thick / 2
+            apart |= y + down < top - thick / 2 or y > top + height + thick / 2
+            inside = left + thick / 2 < x and x + across < left + width - thick / 2
+            inside &= top + thick / 2 < y and y + down < top + height - thick / 2
+            assert apart or inside
+
+
+def test_rulers_mark_the_rows_and_columns_of_the_query_and_its_window(open_explorer):
+    """In shares of the map: query (8, 15) of 16 x 23 tokens of 2 pixels, its window from (8, 8) on."""
+    page = open_explorer(choices={"kind": "global"})
+    frame = canvas(page, "map").bounding_box()
+    for name, (top, left, size) in {"query": (16, 30, 2), "window": (16, 16, 16)}.items():
+        across = page.locator(f"attention-explorer .across .{name}").bounding_box()
+        down = page.locator(f"attention-explorer .down .{name}").bounding_box()
+        assert (across["x"] - frame["x"]) / frame["width"] == pytest.approx(left / SIZE[1], abs=0.01)
+        assert across["width"] / frame["width"] == pytest.approx(min(size, SIZE[1] - left) / SIZE[1], abs=0.01)
+        assert (down["y"] - frame["y"]) / frame["height"] == pytest.approx(top / SIZE[0], abs=0.01)
+        assert down["height"] / frame["height"] == pytest.approx(min(size, SIZE[0] - top) / SIZE[0], abs=0.01)
+
+
+def test_equal_weights_have_equal_colours(open_explorer, equal_weights):
+    """Whatever the picture beneath, in both networks side by side, and in no other way."""
+    page = open_explorer(equal_weights, choices={"kind": "global"})
+    point(page, "map", 0.99, 0.99, "click")  # moves the outline of the key out of the way
+    seen = {}
+    for network, values in enumerate(FEW):
+        for cell in range(24):
+            y, x = ((at + 0.25) * 8 / side for at, side in zip(divmod(cell, 6), SIZE, strict=True))
+            pixel = page.locator("attention-explorer .map canvas").nth(network).evaluate(PIXEL, [x, y])
+            seen.setdefault(values[cell % 4], set()).add(tuple(pixel))
+    assert all(len(colours) == 1 for colours in seen.values())
+    assert len(set.union(*seen.values())) == len(seen) == 3
+
+
+def test_scales_are_linear_or_logarithmic(open_explorer):
+    """From 0 or a least number to a largest one, and no further."""
+    linear, logarithmic = open_explorer().evaluate(
+        SCALES, [[0.4, 0, [0, 0.1, 0.4, 0.9]], [0.1, 0.001, [0, 0.001, 0.01, 0.0316227766, 0.1, 0.5]]]
+    )
+    assert linear == pytest.approx([0, 0.25, 1, 1])
+    assert logarithmic == pytest.approx([0, 0, 0.5, 0.75, 1, 1])
+
+
+def test_the_scale_of_a_composed_map_leaves_the_query_out(open_explorer, pair):
+    """Logarithmic from the smallest weight to the largest beside the query's own, so that most cells differ."""
+    page, row = open_explorer(choices={"kind": "composed"}), pair[0].composed(0, 0, (8, 15))
+    others = np.delete(row.ravel(), 8 * 23 + 15)
+    assert text(page, ".most") == f"≥ {shown(others.max())}"
+    assert text(page, ".least") == f"≤ {shown(max(others.min(), others.max() / 1000))}"
+    point(page, "map", 0.01, 0.99, "click")
+    colours = {
+        tuple(canvas(page, "map").evaluate(PIXEL, [(x + 0.5) * 2 / SIZE[1], (y + 0.5) * 2 / SIZE[0]]))
+        for y in range(15) for x in range(22)
+    }  # fmt: skip
+    assert len(colours) > 20
 
 
 def test_cells_are_drawn_where_they_belong(open_explorer, pair):

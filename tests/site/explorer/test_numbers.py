@@ -36,7 +36,7 @@ ALL_NUMBERS = """async () => {
 
 
 def test_the_script_computes_the_same_numbers_as_python(open_explorer, model, pair):
-    """L, G or A, and C, at the corners and inside; the terms of (G P L)_ij add up to it, each path sums to one."""
+    """L, G or A, and F, at the corners and inside; the terms of (G P L)_ij add up to it, each path sums to one."""
     cases = [
         (picture, index, block, head, query)
         for picture in range(2)
@@ -139,7 +139,7 @@ def test_small_weights_have_the_digits_that_float16_holds(open_explorer, small_w
         ("1.23 x 10⁻⁵", "-11.3"),
         ("3 x 10⁻⁷", "-15"),
     ]:
-        assert f"gives {digits} of its local attention" in text(page, ".finding")
+        assert f"gives {digits} of its near attention" in text(page, ".finding")
         logarithms = page.locator("attention-explorer .readout math", has_text="ln").all_text_contents()
         assert [plain(formula).split("=")[-1].strip() for formula in logarithms] == ([logarithm] if logarithm else [])
         if digits.startswith("<"):
@@ -152,7 +152,7 @@ def test_shares_and_sums_of_small_weights_are_not_zero_either(open_explorer, sma
     page = open_explorer(small_weights, choices={"kind": "global"})
     canvas(page, "map").focus()
     page.keyboard.press("ArrowRight")
-    assert "gives < 3 x 10⁻⁸ of its global attention to cell m = (0, 1)" in text(page, ".finding")
+    assert "gives < 3 x 10⁻⁸ of its far attention to cell m = (0, 1)" in text(page, ".finding")
     assert "2 x 10⁻⁹" in text(page, ".readout .line >> nth=2")  # a sixteenth
 
     choose(page, "kind", "composed")
@@ -203,7 +203,7 @@ def test_rollout_has_no_query(open_explorer, garments):
     assert canvas(page, "query").get_attribute("aria-disabled") == "true"
     assert "no query, stage, block or head" in text(page, ".query figcaption")
     assert "Rollout whole network" in text(page, ".kinds")  # a figure shows the rollout of a query
-    assert text(page, ".map figcaption").startswith("Rollout of the whole network: ")
+    assert text(page, ".meaning").startswith("Rollout of the whole network: ")
     assert canvas(page, "map").get_attribute("aria-label") == "Token of the rollout map, whole network"
     assert not page.locator("attention-explorer fieldset.class").is_visible()
     choose(page, "kind", "global")

@@ -44,6 +44,18 @@ def test_names_are_text(open_explorer, folder, model, images):
     assert page.locator("attention-explorer img").count() == 2  # those to choose from
 
 
+def test_a_picture_may_lack_maps_of_the_whole_network(open_explorer, folder, model, images):
+    """Such as the backbone of a dense model, which has no classes; a view that asks for one shows another kind."""
+    picture = dataclasses.replace(picture_from_model(model, images[0], "bare"), rollout=None, class_maps=())
+    write_explorer(folder / "bare.html", picture, config=model.config, provenance="Bare.")
+    page = open_explorer((folder / "bare.html").as_uri() + "#explore?kind=rollout")
+    for kind in ("rollout", "class"):
+        assert page.locator(f"attention-explorer input[value={kind}]").is_disabled()
+        assert "not here" in text(page, f".kinds .{kind}")
+    assert page.locator("attention-explorer input[value=composed]").is_checked()
+    assert "of the output at token" in text(page, ".finding")
+
+
 @pytest.fixture(scope="module")
 def reports(folder):
     """The addresses of two reports of `hatnet demo`: one where all agrees, and one with a difference."""

@@ -24,7 +24,7 @@ export function fromAddress(hash, { pictures, networks }, { stages, image: [heig
   take("picture", pictures.length);
   take("beside", networks.length);
   if (found.beside === 0) delete found.beside; // the first network is always shown
-  if (given.get("kind") in KINDS) keep("kind", given.get("kind"));
+  if (Object.keys(KINDS).includes(given.get("kind"))) keep("kind", given.get("kind"));
   take("stage", stages.length);
   const { depth, heads } = stages[found.stage ?? 0];
   take("block", depth);

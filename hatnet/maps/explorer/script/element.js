@@ -83,6 +83,8 @@ class AttentionExplorer extends HTMLElement {
     this.wanted = { ...state.choice, ...this.made };
     const views = await Promise.all(this.networks.map((network) => this.library.view(network, this.wanted.picture)));
     if (turn !== this.turn) return false;
+    const [shape, ...others] = views.map(({ header: { stages, image } }) => JSON.stringify([stages, image]));
+    if (others.some((other) => other !== shape)) throw new Error("the two networks differ in their stages or image size");
     this.views = views;
     [state.view] = views;
     for (const [name, value] of Object.entries(this.made)) state.set(name, value);
@@ -157,7 +159,11 @@ class AttentionExplorer extends HTMLElement {
   /** Replace the address, so that going back leaves the page. Browsers refuse to do that many times a second. */
   writeAddress() {
     clearTimeout(this.writing);
-    history.replaceState(history.state, "", toAddress(this.state));
+    try {
+      history.replaceState(history.state, "", toAddress(this.state));
+    } catch {
+      // a page inside another, such as a notebook, may not; then the view has no address
+    }
   }
 
   /** The radio buttons that differ between stages, pictures and networks. */
@@ -189,11 +195,11 @@ class AttentionExplorer extends HTMLElement {
     this.find(".readout").forEach((readout, at) =>
       this.showReadout(readout, explain(seen[at], rows[at], key, orders[at]), this.nameOf(at)));
     this.speak(rows, orders);
-    this.follow();
+    this.followAddress();
   }
 
   /** Take the view into the address, once the reader has changed it. */
-  follow() {
+  followAddress() {
     const now = toAddress(this.state), first = this.address === undefined;
     if (this.linked && !first && now !== this.address) {
       clearTimeout(this.writing);

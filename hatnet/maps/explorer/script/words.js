@@ -25,8 +25,8 @@ function mapWords(kind, stage) {
   return {
     local: "How much the query takes from each token of its window, which is enlarged.",
     global: stage.window
-      ? `How much it takes from each merged cell, the mean of ${stage.pool} × ${stage.pool} tokens.`
-      : "How much it takes from each token of the map: the last stage has no windows.",
+      ? `How much the query takes from each merged cell, the mean of ${stage.pool} × ${stage.pool} tokens.`
+      : "How much the query takes from each token of the map: the last stage has no windows.",
     composed: "How much of the block's output at the query comes from each token, through all paths. Colours follow the "
       + "logarithm and end at the largest weight beside the query's own.",
     rollout: "Rollout of the whole network: all paths through all blocks, from the mean of the last stage's tokens back "
