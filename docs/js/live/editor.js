@@ -16,7 +16,7 @@ export function power(value) {
 export const firstDeparture = (rows) => rows.find(({ error }) => error === null || error > LIMIT);
 
 export class Editor {
-  constructor(place, { sources, edits }) {
+  constructor(place, sources, edits) {
     this.original = sources;
     this.texts = { ...sources };
     place.innerHTML = `
