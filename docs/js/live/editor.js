@@ -68,7 +68,8 @@ export class Editor {
 
   /** Scroll to a line, counted from 1, of a file, and select it. */
   goTo(line, file = this.file.value) {
-    if (file !== this.file.value && FILES.includes(file)) {
+    if (!FILES.includes(file)) return;
+    if (file !== this.file.value) {
       this.file.value = file;
       this.show();
     }

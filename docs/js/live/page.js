@@ -128,9 +128,10 @@ class Page {
       this.maps.show(pixels);
     } catch (error) {
       this.failed(error);
+    } finally {
+      this.running = false;
+      this.engine.busy(false);
     }
-    this.running = false;
-    this.engine.busy(false);
     const next = this.next;
     this.next = null;
     if (next && this.engine.ready) await this.run(...next);
