@@ -212,10 +212,9 @@ def test_the_pages_fit_a_phone_and_are_readable(open_below, scheme):
     page = open_below("bug-lab/", width=PHONE, color_scheme=scheme)
     page.locator("[name=open]").check()
     assert page.evaluate(OVERFLOWING) == []
-    for selectors in (
-        [".about p", ".diff .old", ".source", ".finding", "button[aria-pressed=true]", ".lands figcaption"],
-    ):
-        assert all(ratio >= 4.5 for ratio in page.evaluate(CONTRASTS, selectors).values())
+    selectors = [".about p", ".diff .old", ".source", ".finding", "button[aria-pressed=true]", ".lands figcaption"]
+    found = page.evaluate(CONTRASTS, selectors)
+    assert {name: ratio for name, ratio in found.items() if ratio < 4.5} == {}
     page = open_below("live/", width=PHONE, color_scheme=scheme)
     assert page.evaluate(OVERFLOWING) == []
     found = page.evaluate(CONTRASTS, [".loading .status", "button[aria-pressed=true]", "live-reference figcaption"])
