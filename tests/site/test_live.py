@@ -106,7 +106,12 @@ def test_an_edit_is_compared_with_the_unchanged_reference_on_other_pictures(page
 
 @pytest.mark.parametrize(
     ("new", "message"),
-    [("A1 +", "SyntaxError"), ("A1 + x[1:]", "ValueError: h_mhsa: operands"), ("A1 + y", "NameError: name 'y'")],
+    [
+        ("A1 +", "SyntaxError"),
+        ("A1 + x[1:]", "ValueError: h_mhsa: operands"),
+        ("A1[None] + x", "ValueError: group_norm: x must have shape"),
+        ("A1 + y", "NameError: name 'y'"),
+    ],
 )
 def test_an_error_names_the_edited_line(page, facts, texts, new, message):
     file = "reference/hierarchical_attention.py"
@@ -142,11 +147,11 @@ def test_safetensors_are_read_as_by_its_library(folder):
 
 
 def test_kept_entries_cover_all_channels_and_the_whole_map():
-    value = torch.arange(28 * 28 * 32, dtype=torch.float64).reshape(28, 28, 32)
+    value = torch.arange(28 * 28 * 64, dtype=torch.float64).reshape(28, 28, 64)  # a 400th shares the factor 2 with 64
     (_, taken), (_, (largest, step)) = live.kept_figures("x", {"y": value})
     assert largest == value.max()
-    assert {int(entry) % 32 for entry in taken} == set(range(32))
-    assert {int(entry) // 32 // 28 for entry in taken} == set(range(28))
+    assert {int(entry) % 64 for entry in taken} == set(range(64))
+    assert {int(entry) // 64 // 28 for entry in taken} == set(range(28))
     assert np.array_equal(taken, value.flatten()[:: int(step)])
 
 
