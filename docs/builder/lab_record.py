@@ -53,7 +53,7 @@ def lab_record(texts: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _short(values: list[float]) -> list[float]:
-    return [float(f"{value:.6g}") for value in values]
+    return [float(f"{value:.4g}") for value in values]
 
 
 def _moved(landing: list[int]) -> list[int] | None:

@@ -41,7 +41,7 @@ def make_live(root: Path, folder: Path) -> None:
 
 
 def write_live(root: Path, folder: Path) -> None:
-    """Write `live.json`, `weights.safetensors`, `kept.safetensors` and `bug-lab.json`."""
+    """Write what the pages load: three JSON files, and `weights.safetensors` and `kept.safetensors`."""
     source = find_source("fashion-mnist")
     names, pixels = bundled_images(source)
     model = source.model
@@ -62,11 +62,10 @@ def write_live(root: Path, folder: Path) -> None:
              "logits": trace["logits"].flatten().tolist()}
             for name, image, trace in zip(names, pixels, traces, strict=True)
         ],
-        "sources": sources,
         "edits": [asdict(edit) for edit in EDITS],
     }  # fmt: skip
-    (folder / "live.json").write_text(json.dumps(facts), encoding="utf-8")
-    (folder / "bug-lab.json").write_text(json.dumps(lab_record(sources)), encoding="utf-8")
+    for name, content in (("live", facts), ("reference", sources), ("bug-lab", lab_record(sources))):
+        (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
 
 
 def bundled_images(source: Source) -> tuple[list[str], Tensor]:

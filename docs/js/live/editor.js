@@ -16,7 +16,7 @@ export function power(value) {
 export const firstDeparture = (rows) => rows.find(({ error }) => error === null || error > LIMIT);
 
 export class Editor {
-  constructor(place, { sources, edits }) {
+  constructor(place, sources, edits) {
     this.original = sources;
     this.texts = { ...sources };
     place.innerHTML = `
@@ -68,7 +68,8 @@ export class Editor {
 
   /** Scroll to a line, counted from 1, of a file, and select it. */
   goTo(line, file = this.file.value) {
-    if (file !== this.file.value && FILES.includes(file)) {
+    if (!FILES.includes(file)) return;
+    if (file !== this.file.value) {
       this.file.value = file;
       this.show();
     }

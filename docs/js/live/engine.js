@@ -5,8 +5,11 @@ const FILES = new URL("../../pyodide/files.json", import.meta.url);
 
 const json = async (address) => (await fetch(address)).json();
 
-/** What the builder wrote for the live pages: pictures, kept logits, sources, edits. */
+/** What the builder wrote for the live pages: pictures, kept logits, suggested edits. */
 export const facts = () => (facts.kept ??= json(new URL("live.json", GENERATED)));
+
+/** The files of the reference, by path. */
+export const sources = () => (sources.kept ??= json(new URL("reference.json", GENERATED)));
 
 /** The record of the bug lab. */
 export const record = () => (record.kept ??= json(new URL("bug-lab.json", GENERATED)));
@@ -28,13 +31,13 @@ export class PythonError extends Error {
 export class Engine extends EventTarget {
   /** Start the worker, and load everything into it; events `progress` tell how far that is. */
   async load() {
-    const { sources, normalisation } = await facts();
+    const [texts, { normalisation }] = await Promise.all([sources(), facts()]);
     this.loaded = 0;
     this.calls = new Map();
     this.worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
     this.worker.onmessage = ({ data }) => this.receive(data);
     this.worker.onerror = ({ message }) => this.stop(message || "the worker could not start");
-    const result = await this.call("load", { sources, normalisation });
+    const result = await this.call("load", { sources: texts, normalisation });
     this.ready = true;
     return result;
   }

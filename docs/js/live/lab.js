@@ -118,7 +118,7 @@ class Lab {
     const words = !sharp
       ? "At this size the bug changes nothing, so no test can see it. Only another size can: this is why sizes are drawn."
       : `It moves the output by ${power(departure)} of its largest entry. The test at 10⁻³ in float32 <b>${
-        seen ? "fails, so it sees the bug" : "passes, so it is blind"}</b>.${far} A test at 10⁻¹² in float64 sees it.`;
+        seen ? "fails, so it sees the bug" : "passes, so it misses the bug"}</b>.${far} A test at 10⁻¹² in float64 sees it.`;
     this.find(".finding").innerHTML = `${verdict}${words} ${this.kept.bugs[this.bug].clue}`;
     this.find(".scale").innerHTML = scale(found, LOOSE, SHARP);
     this.lands(found.landing);

@@ -33,7 +33,6 @@ export async function loading(place) {
     bar.setAttribute("aria-valuetext", mega(detail.loaded));
     status.textContent = `${stage}: ${mega(detail.loaded)} loaded.`;
   });
-  engine.say = (words) => (status.textContent = words);
   engine.busy = busy;
   engine.start = async () => {
     load.hidden = true;

@@ -1,6 +1,6 @@
 /* <live-reference>: choose a picture, run the reference on it, look at its maps, and edit a line. */
 
-import { facts } from "./engine.js";
+import { facts, sources } from "./engine.js";
 import { departures, Editor, firstDeparture, power } from "./editor.js";
 import { loading } from "./loading.js";
 import { Maps } from "./maps.js";
@@ -36,10 +36,9 @@ class Page {
       <section aria-label="Attention maps"><h3>3. Its attention maps</h3><div class="map-place"></div></section>
       <section aria-label="Edit a line"><h3>4. Edit a line</h3>
         <p>Change the source, run it again, and see which intermediate departs first from PyTorch's figures.</p>
-        <div class="editor"></div><div class="departed"></div></section>`;
-    this.find(".run").disabled = this.find(".editor").inert = true;
+        <div class="editor"><p>The source appears here once Python is loaded.</p></div><div class="departed"></div></section>`;
+    this.find(".run").disabled = true;
     element.querySelectorAll("[data-image] canvas").forEach((canvas, i) => paint(canvas, decode(known.images[i].pixels)));
-    this.editor = new Editor(this.find(".editor"), known);
     this.choose(0);
   }
 
@@ -64,8 +63,9 @@ class Page {
       this.read(event.dataTransfer.files[0]);
     };
     this.find(".run").onclick = () => this.run();
-    this.find(".again").onclick = () => this.run(true);
-    this.engine.addEventListener("ready", () => {
+    this.engine.addEventListener("ready", async () => {
+      this.editor ??= new Editor(this.find(".editor"), await sources(), this.known.edits);
+      this.find(".again").onclick = () => this.run(true);
       this.enable(true);
       this.run();
     });
@@ -77,8 +77,7 @@ class Page {
 
   enable(can) {
     this.find(".run").disabled = !can;
-    this.find(".again").disabled = !can;
-    this.find(".editor").inert = false;
+    if (this.editor) this.find(".again").disabled = !can;
     if (!can) this.find(".recorded").textContent = "";
   }
 
@@ -129,9 +128,10 @@ class Page {
       this.maps.show(pixels);
     } catch (error) {
       this.failed(error);
+    } finally {
+      this.running = false;
+      this.engine.busy(false);
     }
-    this.running = false;
-    this.engine.busy(false);
     const next = this.next;
     this.next = null;
     if (next && this.engine.ready) await this.run(...next);
