@@ -49,7 +49,7 @@ def paint(ax: plt.Axes, labels: Tensor) -> None:
     ax.imshow(rgba[labels])
 
 
-def draw_boxes(ax: plt.Axes, boxes: Tensor, colours: list[str], names: list[str], width=2.0) -> None:
+def draw_boxes(ax: plt.Axes, boxes: Tensor, colours: list, names: list, width=2.0) -> None:
     """Boxes (N, 4), x1 y1 x2 y2 in pixels, with names; an empty name writes nothing."""
     for (x1, y1, x2, y2), colour, name in zip(boxes.tolist(), colours, names, strict=True):
         ax.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=colour, lw=width))
@@ -64,7 +64,9 @@ garments = Garments()  # real photographs of clothes, cut out
 scenes = [compose(garments, "val", index, 128, seed=0) for index in range(30)]
 classes = ("background", *garments.classes)
 images = torch.stack([torch.tensor(scene.pixels).permute(2, 0, 1) / 255 for scene in scenes])
-truth = [torch.tensor([0, *(k + 1 for k in s.labels)])[torch.tensor(s.owner).long()] for s in scenes]
+class_of = [torch.tensor([0, *(k + 1 for k in scene.labels)]) for scene in scenes]  # of each object
+owners = [torch.tensor(scene.owner).long() for scene in scenes]  # the object that a pixel shows
+truth = [numbers[owner] for numbers, owner in zip(class_of, owners, strict=True)]  # its class
 
 segmenter = hatnet.create_model("micro", "scenes-segmentation", task="segmentation")
 detector = hatnet.create_model("micro", "scenes-instances", task="instances")
@@ -85,9 +87,8 @@ show(axes[1], images[SHOWN], "a class per pixel")
 paint(axes[1], predicted)
 show(axes[2], images[SHOWN], "objects in boxes")
 labels = found["labels"][likely].tolist()
-draw_boxes(
-    axes[2], found["boxes"][likely], [COLOURS[k] for k in labels], [classes[k] for k in labels]
-)
+names = [classes[k] for k in labels]
+draw_boxes(axes[2], found["boxes"][likely], [COLOURS[k] for k in labels], names)
 plt.show()
 
 # %% [markdown]
@@ -115,11 +116,11 @@ for number, label in enumerate(scene.labels, start=1):
 # %% [markdown]
 # ## 2. Three maps, equal to the reference
 #
-# A published HAT-Net has four stages and returns four maps, with one token per 4, 8, 16 and 32 pixels. Our small one has
-# three stages, with one token per 4, 8 and 16 pixels. As everywhere on this site, stages count from 0.
+# A published HAT-Net has four stages and returns four maps, with one token per 4, 8, 16 and 32 pixels. Our small one
+# has three stages, with one token per 4, 8 and 16 pixels. As everywhere on this site, stages count from 0.
 #
-# The maps below the predictions are the maps of the paper's equations: `reference/`, in plain NumPy, computes the same
-# numbers for this scene and these weights.
+# The maps below the predictions are the maps of the paper's equations: `reference/`, in plain NumPy, computes the
+# same numbers for this scene and these weights.
 
 # %%
 body = segmenter.backbone.body
@@ -128,14 +129,15 @@ with torch.no_grad():
     maps = body.double().forward_features(normalised.double())
 
 weights = hatnet.to_numpy(body)
-weights |= {"classifier.weight": np.zeros((1, 128)), "classifier.bias": np.zeros(1)}  # not used here
+# The reference has a classifier, too; its result is not used here.
+weights |= {"classifier.weight": np.zeros((1, 128)), "classifier.bias": np.zeros(1)}
 trace = {}
 reference.hat_net(normalised[0].double().numpy(), weights, body.config, trace)
 for stage, computed in enumerate(maps):
     expected = trace[f"stages.{stage}.output"]  # (H, W, C)
     difference = np.abs(computed[0].permute(1, 2, 0).numpy() - expected).max()
     assert difference < 1e-9 * np.abs(expected).max()
-    print(f"stage {stage}: {expected.shape} tokens and channels, largest difference {difference:.0e}")
+    print(f"stage {stage}, (H, W, C) = {expected.shape}: largest difference {difference:.0e}")
 body.float()
 
 # %% [markdown]
@@ -234,11 +236,11 @@ plt.show()
 
 # %% [markdown]
 # The token of stage 0 depends mostly on its own window of 8 x 8 tokens, 32 x 32 pixels. Faint traces far away come
-# through the merged cells. The token of the pyramid has the same place and the same size, but it also receives sums from
-# stages 1 and 2, whose windows are 64 and 128 pixels wide. It sees the whole garment, and what is around it.
+# through the merged cells. The token of the pyramid has the same place and the same size, but it also receives sums
+# from stages 1 and 2, whose windows are 64 and 128 pixels wide. It sees the whole garment, and what is around it.
 #
-# **Answer 1.** Alone, the coarsest map cannot draw an outline to a pixel. But it can tell what is there, and a finer map
-# can tell where that ends. So yes, it helps.
+# **Answer 1.** Alone, the coarsest map cannot draw an outline to a pixel. But it can tell what is there, and a finer
+# map can tell where that ends. So yes, it helps.
 #
 # ## 4. A class for every pixel
 #
@@ -264,7 +266,7 @@ def class_iou(predicted: Tensor, true: Tensor) -> dict[str, float]:
 
 
 def classes_from(lateral: list[Tensor]) -> Tensor:
-    """The class of each pixel (B, H, W) from maps that the first convolutions of the pyramid made."""
+    """The class of each pixel (B, H, W) from maps after the first convolutions of the pyramid."""
     summed = [lateral[2]]
     for level in (1, 0):
         summed.insert(0, lateral[level] + F.interpolate(summed[0], size=lateral[level].shape[2:]))
@@ -282,10 +284,9 @@ with torch.no_grad():
     all_maps = body.forward_features(segmenter.transform(images))
     lateral = [fpn.inner_blocks[level](features) for level, features in enumerate(all_maps)]
     predictions = classes_from(lateral)
-    without = {
-        stage: classes_from([0 * m if k == stage else m for k, m in enumerate(lateral)])
-        for stage in range(3)
-    }
+    without = {}
+    for stage in range(3):
+        without[stage] = classes_from([m * (k != stage) for k, m in enumerate(lateral)])
 print(f"mean IoU of the 30 scenes: {mean_iou(predictions):.2f}")
 for stage, left in without.items():
     print(f"without the map of stage {stage}: {mean_iou(left):.2f}")
@@ -309,8 +310,8 @@ plt.show()
 
 # %% [markdown]
 # Without the coarsest map the network loses most: it still finds that something is there, but mixes up the classes.
-# Without the finest map the outlines suffer. The network was trained with all maps, so this shows what it relies on, not
-# what another training could reach.
+# Without the finest map the outlines suffer. The network was trained with all maps, so this shows what it relies on,
+# not what another training could reach.
 #
 # ## 5. From a list of boxes to objects
 #
@@ -339,8 +340,8 @@ for label, best in zip(scene.labels, overlap.max(1).values.tolist(), strict=True
 
 # %% [markdown]
 # **Answer 2** is the first number. Most anchors are on the background, and each object has many anchors with a high
-# score. Of boxes that overlap strongly only the one with the highest score is kept. This is **non-maximum suppression**
-# (NMS):
+# score. Of boxes that overlap strongly only the one with the highest score is kept. This is **non-maximum
+# suppression** (NMS):
 
 
 # %%
@@ -359,8 +360,8 @@ assert kept == nms(anchors[best], scores[best], 0.5).tolist()
 print(f"of the 60 best anchors {len(kept)} are left; torchvision keeps the same")
 
 # %% [markdown]
-# The second part classifies, moves and outlines each box. **RoIAlign** cuts 14 x 14 features out of the level that suits
-# the size of the box. Four convolutions turn them into 28 x 28 probabilities, which are stretched over the box.
+# The second part classifies, moves and outlines each box. **RoIAlign** cuts 14 x 14 features out of the level that
+# suits the size of the box. Four convolutions turn them into 28 x 28 probabilities, which are stretched over the box.
 
 # %% [fold: Code of this figure]
 fig, axes = plt.subplots(1, 4, figsize=(12.5, 3.4), layout="constrained")
@@ -376,9 +377,8 @@ for ax, chosen, title in (
     draw_boxes(ax, chosen, ["white"] * len(chosen), [""] * len(chosen), width=0.9)
 show(axes[2], images[SHOWN], "moved and classified")
 labels = found["labels"][likely].tolist()
-draw_boxes(
-    axes[2], found["boxes"][likely], [COLOURS[k] for k in labels], [classes[k] for k in labels]
-)
+names = [classes[k] for k in labels]
+draw_boxes(axes[2], found["boxes"][likely], [COLOURS[k] for k in labels], names)
 outlined = torch.zeros(128, 128, dtype=torch.int64)
 for mask, label in reversed(list(zip(found["masks"][likely, 0], labels, strict=True))):
     outlined[mask > 0.5] = label
@@ -434,11 +434,11 @@ ax.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# **Answer 3** is the ratio. One plain attention on the finest map would cost more than the whole detector. Memory tells
-# the same: the weights of one head would be 64,000 x 64,000 numbers, 16 GB in float32.
+# **Answer 3** is the ratio. One plain attention on the finest map would cost more than the whole detector. Memory
+# tells the same: the weights of one head would be 64,000 x 64,000 numbers, 16 GB in float32.
 #
-# The far path still grows with the square of the number of tokens, only 256 times more slowly. At this size it already
-# costs more than the near path. For much larger images $G_2$ has to grow, too.
+# The far path still grows with the square of the number of tokens, only 256 times more slowly. At this size it
+# already costs more than the near path. For much larger images $G_2$ has to grow, too.
 #
 # ## 7. Scenes that go wrong
 #
@@ -470,15 +470,15 @@ for column, index in enumerate(order[:3].tolist()):
 plt.show()
 
 # %% [markdown]
-# Two kinds of mistakes stand out. Parts of textures that the network has never seen are taken for clothes. And a garment
-# gets several classes at once: the head decides for every pixel anew, and nothing tells it that a thing has one class.
-# Mask R-CNN decides once per box, so its objects do not fall apart, but it invents some. The figures of both networks on
-# all 500 test scenes, and what we aimed for, are on the page [Training](../training.md#dense-tasks).
+# Two kinds of mistakes stand out. Parts of textures that the network has never seen are taken for clothes. And a
+# garment gets several classes at once: the head decides for every pixel anew, and nothing tells it that a thing has
+# one class. Mask R-CNN decides once per box, so its objects do not fall apart, but it invents some. The figures of
+# both networks on all 500 test scenes, and what we aimed for, are on the page [Training](../training.md#dense-tasks).
 #
 # ## Exercises
 #
-# **1. Sizes of anchors.** Which object of the scene has the worst best anchor, and why? Print the sizes of the anchors
-# of each level, and the size of that object.
+# **1. Sizes of anchors.** Which object of the scene has the worst best anchor, and why? Print the sizes of the
+# anchors of each level, and the size of that object.
 
 # %% solution
 for level, cells in enumerate(detector.rpn.anchor_generator.cell_anchors):
@@ -503,9 +503,9 @@ cheaper = [
 print("plain attention is cheaper at", ", ".join(map(str, cheaper)) or "no such size", "pixels")
 
 # %% [markdown]
-# **3. A threshold for the score.** On the first eight scenes, count the found objects that are right (same class, IoU of
-# the boxes above 0.5), those that are wrong, and the objects that are missed, for thresholds of 0.05, 0.5 and 0.9. Which
-# would you choose to count clothes, and which to miss nothing?
+# **3. A threshold for the score.** On the first eight scenes, count the found objects that are right (same class, IoU
+# of the boxes above 0.5), those that are wrong, and the objects that are missed, for thresholds of 0.05, 0.5 and 0.9.
+# Which would you choose to count clothes, and which to miss nothing?
 
 
 # %% solution
