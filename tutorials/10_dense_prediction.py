@@ -59,6 +59,13 @@ def draw_boxes(ax: plt.Axes, boxes: Tensor, colours: list, names: list, width=2.
             ax.text(*place, name, color="black", fontsize=7, bbox=box)
 
 
+def three_pairs(alt: str) -> list[tuple[plt.Axes, plt.Axes]]:
+    """Three columns of two panels. On a phone, both of a column are side by side."""
+    fig = plt.figure(figsize=(9.5, 6.6), layout="constrained")
+    fig.set_label(alt)
+    return [(fig.add_subplot(2, 3, k), fig.add_subplot(2, 3, k + 3)) for k in (1, 2, 3)]
+
+
 # %%
 garments = Garments()  # real photographs of clothes, cut out
 scenes = [compose(garments, "val", index, 128, seed=0) for index in range(30)]
@@ -159,13 +166,13 @@ def three_directions(features: Tensor) -> Tensor:
     return ((values - low) / (high - low)).clamp(0, 1).unflatten(0, features.shape[1:])
 
 
-fig, axes = plt.subplots(2, 3, figsize=(9.5, 6.6), layout="constrained")
-fig.set_label(
+columns = three_pairs(
     "The maps of stages 0, 1 and 2, finer to coarser; below them the same levels of the pyramid, "
     "in which the objects stand out at every level."
 )
-for row, (name, levels) in enumerate((("stage", maps), ("pyramid, level", pyramid))):
-    for number, (ax, level) in enumerate(zip(axes[row], levels, strict=True)):
+for number, column in enumerate(columns):
+    for ax, name, levels in zip(column, ("stage", "pyramid, level"), (maps, pyramid), strict=True):
+        level = levels[number]
         ax.imshow(three_directions(level[0]), interpolation="nearest")
         ax.set(xticks=[], yticks=[])
         size = f"{level.shape[2]} x {level.shape[3]} tokens, {level.shape[1]} channels"
@@ -213,12 +220,12 @@ rows, columns = np.nonzero(scene.owner == 1)
 y, x = int(np.median(rows)), int(np.median(columns))
 views = {
     "stage 0": seen_by(stages[0], pixels, (y // 4, x // 4)),
-    "pyramid, level 0": seen_by(levels[0], pixels, (y // 4, x // 4)),
+    "pyramid": seen_by(levels[0], pixels, (y // 4, x // 4)),
 }
 for name, view in views.items():
     order = view.flatten().sort(descending=True).values
     half = int((order.cumsum(0) < order.sum() / 2).sum()) + 1
-    print(f"{name:17} half of the gradient is in {half:5,} of {view.numel():,} pixels")
+    print(f"{name:8} half of the gradient is in {half:5,} of {view.numel():,} pixels")
 
 # %% [fold: Code of this figure]
 fig, axes = plt.subplots(1, 3, figsize=(9.5, 3.5), layout="constrained")
@@ -460,13 +467,12 @@ for place in wrong.flatten().topk(4).indices.tolist():
     print(f"{true:10} taken for {taken:10} {wrong.flatten()[place]:6,} pixels")
 
 # %% [fold: Code of this figure]
-fig, axes = plt.subplots(2, 3, figsize=(9.5, 6.6), layout="constrained")
-fig.set_label("The three worst scenes, with the true classes above and the predicted ones below.")
-for column, index in enumerate(order[:3].tolist()):
-    show(axes[0, column], images[index], f"scene {index}: true")
-    paint(axes[0, column], truth[index])
-    show(axes[1, column], images[index], f"predicted, mean IoU {quality[index]:.2f}")
-    paint(axes[1, column], predictions[index])
+columns = three_pairs("The three worst scenes: the true classes, and the predicted ones.")
+for index, (upper, lower) in zip(order[:3].tolist(), columns, strict=True):
+    show(upper, images[index], f"scene {index}: true")
+    paint(upper, truth[index])
+    show(lower, images[index], f"predicted, mean IoU {quality[index]:.2f}")
+    paint(lower, predictions[index])
 plt.show()
 
 # %% [markdown]
