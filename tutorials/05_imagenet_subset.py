@@ -231,6 +231,7 @@ WHY = {
     "width": "of dense models only: channels of the pyramid",
     "regions": "of Mask R-CNN only",
     "scales": "of dense tasks only",
+    "distort": "of dense tasks only: photometric distortion",
     "head_only": "train all layers, not only the classifier of trained weights",
     "layer_decay": "1: one learning rate for all layers",
     "precision": "auto: on a GPU bfloat16 (or float16) for matrices, float32 for norms, sums and "

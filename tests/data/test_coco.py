@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from hatnet.data import DataError, fingerprint, left_out, open_data
 from hatnet.data.coco import DENSE
@@ -153,6 +154,20 @@ def test_no_box_ends_outside_its_image_by_rounding(tmp_path):
     records = [annotation(n, box=(x, 2, WIDTH - x, 5)) for n, x in enumerate(lefts, start=1)]
     boxes = opened(tmp_path, "detection", train=content(*records)).train.label(0)["boxes"]
     assert boxes[:, 2].tolist() == [WIDTH] * 97
+
+
+def test_an_image_that_its_exif_data_turn_is_reported_with_what_to_do(tmp_path):
+    """The JSON file describes the pixels as stored; the image is read upright."""
+    train = opened(tmp_path).train
+    stored = Image.open(train.paths[0])
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    stored.convert("RGB").save(train.paths[0].with_suffix(".jpg"), exif=exif)
+    train.paths[0].with_suffix(".jpg").rename(train.paths[0])
+    with pytest.raises(
+        DataError, match="annotate it upright, with its height and width exchanged .* or remove the EXIF"
+    ):
+        train.image(0)
 
 
 @pytest.mark.parametrize("name", ["scenes", "coco:x", "ade20k:x"])

@@ -46,7 +46,7 @@ def test_a_pixel_is_an_objects_if_it_shows_the_object(monkeypatch):
     """The picture itself says which pixels are green; noise and uneven light leave them so."""
     monkeypatch.setattr(compose_module, "background", lambda part, size, rng: np.full((size, size, 3), 120, np.float32))
     for index in range(12):
-        scene = compose(Discs(), "train", index, 96, 0)
+        scene = compose(Discs(), "val", index, 96, 0)
         red, green, blue = scene.pixels.astype(int).transpose(2, 0, 1)
         assert np.mean((green - (red + blue) / 2 > 100) == (scene.owner > 0)) > 0.995
         assert len(scene.labels) == scene.owner.max() == len(set(scene.owner.ravel()) - {0})
@@ -140,7 +140,7 @@ def test_garments_are_drawn_from_their_part_only(garments, monkeypatch):
 def test_parts_share_no_texture():
     """By content, and by name: each file is made from another photo, as `hatnet/assets/README.md` lists."""
     contents = {part: digests(np.asarray(Image.open(path).convert("RGB")) for path in photos(part)) for part in PARTS}
-    assert {part: len(found) for part, found in contents.items()} == {"train": 5, "val": 4}
+    assert {part: len(found) for part, found in contents.items()} == {"train": 8, "val": 4}
     assert not contents["train"] & contents["val"]
     rows = re.findall(r"^\| `(train|val)/(.+)` \| `(.+?)` .* (CC0|public domain) \|$", README, re.MULTILINE)
     sources = {part: {source for of, _, source, _ in rows if of == part} for part in PARTS}
@@ -155,9 +155,11 @@ def test_backgrounds_are_drawn_from_photos_of_their_part_only(monkeypatch):
     read = Image.open
     monkeypatch.setattr("PIL.Image.open", lambda path: opened.append(path) or read(path))
     from hatnet.data.scenes.textures import _photo
+    from hatnet.data.scenes.varied import _reduced
 
     for part in PARTS:
         _photo.cache_clear()
+        _reduced.cache_clear()
         opened.clear()
         for seed in range(40):
             pixels = background(part, 32, np.random.default_rng(seed))
@@ -165,6 +167,7 @@ def test_backgrounds_are_drawn_from_photos_of_their_part_only(monkeypatch):
             assert 0 <= pixels.min() <= pixels.max() <= 255
         assert set(opened) == set(photos(part))
     _photo.cache_clear()
+    _reduced.cache_clear()
 
 
 def test_a_garments_mask_by_hand():

@@ -107,7 +107,7 @@ def test_scenes_are_written_when_first_opened_and_only_then(tmp_path, small, cap
     assert (data.name, len(data.train), len(data.test)) == ("scenes", 3, 5)
     assert "Writing 8 scenes of 64 x 64 pixels to" in capsys.readouterr().out
     (root,) = tmp_path.iterdir()
-    assert root.name == "scenes-64-version-1"
+    assert root.name == "scenes-64-version-2"
     files = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     assert len(open_data("scenes", tmp_path, task="segmentation").classes) == 6
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == files

@@ -1,14 +1,19 @@
 """The commands `train` and `evaluate` for dense tasks, on a folder in COCO's format; and two processes."""
 
 import json
+import shutil
+from dataclasses import replace
 from math import isclose
+from pathlib import Path
 
 import pytest
 import torch
 
-from hatnet import load
+from hatnet import create_model, load, save
+from hatnet.training.recipes import to_json
 from hatnet.training.run_folder import read_metrics
 from tests.training.coco_files import write_coco
+from tests.training.dense_runs import SMALL as SMALL_RECIPE
 from tests.training.test_distributed import torchrun
 
 OPTIONS = (
@@ -44,6 +49,32 @@ def test_a_folder_of_ones_own_is_trained_and_evaluated_by_changing_its_path(task
     assert list(table) == classes
     assert all(name in printed for name in classes)
     assert (tmp_path / "evaluation.svg").stat().st_size > 1000
+
+
+def test_a_coco_folder_is_tested_without_its_training_part(data, hatnet, tmp_path, capfd):
+    """Figures are those of the whole folder; faulty annotations are still named."""
+    classes = ["background", "box", "disc"]
+    model = create_model("micro", task="segmentation", num_classes=3, width=8)
+    recipe = to_json(replace(SMALL_RECIPE, data=data, image_size=32))
+    save(model, tmp_path / "w.safetensors", {"classes": classes, "data": data, "image_size": 32, "recipe": recipe})
+    alone = tmp_path / "alone"
+    root = Path(data.partition(":")[2])
+    shutil.copytree(root / "val", alone / "val")
+    (alone / "annotations").mkdir()
+    content = json.loads((root / "annotations" / "instances_val.json").read_text())
+    content["annotations"].append(content["annotations"][0] | {"id": 999, "category_id": 77})
+    (alone / "annotations" / "instances_val.json").write_text(json.dumps(content))
+    found = {}
+    for name, source in (("all", data), ("alone", f"coco:{alone}")):
+        capfd.readouterr()
+        (tmp_path / name).mkdir(exist_ok=True)
+        words = ("--data", source, "--out", tmp_path / name, "--data-dir", tmp_path, "--device", "cpu")
+        hatnet("evaluate", tmp_path / "w.safetensors", *words)
+        found[name] = json.loads((tmp_path / name / "evaluation.json").read_text())
+    assert "annotation 999" in " ".join(capfd.readouterr().out.split())
+    assert {key: value for key, value in found["alone"].items() if key != "data"} == {
+        key: value for key, value in found["all"].items() if key != "data"
+    }
 
 
 @pytest.mark.parametrize(

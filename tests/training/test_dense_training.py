@@ -248,6 +248,8 @@ def test_dense_weights_cannot_start_a_classification(folder, tmp_path):
         ({"task": "classification"}, "width=8 is for segmentation, detection and instances, not for task='classific"),
         ({"task": "panoptic"}, "task='panoptic' must be"),
         ({"task": "detection", "compile": True}, "compile=True does not support task='detection'"),
+        ({"task": "classification", "width": 256, "scales": None, "distort": True}, "distort=True is for segmentation"),
+        ({"distort": 1}, "distort=1 must be of the type bool"),
         ({"schedule": "linear"}, "schedule='linear' must be"),
         ({"image_size": 8}, "too small"),
     ],
@@ -302,7 +304,8 @@ def test_the_published_schedules_of_dense_tasks():
         config = recipe.config(10, 3)
         assert (config.grid_sizes, config.pool_sizes) == ((8, 8, 8), (16, 8, 4))
     assert abs(ade.epochs * (20_210 // 16) - 80_000) < 20_210 // 16
-    assert (ade.image_size, ade.schedule, ade.scales) == (512, "poly", (0.5, 2.0))
+    assert (ade.image_size, ade.schedule, ade.scales, ade.distort) == (512, "poly", (0.5, 2.0), True)
+    assert not coco.distort
     assert (coco.epochs, coco.schedule, coco.scales, coco.image_size) == (12, "steps", None, 800)
     assert round(coco.warmup_epochs * (118_287 // 16)) == 500
 

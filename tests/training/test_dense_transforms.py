@@ -63,6 +63,27 @@ def test_pixels_are_scaled_to_0_1_and_colours_follow_their_masks(data):
             assert (red > blue) == (label == 1)
 
 
+@pytest.mark.parametrize("task", [Segmentation(), Detection("instances")])
+def test_distorted_colours_leave_places_and_labels_alone(task, data):
+    """The same draws with and without: flips and crops come first. One channel order in six is the given one."""
+    image, target = data.train.image(0), data.train.label(0)
+    label = tv_tensors.Mask(target["masks"].amax(0).long()) if isinstance(task, Segmentation) else target
+    recipe = replace(SMALL if isinstance(task, Segmentation) else OBJECTS, image_size=64, scales=(0.8, 1.25))
+    changed = 0
+    for seed in range(12):
+        found = []
+        for distort in (False, True):
+            torch.manual_seed(seed)
+            found.append(task.for_training(replace(recipe, distort=distort), data)(image, label))
+        (plain, places), (distorted, same) = found
+        assert (distorted.shape, distorted.dtype, type(distorted)) == (plain.shape, torch.float32, Tensor)
+        assert 0 <= distorted.min() <= distorted.max() <= 1
+        changed += not torch.equal(plain, distorted)
+        pairs = [(places, same)] if isinstance(places, Tensor) else [(places[key], same[key]) for key in places]
+        assert all(torch.equal(*pair) for pair in pairs)
+    assert changed > 8
+
+
 def test_objects_outside_the_crop_or_without_a_pixel_in_it_are_left_out():
     corner = torch.zeros(1, 64, 64, dtype=torch.uint8)
     corner[0, :8, :8] = 1
