@@ -508,7 +508,7 @@ assert (
 # %% [markdown]
 # ## The claims, checked once more
 
-# %%
+# %% [fold: The checks]
 assert round(macs[224] / macs[28]) == 92  # prediction 1
 assert shares[0].memory_share > 1 > shares[1].memory_share  # prediction 2: not into 24 GB
 one = plan(recipe, Assumptions(gpus=1, workers_per_gpu=8), images=9_469, tests=3_925, classes=10)

@@ -50,8 +50,8 @@ MANY_LABELS = 12  # a panel with more numbers than that takes the whole width
 def colour_for_both_schemes(svg: str) -> str:
     """Turn colours that the dark scheme replaces into variables, and choose their values in a style sheet.
 
-    >>> colour_for_both_schemes('<style></style><path style="fill: #0072b2"/>')
-    '<style>svg{fill:#1f2933;--c0072b2:#0072b2}@media(...){...--c0072b2:#56b4e9}}</style><path style="fill: var(--c0072b2)"/>'
+    >>> colour_for_both_schemes('<style></style><path style="fill: #0072b2"/>').split("@media")[0]
+    '<style>svg{fill:#1f2933;--c0072b2:#0072b2}'
     """
     dark = {colour: _dark(colour) for _, colour in COLOUR.findall(svg)}
     dark = {colour: other for colour, other in sorted(dark.items()) if other != colour}
@@ -135,9 +135,9 @@ def _fit(axes: Axes, width: float) -> None:
     for text in (axes.title, axes.xaxis.label):
         room = int(72 * width / (0.52 * text.get_fontsize()))
         text.set_text("\n".join(textwrap.fill(line, room) for line in text.get_text().splitlines()))
-    legend = axes.get_legend()
-    if legend is not None and legend._ncols > 2:
-        legend.set_ncols(2)
+    for legend in (axes.get_legend(), *axes.get_figure().legends):
+        if legend is not None:
+            legend.set_ncols(min(2, legend._ncols))
 
 
 def _label_again(panels: list[Axes]) -> None:

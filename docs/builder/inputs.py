@@ -10,6 +10,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from builder import GENERATED
+from builder.bundle import make_notebooks
 from builder.code import insert_code
 from builder.excerpts import ExcerptError
 from builder.fingerprint import changed, fingerprint, remember
@@ -36,6 +37,7 @@ def on_pre_build(config: MkDocsConfig) -> None:
     check_code_on_pages(root)
     ran = make_pages(root, root / GENERATED / "tutorials")
     log.info(f"Tutorials that ran: {', '.join(script.name for script in ran) or 'none, since nothing changed'}")
+    make_notebooks(root, root / GENERATED, config.extra.get("repository") or "")
     make_maps(root, root / GENERATED / "data/generated")
 
 
@@ -65,7 +67,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     generated = Path(config.config_file_path).parent / GENERATED
     paths = {path.relative_to(generated).as_posix(): path for path in generated.rglob("*") if path.is_file()}
     for address, path in sorted(paths.items()):
-        if path.name.startswith("."):  # a fingerprint
+        if any(part.startswith(".") for part in Path(address).parts):  # fingerprints, and the wheel
             continue
         if stale := files.get_file_from_path(address):  # older versions generated files among the pages
             files.remove(stale)

@@ -1,4 +1,4 @@
-"""One tutorial: run its script, and write the page with its real outputs, the notebook and the script itself.
+"""One tutorial: run its script, and write the page with its real outputs, and the script itself.
 
 In a process of its own, so that every script starts fresh: `python -m builder.tutorial_page SCRIPT FOLDER`.
 """
@@ -9,7 +9,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from builder.notebook import to_notebook
+from builder.bundle import ARCHIVE
 from builder.percent import Cell, ScriptError
 from builder.runner import Figure, Outcome, run_script
 
@@ -17,7 +17,7 @@ CODE_WIDTH, OUTPUT_WIDTH = 100, 104  # characters that fit beside both side bars
 
 
 def write_page(script: Path, folder: Path) -> None:
-    """Run a script and write NAME.md, NAME.ipynb, NAME.py and its figures to `folder`.
+    """Run a script and write NAME.md, NAME.py and its figures to `folder`.
 
     Args:
         script: path from the checkout, which must be the working directory.
@@ -28,8 +28,6 @@ def write_page(script: Path, folder: Path) -> None:
     """
     outcomes = run_script(script, folder)
     (folder / f"{script.stem}.md").write_text(to_page(script, outcomes), encoding="utf-8")
-    notebook = to_notebook([outcome.cell for outcome in outcomes])
-    (folder / f"{script.stem}.ipynb").write_text(notebook, encoding="utf-8")
     shutil.copyfile(script, folder / script.name)
 
 
@@ -46,6 +44,7 @@ def to_page(script: Path, outcomes: list[Outcome]) -> str:
         raise ScriptError(f"{script}: the first cell must be Markdown that starts with a title, `# ...`")
     name = script.stem
     downloads = f"[Notebook]({name}.ipynb){{ .md-button download }} [Script]({name}.py){{ .md-button download }}"
+    downloads += f" [All notebooks](../{ARCHIVE}){{ .md-button download }}"
     downloads += f" About {reading_minutes([outcome.cell for outcome in outcomes])} minutes."
     return f"{title[0]}\n\n{downloads}\n{{ .downloads }}\n\n{text[title.end() :].lstrip()}\n"
 
