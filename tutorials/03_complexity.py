@@ -184,7 +184,8 @@ assert mhsa_cost(H, W, C).macs == plain_macs
 assert h_mhsa_cost(H, W, C, G1, G2).macs == macs
 assert equation_5(H, W, C) == sum(plain_macs.values()) - plain_macs["Wp"] == 1216
 assert equation_15(H, W, C, G1, G2) == sum(macs.values()) - macs["Wp"] == 800
-print(h_mhsa_cost(56, 56, 64, G1=8, G2=8))
+for term, count in h_mhsa_cost(56, 56, 64, G1=8, G2=8).macs.items():
+    print(f"{term:12} {count:12,}")
 
 # %% [markdown]
 # ## 3. Formula against counter

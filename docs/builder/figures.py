@@ -18,7 +18,7 @@ INK = "#1f2933"
 DARK = {  # colour -> the same in the dark scheme
     INK: "#e4e7eb",
     "#000000": "#e4e7eb",
-    "#ffffff": "#1b2427",  # the page: edges of bars, boxes behind labels
+    "#ffffff": "#1e2629",  # the page: edges of bars, boxes behind labels
     "#0072b2": "#56b4e9",  # near
     "#d55e00": "#f0883e",  # far
     "#8a4f9e": "#c79bd6",  # both
@@ -29,7 +29,7 @@ DARK = {  # colour -> the same in the dark scheme
     "#b00000": "#ff8a80",
     "#d3d3d3": "#3a474c",
 }
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.edgecolor": INK,
     "axes.facecolor": "none",
     "axes.labelcolor": INK,
@@ -60,6 +60,11 @@ def colour_for_both_schemes(svg: str) -> str:
     rules = f"svg{{fill:{INK}{light}}}@media(prefers-color-scheme:dark){{svg{{fill:{DARK[INK]}{night}}}}}"
     svg = COLOUR.sub(lambda found: f"{found[1]}: {_variable(found[2], dark)}", svg)
     return svg.replace("</style>", f"{rules}</style>", 1)
+
+
+def adapt_kept_figure(svg: str) -> str:
+    """The colours of a kept figure, for both schemes, unless it has heat maps: their labels need the colours they have."""
+    return svg if "<image" in svg else colour_for_both_schemes(svg)
 
 
 def _variable(colour: str, dark: dict[str, str]) -> str:
@@ -116,7 +121,7 @@ def stack(figure: Figure) -> None:
     grid = figure.add_gridspec(rows, columns, height_ratios=heights)
     for place, axes in enumerate(panels):
         axes.set_subplotspec(grid[divmod(place, columns)])
-        _fit(axes, width)
+        _fit(figure, axes, width)
     if columns == 1:
         _label_again(panels)
 
@@ -130,12 +135,12 @@ def _height(axes: Axes, width: float) -> float:
     return width * abs((top - bottom) / (right - left)) + (0.5 if axes.axison else 0.2)
 
 
-def _fit(axes: Axes, width: float) -> None:
+def _fit(figure: Figure, axes: Axes, width: float) -> None:
     """Break long titles and labels, and limit a legend to two columns."""
     for text in (axes.title, axes.xaxis.label):
-        room = int(72 * width / (0.52 * text.get_fontsize()))
+        room = int(72 * width / (0.52 * float(text.get_fontsize())))
         text.set_text("\n".join(textwrap.fill(line, room) for line in text.get_text().splitlines()))
-    for legend in (axes.get_legend(), *axes.get_figure().legends):
+    for legend in (axes.get_legend(), *figure.legends):
         if legend is not None:
             legend.set_ncols(min(2, legend._ncols))
 

@@ -13,6 +13,7 @@ from builder import GENERATED
 from builder.bundle import make_notebooks
 from builder.code import insert_code
 from builder.excerpts import ExcerptError
+from builder.figures import adapt_kept_figure
 from builder.fingerprint import changed, fingerprint, remember
 from builder.ledger import check_ledger
 from builder.maps import write_site_maps
@@ -72,5 +73,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         if stale := files.get_file_from_path(address):  # older versions generated files among the pages
             files.remove(stale)
         files.append(File.generated(config, address, abs_src_path=str(path)))
+    for file in list(files):
+        if file.src_uri.startswith("measurements/") and file.src_uri.endswith(".svg"):
+            svg = adapt_kept_figure(file.content_string)
+            files.remove(file)
+            files.append(File.generated(config, file.src_uri, content=svg))
     files.append(File.generated(config, "js/attention-explorer.js", content=explorer_script()))
     return files
