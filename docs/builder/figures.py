@@ -4,7 +4,6 @@ Colours become CSS variables with a value for each colour scheme. Artists on a p
 because what lies below them does not change.
 """
 
-import math
 import re
 import textwrap
 from typing import Any
@@ -44,6 +43,7 @@ STYLE: dict[Any, Any] = {
 }
 COLOUR = re.compile(r"\b(fill|stroke): (#[0-9a-f]{6})\b")
 PHONE = 4.2  # inches; 10-point text then has about 12 pixels on a screen of 390
+SINGLE = 7  # inches; a single plot up to this width is drawn for a phone only, which saves time
 MANY_LABELS = 12  # a panel with more numbers than that takes the whole width
 
 
@@ -63,7 +63,7 @@ def colour_for_both_schemes(svg: str) -> str:
 
 
 def adapt_kept_figure(svg: str) -> str:
-    """The colours of a kept figure, for both schemes, unless it has heat maps: their labels need the colours they have."""
+    """A kept figure for both schemes. One with heat maps stays as it is: their labels fit the colours they have."""
     return svg if "<image" in svg else colour_for_both_schemes(svg)
 
 
@@ -107,32 +107,39 @@ def _opaque(colour: Any) -> bool:
     return to_hex(colour, keep_alpha=True).endswith("ff")
 
 
+def is_small(figure: Figure) -> bool:
+    """Whether one drawing, as narrow as a phone, suits every screen: a single plot that was not meant to be wide."""
+    panels = [axes for axes in figure.axes if axes.get_subplotspec() is not None]
+    return len(panels) == 1 and float(figure.get_figwidth()) <= SINGLE
+
+
 def stack(figure: Figure) -> None:
     """Lay a figure out again, as wide as a phone: plots below one another, pictures in two columns."""
-    panels = [axes for axes in figure.axes if axes.get_subplotspec() is not None]
+    places = {axes: axes.get_subplotspec() for axes in figure.axes}
+    rows_before = max((place.get_gridspec().nrows for place in places.values() if place), default=0)
+    panels = [axes for axes, place in places.items() if place is not None]
     if not panels:
         return
     small = all(is_picture(axes) and len(axes.texts) <= MANY_LABELS for axes in panels)
     columns = min(2, len(panels)) if small else 1
-    rows = math.ceil(len(panels) / columns)
-    width = PHONE / columns
-    heights = [max(_height(axes, width) for axes in panels[at : at + columns]) for at in range(0, len(panels), columns)]
+    width, own = PHONE / columns, float(figure.get_figheight()) / rows_before
+    heights = [_height(axes, width, own) for axes in panels]
+    heights = [max(heights[at : at + columns]) for at in range(0, len(panels), columns)]
     figure.set_size_inches(PHONE, sum(heights))
-    grid = figure.add_gridspec(rows, columns, height_ratios=heights)
-    for place, axes in enumerate(panels):
-        axes.set_subplotspec(grid[divmod(place, columns)])
+    grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
+    for number, axes in enumerate(panels):
+        axes.set_subplotspec(grid[divmod(number, columns)])
         _fit(figure, axes, width)
     if columns == 1:
         _label_again(panels)
 
 
-def _height(axes: Axes, width: float) -> float:
-    """Inches for a panel of this width, with its title and labels."""
+def _height(axes: Axes, width: float, own: float) -> float:
+    """Inches for a panel of this width, with its title and labels; `own` is its height in the wide layout."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     if axes.get_aspect() == "auto":
-        own = axes.get_figure().get_size_inches()[1] / axes.get_subplotspec().get_gridspec().nrows
-        return float(max(2.9, own))
-    return width * abs((top - bottom) / (right - left)) + (0.5 if axes.axison else 0.2)
+        return max(2.9, own)
+    return float(width * abs((top - bottom) / (right - left))) + (0.5 if axes.axison else 0.2)
 
 
 def _fit(figure: Figure, axes: Axes, width: float) -> None:
@@ -142,7 +149,7 @@ def _fit(figure: Figure, axes: Axes, width: float) -> None:
         text.set_text("\n".join(textwrap.fill(line, room) for line in text.get_text().splitlines()))
     for legend in (axes.get_legend(), *figure.legends):
         if legend is not None:
-            legend.set_ncols(min(2, legend._ncols))
+            legend.set_ncols(min(2, legend._ncols))  # type: ignore[attr-defined]  # there is no getter
 
 
 def _label_again(panels: list[Axes]) -> None:

@@ -86,6 +86,8 @@ def _fence(text: str, language: str, width: int) -> str:
 def _images(figure: Figure) -> str:
     """Both layouts. The style sheet shows one of them, and a browser does not load a hidden, lazy image."""
     alt = figure.alt.replace("[", "(").replace("]", ")").replace("\n", " ")
+    if figure.phone == figure.file:
+        return f"![{alt}]({figure.file}){{ .figure .small loading=lazy }}"
     wide = f"![{alt}]({figure.file}){{ .figure .wide loading=lazy }}"
     return f"{wide}\n![{alt}]({figure.phone}){{ .figure .narrow loading=lazy }}"
 
