@@ -13,7 +13,7 @@ from builder.bundle import ARCHIVE
 from builder.percent import Cell, ScriptError
 from builder.runner import Figure, Outcome, run_script
 
-CODE_WIDTH, OUTPUT_WIDTH = 100, 104  # characters that fit beside both side bars in a window of 1280 pixels
+CODE_WIDTH = 100  # characters that fit beside both side bars in a window of 1280 pixels; longer outputs wrap
 
 
 def write_page(script: Path, folder: Path) -> None:
@@ -58,10 +58,13 @@ def reading_minutes(cells: list[Cell]) -> int:
 def _cell(outcome: Outcome) -> str:
     if outcome.cell.kind == "markdown":
         return outcome.cell.source
-    code = _fence(outcome.cell.source, "python", CODE_WIDTH)
+    for number, line in enumerate(outcome.cell.source.splitlines(), outcome.cell.line):
+        if len(line) > CODE_WIDTH:
+            raise ScriptError(f"line {number} has {len(line)} characters; {CODE_WIDTH} fit on the page:\n{line}")
+    code = _fence(outcome.cell.source, "python")
     parts = [_folded("code", outcome.cell.fold, code) if outcome.cell.fold else code]
     if outcome.printed.strip():
-        parts.append(_fence(outcome.printed.rstrip(), "text .output", OUTPUT_WIDTH))
+        parts.append(_fence(outcome.printed.rstrip(), "text .output"))
     parts += [_images(figure) for figure in outcome.figures]
     return "\n\n".join(parts)
 
@@ -74,10 +77,7 @@ def _folded(kind: str, title: str, text: str) -> str:
     return f'??? {kind} "{title}"\n\n' + textwrap.indent(text, "    ")
 
 
-def _fence(text: str, language: str, width: int) -> str:
-    for line in text.splitlines():
-        if len(line) > width:
-            raise ScriptError(f"this line has {len(line)} characters; {width} fit on the page:\n{line}")
+def _fence(text: str, language: str) -> str:
     longest = max((len(ticks) for ticks in re.findall(r"`{3,}", text)), default=2)
     ticks = "`" * (longest + 1)
     return f"{ticks}{{ .{language} }}\n{text}\n{ticks}"

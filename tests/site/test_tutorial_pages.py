@@ -104,7 +104,7 @@ def test_a_tutorial_runs_again_only_after_a_change(script, tmp_path, monkeypatch
         ("# %% solution", "# %% soluton", "tutorials/01_small.py:25: '# %% soluton' starts no cell"),
         ("# **Exercise.**", "**Exercise.**", "01_small.py:23: a line of a Markdown cell does not start with #"),
         ("# # A small", "# A small", "starts with a title"),
-        ("total = 1 + 1", f"total = 1 + 1  # {'long ' * 20}", "has 116 characters; 100 fit on the page"),
+        ("total = 1 + 1", f"total = 1 + 1  # {'long ' * 20}", "line 26 has 117 characters; 100 fit on the page"),
     ],
     ids=["assertion", "syntax", "alt text", "cell", "markdown", "title", "width"],
 )
