@@ -301,7 +301,7 @@ ax.set(
     xlim=(0, 110),
 )
 ax.invert_yaxis()
-fig.legend(ncols=5, loc="outside lower center", frameon=False)
+fig.legend(ncols=3, loc="outside lower center", frameon=False, fontsize=8)
 plt.show()
 
 # %% [markdown]

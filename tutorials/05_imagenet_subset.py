@@ -321,7 +321,7 @@ for name, machine in MACHINES.items():
 ax.set_yticks(range(y), labels)
 ax.invert_yaxis()
 ax.set(title="A step of 256 photos, HAT-Net Tiny, ON PAPER", xlabel="milliseconds")
-ax.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.22))
+ax.legend(frameon=False, ncols=2, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.22))
 plt.show()
 
 # %% [markdown]

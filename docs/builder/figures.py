@@ -129,7 +129,7 @@ def stack(figure: Figure) -> None:
     grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
     for number, axes in enumerate(panels):
         axes.set_subplotspec(grid[divmod(number, columns)])
-        _fit(figure, axes, width)
+        _fit(axes, width)
     if columns == 1:
         _label_again(panels)
 
@@ -142,14 +142,11 @@ def _height(axes: Axes, width: float, own: float) -> float:
     return float(width * abs((top - bottom) / (right - left))) + (0.5 if axes.axison else 0.2)
 
 
-def _fit(figure: Figure, axes: Axes, width: float) -> None:
-    """Break long titles and labels, and limit a legend to two columns."""
+def _fit(axes: Axes, width: float) -> None:
+    """Break long titles and labels."""
     for text in (axes.title, axes.xaxis.label):
         room = int(72 * width / (0.52 * float(text.get_fontsize())))
         text.set_text("\n".join(textwrap.fill(line, room) for line in text.get_text().splitlines()))
-    for legend in (axes.get_legend(), *figure.legends):
-        if legend is not None:
-            legend.set_ncols(min(2, legend._ncols))  # type: ignore[attr-defined]  # there is no getter
 
 
 def _label_again(panels: list[Axes]) -> None:
