@@ -1,19 +1,10 @@
 # %% [markdown]
 # # What does hierarchical attention cost?
 #
-# **The question.** In tutorial 2 every token attended twice, near and far, and reached the whole map without $N^2$
-# weights. The paper claims that this is cheap: $O\big(HW G_1^2 + (HW)^2 / G_2^2\big)$ instead of $O\big((HW)^2\big)$.
-# An $O$ hides every constant. So how cheap is it exactly? Which part costs most? And where is it *not* cheap?
-#
-# The unit is the **MAC**, a multiplication with its addition: one step of `sum += a * b`. The product of an $(n, k)$
-# and a $(k, m)$ matrix has $n k m$ MACs. A MAC is *two* FLOPs, floating-point operations. Papers on vision models print
-# MACs and call them FLOPs; we keep the two terms apart. We do not count softmax, normalisation, pooling and biases.
-#
-# **Predict before you read on**, and write down three answers. Parts 1, 5 and 6 check them.
-#
-# 1. A map of 4 x 4 tokens with 2 channels, $G_1 = G_2 = 2$: is H-MHSA cheaper than plain attention?
-# 2. HAT-Net Small takes 4.3 G "FLOPs" according to the paper. What share of that is $Q K^T$ and weights times $V$?
-# 3. The image becomes twice as wide and high. By what factor does the cost of H-MHSA grow?
+# **The question.** In tutorial 2 every token reached the whole map by looking twice, near and far. How cheap is that
+# exactly, which part costs most, and where is it *not* cheap? Each square below is one multiplication, for a map of
+# only 16 tokens with 2 channels. Pale squares multiply tokens by learnt matrices, strong ones multiply tokens by
+# tokens.
 
 # %% [fold: Imports]
 """Tutorial 3: every multiplication counted, Eq. 5 and 15 derived, memory and time."""
@@ -49,24 +40,66 @@ from hatnet.equivalence import randomise
 from hatnet.studies.scaling import Record, Settings, measure, read
 
 torch.set_num_threads(1)  # times are easier to compare on one core
-BLUE, ORANGE, GREEN, SKY, PEACH, GREY = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#9CCBE8",
-    "#F3BE98",
-    "#999999",
-)
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+SKY, PEACH, MINT, GREY = "#9CCBE8", "#F3BE98", "#A5D8C6", "#999999"
 SMALL = hatnet.get_config("small")
-DENSE = replace(
-    SMALL, grid_sizes=(8, 8, 8), pool_sizes=(16, 8, 4)
-)  # the paper's setting for large images
+DENSE = replace(SMALL, grid_sizes=(8, 8, 8), pool_sizes=(16, 8, 4))  # the paper's, large images
+
+# %% [fold: Code of this figure]
+COLOURS = {"Wp": GREY, "W1": SKY, "1": BLUE, "W2": PEACH, "2": ORANGE, "W": MINT, "": GREEN}
+
+
+def colour(term: str) -> str:
+    """Blue near, orange far, green plain; pale for matrices, strong for products; W^p grey."""
+    fits = (shade for mark, shade in COLOURS.items() if all(sign in term for sign in mark))
+    return COLOURS[term] if term in COLOURS else next(fits)
+
+
+def draw_macs(ax: plt.Axes, counts: dict[str, int], name: str) -> None:
+    """Draw one square per MAC, in columns of 16, with a gap between terms."""
+    x = 0.0
+    for term, count in counts.items():
+        width = count / 16
+        ax.add_patch(plt.Rectangle((x, 0), width, 16, color=colour(term), linewidth=0))
+        ax.vlines(x + np.arange(1, width), 0, 16, color="white", linewidth=0.7)
+        place = {"rotation": 30, "rotation_mode": "anchor", "fontsize": 8}
+        ax.text(x + width / 2, 17, f"{term}, {count}", **place)
+        x += width + 0.8
+    ax.hlines(np.arange(1, 16), 0, x, color="white", linewidth=0.7)
+    ax.set_title(f"{name}: {sum(counts.values())} multiplications", loc="left", weight="bold")
+    ax.set(xlim=(0, 92), ylim=(0, 30), aspect="equal")
+    ax.axis("off")
+
+
+fig, axes = plt.subplots(2, 1, figsize=(8, 5.4), layout="constrained")
+fig.set_label(
+    "One square per multiplication. Plain attention has 1280, most of them products of tokens "
+    "with tokens. H-MHSA has 864, most of them products with matrices."
+)
+draw_macs(axes[0], mhsa_cost(4, 4, C=2).macs, "plain attention")
+draw_macs(axes[1], h_mhsa_cost(4, 4, C=2, G1=2, G2=2).macs, "H-MHSA")
+plt.show()
+
+# %% [markdown]
+# H-MHSA is already cheaper here, 864 against 1280: it has *more* matrices and fewer products of tokens. Everything
+# below is about the balance between these two kinds. The paper claims a cost of $O\big(HW G_1^2 + (HW)^2 / G_2^2\big)$
+# instead of $O\big((HW)^2\big)$; such an $O$ hides every constant, and we want the constants.
+#
+# The unit is the **MAC**, a multiplication with its addition: one step of `sum += a * b`. The product of an $(n, k)$
+# and a $(k, m)$ matrix has $n k m$ MACs. A MAC is *two* FLOPs, floating-point operations. Papers on vision models print
+# MACs and call them FLOPs; we keep the two terms apart. We do not count softmax, normalisation, pooling and biases.
+#
+# **Predict before you read on**, and write down two answers. Parts 5 and 6 check them.
+#
+# 1. HAT-Net Small takes 4.3 G "FLOPs" according to the paper. What share of that is $Q K^T$ and weights times $V$?
+# 2. The image becomes twice as wide and high. By what factor does the cost of H-MHSA grow?
 
 # %% [markdown]
 # ## 1. Every multiplication, by hand
 #
 # The smallest case that contains every part has 16 tokens, 2 channels, four windows of 4 tokens and four cells of 4
-# tokens. Work through it with a pencil first. `product` multiplies two matrices number by number, and counts.
+# tokens. Does it really take as many multiplications as the figure shows? `product` multiplies two matrices number by
+# number, and counts. (A pencil works, too.)
 
 # %%
 H, W, C, G1, G2 = 4, 4, 2, 2, 2
@@ -121,64 +154,9 @@ ours = project(A1.reshape(16, 2) + A2, p, "projection", "Wp")
 assert np.allclose(ours.reshape(x.shape), reference.h_mhsa(x, p, 1, G1, G2))
 
 for name, counts in (("plain", plain_macs), ("H-MHSA", macs)):
-    print(
-        f"{name}: {sum(counts.values())} = "
-        + " + ".join(f"{count} [{term}]" for term, count in counts.items())
-    )
-
-# %%
-COLOURS = {"Wp": GREY, "W1": SKY, "1": BLUE, "W2": PEACH, "2": ORANGE, "W": "#A5D8C6", "": GREEN}
-
-
-def colour(term: str) -> str:
-    """Blue near, orange far, green plain; pale for matrices, strong for products; W^p grey."""
-    return next(
-        colour
-        for mark, colour in COLOURS.items()
-        if all(sign in term for sign in mark) or mark == term
-    )
-
-
-def draw_macs(ax: plt.Axes, counts: dict[str, int], name: str, y: float) -> None:
-    """Draw one square per MAC, in columns of 16, with a gap between terms."""
-    x = 0.0
-    for term, count in counts.items():
-        width = count / 16
-        ax.add_patch(plt.Rectangle((x, y), width, 16, color=colour(term), linewidth=0))
-        ax.vlines(x + np.arange(1, width), y, y + 16, color="white", linewidth=0.7)
-        ax.text(
-            x + width / 2,
-            y + 17,
-            f"{term}, {count}",
-            rotation=35,
-            rotation_mode="anchor",
-            fontsize=8,
-        )
-        x += width + 0.8
-    ax.hlines(y + np.arange(1, 16), 0, x, color="white", linewidth=0.7)
-    ax.text(
-        -1, y + 8, f"{name}\n{sum(counts.values())} MACs", ha="right", va="center", weight="bold"
-    )
-
-
-# %% [fold: Code of this figure]
-fig, ax = plt.subplots(figsize=(9.5, 5), layout="constrained")
-fig.set_label(
-    "One square per MAC: most of plain attention's 1280 are attention products; H-MHSA's 864 are "
-    "spread."
-)
-draw_macs(ax, plain_macs, "plain", 34)
-draw_macs(ax, macs, "H-MHSA", 0)
-ax.set(
-    title="One square per MAC: 16 tokens, 2 channels", xlim=(-17, 92), ylim=(-1, 63), aspect="equal"
-)
-ax.axis("off")
-plt.show()
+    print(f"{name}: {sum(counts.values())} =", " + ".join(map(str, counts.values())))
 
 # %% [markdown]
-# H-MHSA is already cheaper here: 864 against 1280. It has *more* matrices (pale colours) and fewer attention products
-# (strong colours). Keep these two kinds in mind: everything below is about the balance between them.
-#
 # ## 2. From the count to the formulas
 #
 # Nothing above depended on the numbers 4 and 2. We can read off the terms for any map of $H \times W$ tokens that $G_1$
@@ -206,7 +184,8 @@ assert mhsa_cost(H, W, C).macs == plain_macs
 assert h_mhsa_cost(H, W, C, G1, G2).macs == macs
 assert equation_5(H, W, C) == sum(plain_macs.values()) - plain_macs["Wp"] == 1216
 assert equation_15(H, W, C, G1, G2) == sum(macs.values()) - macs["Wp"] == 800
-print(h_mhsa_cost(56, 56, 64, G1=8, G2=8))
+for term, count in h_mhsa_cost(56, 56, 64, G1=8, G2=8).macs.items():
+    print(f"{term:12} {count:12,}")
 
 # %% [markdown]
 # ## 3. Formula against counter
@@ -259,7 +238,7 @@ for H, W, C, d, G1, G2 in (
 # the other for an image as large as in detection, with the paper's $G_1 = 8, 8, 8$ and $G_2 = 16, 8, 4$. The number
 # beside each bar is the cost of plain attention divided by that of H-MHSA.
 
-# %%
+# %% [fold: Code of this figure]
 GROUPS = {
     "matrices, near": ("W1q W1k W1v",),
     "products, near": ("Q1 K1^T", "softmax V1"),
@@ -286,7 +265,6 @@ for config, size in ((SMALL, (224, 224)), (DENSE, (800, 1280))):
             )
         )
 
-# %% [fold: Code of this figure]
 fig, ax = plt.subplots(figsize=(9, 4.2), layout="constrained")
 fig.set_label(
     "Shares of MACs by stage: matrices dominate small maps, far products the first stage of "
@@ -323,10 +301,19 @@ ax.set(
     xlim=(0, 110),
 )
 ax.invert_yaxis()
-ax.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
+fig.legend(ncols=3, loc="outside lower center", frameon=False, fontsize=8)
 plt.show()
 
 # %% [markdown]
+# Try it: one attention module, on one image. Striped bars are matrices, solid bars are products of tokens.
+#
+# <div>
+# <cost-sliders>
+# <p>The page of this tutorial on the site has sliders here, which need JavaScript. The page "Cost formulas" has the
+# same numbers as tables.</p>
+# </cost-sliders>
+# </div>
+#
 # Divide Eq. 5 and 15 by $HWC$. The result is the work for *one channel of one token*:
 #
 # $$3 C + 2 HW \qquad\text{against}\qquad 4 C + 2 G_1^2 + 2\,\frac{C + HW}{G_2^2}$$
@@ -384,7 +371,8 @@ plt.show()
 # ## 5. The whole network, and the paper's 4.3 G
 #
 # ??? question "Predict: which part of HAT-Net Small costs most: stem, attention matrices, attention products, or MLP?"
-#     The MLP. It takes $2 E C^2$ per token, and $E$ is 8 or 4. The attention matrices take about $5 C^2$.
+#     The MLP. It widens the $C$ channels to $E C$ and back, which takes $2 E C^2$ per token, and $E$ is 8 or 4. The
+#     attention matrices take about $5 C^2$.
 
 # %%
 PAPER = {"tiny": 2.0, "small": 4.3, "medium": 8.3, "large": 11.5}  # G, Table 1 and 2
@@ -412,7 +400,7 @@ print(f"of Small: MLP {mlp / sum(terms.values()):.1%}, attention products {share
 # would be 45 per cent, and at 800 x 1280 nearly everything:
 
 
-# %%
+# %% [fold: Code of the comparison]
 def with_plain_attention(config: hatnet.HATNetConfig, *size: int) -> Cost:
     """The cost of a network with plain attention in every block."""
     return total(
@@ -447,11 +435,10 @@ for config, size in ((SMALL, (224, 224)), (DENSE, (800, 1280))):
 #
 # $$G = \sqrt[4]{C + HW}$$
 
-# %%
+# %% [fold: Code of this figure]
 published = {(56, 64): (8, 8), (28, 128): (7, 4), (14, 320): (7, 2)}
 Gs = np.linspace(2, 14, 100)
 
-# %% [fold: Code of this figure]
 fig, ax = plt.subplots(figsize=(7, 4.2), layout="constrained")
 fig.set_label(
     "Cost along G1 = G2 has a valley in each stage; the paper's 8, 8 lies in it, its 7, 4 and 7, "
@@ -503,7 +490,7 @@ for scale in (1, 2, 4, 8, 16):
     )
 
 # %% [markdown]
-# So prediction 3 has no single answer: 6 times from the first row to the second, 15 times from the fourth to the fifth,
+# So prediction 2 has no single answer: 6 times from the first row to the second, 15 times from the fourth to the fifth,
 # and 4 times if $G_2$ grows with the map.
 #
 # ## 7. Memory
@@ -546,11 +533,8 @@ for name, size in (
 # shows a longer measurement from our records, if there is one, with its machine and date.
 
 
-# %%
-CLOCKS = {
-    "cpu": "processor time",
-    "wall": "time",
-}  # processor time leaves out waiting for other programs
+# %% [fold: Code of the measurement and its figure]
+CLOCKS = {"cpu": "processor time", "wall": "time"}  # the first leaves out waiting for others
 
 
 def draw_times(ax: plt.Axes, record: Record, title: str) -> None:
@@ -604,7 +588,6 @@ if (long := kept()) is not None:
         f"{long.settings.batch}"
     ] = long
 
-# %% [fold: Code of this figure]
 fig, axes = plt.subplots(
     1, len(shown), figsize=(5 * len(shown), 3.9), layout="constrained", squeeze=False
 )
@@ -629,7 +612,7 @@ plt.show()
 # from each HAT-Net to its cost with attention products. We have trained none of these networks; the numbers are the
 # paper's.
 
-# %%
+# %% [fold: Code of this figure]
 table = json.loads(Path("docs/data/table2.json").read_text(encoding="utf-8"))["rows"]
 FAMILIES = {
     "HAT-Net": ("o", ORANGE),
@@ -640,7 +623,6 @@ FAMILIES = {
     "ResNet": ("x", GREY),
 }
 
-# %% [fold: Code of this figure]
 fig, ax = plt.subplots(figsize=(8, 4.8), layout="constrained")
 fig.set_label(
     "Top-1 accuracy against printed FLOPs: HAT-Net leads, Twins-SVT-S lies near its line, PVTv2 "
@@ -771,11 +753,11 @@ for variant, printed in PAPER.items():
 # %% [markdown]
 # ## The claims, checked once more
 
-# %%
-assert sum(macs.values()) < sum(plain_macs.values())  # prediction 1: yes
-assert 0.05 < share < 0.06  # prediction 2: 6 per cent, and not in the 4.3 G
+# %% [fold: The checks]
+assert sum(macs.values()) < sum(plain_macs.values())  # the first figure
+assert 0.05 < share < 0.06  # prediction 1: 6 per cent, and not in the 4.3 G
 growth = h_mhsa_cost(112, 112, 64, 8, 8).total_macs / h_mhsa_cost(56, 56, 64, 8, 8).total_macs
-assert 6 < growth < 6.5  # prediction 3, at first
+assert 6 < growth < 6.5  # prediction 2, at first
 assert (
     h_mhsa_cost(896, 896, 64, 8, 8).total_macs > 15 * h_mhsa_cost(448, 448, 64, 8, 8).total_macs
 )  # and in the end

@@ -277,7 +277,7 @@ for row, (recipe, name) in zip(axes, ((gentle, "crop, flip"), (strong, "and more
     row[0].text(-0.15, 0.5, name, rotation=90, ha="right", va="center", transform=row[0].transAxes)
 plt.show()
 
-# %%
+# %% [fold: Code of the check]
 again = augmented(strong, whole, Draw(boot, position=3))
 assert torch.equal(again, augmented(strong, whole, Draw(boot, position=3)))
 assert not torch.equal(again, augmented(strong, whole, Draw(boot, position=4)))
@@ -537,7 +537,7 @@ assert all(equal)
 # Accuracy is one number. The **confusion matrix** has one row per true class and one column per answer.
 
 
-# %%
+# %% [fold: Code of this figure]
 def draw_confusion(confusion: Tensor, classes: tuple[str, ...], title: str, label: str) -> None:
     """Counts as text, shares of the true class as colour."""
     shares = 100 * confusion / confusion.sum(1, keepdim=True)
@@ -744,7 +744,7 @@ assert 0.999**60 > 0.94  # 94 per cent of the average would still be the random 
 # %% [markdown]
 # ## The claims, checked once more
 
-# %%
+# %% [fold: The checks]
 assert abs(first_loss - log(10)) < 0.1  # prediction 1
 assert round(floor(0.1, 10), 3) == 0.5  # prediction 2
 assert all(equal)  # prediction 3: to all digits

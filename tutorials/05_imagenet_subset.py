@@ -322,7 +322,7 @@ for name, machine in MACHINES.items():
 ax.set_yticks(range(y), labels)
 ax.invert_yaxis()
 ax.set(title="A step of 256 photos, HAT-Net Tiny, ON PAPER", xlabel="milliseconds")
-ax.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.22))
+ax.legend(frameon=False, ncols=2, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.22))
 plt.show()
 
 # %% [markdown]
@@ -509,7 +509,7 @@ assert (
 # %% [markdown]
 # ## The claims, checked once more
 
-# %%
+# %% [fold: The checks]
 assert round(macs[224] / macs[28]) == 92  # prediction 1
 assert shares[0].memory_share > 1 > shares[1].memory_share  # prediction 2: not into 24 GB
 one = plan(recipe, Assumptions(gpus=1, workers_per_gpu=8), images=9_469, tests=3_925, classes=10)

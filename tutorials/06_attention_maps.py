@@ -1,21 +1,9 @@
 # %% [markdown]
 # # Attention maps, and when they lie
 #
-# **The question.** A network answers "ankle boot". Where did it look? Attention seems to give the answer directly:
-# every token has a weight for every key, so draw the weights. But a block of HAT-Net has two kinds of weights, there
-# are three or four stages of blocks, and tokens change their size on the way. So what exactly do we draw? How do the
-# pieces become *one* map over pixels? And does that map show why the network gave its answer?
-#
-# **Predict before you read on**, and write down four answers. Parts 2, 6 and 7 check them.
-#
-# 1. There are five paths from a block's input to a token of its output: two residuals, the window, the merged cells,
-#    and a window followed by the cells. If each counts the same, how much of a token's map is the token itself, at
-#    least?
-# 2. A trained network is run with $G_2 = 1$ instead of 4, so its global map becomes 16 times as fine. On how many of
-#    250 images does its answer change?
-# 3. In the same network we make *all* attention uniform: every key gets the same weight, everywhere. On how many images
-#    does its answer stay the same?
-# 4. You change an image so little that you can hardly see it, but the answer changes. Does the map change?
+# **The question.** A network answers "cat". Where did it look? Attention seems to give the answer directly, so draw its
+# weights: near, far, and both together, for one token on the eye. It looks like an explanation. But the network below
+# has *random* weights. It knows nothing.
 
 # %% [fold: Imports]
 """Tutorial 6: from one softmax row to a map over pixels, and what maps cannot show."""
@@ -26,7 +14,7 @@ import itertools
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from torch.nn import functional as F
+from torch.nn import functional
 
 import hatnet
 import reference
@@ -45,7 +33,86 @@ np.set_printoptions(precision=3, suppress=True, linewidth=110)
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"  # Okabe and Ito's
 LIMIT = TOLERANCES[torch.float64]
 
+
+# %% [fold: Code of this figure]
+def show(axes, picture, title, values=None, side=1, outlines=(), largest=None, colours="viridis"):
+    """Draw a picture, or a map with cells of `side` pixels, and squares around tokens."""
+    height, width = picture.shape[:2]
+    if values is None:
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
+    else:
+        rows, columns = values.shape
+        place = (0, columns * side, rows * side, 0)
+        axes.imshow(values, cmap=colours, vmin=0, vmax=largest, extent=place)
+    for (row, column), size, colour in outlines:
+        for line, shade in ((3.5, "white"), (1.8, colour)):
+            style = {"fill": False, "edgecolor": shade, "linewidth": line}
+            axes.add_patch(plt.Rectangle((column, row), size, size, **style))
+    axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    axes.set_title(title, fontsize=9)
+
+
+def box(config, stage, token, window=True):
+    """The outlines of a token and its window, in pixels."""
+    stride, G1 = config.stages[stage].stride, config.stages[stage].grid_size
+    square = [((token[0] * stride, token[1] * stride), stride, ORANGE)]
+    if window and G1:
+        corner = token[0] // G1 * G1 * stride, token[1] // G1 * G1 * stride
+        square.append((corner, G1 * stride, BLUE))
+    return square
+
+
+photo = load_photo()
+tiny = hatnet.create_model("tiny")
+randomise(tiny, seed=0)
+eye = attention_maps(tiny, torch.from_numpy(normalise(photo)).float())
+token = eye.token_at(x=76, y=84, stage=1)
+near, far = eye.local(1, 1, token, head=0), eye.global_(1, 1, token, head=0)
+shares = eye.composed(1, 1, token, head=0)
+
+figure, axes = plt.subplots(1, 4, figsize=(12, 3.4), layout="constrained")
+figure.set_label(
+    "Four pictures of a cat. The first shows a token at its eye in a window of 7 x 7 tokens. The "
+    "second shows its "
+    "local weights, which fill only the window. The third shows its global weights, 7 x 7 large "
+    "cells over the whole "
+    "photo. The fourth is the composed map over all tokens, with the window brighter than the rest."
+)
+cat = photo.transpose(1, 2, 0)
+marks = box(tiny.config, 1, token)
+show(axes[0], cat, "a token in its window", outlines=marks)
+show(axes[1], cat, "near: 7 x 7 tokens", near, 8, marks)
+show(axes[2], cat, "far: 7 x 7 cells", far, 32, marks)
+others = np.where(
+    np.arange(shares.size).reshape(shares.shape) == token[0] * 28 + token[1], 0, shares
+)
+show(
+    axes[3],
+    cat,
+    "near and far together",
+    shares,
+    8,
+    marks,
+    largest=np.quantile(others, 0.97),
+)
+plt.show()
+
 # %% [markdown]
+# So what exactly do we draw? A block of HAT-Net has two kinds of weights, there are three or four stages of blocks, and
+# tokens change their size on the way. How do the pieces become *one* map over pixels? And when does that map show why
+# the network gave its answer?
+#
+# **Predict before you read on**, and write down four answers. Parts 2, 6 and 7 check them.
+#
+# 1. A block adds its input back twice; we called that a *residual* in tutorial 1. So there are five paths from its
+#    input to a token of its output: two residuals, the window, the merged cells, and a window followed by the cells. If
+#    each counts the same, how much of a token's map is the token itself, at least?
+# 2. A trained network is run with $G_2 = 1$ instead of 4, so its global map becomes 16 times as fine. On how many of
+#    250 images does its answer change?
+# 3. In the same network we make *all* attention uniform: every key gets the same weight, everywhere. On how many images
+#    does its answer stay the same?
+# 4. You change an image so little that you can hardly see it, but the answer changes. Does the map change?
+#
 # ## 1. One softmax row
 #
 # Everything below consists of rows like this one. Take four tokens in a line, one channel, and no matrices: the query
@@ -88,20 +155,20 @@ print("P:", *P, "row 0 of G P:", (G @ P)[0], sep="\n")
 # Multiply this out. There are five paths from $X$ to the output, each a matrix whose rows sum to one. If each counts
 # the same, we divide by five:
 #
-# $$C = \tfrac{1}{5} \left[\, 2I + L + G P + G P L \,\right]$$
+# $$F = \tfrac{1}{5} \left[\, 2I + L + G P + G P L \,\right]$$
 #
 # This answers question 1: two of the five paths are residuals, so at least **two fifths** of a token's map are the
 # token itself. Row 0 by hand: $2I$ gives $(2, 0, 0, 0)$, $L$ gives $(0.75, 0.25, 0, 0)$, $G P$ gives $(0.1, 0.1, 0.4,
 # 0.4)$, and $G P L$, the row of $G P$ taken through the windows, gives $(0.125, 0.075, 0.4, 0.4)$.
 
 # %%
-C = by_hand.composed_matrix(L, G, P)
-print("row 0 of C:", C[0], " sum:", C[0].sum())
-assert np.allclose(C[0], np.array([2.975, 0.425, 0.8, 0.8]) / 5)
+F = by_hand.composed_matrix(L, G, P)
+print("row 0 of F:", F[0], " sum:", F[0].sum())
+assert np.allclose(F[0], np.array([2.975, 0.425, 0.8, 0.8]) / 5)
 
 # %% [markdown]
 # Does the block really *do* that? Raise each token by one in turn, with the weights held fixed, and see how far each
-# output moves. If $5 C$ is right, output $i$ moves by $5 C_{ij}$ when token $j$ moves by one.
+# output moves. If $5 F$ is right, output $i$ moves by $5 F_{ij}$ when token $j$ moves by one.
 
 
 # %%
@@ -119,7 +186,7 @@ for j in range(4):
     nudged[j] += 1
     moved[:, j] = block(nudged) - block(x)
 print(moved)
-assert np.allclose(moved, 5 * C)
+assert np.allclose(moved, 5 * F)
 
 # %% [markdown]
 # So the map is exact in one sense: it shows which inputs reach an output, and how much, **if values passed unchanged**.
@@ -127,60 +194,13 @@ assert np.allclose(moved, 5 * C)
 #
 # ## 3. The fast version, on a photo
 #
-# Forming $L$, $G P$ and $C$ as whole matrices would undo the savings of hierarchical attention. `hatnet.maps` keeps the
-# softmax rows of one forward pass and multiplies one row at a time. We use HAT-Net Tiny and the bundled photo. The
-# query is the token at the cat's right eye. **The weights are random here**: you see how the maps are made, not what a
-# trained network looks at. Colours run from zero (dark) to the largest weight of each map (bright).
+# Forming $L$, $G P$ and $F$ as whole matrices would undo the savings of hierarchical attention. `hatnet.maps` keeps the
+# softmax rows of one forward pass and multiplies one row at a time. The first figure shows HAT-Net Tiny on the bundled
+# photo; the query is the token at the cat's right eye, in stage 1. Colours run from zero (dark) to the largest weight
+# of each map (bright), and in the last map the token itself is off the scale. In numbers:
 
 
 # %%
-def over(axes, picture, title, values=None, side=1, outlines=(), largest=None, colours="viridis"):
-    """Draw a picture, a map of square cells of `side` pixels over it, and squares around tokens."""
-    height, width = picture.shape[:2]
-    grey = picture if picture.ndim == 2 else picture.mean(axis=2)
-    if values is None:
-        axes.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
-    else:
-        rows, columns = values.shape
-        axes.imshow(0.5 + 0.4 * grey, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
-        axes.imshow(
-            values,
-            cmap=colours,
-            vmin=0,
-            vmax=largest,
-            alpha=0.85,
-            interpolation="nearest",
-            extent=(0, columns * side, rows * side, 0),
-        )
-    for (row, column), size, colour in outlines:
-        for line, shade in ((3.5, "white"), (1.8, colour)):
-            axes.add_patch(
-                plt.Rectangle(
-                    (column, row), size, size, fill=False, edgecolor=shade, linewidth=line
-                )
-            )
-    axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
-    axes.set_title(title, fontsize=9)
-
-
-def box(config, stage, token, window=True):
-    """The outlines of a token and its window, in pixels."""
-    stride, G1 = config.stages[stage].stride, config.stages[stage].grid_size
-    square = [((token[0] * stride, token[1] * stride), stride, ORANGE)]
-    if window and G1:
-        square.append(
-            ((token[0] // G1 * G1 * stride, token[1] // G1 * G1 * stride), G1 * stride, BLUE)
-        )
-    return square
-
-
-photo = load_photo()
-tiny = hatnet.create_model("tiny")
-randomise(tiny, seed=0)
-eye = attention_maps(tiny, torch.from_numpy(normalise(photo)).float())
-token = eye.token_at(x=76, y=84, stage=1)
-near, far = eye.local(1, 1, token, head=0), eye.global_(1, 1, token, head=0)
-shares = eye.composed(1, 1, token, head=0)
 print(
     f"token {token}: local {near.shape}, {np.count_nonzero(near)} of them not zero; global "
     f"{far.shape}"
@@ -190,36 +210,6 @@ print(
     f"{shares[token]:.1%}"
 )
 assert shares[token] > 2 / 5
-
-# %% [fold: Code of this figure]
-figure, axes = plt.subplots(1, 4, figsize=(12, 3.4), layout="constrained")
-figure.set_label(
-    "Four pictures of a cat. The first shows a token at its eye in a window of 7 x 7 tokens. The "
-    "second shows its "
-    "local weights, which fill only the window. The third shows its global weights, 7 x 7 large "
-    "cells over the whole "
-    "photo. The fourth is the composed map over all tokens, with the window brighter than the rest."
-)
-cat = photo.transpose(1, 2, 0)
-marks = box(tiny.config, 1, token)
-over(axes[0], cat, "stage 1: a token and its window", outlines=marks)
-over(axes[1], cat, "local: sums to 1 in the window", near, 8, marks)
-over(axes[2], cat, "global: 7 x 7 cells, sums to 1", far, 32, marks)
-others = np.where(
-    np.arange(shares.size).reshape(shares.shape) == token[0] * 28 + token[1], 0, shares
-)
-over(
-    axes[3],
-    cat,
-    "composed; itself is off the scale",
-    shares,
-    8,
-    marks,
-    largest=np.quantile(others, 0.97),
-)
-plt.show()
-
-# %%
 stored, dense = stored_numbers(tiny.config, 224, 224)
 print(
     f"softmax weights of the network: {stored:,}; were all attention plain: {dense:,}, "
@@ -253,7 +243,7 @@ for stage, block_ in ((0, 1), (1, 0), (2, 1)):
         trace, exact.config.stages[stage], f"stages.{stage}.blocks.{block_}"
     )
     error = relative_error(maps64.dense(stage, block_), slow)
-    print(f"stage {stage}, block {block_}: C is {slow.shape}, largest difference {error:.0e}")
+    print(f"stage {stage}, block {block_}: F is {slow.shape}, largest difference {error:.0e}")
     assert error < LIMIT
 slow = by_hand.to_shares(by_hand.rollout(trace, exact.config, stage=2, block=1).mean(axis=0))
 assert relative_error(maps64.rollout().ravel(), slow) < LIMIT
@@ -261,14 +251,14 @@ assert relative_error(maps64.rollout().ravel(), slow) < LIMIT
 # %% [markdown]
 # ## 4. Rollout: what changes with depth
 #
-# The input of a block is the output of the block before it. So the map through two blocks is a product, $C_2 C_1$. By
-# hand, with our toy $C$ for both:
+# The input of a block is the output of the block before it. So the map through two blocks is a product, $F_2 F_1$. By
+# hand, with our toy $F$ for both:
 
 # %%
-rows = [np.linalg.matrix_power(C, blocks)[0] for blocks in (1, 2, 4, 8)]
+rows = [np.linalg.matrix_power(F, blocks)[0] for blocks in (1, 2, 4, 8)]
 for blocks, row in zip((1, 2, 4, 8), rows, strict=True):
     print(f"{blocks} blocks: token 0 takes {row}")
-assert np.allclose(rows[1], C[0] @ C)
+assert np.allclose(rows[1], F[0] @ F)
 assert all(a[0] > b[0] for a, b in itertools.pairwise(rows))  # the share of the token itself falls
 
 # %% [markdown]
@@ -280,7 +270,7 @@ assert all(a[0] > b[0] for a, b in itertools.pairwise(rows))  # the share of the
 # outputs and others by one.) MLPs count as if they left everything in place. Here is one pixel of a boot, after each
 # of the six blocks of the trained network:
 
-# %%
+# %% [fold: Code of this figure]
 boot = next(i for i in range(250) if classes[labels[i]] == "ankle boot")
 look = attention_maps(trained, images[boot])
 x, y = 18, 18
@@ -293,14 +283,13 @@ def effective(map_):
     return np.exp(-(map_ * np.log(np.maximum(map_, 1e-12))).sum(axis=-1))
 
 
-# %% [fold: Code of this figure]
 figure, axes = plt.subplots(1, 7, figsize=(14, 2.6), layout="constrained")
 figure.set_label(
     "A boot with a query token, and six rollout maps of it, one for each block. The first is "
     "strongest in its window. "
     "Each following map is wider, and the last two cover most of the picture."
 )
-over(
+show(
     axes[0],
     shown[boot],
     "a token of the boot",
@@ -308,7 +297,7 @@ over(
 )
 for ax, (stage, b) in zip(axes[1:], depths, strict=True):
     spread = look.rollout(stage, b, look.token_at(x, y, stage))
-    over(
+    show(
         ax,
         shown[boot],
         f"stage {stage}, block {b}: {effective(spread):.0f} of {spread.size}",
@@ -319,11 +308,13 @@ for ax, (stage, b) in zip(axes[1:], depths, strict=True):
 plt.show()
 
 # %% [markdown]
-# The numbers above the maps are an *effective number of tokens*, $e$ to the map's entropy. We compute it for all 250
+# The numbers above the maps are an *effective number of tokens*. It is $e$ to the **entropy** of the map,
+# $-\sum_m p_m \ln p_m$, which measures how widely the shares $p_m$ are spread. A map with a single token has 1, one of
+# 49 equal shares has 49. We compute it for all 250
 # images, before and after training. The seed of the training is known, so "before" means the very weights that it
 # started from.
 
-# %%
+# %% [fold: Code of this figure]
 untrained = before_training(source.about, trained.config)
 looks = {
     "before training": attention_maps(untrained, images),
@@ -360,7 +351,6 @@ even = {
     for kind, ends in kinds.items()
 }
 
-# %% [fold: Code of this figure]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
 figure.set_label(
     "Left: the effective number of stem tokens in a rollout against depth, for the trained "
@@ -397,8 +387,6 @@ right.set(
     title="Training shows in the rows", ylabel="entropy of a row, 1 = uniform", ylim=(0, 1.05)
 )
 plt.show()
-
-# %%
 for name, values in wide.items():
     print(f"{name:16s} effective tokens:", np.round(values, 1))
 
@@ -410,10 +398,11 @@ for name, values in wide.items():
 # ## 5. For a class
 #
 # Rollout from the mean of all tokens shows what reached the classifier. It is one map for all ten answers. For a class,
-# we multiply each weight by the gradient of that class's logit with respect to it, and keep only positive products:
+# we take the class's **logit**, its score before the last softmax, and its gradient (tutorial 1): how much the logit
+# changes if a weight grows a little. We multiply each weight by its gradient, and keep only positive products:
 # the *relevance* for the class. Then we compose and roll out as before, and subtract the residuals' contribution.
 
-# %%
+# %% [fold: Code of this figure]
 garments = ("trouser", "sandal", "bag", "ankle boot")
 some = [next(i for i in range(250) if classes[labels[i]] == name) for name in garments]
 logits = torch.from_numpy(looks["trained"].logits)
@@ -425,7 +414,6 @@ class_maps = {
 }
 rolled = {name: one.rollout() for name, one in looks.items()}
 
-# %% [fold: Code of this figure]
 figure, axes = plt.subplots(len(some), 6, figsize=(12.5, 8.6), layout="constrained")
 figure.set_label(
     "Four test images, each with five maps. Rollouts before and after training are broad, with "
@@ -436,20 +424,20 @@ figure.set_label(
     "garment."
 )
 for line, i in zip(axes, some, strict=True):
-    over(line[0], shown[i], f"{classes[labels[i]]}: answer {classes[first[i]]}")
-    over(line[1], shown[i], "rollout, before training", rolled["before training"][i], side)
-    over(line[2], shown[i], "rollout, trained", rolled["trained"][i], side)
+    show(line[0], shown[i], f"{classes[labels[i]]}: answer {classes[first[i]]}")
+    show(line[1], shown[i], "rollout, before training", rolled["before training"][i], side)
+    show(line[2], shown[i], "rollout, trained", rolled["trained"][i], side)
     for ax, (name, all_maps) in zip(line[3:], class_maps.items(), strict=True):
         said = {
             "answer": f"for {classes[first[i]]}",
             "second choice": f"for {classes[second[i]]}",
         }.get(name, name)
         most = np.quantile(all_maps[i], 0.99)
-        over(ax, shown[i], f"class map: {said}", all_maps[i], side, largest=most, colours="cividis")
+        show(ax, shown[i], f"class map: {said}", all_maps[i], side, largest=most, colours="cividis")
 plt.show()
 
 
-# %%
+# %% [fold: Code of the correlations]
 def likeness(these, those):
     """The mean correlation of maps, image by image."""
     return float(
@@ -459,7 +447,7 @@ def likeness(these, those):
     )
 
 
-garment = F.avg_pool2d(pictures, side)[
+garment = functional.avg_pool2d(pictures, side)[
     :, 0
 ].numpy()  # the brightness of each stem token: on the garment or not
 second_like_first = likeness(class_maps["answer"], class_maps["second choice"])
@@ -482,7 +470,7 @@ print(
 # token, and look at the second block of stage 0 (28 x 28 tokens, one per pixel):
 
 
-# %%
+# %% [fold: Code of this figure]
 def other(G1, G2):
     """The trained network with other windows and cells in stage 0."""
     grid_sizes, pool_sizes = (G1, trained.config.grid_sizes[1]), (G2, trained.config.pool_sizes[1])
@@ -502,7 +490,6 @@ G1, G2 = trained.config.grid_sizes[0], trained.config.pool_sizes[0]
 token = look.token_at(x, y, 0)
 same = {}
 
-# %% [fold: Code of this figure]
 figure, axes = plt.subplots(2, 4, figsize=(11, 6), layout="constrained")
 figure.set_label(
     "Eight maps of one token of a boot. Above, local maps in windows of 4, 7, 14 and 28 tokens. "
@@ -513,7 +500,7 @@ figure.set_label(
 for ax, g in zip(axes[0], (4, 7, 14, 28), strict=True):
     model = other(g, G2)
     same[f"G1 = {g}"] = int((answers(model) == trained_answers).sum())
-    over(
+    show(
         ax,
         shown[boot],
         f"$G_1$ = {g}: {same[f'G1 = {g}']} of 250 answers stay",
@@ -526,10 +513,8 @@ for ax, g in zip(axes[1], (1, 2, 4, 7), strict=True):
     same[f"G2 = {g}"] = int((answers(model) == trained_answers).sum())
     cells = attention_maps(model, images[boot]).global_(0, 1, token)
     title = f"$G_2$ = {g}: {same[f'G2 = {g}']} of 250 answers stay"
-    over(ax, shown[boot], title, cells, side * g, box(model.config, 0, token, window=False))
+    show(ax, shown[boot], title, cells, side * g, box(model.config, 0, token, window=False))
 plt.show()
-
-# %%
 print(f"trained with G1 = {G1}, G2 = {G2}; of 250 answers stay:")
 print("  ".join(f"{name}: {count}" for name, count in same.items()))
 
@@ -558,8 +543,8 @@ figure.set_label(
     "right and the lower "
     "edge are brighter, and the corner is brightest."
 )
-over(left, shown[boot], "uniform, as cells", each_cell.reshape(4, 4), 8, largest=1 / 8)
-over(right, shown[boot], "uniform, as tokens", each_token)
+show(left, shown[boot], "uniform, as cells", each_cell.reshape(4, 4), 8, largest=1 / 8)
+show(right, shown[boot], "uniform, as tokens", each_token)
 plt.show()
 
 # %% [markdown]
@@ -651,11 +636,11 @@ for name, model in (
 # Question 4. Take one step along the sign of the gradient, two hundredths of the range from black to white, and some
 # answers change. How much do the maps change, compared with the difference between two images?
 
-# %%
+# %% [fold: Code of the experiment and its figure]
 half, slopes = images[::2], []
 for some_images, said in zip(half.split(25), trained_answers[::2].split(25), strict=True):
     some_images.requires_grad_()
-    slopes += torch.autograd.grad(F.cross_entropy(trained(some_images), said), some_images)
+    slopes += torch.autograd.grad(functional.cross_entropy(trained(some_images), said), some_images)
 changed = half + 0.02 / source.std[0] * torch.cat(slopes).sign()
 attacked = attention_maps(trained, changed)
 flipped = np.flatnonzero(attacked.logits.argmax(axis=1) != trained_answers[::2].numpy())
@@ -677,7 +662,6 @@ print(f"between two images {between_images:.1%}")
 one = flipped[0]
 now = classes[int(attacked.logits[one].argmax())]
 
-# %% [fold: Code of this figure]
 figure, axes = plt.subplots(1, 4, figsize=(10, 2.8), layout="constrained")
 figure.set_label(
     "The same garment twice, hardly different to the eye, with different answers. Beside each is "
@@ -686,10 +670,10 @@ figure.set_label(
 )
 after_step = (changed[one, 0].numpy() * source.std[0] + source.mean[0]).clip(0, 1)
 top = max(before[one].max(), after[one].max())
-over(axes[0], shown[2 * one], f"answer: {classes[trained_answers[2 * one]]}")
-over(axes[1], shown[2 * one], "its rollout", before[one], side, largest=top)
-over(axes[2], after_step, f"after one small step: {now}")
-over(axes[3], after_step, "its rollout", after[one], side, largest=top)
+show(axes[0], shown[2 * one], f"answer: {classes[trained_answers[2 * one]]}")
+show(axes[1], shown[2 * one], "its rollout", before[one], side, largest=top)
+show(axes[2], after_step, f"after one small step: {now}")
+show(axes[3], after_step, "its rollout", after[one], side, largest=top)
 plt.show()
 
 # %% [markdown]
@@ -748,7 +732,7 @@ assert np.allclose(map_of_means - mean_of_maps, crossed / 5)  # the difference i
 #
 # These checks should pass for another training run of the same network, too.
 
-# %%
+# %% [fold: The checks]
 assert stored * 10 < dense  # hierarchical attention has few weights
 assert all(
     np.diff(values).min() > 0 for values in wide.values()

@@ -523,7 +523,7 @@ assert abs(slope - predicted) < 1e-6 * abs(predicted)
 # Next to it runs the project's own training loop, from the same weights and with the same batches. Both compute in
 # float64. There is no augmentation and no dropout, so nothing is random after the start.
 
-# %%
+# %% [fold: Code of the training]
 small = hatnet.HATNetConfig(
     in_channels=1,
     num_classes=10,
@@ -722,7 +722,7 @@ plt.show()
 # (set it to black, the background), and measure how far the logit drops. The slope predicts a drop, too: the sum of
 # gradient times brightness. If the map showed contributions, the two would agree.
 
-# %%
+# %% [fold: Code of the comparison]
 own = {
     name: maps[name][place] for place, name in enumerate(names)
 }  # of the logit of the image's class
@@ -862,7 +862,7 @@ assert broken[-10:].mean() < 1.7  # and it learns, as if nothing were wrong
 #
 # They are checked whenever the page is built.
 
-# %%
+# %% [fold: The checks]
 assert differences["reference"] < 1e-14
 assert differences["autograd"] < 1e-13
 assert differences["differences"] < 1e-8

@@ -169,7 +169,7 @@ ax.set(
     xlabel="ms per image, one core",
     title="HAT-Net Small, 224 x 224: time by kind of operation",
 )
-ax.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.45), frameon=False)
+ax.legend(ncols=3, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.45), frameon=False)
 ax.spines[["left", "top", "right"]].set_visible(False)
 plt.show()
 
@@ -443,7 +443,13 @@ ax.invert_yaxis()
 ax.set(xlabel="ms per image, one core")
 handles, kinds = ax.get_legend_handles_labels()
 ax.legend(
-    handles[:7], kinds[:7], ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.3), frameon=False
+    handles[:7],
+    kinds[:7],
+    ncols=3,
+    fontsize=8,
+    loc="upper center",
+    bbox_to_anchor=(0.5, -0.3),
+    frameon=False,
 )
 ax.spines[["top", "right"]].set_visible(False)
 plt.show()

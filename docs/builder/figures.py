@@ -4,7 +4,6 @@ Colours become CSS variables with a value for each colour scheme. Artists on a p
 because what lies below them does not change.
 """
 
-import math
 import re
 import textwrap
 from typing import Any
@@ -18,7 +17,7 @@ INK = "#1f2933"
 DARK = {  # colour -> the same in the dark scheme
     INK: "#e4e7eb",
     "#000000": "#e4e7eb",
-    "#ffffff": "#1b2427",  # the page: edges of bars, boxes behind labels
+    "#ffffff": "#1e2629",  # the page: edges of bars, boxes behind labels
     "#0072b2": "#56b4e9",  # near
     "#d55e00": "#f0883e",  # far
     "#8a4f9e": "#c79bd6",  # both
@@ -29,7 +28,7 @@ DARK = {  # colour -> the same in the dark scheme
     "#b00000": "#ff8a80",
     "#d3d3d3": "#3a474c",
 }
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.edgecolor": INK,
     "axes.facecolor": "none",
     "axes.labelcolor": INK,
@@ -44,14 +43,15 @@ STYLE = {
 }
 COLOUR = re.compile(r"\b(fill|stroke): (#[0-9a-f]{6})\b")
 PHONE = 4.2  # inches; 10-point text then has about 12 pixels on a screen of 390
+SINGLE = 7  # inches; a single plot up to this width is drawn for a phone only, which saves time
 MANY_LABELS = 12  # a panel with more numbers than that takes the whole width
 
 
 def colour_for_both_schemes(svg: str) -> str:
     """Turn colours that the dark scheme replaces into variables, and choose their values in a style sheet.
 
-    >>> colour_for_both_schemes('<style></style><path style="fill: #0072b2"/>')
-    '<style>svg{fill:#1f2933;--c0072b2:#0072b2}@media(...){...--c0072b2:#56b4e9}}</style><path style="fill: var(--c0072b2)"/>'
+    >>> colour_for_both_schemes('<style></style><path style="fill: #0072b2"/>').split("@media")[0]
+    '<style>svg{fill:#1f2933;--c0072b2:#0072b2}'
     """
     dark = {colour: _dark(colour) for _, colour in COLOUR.findall(svg)}
     dark = {colour: other for colour, other in sorted(dark.items()) if other != colour}
@@ -60,6 +60,11 @@ def colour_for_both_schemes(svg: str) -> str:
     rules = f"svg{{fill:{INK}{light}}}@media(prefers-color-scheme:dark){{svg{{fill:{DARK[INK]}{night}}}}}"
     svg = COLOUR.sub(lambda found: f"{found[1]}: {_variable(found[2], dark)}", svg)
     return svg.replace("</style>", f"{rules}</style>", 1)
+
+
+def adapt_kept_figure(svg: str) -> str:
+    """A kept figure for both schemes. One with heat maps stays as it is: their labels fit the colours they have."""
+    return svg if "<image" in svg else colour_for_both_schemes(svg)
 
 
 def _variable(colour: str, dark: dict[str, str]) -> str:
@@ -102,42 +107,46 @@ def _opaque(colour: Any) -> bool:
     return to_hex(colour, keep_alpha=True).endswith("ff")
 
 
+def is_small(figure: Figure) -> bool:
+    """Whether one drawing, as narrow as a phone, suits every screen: a single plot that was not meant to be wide."""
+    panels = [axes for axes in figure.axes if axes.get_subplotspec() is not None]
+    return len(panels) == 1 and float(figure.get_figwidth()) <= SINGLE
+
+
 def stack(figure: Figure) -> None:
     """Lay a figure out again, as wide as a phone: plots below one another, pictures in two columns."""
-    panels = [axes for axes in figure.axes if axes.get_subplotspec() is not None]
+    places = {axes: axes.get_subplotspec() for axes in figure.axes}
+    rows_before = max((place.get_gridspec().nrows for place in places.values() if place), default=0)
+    panels = [axes for axes, place in places.items() if place is not None]
     if not panels:
         return
     small = all(is_picture(axes) and len(axes.texts) <= MANY_LABELS for axes in panels)
     columns = min(2, len(panels)) if small else 1
-    rows = math.ceil(len(panels) / columns)
-    width = PHONE / columns
-    heights = [max(_height(axes, width) for axes in panels[at : at + columns]) for at in range(0, len(panels), columns)]
+    width, own = PHONE / columns, float(figure.get_figheight()) / rows_before
+    heights = [_height(axes, width, own) for axes in panels]
+    heights = [max(heights[at : at + columns]) for at in range(0, len(panels), columns)]
     figure.set_size_inches(PHONE, sum(heights))
-    grid = figure.add_gridspec(rows, columns, height_ratios=heights)
-    for place, axes in enumerate(panels):
-        axes.set_subplotspec(grid[divmod(place, columns)])
+    grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
+    for number, axes in enumerate(panels):
+        axes.set_subplotspec(grid[divmod(number, columns)])
         _fit(axes, width)
     if columns == 1:
         _label_again(panels)
 
 
-def _height(axes: Axes, width: float) -> float:
-    """Inches for a panel of this width, with its title and labels."""
+def _height(axes: Axes, width: float, own: float) -> float:
+    """Inches for a panel of this width, with its title and labels; `own` is its height in the wide layout."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     if axes.get_aspect() == "auto":
-        own = axes.get_figure().get_size_inches()[1] / axes.get_subplotspec().get_gridspec().nrows
-        return float(max(2.9, own))
-    return width * abs((top - bottom) / (right - left)) + (0.5 if axes.axison else 0.2)
+        return max(2.9, own)
+    return float(width * abs((top - bottom) / (right - left))) + (0.5 if axes.axison else 0.2)
 
 
 def _fit(axes: Axes, width: float) -> None:
-    """Break long titles and labels, and limit a legend to two columns."""
+    """Break long titles and labels."""
     for text in (axes.title, axes.xaxis.label):
-        room = int(72 * width / (0.52 * text.get_fontsize()))
+        room = int(72 * width / (0.52 * float(text.get_fontsize())))
         text.set_text("\n".join(textwrap.fill(line, room) for line in text.get_text().splitlines()))
-    legend = axes.get_legend()
-    if legend is not None and legend._ncols > 2:
-        legend.set_ncols(2)
 
 
 def _label_again(panels: list[Axes]) -> None:

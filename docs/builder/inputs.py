@@ -10,9 +10,11 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from builder import GENERATED
+from builder.bundle import make_notebooks
 from builder.code import insert_code
 from builder.doctests import check_page_examples
 from builder.excerpts import ExcerptError
+from builder.figures import adapt_kept_figure
 from builder.fingerprint import changed, fingerprint, remember
 from builder.heads import PICTURE
 from builder.ledger import check_ledger
@@ -42,6 +44,7 @@ def on_pre_build(config: MkDocsConfig) -> None:
     check_page_examples(root)
     ran = make_pages(root, root / GENERATED / "tutorials")
     log.info(f"Tutorials that ran: {', '.join(script.name for script in ran) or 'none, since nothing changed'}")
+    make_notebooks(root, root / GENERATED, config.extra.get("repository") or "")
     make_maps(root, root / GENERATED / "data/generated")
     make_live(root, root / GENERATED / "data/generated")
 
@@ -74,11 +77,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     generated = Path(config.config_file_path).parent / GENERATED
     paths = {path.relative_to(generated).as_posix(): path for path in generated.rglob("*") if path.is_file()}
     for address, path in sorted(paths.items()):
-        if path.name.startswith("."):  # a fingerprint
+        if any(part.startswith(".") for part in Path(address).parts):  # fingerprints, and the wheel
             continue
         if stale := files.get_file_from_path(address):  # older versions generated files among the pages
             files.remove(stale)
         files.append(File.generated(config, address, abs_src_path=str(path)))
+    for file in list(files):
+        if file.src_uri.startswith("measurements/") and file.src_uri.endswith(".svg"):
+            svg = adapt_kept_figure(file.content_string)
+            files.remove(file)
+            files.append(File.generated(config, file.src_uri, content=svg))
     files.append(File.generated(config, "js/attention-explorer.js", content=explorer_script()))
     photo = Path(config.config_file_path).parent / "hatnet/assets/chelsea.png"
     picture = social_picture(photo, config.site_name, config.site_description or "")

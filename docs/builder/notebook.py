@@ -16,12 +16,43 @@ ADMONITION = re.compile(
 )
 IMAGE = re.compile(r"!\[([^\]]+)\]\((?!https?:)[^)]+\)(\{[^}]*\})?")
 PAGE_LINK = re.compile(r"\[([^\]]+)\]\((?!https?:)[^)]+\.md[^)]*\)")
-SET_UP = '*To run this, the kernel needs the package: `python -m pip install -e ".[docs]"` in a checkout of HAT-Net.*'
+SLIDERS = re.compile(r"</?(div|cost-sliders)>\n?")  # Jupyter shows the text between these
+SET_UP = "*The next cell installs HAT-Net and what the tutorials need ({source}), unless it is installed already.*"
+FROM_ADDRESS = "from the file beside this notebook, if there is one, else from {address}"
+FROM_WHEEL = "from the file `hatnet-*.whl` beside this notebook"
+INSTALL = """\
+import importlib
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+ADDRESS = {address!r}  # of the repository, if it has one
+
+if importlib.util.find_spec("hatnet") is None:
+    wheels = sorted(Path().glob("hatnet-*.whl"))
+    if not wheels and not ADDRESS:
+        raise FileNotFoundError(
+            "HAT-Net is not installed, and no hatnet-*.whl lies beside this notebook. Download "
+            "`All notebooks` from the page of this tutorial and run the notebook in its folder."
+        )
+    source = wheels[-1].resolve().as_uri() if wheels else f"git+{{ADDRESS}}"
+    package = f"hatnet[tutorials] @ {{source}}"
+    subprocess.run([sys.executable, "-m", "pip", "install", package], check=True)
+    importlib.invalidate_caches()
+"""
 
 
-def to_notebook(cells: list[Cell]) -> str:
-    """The notebook's JSON, always the same bytes for the same cells."""
-    with_set_up = [cells[0], Cell("markdown", SET_UP, line=1), *cells[1:]]
+def to_notebook(cells: list[Cell], address: str = "") -> str:
+    """The notebook's JSON, always the same bytes for the same cells.
+
+    Args:
+        cells: of the script.
+        address: of the repository, from which the first cell of code installs the package; empty if there is none.
+    """
+    words = SET_UP.format(source=FROM_ADDRESS.format(address=address) if address else FROM_WHEEL)
+    install = Cell("code", INSTALL.format(address=address).rstrip(), line=1, fold="Installation")
+    with_set_up = [cells[0], Cell("markdown", words, line=1), install, *cells[1:]]
     notebook = {
         "cells": [_cell(cell, number) for number, cell in enumerate(with_set_up)],
         "metadata": {
@@ -58,7 +89,7 @@ def to_plain_markdown(source: str) -> str:
     <BLANKLINE>
     </details>
     """
-    without_images = IMAGE.sub(r"*Diagram, on the page of this tutorial: \1*", source)
+    without_images = IMAGE.sub(r"*Diagram, on the page of this tutorial: \1*", SLIDERS.sub("", source))
     return PAGE_LINK.sub(r"\1", ADMONITION.sub(_admonition, without_images)).rstrip()
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.figures import STYLE, colour_for_both_schemes, prepare_pictures, stack
+from builder.figures import STYLE, colour_for_both_schemes, is_small, prepare_pictures, stack
 from builder.percent import Cell, ScriptError, read_cells
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Figure:
     """A figure that a cell left open."""
 
     file: str  # name of the SVG in the folder
-    phone: str  # name of the same figure, narrow, with its panels below one another
+    phone: str  # the same figure, narrow, with its panels below one another; the same file if it is small anyway
     alt: str
 
 
@@ -86,17 +86,24 @@ def _save_figures(cell: Cell, script: Path, folder: Path, drawn: int) -> tuple[F
         alt = str(figure.get_label())
         if not alt:
             raise ScriptError(f"{script}:{cell.line}: a figure has no alt text; add it with figure.set_label(...)")
-        name = f"{script.stem}-{place}"
-        saved.append(Figure(f"{name}.svg", f"{name}-phone.svg", alt))
-        prepare_pictures(figure)
-        _save(figure, folder / saved[-1].file)
-        stack(figure)
-        _save(figure, folder / saved[-1].phone)
+        saved.append(_save(figure, folder, f"{script.stem}-{place}", alt))
     plt.close("all")
     return tuple(saved)
 
 
-def _save(figure: "matplotlib.figure.Figure", path: Path) -> None:
+def _save(figure: "matplotlib.figure.Figure", folder: Path, name: str, alt: str) -> Figure:
+    """Save a figure wide and for a phone, or once if it is small."""
+    prepare_pictures(figure)
+    once = is_small(figure)
+    saved = Figure(f"{name}.svg", f"{name}.svg" if once else f"{name}-phone.svg", alt)
+    if not once:
+        _write(figure, folder / saved.file)
+    stack(figure)
+    _write(figure, folder / saved.phone)
+    return saved
+
+
+def _write(figure: "matplotlib.figure.Figure", path: Path) -> None:
     drawn = io.StringIO()
     figure.savefig(drawn, format="svg", metadata={"Date": None})
     path.write_text(colour_for_both_schemes(drawn.getvalue()), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""One tutorial: run its script, and write the page with its real outputs, the notebook and the script itself.
+"""One tutorial: run its script, and write the page with its real outputs, and the script itself.
 
 In a process of its own, so that every script starts fresh: `python -m builder.tutorial_page SCRIPT FOLDER`.
 """
@@ -9,15 +9,15 @@ import sys
 import textwrap
 from pathlib import Path
 
-from builder.notebook import to_notebook
+from builder.bundle import ARCHIVE
 from builder.percent import Cell, ScriptError
 from builder.runner import Figure, Outcome, run_script
 
-CODE_WIDTH, OUTPUT_WIDTH = 100, 104  # characters that fit beside both side bars in a window of 1280 pixels
+CODE_WIDTH = 100  # characters that fit beside both side bars in a window of 1280 pixels; longer outputs wrap
 
 
 def write_page(script: Path, folder: Path) -> None:
-    """Run a script and write NAME.md, NAME.ipynb, NAME.py and its figures to `folder`.
+    """Run a script and write NAME.md, NAME.py and its figures to `folder`.
 
     Args:
         script: path from the checkout, which must be the working directory.
@@ -28,8 +28,6 @@ def write_page(script: Path, folder: Path) -> None:
     """
     outcomes = run_script(script, folder)
     (folder / f"{script.stem}.md").write_text(to_page(script, outcomes), encoding="utf-8")
-    notebook = to_notebook([outcome.cell for outcome in outcomes])
-    (folder / f"{script.stem}.ipynb").write_text(notebook, encoding="utf-8")
     shutil.copyfile(script, folder / script.name)
 
 
@@ -46,6 +44,7 @@ def to_page(script: Path, outcomes: list[Outcome]) -> str:
         raise ScriptError(f"{script}: the first cell must be Markdown that starts with a title, `# ...`")
     name = script.stem
     downloads = f"[Notebook]({name}.ipynb){{ .md-button download }} [Script]({name}.py){{ .md-button download }}"
+    downloads += f" [All notebooks](../{ARCHIVE}){{ .md-button download }}"
     downloads += f" About {reading_minutes([outcome.cell for outcome in outcomes])} minutes."
     return f"{title[0]}\n\n{downloads}\n{{ .downloads }}\n\n{text[title.end() :].lstrip()}\n"
 
@@ -59,10 +58,13 @@ def reading_minutes(cells: list[Cell]) -> int:
 def _cell(outcome: Outcome) -> str:
     if outcome.cell.kind == "markdown":
         return outcome.cell.source
-    code = _fence(outcome.cell.source, "python", CODE_WIDTH)
+    for number, line in enumerate(outcome.cell.source.splitlines(), outcome.cell.line):
+        if len(line) > CODE_WIDTH:
+            raise ScriptError(f"line {number} has {len(line)} characters; {CODE_WIDTH} fit on the page:\n{line}")
+    code = _fence(outcome.cell.source, "python")
     parts = [_folded("code", outcome.cell.fold, code) if outcome.cell.fold else code]
     if outcome.printed.strip():
-        parts.append(_fence(outcome.printed.rstrip(), "text .output", OUTPUT_WIDTH))
+        parts.append(_fence(outcome.printed.rstrip(), "text .output"))
     parts += [_images(figure) for figure in outcome.figures]
     return "\n\n".join(parts)
 
@@ -75,10 +77,7 @@ def _folded(kind: str, title: str, text: str) -> str:
     return f'??? {kind} "{title}"\n\n' + textwrap.indent(text, "    ")
 
 
-def _fence(text: str, language: str, width: int) -> str:
-    for line in text.splitlines():
-        if len(line) > width:
-            raise ScriptError(f"this line has {len(line)} characters; {width} fit on the page:\n{line}")
+def _fence(text: str, language: str) -> str:
     longest = max((len(ticks) for ticks in re.findall(r"`{3,}", text)), default=2)
     ticks = "`" * (longest + 1)
     return f"{ticks}{{ .{language} }}\n{text}\n{ticks}"
@@ -87,6 +86,8 @@ def _fence(text: str, language: str, width: int) -> str:
 def _images(figure: Figure) -> str:
     """Both layouts. The style sheet shows one of them, and a browser does not load a hidden, lazy image."""
     alt = figure.alt.replace("[", "(").replace("]", ")").replace("\n", " ")
+    if figure.phone == figure.file:
+        return f"![{alt}]({figure.file}){{ .figure .small loading=lazy }}"
     wide = f"![{alt}]({figure.file}){{ .figure .wide loading=lazy }}"
     return f"{wide}\n![{alt}]({figure.phone}){{ .figure .narrow loading=lazy }}"
 

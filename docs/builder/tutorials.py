@@ -15,7 +15,7 @@ INPUTS = (
     "hatnet/assets/*",
     "docs/data/*.json",
     "docs/measurements/**/*",
-    *(f"docs/builder/{module}.py" for module in ("figures", "notebook", "percent", "runner", "tutorial_page")),
+    *(f"docs/builder/{module}.py" for module in ("figures", "percent", "runner", "tutorial_page")),
 )
 
 

@@ -1,5 +1,6 @@
 """A release: `python -m build` makes a source archive and a wheel, which hold what they should and work elsewhere."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -96,3 +97,28 @@ def test_an_installed_wheel_works_away_from_the_checkout(release, tmp_path):
     assert all(Path(file).is_relative_to(tmp_path) for file in files)
     assert int(right) > 85
     assert "4.55" in output_of(sys.executable, "-m", "hatnet", "summary", "small", **settings)
+
+
+@pytest.mark.long
+def test_a_notebook_runs_outside_the_checkout_with_the_installed_wheel(release, tmp_path):
+    """Tutorial 3, which reads kept records, from the archive of notebooks. Its first cell finds the package."""
+    pytest.importorskip("mkdocs", reason="the extra `docs` is not installed: pip install -e '.[docs]'")
+    from builder.bundle import ARCHIVE, make_notebooks
+
+    (wheel,) = release.glob("hatnet-*.whl")
+    site, folder = tmp_path / "generated", tmp_path / "elsewhere"
+    (site / "tutorials").mkdir(parents=True)
+    make_notebooks(ROOT, site)
+    zipfile.ZipFile(site / ARCHIVE).extractall(folder)
+    folder /= "hatnet-notebooks"
+    assert len(list(folder.glob("*.ipynb"))) == len(list((ROOT / "tutorials").glob("[0-9]*.py")))
+    assert [path.name for path in folder.glob("*.whl")] == [wheel.name]
+    packages = tmp_path / "packages"
+    pip = (sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", str(packages))
+    output_of(*pip, str(next(folder.glob("*.whl"))))
+    cells = json.loads((folder / "03_complexity.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    where = "\nimport hatnet, reference\nprint(hatnet.__file__, reference.__file__)"
+    environment = os.environ | {"PYTHONPATH": str(packages), "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"}
+    *_, line = output_of(sys.executable, "-c", code + where, cwd=folder, env=environment).splitlines()
+    assert all(Path(file).is_relative_to(packages) for file in line.split())

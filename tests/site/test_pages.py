@@ -10,6 +10,10 @@ pytest.importorskip("mkdocs", reason="the extra `docs` is not installed: pip ins
 from builder.excerpts import cut
 from tests.site.conftest import CONTRASTS, OVERFLOWING, PHONE, ROOT
 
+SCROLLING = (
+    """all => all.filter(code => code.scrollWidth > code.clientWidth + 1).map(code => code.innerText.slice(0, 200))"""
+)
+FIRST_SCREEN = ("01_attention", "02_hierarchical_attention", "03_complexity", "06_attention_maps")
 TUTORIALS = sorted(path.stem for path in (ROOT / "tutorials").glob("[0-9]*.py"))
 
 
@@ -119,6 +123,7 @@ def test_a_tutorial_shows_its_figures_and_can_be_downloaded(open_page, address, 
     figures = page.eval_on_selector_all("img.figure", "all => all.map(image => [image.naturalWidth, image.alt])")
     assert figures
     assert all(width > 100 and len(alt) > 20 for width, alt in figures), figures
+    assert page.eval_on_selector_all(".md-content pre > code", SCROLLING) == [], "code is cut off at 1280 pixels"
     assert page.locator(".output").count() > 3
     assert page.locator("details.success").count() > 0, "no solution is folded"
     links = {link.inner_text(): link.get_attribute("href") for link in page.locator(".downloads a").all()}
@@ -132,6 +137,26 @@ def test_a_tutorial_shows_its_figures_and_can_be_downloaded(open_page, address, 
         compile("".join(cell["source"]), cell["id"], "exec")
         assert cell["outputs"] == []
     assert "??? " not in json.dumps(notebook)
+
+
+@pytest.mark.parametrize("name", FIRST_SCREEN)
+def test_a_tutorial_starts_with_a_figure(open_page, name):
+    """On the first screen of a laptop, with all code above it folded."""
+    box = open_page(f"tutorials/{name}/", width=1280, height=900).locator("img.figure:visible").first.bounding_box()
+    assert box["y"] + box["height"] / 2 < 900
+
+
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_figures_of_tutorials_fit_a_phone(open_page, name):
+    """They do not scroll, and are hardly smaller than drawn, so that their text is readable."""
+    page = open_page(f"tutorials/{name}/", width=PHONE, color_scheme="dark")
+    page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
+    page.evaluate("document.querySelectorAll('img').forEach(image => image.loading = 'eager')")
+    page.wait_for_function("[...document.images].every(image => image.complete)")
+    sizes = page.eval_on_selector_all("img.figure:not(.wide)", "all => all.map(i => [i.width, i.naturalWidth])")
+    assert sizes
+    assert all(0.7 * natural < width <= PHONE for width, natural in sizes), sizes
+    assert page.locator("img.wide:visible").count() == 0
 
 
 def test_print_leaves_nothing_folded_or_cut_off(open_page):

@@ -10,6 +10,8 @@ from hatnet.studies.common import table
 from hatnet.studies.common.statistics import Quartiles, quartiles
 from hatnet.studies.common.table import Grid
 
+VERDICTS = {"better": "better", "worse": "worse", "unclear": "no", "-": "-"}
+
 
 def networks(record: Record) -> Grid:
     """Table of the networks: MLP widths, parameters and MACs, compared with the H-MHSA network."""
@@ -39,7 +41,7 @@ def results(record: Record) -> Grid:
         difference, cells = against.get(arm), ("", "")
         if difference is not None:
             error = "" if isnan(difference.error) else f" ± {difference.error:.2f}"
-            cells = (f"{difference.mean:+.2f}{error}", difference.verdict)
+            cells = (f"{difference.mean:+.2f}{error}", VERDICTS[difference.verdict])
         rows.append(
             (
                 ARMS[arm].title,
@@ -49,7 +51,7 @@ def results(record: Record) -> Grid:
             )
         )
     times = (f"{times.what}\ntime" for times in record.times)
-    columns = ("attention", "accuracy, %\nrange", "minus H-MHSA\npoints", "at 95 %\n", *times)
+    columns = ("attention", "accuracy, %\nrange", "difference from\nH-MHSA, points", "detected\nat 95 %", *times)
     epochs, seeds = record.settings.epochs, count_seeds(len(complete_seeds(record)))
     after = f"the last of {epochs} epochs" if epochs > 1 else "one epoch"
     title = f"Test accuracy after {after}, {seeds}, on {record.settings.data_set.title}"
@@ -78,7 +80,7 @@ def findings(record: Record) -> list[str]:
     for verdict, words in (
         ("better", "Better than H-MHSA"),
         ("worse", "Worse than H-MHSA"),
-        ("unclear", "No significant difference from H-MHSA"),
+        ("unclear", "No detectable difference from H-MHSA"),
     ):
         arms = [f"{ARMS[arm].title} ({found.mean:+.2f})" for arm, found in against.items() if found.verdict == verdict]
         if arms:
@@ -105,8 +107,12 @@ def facts(record: Record) -> str:
 
 
 def page(record: Record) -> str:
-    """Markdown for the page: the results, the findings and the facts."""
-    return table.page([results(record)], findings(record), facts(record))
+    """Markdown for the page: the findings, the results and the facts."""
+    return (
+        "".join(f"- {sentence}\n" for sentence in findings(record))
+        + "\n"
+        + table.page([results(record)], (), facts(record))
+    )
 
 
 def count_seeds(seeds: int) -> str:
