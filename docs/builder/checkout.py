@@ -6,10 +6,12 @@ The line `@checkout` on a page becomes these steps, so that no page has an addre
 import re
 from collections.abc import Mapping
 
+from mkdocs.exceptions import PluginError
+
 ICON = "fontawesome/brands/git-alt"
 
 
-class AddressError(ValueError):
+class AddressError(PluginError):
     """`extra.repository` is not an address that one can clone from."""
 
 

@@ -7,6 +7,7 @@ import html
 import re
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.pages import Page
 from mkdocs.utils import get_relative_url
 
@@ -15,7 +16,7 @@ SHORTEST, ENOUGH, LONGEST = 50, 100, 200  # characters: search engines and messe
 PARAGRAPH = re.compile(r"<p>(.*?)</p>", re.DOTALL)
 
 
-class DescriptionError(ValueError):
+class DescriptionError(PluginError):
     """A page has no text to describe it."""
 
 

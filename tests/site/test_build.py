@@ -33,7 +33,7 @@ def small_site(tmp_path):
         f"INHERIT: {ROOT / 'mkdocs.yml'}\nhooks: [hook.py]\nnav: [index.md]\nextra_css: []\nwatch: []\n"
     )
     (tmp_path / "docs/index.md").write_text(
-        "# A page\n\n$A_1 + X$, [here](index.md#below)\n\n"
+        "---\ndescription: One page\n---\n\n# A page\n\n$A_1 + X$, [here](index.md#below)\n\n"
         "@code reference/attention.py softmax\n\n## Below $G_1$ {#below}\n"
     )
     return tmp_path
@@ -56,8 +56,9 @@ def test_a_correct_page_builds(small_site):
         ("index.md#below", "nowhere.md", "nowhere.md"),
         ("#below)", "#above)", "above"),
         ("softmax", "hardmax", "index.md.*does not define 'hardmax'"),
+        ("description: One page", "hide: [toc]", "index.md has no paragraph of .* characters; add `description:`"),
     ],
-    ids=["formula", "link", "anchor", "code"],
+    ids=["formula", "link", "anchor", "code", "description"],
 )
 def test_a_broken_page_stops_the_build(small_site, capfd, old, new, message, quiet):
     """The message names the page and the fault. --quiet, which drops warnings, still shows it."""
