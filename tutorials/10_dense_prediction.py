@@ -13,7 +13,7 @@
 # 3. Plain attention on the finest map of an image of 800 x 1280 pixels: how many times the multiplications of
 #    hierarchical attention?
 
-# %%
+# %% [fold: Imports, and how this page draws]
 """Tutorial 10: dense prediction, from feature maps to masks and boxes on unseen scenes."""
 
 import matplotlib.pyplot as plt
@@ -82,7 +82,7 @@ with torch.no_grad():
     predicted = segmenter(images[SHOWN : SHOWN + 1])[0].argmax(0)  # (H, W)
     (found,) = detector([images[SHOWN]])  # boxes, labels, scores, masks
 
-# %%
+# %% [fold: Code of this figure]
 likely = found["scores"] > 0.6
 fig, axes = plt.subplots(1, 3, figsize=(9.5, 3.4), layout="constrained")
 fig.set_label(
@@ -151,7 +151,7 @@ body.float()
 # To see a map of 32 to 128 channels, we take its three strongest directions (principal components) and draw them as
 # red, green and blue. Tokens with similar features get similar colours.
 
-# %%
+# %% [fold: Code of this figure]
 maps = [level.float() for level in maps]
 with torch.no_grad():
     pyramid = list(segmenter.backbone(normalised).values())
@@ -227,7 +227,7 @@ for name, view in views.items():
     half = int((order.cumsum(0) < order.sum() / 2).sum()) + 1
     print(f"{name:8} half of the gradient is in {half:5,} of {view.numel():,} pixels")
 
-# %%
+# %% [fold: Code of this figure]
 fig, axes = plt.subplots(1, 3, figsize=(9.5, 3.5), layout="constrained")
 fig.set_label(
     "The scene with the chosen place; the pixels that matter to the token of stage 0 there; "
@@ -298,7 +298,7 @@ print(f"mean IoU of the 30 scenes: {mean_iou(predictions):.2f}")
 for stage, left in without.items():
     print(f"without the map of stage {stage}: {mean_iou(left):.2f}")
 
-# %%
+# %% [fold: Code of this figure]
 fig, axes = plt.subplots(1, 4, figsize=(12.5, 3.4), layout="constrained")
 fig.set_label(
     "The true class of each pixel; the predicted one; that without the finest map, whose outlines "
@@ -370,7 +370,7 @@ print(f"of the 60 best anchors {len(kept)} are left; torchvision keeps the same"
 # The second part classifies, moves and outlines each box. **RoIAlign** cuts 14 x 14 features out of the level that
 # suits the size of the box. Four convolutions turn them into 28 x 28 probabilities, which are stretched over the box.
 
-# %%
+# %% [fold: Code of this figure]
 fig, axes = plt.subplots(1, 4, figsize=(12.5, 3.4), layout="constrained")
 fig.set_label(
     "The sixty best anchors; those left after suppression; the boxes that the network made of "
@@ -418,7 +418,7 @@ print(f"one hierarchical attention:               {hierarchical[-1]:6.1f} G MACs
 print(f"ratio:                                    {plain[-1] / hierarchical[-1]:6.0f}")
 print(f"all of Mask R-CNN on HAT-Net Small:       {detector_cost:6.1f} G MACs")
 
-# %%
+# %% [fold: Code of this figure]
 fig, ax = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
 fig.set_label(
     "Multiplications of one attention over the width of the image, both axes logarithmic: plain "
@@ -466,7 +466,7 @@ for place in wrong.flatten().topk(4).indices.tolist():
     true, taken = classes[place // 6], classes[place % 6]
     print(f"{true:10} taken for {taken:10} {wrong.flatten()[place]:6,} pixels")
 
-# %%
+# %% [fold: Code of this figure]
 columns = three_pairs("The three worst scenes: the true classes, and the predicted ones.")
 for index, (upper, lower) in zip(order[:3].tolist(), columns, strict=True):
     show(upper, images[index], f"scene {index}: true")
