@@ -11,6 +11,7 @@ from mkdocs.structure.files import File, Files
 
 from builder import GENERATED
 from builder.bundle import make_notebooks
+from builder.checkout import repository
 from builder.code import insert_code
 from builder.doctests import check_page_examples
 from builder.excerpts import ExcerptError
@@ -44,7 +45,7 @@ def on_pre_build(config: MkDocsConfig) -> None:
     check_page_examples(root)
     ran = make_pages(root, root / GENERATED / "tutorials")
     log.info(f"Tutorials that ran: {', '.join(script.name for script in ran) or 'none, since nothing changed'}")
-    make_notebooks(root, root / GENERATED, config.extra.get("repository") or "")
+    make_notebooks(root, root / GENERATED, repository(dict(config.extra)) or "")
     make_maps(root, root / GENERATED / "data/generated")
     make_live(root, root / GENERATED / "data/generated")
 
