@@ -101,7 +101,8 @@ def test_every_page_has_a_description_and_the_picture(site):
         assert (page.parent / picture).resolve() == (site / PICTURE).resolve(), page
         seen.setdefault(description, []).append(page.parent.name)
     assert {text: names for text, names in seen.items() if len(names) > 1} == {}
-    assert Image.open(site / PICTURE).size == (1200, 630)
+    with Image.open(site / PICTURE) as picture:
+        assert picture.size == (1200, 630)
 
 
 def test_the_pages_that_need_the_code_say_how_to_get_it(site):
