@@ -59,6 +59,7 @@ asked = [tuple(token) for token in (answers != UNKNOWN).nonzero().tolist()]
 query = asked[0]
 
 figure, axes = plt.subplots(figsize=(4.2, 4.2))
+figure.set_label("An image with coloured discs, and white ones in one quarter. A ring marks one disc.")
 draw_scene(axes, SCENE)
 ring(axes, query)
 axes.set_title("Is the answer for the ringed disc large or small?")
@@ -121,6 +122,10 @@ def normalised(number: int) -> Tensor:
 
 titles = {"h-mhsa": "near and far (H-MHSA)", "global": "far alone"}
 figure, panels = plt.subplots(1, 2, figsize=(7.5, 4), layout="constrained")
+figure.set_label(
+    "The scene twice, with a ring around every disc that is asked: H-MHSA has only solid rings, "
+    "which are right answers; far alone has solid and dashed ones."
+)
 for axes, (arm, model) in zip(panels, models.items(), strict=True):
     with torch.inference_mode():
         given = model(normalised(SCENE))[0].argmax(dim=0)
@@ -178,6 +183,10 @@ teller = same[0]
 
 weights = {arm: attention_of(model, SCENE) for arm, model in models.items()}
 figure, panels = plt.subplots(1, 3, figsize=(10, 3.8), layout="constrained")
+figure.set_label(
+    "The four far weights of the ringed disc in both networks, largest in the legend's cell; and the near "
+    "weights of a disc in the legend of H-MHSA, largest on a white disc beside it."
+)
 for axes, arm in zip(panels, ("h-mhsa", "global"), strict=False):
     cells = far_row(weights[arm], query)
     draw_scene(axes, SCENE)
