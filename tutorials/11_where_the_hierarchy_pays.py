@@ -59,7 +59,7 @@ asked = [tuple(token) for token in (answers != UNKNOWN).nonzero().tolist()]
 query = asked[0]
 
 figure, axes = plt.subplots(figsize=(4.2, 4.2))
-figure.set_label("An image with coloured discs, and white ones in one quarter. A ring marks one disc.")
+figure.set_label("Coloured discs, with white ones in one quarter. A ring marks one disc.")
 draw_scene(axes, SCENE)
 ring(axes, query)
 axes.set_title("Is the answer for the ringed disc large or small?")
