@@ -154,13 +154,13 @@ def attention_of(model: Backbone, number: int) -> dict[str, Tensor]:
 
 
 def far_row(weights: dict[str, Tensor], token: tuple[int, int]) -> Tensor:
-    """What a token of block 0 attends to among the cells, (2, 2), in the head with the largest weight."""
+    """A token's weights over the cells in block 0, (2, 2), in the head with the largest one."""
     rows = weights["0.attention.global_weights"][0, :, 32 * token[0] + token[1]]  # (heads, 4)
     return rows[rows.amax(dim=1).argmax()].view(2, 2)
 
 
 def near_row(weights: dict[str, Tensor], token: tuple[int, int]) -> Tensor:
-    """What a token of block 0 attends to in its window, on the whole map (32, 32); mean of the heads."""
+    """A token's weights over its window in block 0, on the map (32, 32); mean of the heads."""
     (window_row, row), (window_column, column) = (divmod(place, WINDOW) for place in token)
     window = 4 * window_row + window_column
     rows = weights["0.attention.local_weights"][window, :, WINDOW * row + column]  # (heads, 64)
@@ -184,8 +184,8 @@ teller = same[0]
 weights = {arm: attention_of(model, SCENE) for arm, model in models.items()}
 figure, panels = plt.subplots(1, 3, figsize=(10, 3.8), layout="constrained")
 figure.set_label(
-    "The four far weights of the ringed disc in both networks, largest in the legend's cell; and the near "
-    "weights of a disc in the legend of H-MHSA, largest on a white disc beside it."
+    "The four far weights of the ringed disc in both networks, largest in the legend's cell; "
+    "and the near weights of a disc in the legend of H-MHSA, largest on a white disc beside it."
 )
 for axes, arm in zip(panels, ("h-mhsa", "global"), strict=False):
     cells = far_row(weights[arm], query)
