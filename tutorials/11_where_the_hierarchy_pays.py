@@ -170,7 +170,7 @@ def near_row(weights: dict[str, Tensor], token: tuple[int, int]) -> Tensor:
     return whole
 
 
-# The disc in the legend: the slot of the query's colour, next to white ones, where nothing is asked.
+# The disc in the legend: it has the query's colour, and nothing is asked of it.
 pixels = data.test.image(SCENE).permute(1, 2, 0).long()  # (128, 128, 3)
 centres = [(row, column) for row in range(2, 32, 4) for column in range(2, 32, 4)]
 colour = pixels[TOKEN * query[0], TOKEN * query[1]]
