@@ -70,7 +70,7 @@ plt.show()
 #
 # One quarter of the image is the **legend**. Each of its four groups has two discs of one colour and two white ones.
 #
-# 1. Which colour has the ringed disc? Find the group of that colour in the legend.
+# 1. What colour is the ringed disc? Find the group of that colour in the legend.
 # 2. Are the white discs of that group large or small? That is the answer.
 #
 # The map has 32 × 32 tokens of 4 × 4 pixels. Thin lines are the borders of the windows ($G_1 = 8$), thick lines those
@@ -78,9 +78,9 @@ plt.show()
 #
 # - **Near attention alone** sees the ringed disc's own window. The legend is outside.
 # - **Far attention alone** sees the average of the legend's cell. Two of its groups have large white discs and two
-#   have small ones, in every image: the average never depends on which.
-# - **Both**: in the legend, near attention tells a coloured disc the size of its white neighbours. Then far attention
-#   brings it to the disc that asks. Nobody tells the network to do so. It has to find that path.
+#   have small ones, in every image: the average never shows which.
+# - **Both**: in the legend, a coloured disc can learn the size of its white neighbours by near attention. Then far
+#   attention can carry it to the disc that asks. Training shows the network only the answers: it has to find this path.
 #
 # Images come in pairs with swapped sizes, so guessing gives exactly half of the answers.
 
@@ -283,7 +283,7 @@ for arm, model in models.items():
 
 # %% [markdown]
 # **2. Blind the legend.** Paint everything outside the legend's quarter except one asked disc in the background's
-# grey (100 of 255). Does H-MHSA still answer? Now paint the legend. Predict both before you run them.
+# grey (100 of 255). Does H-MHSA still answer? Now paint the legend: how many answers stay right? Predict both.
 
 
 # %% solution
@@ -303,11 +303,11 @@ disc[TOKEN * query[0] - 8 : TOKEN * query[0] + 8, TOKEN * query[1] - 8 : TOKEN *
 )
 with torch.inference_mode():
     only_legend = models["h-mhsa"](paint(legend | disc))[0, :, *query].softmax(dim=0)
-    no_legend = models["h-mhsa"](paint(~legend))[0, :, *query].softmax(dim=0)
-right_class = int(answers[query])
-for name, probabilities in (("legend and one disc", only_legend), ("no legend", no_legend)):
-    print(f"{name}: probability of the right answer {probabilities[right_class]:.2f}")
-assert only_legend[right_class] > no_legend[right_class]
+    no_legend = models["h-mhsa"](paint(~legend))[0].argmax(dim=0)
+print(f"legend and one disc: probability of the right answer {only_legend[answers[query]]:.2f}")
+right = sum(int(no_legend[token] == answers[token]) for token in asked)
+print(f"no legend: {right} of {len(asked)} right, by chance")
+assert only_legend[answers[query]] > 0.5
 
 # %% [markdown]
 # ## What to remember

@@ -56,9 +56,10 @@ def departures(entries: list[Departure]) -> list[str]:
 
 
 def planted_bugs(root: Path) -> list[str]:
-    """One folded section per bug: what was changed, and the test that turned red."""
-    lines = []
-    for bug in json.loads((root / RECORD).read_text(encoding="utf-8")):
+    """How many were found, then one folded section per bug: what was changed, and the test that turned red."""
+    bugs = json.loads((root / RECORD).read_text(encoding="utf-8"))
+    lines = ["", f"In the last run, the tests found {sum(bug['found'] for bug in bugs)} of {len(bugs)} bugs:", ""]
+    for bug in bugs:
         path = root / PATCHES / bug["patch"]
         patch = PATCH.fullmatch(path.read_text(encoding="utf-8")) if path.is_file() else None
         if patch is None:

@@ -73,9 +73,12 @@ def findings(record: Record) -> list[str]:
     margin = next(iter(against.values())).margin
     if isnan(margin):
         return ["One seed, or one arm, gives no estimate of the spread: run more with --seeds."]
+    seeds = count_seeds(len(complete_seeds(record)))
     sentences = [
-        f"With {count_seeds(len(complete_seeds(record)))}, a difference below {margin:.2f} points may be chance "
-        "(95 % interval for each arm, from the spread of all arms together)."
+        f"With {seeds}, a difference below {margin:.2f} points may be chance (95 % interval for each arm, from the "
+        "spread of all arms together)."
+        if margin
+        else f"All {seeds} of each arm agree exactly, so their spread gives no interval."
     ]
     for verdict, words in (
         ("better", "Better than H-MHSA"),

@@ -58,7 +58,7 @@ function pictureWords(state, alone) {
   return `<span class="legend">${legend.join("")}</span>
     <b>${escape(name)}</b>${label && label !== name ? `, true class ${escape(label)}` : ""}.${predicted
       ? ` P${predicted.slice(1)}` : ""}
-    ${state.hasQuery ? "Point, tap or use the arrow keys; a click keeps the token."
+    ${state.hasQuery ? "Point, tap or use the arrow keys; click to pin the token."
       : "This map covers the whole network: no query, stage, block or head. Point at a token here or on the map."}`;
 }
 
