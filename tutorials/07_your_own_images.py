@@ -245,17 +245,16 @@ known = [ROOT / "test" / name / "03.png" for name in ("cat", "coffee", "gravel",
 predictions = list(hatnet.predict([*known, STRANGERS], RUN / "best.safetensors"))
 
 # %% [fold: Code of this figure]
-fig, axes = plt.subplots(2, 8, figsize=(10, 3.0), layout="constrained")
-fig.set_label("Four test crops and four pictures without a class, each above its class map.")
-for column, found in zip(axes.T, predictions, strict=True):
-    column[0].imshow(found.picture)
-    column[0].set_title(f"{found.best}\n{found.probabilities[0]:.0%}", fontsize=9)
-    column[1].imshow(found.class_map, cmap="cividis")
-    for ax in column:
+fig = plt.figure(figsize=(10, 3.0), layout="constrained")
+fig.set_label("Four test crops and four pictures without a class, each with its class map.")
+for number, found in enumerate(predictions, start=1):
+    pair = fig.add_subplot(2, 8, number), fig.add_subplot(2, 8, number + 8)
+    pair[0].imshow(found.picture)
+    pair[0].set_title(f"{found.best}\n{found.probabilities[0]:.0%}", fontsize=9)
+    pair[1].imshow(found.class_map, cmap="cividis")
+    for ax in pair:
         ax.axis("off")
-fig.suptitle(
-    "Top: what the network sees, its answer and probability. Bottom: the class map", fontsize=10
-)
+fig.suptitle("What the network sees, its answer, its class map", fontsize=10)
 plt.show()
 
 # %%

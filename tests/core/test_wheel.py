@@ -17,7 +17,10 @@ ASSETS = {
     "hatnet/assets/README.md",
     "hatnet/assets/chelsea.png",
     "hatnet/assets/fashion-mnist-subset.npz",
-    "hatnet/assets/micro-fashion-mnist.safetensors",
+    *(
+        f"hatnet/assets/micro-{name}.safetensors"
+        for name in ("fashion-mnist", "scenes-instances", "scenes-segmentation")
+    ),
     *(path.relative_to(ROOT).as_posix() for path in (ROOT / "hatnet/assets/textures").rglob("*.jpg")),
     "hatnet/py.typed",
     "reference/py.typed",

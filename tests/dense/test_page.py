@@ -14,7 +14,7 @@ PAGE = (Path(__file__).parents[2] / "docs/dense-prediction.md").read_text(encodi
 def test_the_code_of_the_page_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     found = {}
     for block in blocks:
         exec(compile(block.replace('"small"', '"tiny"'), "docs/dense-prediction.md", "exec"), found)

@@ -13,6 +13,7 @@ from tests.site.conftest import CONTRASTS, OVERFLOWING, PHONE, ROOT
 SCROLLING = (
     """all => all.filter(code => code.scrollWidth > code.clientWidth + 1).map(code => code.innerText.slice(0, 200))"""
 )
+BOXES = "part => [...part.children].map(child => child.getBoundingClientRect().toJSON())"  # all at one moment
 FIRST_SCREEN = ("01_attention", "02_hierarchical_attention", "03_complexity", "06_attention_maps")
 TUTORIALS = sorted(path.stem for path in (ROOT / "tutorials").glob("[0-9]*.py"))
 
@@ -46,16 +47,16 @@ def test_equation_numpy_and_pytorch_are_side_by_side(open_page, site):
     for path in (f"{file.parent.relative_to(site)}/" for file in files):
         page = open_page(path, width=1600)
         for part in page.locator(".side-by-side").all():
-            columns = words, numpy, other = part.locator("> div").all()
+            words, numpy, other = part.locator("> div").all()
             assert words.inner_text().strip(), path
             assert "reference/" in numpy.locator(".live .filename").first.inner_text()
             assert re.match("hatnet/|reference/backward/", other.locator(".live .filename").first.inner_text())
             page.set_viewport_size({"width": 1600, "height": 900})
-            left, middle, right = (column.bounding_box() for column in columns)
+            left, middle, right = part.evaluate(BOXES)
             assert left["y"] == middle["y"] == right["y"], path
             assert left["x"] < middle["x"] < right["x"], path
             page.set_viewport_size({"width": PHONE, "height": 900})
-            top, middle, bottom = (column.bounding_box() for column in columns)
+            top, middle, bottom = part.evaluate(BOXES)
             assert top["y"] + top["height"] <= middle["y"], path
             assert middle["y"] + middle["height"] <= bottom["y"], path
 

@@ -133,13 +133,13 @@ def test_every_part_of_the_running_network_has_a_place_and_the_shares_add_up(mon
 
 @pytest.mark.long
 def test_slow_part_takes_the_largest_share():
-    """A layer that computes its product a hundred times has most of the time, at its own place."""
+    """A layer that computes its product 400 times has most of the time, at its own place."""
     model = HATNet(MICRO).eval()
     slow = model.stages[1].downsample.conv
 
     class Slow(nn.Module):
         def forward(self, x):
-            for _ in range(100):
+            for _ in range(400):
                 y = slow(x)
             return y
 
