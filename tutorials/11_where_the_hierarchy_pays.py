@@ -142,7 +142,7 @@ plt.show()
 # A softmax row shows what one token attends to, in one head of one block. We look at block 0:
 #
 # - **far**: the ringed disc asks the four cells. We take the head with the clearest row.
-# - **near**, in H-MHSA only: a disc of the same colour in the legend asks the tokens of its window.
+# - **near**, in H-MHSA only: in each window of the legend, one coloured disc asks the tokens of its window.
 
 
 # %% [fold: Code of these maps]
@@ -170,22 +170,21 @@ def near_row(weights: dict[str, Tensor], token: tuple[int, int]) -> Tensor:
     return whole
 
 
-# The disc in the legend: it has the query's colour, and nothing is asked of it.
-pixels = data.test.image(SCENE).permute(1, 2, 0).long()  # (128, 128, 3)
-centres = [(row, column) for row in range(2, 32, 4) for column in range(2, 32, 4)]
-colour = pixels[TOKEN * query[0], TOKEN * query[1]]
-same = [
-    c
-    for c in centres
-    if (pixels[TOKEN * c[0], TOKEN * c[1]] - colour).abs().max() < 40 and c not in asked
-]
-teller = same[0]
+# The legend's cell is the one with white discs. One coloured disc of each of its windows asks.
+pixels = data.test.image(SCENE)[:, 8::16, 8::16].long()  # (3, 8, 8), the middle of every slot
+white, coloured = pixels.amin(dim=0) > 200, pixels.amax(dim=0) - pixels.amin(dim=0) > 60
+top, left = (CELL * int(place >= 4) for place in white.nonzero()[0])
+groups = [(top // 4 + row, left // 4 + column) for row in (0, 2) for column in (0, 2)]
+tellers = []
+for row, column in groups:
+    first = coloured[row : row + 2, column : column + 2].nonzero()[0]
+    tellers.append((4 * (row + int(first[0])) + 2, 4 * (column + int(first[1])) + 2))
 
 weights = {arm: attention_of(model, SCENE) for arm, model in models.items()}
 figure, panels = plt.subplots(1, 3, figsize=(10, 3.8), layout="constrained")
 figure.set_label(
-    "The four far weights of the ringed disc in both networks, largest in the legend's cell; "
-    "and the near weights of a disc in the legend of H-MHSA, largest on a white disc beside it."
+    "The four far weights of the ringed disc in both networks, by far the largest in the legend's "
+    "cell; and the near weights of four coloured discs of the legend, on discs of their windows."
 )
 for axes, arm in zip(panels, ("h-mhsa", "global"), strict=False):
     cells = far_row(weights[arm], query)
@@ -205,27 +204,33 @@ for axes, arm in zip(panels, ("h-mhsa", "global"), strict=False):
         )
     axes.set_title(f"far attention of the ring:\n{titles[arm]}")
 draw_scene(panels[2], SCENE)
-ring(panels[2], teller)
-row = near_row(weights["h-mhsa"], teller)
-for token in (row > 0.035).nonzero().tolist():
-    share = float(row[tuple(token)])
-    panels[2].text(token[1] + 1, token[0] + 0.5, f"{share:.2f}", color="white", va="center")
-    panels[2].scatter(
-        token[1] + 0.5, token[0] + 0.5, s=500 * share, facecolor=NEAR, edgecolor="white", alpha=0.8
-    )
-top, left = (place - place % WINDOW for place in teller)
-panels[2].set(xlim=(left - 1, left + WINDOW + 1), ylim=(top + WINDOW + 1, top - 1))
-panels[2].set_title("near attention of a disc in the legend:\nnear and far (H-MHSA), enlarged")
+for teller in tellers:
+    ring(panels[2], teller)
+    row = near_row(weights["h-mhsa"], teller)
+    for y, x in (row > 0.05).nonzero().tolist():
+        share = float(row[y, x])
+        style = {"facecolor": NEAR, "edgecolor": "white", "alpha": 0.8}
+        panels[2].scatter(x + 0.5, y + 0.5, s=300 * share, **style)
+        panels[2].text(x + 1.1, y + 0.5, f"{share:.2f}", color="white", va="center", fontsize=8)
+panels[2].set(xlim=(left, left + CELL), ylim=(top + CELL, top))
+panels[2].set_title("near attention in the legend:\nnear and far (H-MHSA), enlarged")
 plt.show()
 
 # %% [markdown]
 # **Far alone looks at the right place.** Its ring attends to the legend, as the ring of H-MHSA does. But it finds
-# only an average there, and the average says nothing. What differs is what near attention did **before** the cells
-# were merged (Eq. 10 merges $A_1$, the result of near attention): each coloured disc had attended to its white
-# neighbours, so its features hold their size, and the merged cell does too.
+# only an average there, and the average says nothing. What differs is near attention, which comes **before** the
+# cells are merged: Eq. 10 merges $A_1$, its result. So what a coloured disc gathers from its window is in the average.
 #
-# A map alone could not have told you this. The two far maps look the same, and one network is right and the other
-# guesses. Attention shows where a network looks, not what it finds there.
+# **The maps do not show what it gathers.** Some discs attend to their white neighbours, others to themselves and to
+# the other disc of their colour. And the two far maps look alike, though one network is right and the other guesses.
+# Attention shows where a network looks, not what it finds there.
+
+# %%
+for arm in weights:
+    cells = far_row(weights[arm], query).flatten()
+    legend_cell = 2 * (top // CELL) + left // CELL
+    print(f"{arm}: the ring gives {cells[legend_cell]:.0%} of its far weight to the legend")
+    assert int(cells.argmax()) == legend_cell
 
 # %% [markdown]
 # ## 4. Which attention carries the answer?
@@ -265,8 +270,9 @@ assert shares["nothing"] > 0.95
 assert min(shares.values()) < 0.6  # at least one attention cannot be spared
 
 # %% [markdown]
-# Where the share falls to a half, the answer passed through that attention. The path is short: near, then far. One
-# block has both, in the right order.
+# With near attention of block 0 uniform, the network guesses: the answer passes through there. With its far attention
+# uniform, many answers are lost, but not all, because a uniform row still has a quarter of the legend. Block 1 can do
+# without choosing. So the path is short: near, then far, in one block, in the order of the equations.
 #
 # ## Exercises
 #
@@ -295,8 +301,7 @@ def paint(keep: Tensor) -> Tensor:
 
 
 legend = torch.zeros(128, 128, dtype=torch.bool)
-top, left = (TOKEN * (place - place % CELL) for place in teller)
-legend[top : top + TOKEN * CELL, left : left + TOKEN * CELL] = True
+legend[TOKEN * top : TOKEN * (top + CELL), TOKEN * left : TOKEN * (left + CELL)] = True
 disc = torch.zeros(128, 128, dtype=torch.bool)
 disc[TOKEN * query[0] - 8 : TOKEN * query[0] + 8, TOKEN * query[1] - 8 : TOKEN * query[1] + 8] = (
     True
@@ -313,8 +318,8 @@ assert only_legend[answers[query]] > 0.5
 # ## What to remember
 #
 # - A half of the hierarchy can look at the right place and still not see: averages hide what they average over.
-# - Near attention before merging puts detail into the average. That is the order of Eq. 6 to 14, and here it is the
-#   whole difference between guessing and knowing.
+# - Near attention before merging puts detail into the average. That is the order of Eq. 6 to 14, and here it makes the
+#   difference between guessing and knowing.
 # - Compare maps of networks that are right and wrong. If they look alike, the map is not the explanation.
 # - [The study](../where-the-hierarchy-pays.md) asks three such questions with five seeds, five kinds of attention and
 #   a budget fixed beforehand. The question was made for windows and cells: it shows what the hierarchy can do, not

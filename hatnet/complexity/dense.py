@@ -103,10 +103,8 @@ def _pyramid(channels: Sequence[int], sizes: Sequence[Size], pyramid: int) -> li
 
 def _semantic_fpn(sizes: Sequence[Size], classes: int, pyramid: int) -> list[Cost]:
     inside = pyramid // 2
-    layers = [
-        _convolution(
-            sizes[level - step], inside if step else pyramid, inside, extra=2 * inside
-        )  # a batch norm, no bias
+    layers = [  # each with a batch norm, and no bias
+        _convolution(sizes[level - step], inside if step else pyramid, inside, extra=2 * inside)
         for level in range(len(sizes))
         for step in range(max(level, 1))
     ]

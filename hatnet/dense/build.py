@@ -43,7 +43,7 @@ def _whole(name: str, task: str, file: Path, width: int | None, overrides: dict[
     """The dense model in a file, with other windows if some are given."""
     model, _ = load_dense(file, task)
     if file in SHIPPED.values():
-        model = model.float()  # the package stores them in float16
+        model = model.float()  # the package stores them in 16 bits
     _require_variant(str(file), model.config.name, name)
     if width not in (None, model.width):
         raise CheckpointError(f"{file} holds a model of width {model.width}, not {width}; leave width out")

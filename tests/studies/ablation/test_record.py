@@ -49,6 +49,13 @@ def test_effects_of_arms_and_seeds_leave_no_residual(by_arm, by_seed):
     assert residual_deviation([[a + s for s in by_seed] for a in by_arm]) == pytest.approx(0, abs=1e-12)
 
 
+def test_seeds_that_agree_exactly_give_no_interval():
+    """Not a difference of 0.00 points that may be chance."""
+    record = make_record({"h-mhsa": [1.0, 1.0], "local": [0.5, 0.5]})
+    assert findings(record)[0] == "All 2 seeds of each arm agree exactly, so their spread gives no interval."
+    assert differences(record)["local"].verdict == "worse"
+
+
 def test_only_seeds_that_every_arm_has_finished_are_compared():
     record = make_record({"h-mhsa": [0.8, 0.8, 0.8], "local": [0.9, 0.9]})
     assert differences(record)["local"].points == pytest.approx((10, 10))
