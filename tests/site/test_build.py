@@ -1,5 +1,6 @@
 """`mkdocs build --strict` makes the complete site, or stops and names what is wrong. So does --quiet."""
 
+import compileall
 import os
 import re
 import shutil
@@ -123,7 +124,8 @@ def checkout(tmp_path, site):
 
 @pytest.mark.parametrize("options", [(), ("--quiet",)], ids=["", "quiet"])
 def test_a_bare_mkdocs_builds_the_complete_site(checkout, site, options):
-    """The same files as `hatnet docs`: tutorials, data and script of the explorers; not the builder."""
+    """The same files as `hatnet docs`: tutorials, data and script of the explorers; not the builder, nor its bytecode."""
+    compileall.compile_dir(checkout / "docs/live", quiet=1)
     done = mkdocs(checkout, *options)
     assert done.returncode == 0, done.stderr
     built, expected = (
@@ -133,7 +135,7 @@ def test_a_bare_mkdocs_builds_the_complete_site(checkout, site, options):
     assert built == expected
     assert {"tutorials/01_attention/index.html", "js/attention-explorer.js", "complexity/index.html"} <= built
     assert any(path.startswith("data/generated/attention-trained") for path in built)
-    assert not any(path.startswith("builder") for path in built)
+    assert not any(path.startswith("builder") or "__pycache__" in path for path in built)
 
 
 @pytest.mark.parametrize("options", [(), ("--quiet",)], ids=["", "quiet"])
