@@ -39,8 +39,16 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>t</title><
 <body><attention-explorer src="{}"{}></attention-explorer></body></html>"""
 
 
+CLICK = """selector => {
+  const input = document.querySelector("attention-explorer").shadowRoot.querySelector(selector);
+  input?.click();
+  return Boolean(input);
+}"""
+
+
 def choose(page, name, value):
-    page.locator(f"input[name={name}][value='{value}']").evaluate("input => input.click()")
+    """Click a radio button. One found before maps arrive may be another's by the time of the click, so do both at once."""
+    page.wait_for_function(CLICK, arg=f"input[name={name}][value='{value}']")
 
 
 def canvas(page, which):

@@ -159,6 +159,17 @@ def test_changing_the_kind_forgets_the_cell_under_the_mouse(open_explorer):
     assert "token j = (15, 0)" in text(page, ".finding")
 
 
+def test_the_keyboard_stays_on_the_heads_while_it_changes_them(open_explorer):
+    """As for all radio buttons, each press of an arrow key goes to the next one."""
+    page = open_explorer(choices={"kind": "global", "stage": 1})
+    page.locator("input[name=head]:checked").focus()
+    values = page.locator("input[name=head]").evaluate_all("inputs => inputs.map(input => input.value)")
+    assert len(values) > 2
+    for value in [*values[1:], values[0]]:
+        page.keyboard.press("ArrowRight")
+        page.locator(f"input[name=head][value='{value}']:checked").wait_for(state="attached")
+
+
 @pytest.mark.parametrize(("button", "kept"), [("left", True), ("right", False), ("middle", False)])
 def test_only_the_main_button_keeps_a_choice(open_explorer, button, kept):
     """The other buttons open menus or scroll, also while they are held and moved."""

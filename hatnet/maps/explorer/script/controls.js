@@ -74,6 +74,14 @@ function choices(name, legend, options) {
   return `<fieldset class="choice ${name}"><legend>${legend}</legend><div>${radios.join("")}</div></fieldset>`;
 }
 
+const FILLED = new WeakMap();
+
+/** Give an element this content, unless it has it: new radio buttons would take the focus from those under the fingers. */
+function refill(element, html) {
+  if (FILLED.get(element) !== html) element.innerHTML = html;
+  FILLED.set(element, html);
+}
+
 /**
  * Follow the pointer over a canvas: call `over(spot)` with fractions of the canvas, or null when the pointer leaves, and
  * `keep` when it is pressed. A finger or a pen may be about to scroll the page, so it keeps a spot only when it is

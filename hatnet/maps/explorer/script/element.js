@@ -166,18 +166,18 @@ class AttentionExplorer extends HTMLElement {
     }
   }
 
-  /** The radio buttons that differ between stages, pictures and networks. */
+  /** The radio buttons that differ between stages, pictures and networks. The others stay, and the keyboard on them. */
   settings() {
     const { state, views } = this, { depth, heads } = state.stage;
     const numbers = (count, word) => Array.from({ length: count }, (_, index) => [index, index, `${word} ${index}`]);
     const mean = heads > 1 ? [["mean", "mean", "Mean of the heads"]] : [];
-    this.find(".of-stage")[0].innerHTML = choices("block", "Block", numbers(depth, "Block"))
-      + choices("head", "Head", [...mean, ...numbers(heads, "Head")]);
+    refill(this.find(".of-stage")[0], choices("block", "Block", numbers(depth, "Block"))
+      + choices("head", "Head", [...mean, ...numbers(heads, "Head")]));
     const ofClass = views.map(({ whole }) => whole.filter(({ kind }) => kind === "class"));
     const roles = views.length > 1 ? ["the network's answer", "the true class"].map((role, index) => [index, role, role])
       : ofClass[0].map(({ name, role }, index) => [index, escape(name), escape(`${name}, ${role}`)]);
     const most = largestOf(ofClass.map(({ length }) => length));
-    this.find(".of-picture")[0].innerHTML = choices("class", "Class", roles.slice(0, most));
+    refill(this.find(".of-picture")[0], choices("class", "Class", roles.slice(0, most)));
     this.find(".size")[0].innerHTML = sizeWords(views);
   }
 
