@@ -14,9 +14,14 @@ BLOCKS = python_blocks("ecosystem.md")
 
 
 def check_timm(found):
+    import onnxruntime
+
     assert found["model"].classifier.out_features == 10
     assert [tuple(map.shape[1:]) for map in found["maps"]] == [(96, 28, 28), (240, 14, 14), (384, 7, 7)]
     assert (found["preprocessing"]["mean"], found["preprocessing"]["input_size"]) == ((0.286,), (1, 28, 28))
+    images = torch.randn(2, 1, 28, 28)
+    (logits,) = onnxruntime.InferenceSession("clothes.onnx").run(None, {"image": images.numpy()})
+    assert torch.allclose(torch.from_numpy(logits), found["clothes"].eval()(images), rtol=1e-4, atol=1e-4)
 
 
 def check_torchvision(found):
@@ -56,7 +61,7 @@ def check_derivatives(found):
 
 
 SECTIONS = {  # the check of each section, and the packages that it needs
-    "timm": (check_timm, ["timm"]),
+    "timm": (check_timm, ["timm", "onnxruntime", "onnxscript"]),
     "torchvision": (check_torchvision, ["torchvision"]),
     "Lightning": (check_lightning, ["lightning"]),
     "ONNX Runtime": (check_onnx, ["onnxruntime", "onnxscript"]),
@@ -76,7 +81,7 @@ def test_the_code_of_the_page_runs(title, code, tmp_path, monkeypatch):
     check, packages = SECTIONS[title]
     for package in packages:
         pytest.importorskip(package)
-    if title == "ONNX Runtime" and torch.__version__.startswith(ONE_SIZE_ONLY):
+    if "onnxscript" in packages and torch.__version__.startswith(ONE_SIZE_ONLY):
         pytest.skip("PyTorch before 2.13 exports one size only")
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
