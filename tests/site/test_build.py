@@ -124,7 +124,7 @@ def checkout(tmp_path, site):
 
 @pytest.mark.parametrize("options", [(), ("--quiet",)], ids=["", "quiet"])
 def test_a_bare_mkdocs_builds_the_complete_site(checkout, site, options):
-    """The same files as `hatnet docs`: tutorials, data and script of the explorers; not the builder, nor its bytecode."""
+    """The same files as `hatnet docs`: tutorials, data and script of the explorers; no builder, no bytecode."""
     compileall.compile_dir(checkout / "docs/live", quiet=1)
     done = mkdocs(checkout, *options)
     assert done.returncode == 0, done.stderr

@@ -47,7 +47,7 @@ CLICK = """selector => {
 
 
 def choose(page, name, value):
-    """Click a radio button. One found before maps arrive may be another's by the time of the click, so do both at once."""
+    """Find and click a radio button at once: one found before maps arrived may be gone when it is clicked."""
     page.wait_for_function(CLICK, arg=f"input[name={name}][value='{value}']")
 
 
