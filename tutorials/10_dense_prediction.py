@@ -302,7 +302,7 @@ for stage, left in without.items():
 fig, axes = plt.subplots(1, 4, figsize=(12.5, 3.4), layout="constrained")
 fig.set_label(
     "The true class of each pixel; the predicted one; that without the finest map, whose outlines "
-    "are rougher; that without the coarsest map, which misses nearly everything."
+    "are rougher; that without the coarsest map, which misses most of the clothes."
 )
 results = {
     "true": truth[SHOWN],
@@ -316,8 +316,8 @@ for ax, (title, labels) in zip(axes, results.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# Without the coarsest map the network hardly finds anything, though it has all the details. Without the finest map it
-# finds the objects, but their outlines are rough. The network was trained with all maps, so this shows what it relies
+# Without the coarsest map the network misses most of the clothes, though it has all the details. Without the finest map
+# it finds them, but their outlines are rougher. The network was trained with all maps, so this shows what it relies
 # on, not what another training could reach.
 #
 # ## 5. From a list of boxes to objects
@@ -476,12 +476,12 @@ for index, (upper, lower) in zip(order[:3].tolist(), columns, strict=True):
 plt.show()
 
 # %% [markdown]
-# The numbers say that most wrong pixels are clothes that were taken for background, such as thin sandals. The pictures
-# show two more kinds of mistakes. Parts of textures that the network has never seen, such as the cat's eye, are taken
-# for clothes. And a garment gets several classes at once: the head decides for every pixel anew, and nothing tells it
-# that a thing has one class. Mask R-CNN decides once per box, so its objects do not fall apart, but it invents some.
-# The figures of both networks on all 500 test scenes, and what we aimed for, are on the page
-# [Training](../training.md#dense-tasks).
+# The most frequent mistake is background that was taken for clothes: here the legs of a tripod become trousers, and a
+# cat's eye becomes a bag. The network has never seen these textures. The pictures show two more kinds of mistakes. Thin
+# sandals are missed or get another class. And a garment gets several classes at once: the head decides for every pixel
+# anew, and nothing tells it that a thing has one class. Mask R-CNN decides once per box, so its objects do not fall
+# apart, but it invents some. The figures of both networks on all 500 test scenes, and what we aimed for, are on the
+# page [Training dense tasks](../dense-training.md).
 #
 # ## Exercises
 #
