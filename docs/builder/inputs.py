@@ -21,6 +21,7 @@ from builder.heads import PICTURE
 from builder.ledger import check_ledger
 from builder.live import live_files, make_live
 from builder.maps import write_site_maps
+from builder.scene_maps import write_scene_maps
 from builder.social import social_picture
 from builder.traceability import check_equations
 from builder.tutorials import make_pages
@@ -65,11 +66,12 @@ def check_code_on_pages(root: Path) -> None:
 
 def make_maps(root: Path, folder: Path) -> None:
     """Write the attention maps that the site's explorers show, unless they are up to date."""
-    current = fingerprint(root, ["hatnet/**/*.py", "hatnet/assets/*", "docs/builder/maps.py"])
+    current = fingerprint(root, ["hatnet/**/*.py", "hatnet/assets/*", "docs/builder/*maps.py"])
     if changed(folder, "maps", current):
         for old in folder.glob("attention*"):
             old.unlink()
         write_site_maps(folder)
+        write_scene_maps(folder / "attention-scene.bin")
         remember(folder, "maps", current)
 
 

@@ -1,14 +1,19 @@
 """The data of the site's explorers belong to the right networks and images."""
 
 import json
+from base64 import b64decode
 from dataclasses import replace
+from io import BytesIO
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.stats import spearmanr
 
+import hatnet
 from builder.maps import COUNTED, SHOWN, first_mistake, write_site_maps
+from builder.scene_maps import write_scene_maps
 from hatnet.attention import attention_kernel
 from hatnet.data import open_data
 from hatnet.maps import attention_maps
@@ -138,3 +143,20 @@ def test_first_mistake_finds_the_first_wrong_answer(trained):
         first_mistake(trained, images, answers)
     answers[55] = (answers[55] + 1) % 10
     assert first_mistake(trained, images, answers) == 55
+
+
+def test_the_colour_scene_shows_the_rows_of_the_segmenter(tmp_path):
+    """Those of the whole model: its own normalisation, its own HAT-Net, and the pixels that are shown."""
+    write_scene_maps(tmp_path / "scene.bin")
+    header, (rows,) = decode((tmp_path / "scene.bin").read_bytes())
+    (picture,) = header["pictures"]
+    pixels = np.asarray(Image.open(BytesIO(b64decode(picture["image"].partition(",")[2]))).convert("RGB"))
+    assert pixels.shape == (128, 128, 3), "small images are embedded exactly"
+    model, trace = hatnet.create_model("micro", "scenes-segmentation", task="segmentation").double(), {}
+    with torch.inference_mode():
+        image = model.transform(torch.tensor(pixels).permute(2, 0, 1)[None].double() / 255)
+        model.backbone.body.forward_features(image, trace)
+    for name in ("stages.0.blocks.1", "stages.1.blocks.0"):
+        weights = trace[f"{name}.attention.global_weights"][0]  # (heads, HW, H'W')
+        np.testing.assert_allclose(rows[f"{name}.global"], weights, rtol=2**-10, atol=2**-20)
+    assert picture["maps"] == [], "none of the whole network"
