@@ -3,11 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from hatnet.config import HATNetConfig
 from hatnet.data import Split, open_data
 from hatnet.dense import MaskRCNN, RetinaNet, SemanticFPN
-from hatnet.training import Recipe
+from hatnet.training import Recipe, Training
 from tests.training.coco_files import write_coco
+from tests.training.runs import ALONE
 
 # Slices, random scales and flips, drop path, dropout, clipping, averaged weights.
 SMALL = Recipe(
@@ -46,3 +49,10 @@ def outliner(config: HATNetConfig) -> MaskRCNN:
 
 
 THIN = {"segmentation": segmenter, "detection": detector, "instances": outliner}
+
+
+def resume_in_child(task: str, data: Path, folder: Path) -> None:
+    """Resume `folder` and save the state after every step. One thread, as in the parent, so that bits can be equal."""
+    torch.set_num_threads(1)
+    recipe, split = recipe_for(task), data_for(task, data)
+    Training(recipe, split, folder, ALONE, build=THIN[task], resume=True, save_every=0.0).run()

@@ -4,6 +4,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,9 @@ def run_in_child(folder: Path) -> None:
     run(folder, resume=True, save_every=0.0)
 
 
-def kill_at_random(folder: Path, generator: np.random.Generator, longest: float) -> int:
+def kill_at_random(
+    folder: Path, generator: np.random.Generator, longest: float, train: Callable[[Path], None] = run_in_child
+) -> int:
     """Start the training and kill it after a random time, again and again until it finishes; return the kills.
 
     From the second kill on, every other one waits for a file that is half written, so that it hits a save. In the end
@@ -33,7 +36,7 @@ def kill_at_random(folder: Path, generator: np.random.Generator, longest: float)
     """
     kills = 0
     while True:
-        child = FORK_SERVER.Process(target=run_in_child, args=(folder,))
+        child = FORK_SERVER.Process(target=train, args=(folder,))
         child.start()
         child.join(generator.uniform(0, longest * 1.1**kills))  # longer each time, for slow machines
         while kills % 2 and child.is_alive() and not list(folder.glob(f".*{PARTIAL}*")):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -21,7 +22,8 @@ from hatnet.training.resuming import load_state
 from hatnet.training.run_folder import read_metrics
 from hatnet.training.tasks import task_of
 from hatnet.weights.checkpoints import CheckpointError, about
-from tests.training.dense_runs import SMALL, THIN, data_for, recipe_for
+from tests.training.dense_runs import SMALL, THIN, data_for, recipe_for, resume_in_child
+from tests.training.kills import kill_at_random
 from tests.training.runs import ALONE, digests, small_data, stop_after
 from tests.training.runs import SMALL as CLASSES
 
@@ -77,6 +79,16 @@ def test_a_stopped_training_resumes_bit_for_bit(whole, folder, tmp_path, after, 
     del training
     start(tmp_path, task, folder, resume=True).run()
     assert outcome(task, tmp_path) == outcome(task, finished)
+
+
+@pytest.mark.long
+def test_a_killed_training_resumes_bit_for_bit(whole, folder, tmp_path):
+    """SIGKILL at random times; every other one hits a save."""
+    task, finished = whole
+    train = partial(resume_in_child, task, folder)
+    kills = kill_at_random(tmp_path / "killed", np.random.default_rng(4), longest=3.0, train=train)
+    assert outcome(task, tmp_path / "killed") == outcome(task, finished)
+    assert kills >= 1, "a test without kills cannot fail"
 
 
 @pytest.mark.long
