@@ -12,11 +12,12 @@ from torch.nn import functional as F
 
 import reference
 from hatnet import load_official, to_numpy
+from hatnet.network import MLP
 from hatnet.weights.official import authors_names
 from reference.backward import hat_net_vjp
 from reference.initial import NetworkSizes, StageSizes, initial_parameters
 from reference.learning import batch_gradients
-from tests.cases import NETWORK_MUST_HIT, also, network_cases
+from tests.cases import MUST_HIT, NETWORK_MUST_HIT, also, network_cases
 from tests.core.authors import FIGURES, images, state_dict
 
 RELATIVE = 1e-12  # measured over 62 drawn networks: largest 8.5e-14, median 1.5e-15
@@ -299,3 +300,24 @@ def test_all_backward_functions_are_tested_with_wrong_gradients():
     (mark,) = (mark for mark in test_a_gradient_of_another_shape_is_refused.pytestmark if mark.name == "parametrize")
     tested = {f"{row[0]}_vjp" for row in mark.args[1]}
     assert tested == {name for name in reference.backward.__all__ if name.endswith("_vjp")} - {"cross_entropy_vjp"}
+
+
+def test_recomputed_mlps_keep_less_and_give_the_same_gradients():
+    """Also with dropout, whose random numbers are drawn again."""
+    torch.manual_seed(0)
+    layer, _ = MUST_HIT[0].filled(MLP(12, 24, 3, drop_rate=0.5))
+    x = torch.from_numpy(MUST_HIT[0].maps()).requires_grad_()
+
+    def kept_and_computed(recompute):
+        layer.train().recompute = recompute
+        torch.manual_seed(1)
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda x: x):
+            y = layer(x)
+        wide = [tensor for tensor in kept if tensor.ndim == 4 and 24 in tensor.shape[1:] and len(tensor) == len(x)]
+        return len(wide), [y, *torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])]
+
+    (wide, want), (none, got) = kept_and_computed(False), kept_and_computed(True)
+    assert wide >= 4  # expand, SiLU, depthwise, SiLU
+    assert none == 0
+    assert all(map(torch.equal, got, want))

@@ -21,7 +21,7 @@ from hatnet.attention import MHSA, attention_kernel, fused_attention, is_fused
 from hatnet.layers import Conv2d
 from hatnet.lean import LARGEST, lean_inference
 from hatnet.network import MLP, Block
-from tests.cases import MUST_HIT, NETWORK_MUST_HIT, map_cases, network_cases, stack
+from tests.cases import NETWORK_MUST_HIT, map_cases, network_cases, stack
 from tests.comparing import assert_same
 
 SMALL = NETWORK_MUST_HIT[0]
@@ -135,6 +135,16 @@ def test_no_hidden_map_is_larger_than_allowed(batch, height, width):
         model(images)
     assert whole.bytes == stage.expansion * maps
     assert lean.bytes <= 3.5 * maps  # Q, K and V, with the padding of windows
+
+
+def test_images_are_divided_by_their_widest_maps(monkeypatch):
+    """Those of the MLP, which expands the channels differently in each stage."""
+    calls, model = calls_of(monkeypatch, "by_images"), create_model("tiny").eval()
+    with torch.inference_mode():
+        model(torch.zeros(1, 3, 32, 32))
+    planned = [hidden for _, _, hidden in calls]
+    assert planned == [len(block.mlp.expand.weight) for stage in model.stages for block in stage.blocks]
+    assert len(set(planned)) == len(model.stages)
 
 
 @pytest.mark.parametrize(("largest", "groups"), [(1, 8), (30_000, 6), (60_000, 3), (LARGEST, 1)])
@@ -373,27 +383,3 @@ def test_limits_return_to_what_they_were_after_an_error(monkeypatch):
     with torch.no_grad():
         create_model("micro").eval()(torch.zeros(1, 3, 32, 32))
     assert calls
-
-
-# -- training
-
-
-def test_recomputed_mlps_keep_less_and_give_the_same_gradients():
-    """Also with dropout, whose random numbers are drawn again."""
-    torch.manual_seed(0)
-    layer, _ = MUST_HIT[0].filled(MLP(12, 24, 3, drop_rate=0.5))
-    x = torch.from_numpy(MUST_HIT[0].maps()).requires_grad_()
-
-    def kept_and_computed(recompute):
-        layer.train().recompute = recompute
-        torch.manual_seed(1)
-        kept = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda x: x):
-            y = layer(x)
-        wide = [tensor for tensor in kept if tensor.ndim == 4 and 24 in tensor.shape[1:] and len(tensor) == len(x)]
-        return len(wide), [y, *torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])]
-
-    (wide, want), (none, got) = kept_and_computed(False), kept_and_computed(True)
-    assert wide >= 4  # expand, SiLU, depthwise, SiLU
-    assert none == 0
-    assert all(map(torch.equal, got, want))
