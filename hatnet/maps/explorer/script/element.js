@@ -189,7 +189,7 @@ class AttentionExplorer extends HTMLElement {
     const scales = scalesOf(kind, rows, own);
     this.showSettings();
     this.showPicture(rows[0], key);
-    this.find(".meaning")[0].innerHTML = mapWords(kind, state.stage);
+    this.find(".meaning")[0].innerHTML = mapWords(kind, state.stage, scales[0]);
     this.find(".map").forEach((figure, at) =>
       this.showMap(figure, seen[at], rows[at], key, scales[at], this.nameOf(at)));
     this.find(".readout").forEach((readout, at) =>
