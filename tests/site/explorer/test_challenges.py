@@ -125,5 +125,5 @@ def test_the_page_has_the_widgets_and_their_data():
     assert [re.search("kind=([a-z]+)", look)[1] for look in looks[:5]] == [
         "local", "global", "composed", "rollout", "class"
     ]  # fmt: skip
-    pattern = r"picture=[0-4]&beside=1&kind=[a-z]+(&stage=[01]&block=1(&head=mean)?&query=10,15|&class=0)?"
+    pattern = r"picture=[0-4]&beside=1&kind=[a-z]+(&stage=[01]&block=1(&head=mean)?&query=10,15|&class=(0|both))?"
     assert all(re.fullmatch(pattern, look) for look in looks)
