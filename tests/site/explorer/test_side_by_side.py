@@ -151,6 +151,8 @@ def test_picture_and_both_maps_fit_the_screen_of_a_phone(open_explorer):
         assert max(box["y"] + box["height"] for box in boxes) - top < 600
         assert min(box["width"] for box in boxes) > 120
         assert page.evaluate(STICKING_OUT) == []
+        marks = [each.is_visible() for each in page.locator("attention-explorer .across .query").all()]
+        assert marks == [kind not in ("rollout", "class")] * 2  # those have no query
     for button in page.locator("attention-explorer :is(.choice span, .kinds label, button)").all():
         box = button.bounding_box()
         assert box is None or (box["width"] >= 24 and box["height"] >= 24)
