@@ -52,6 +52,7 @@ def test_maps_are_read_when_they_are_shown(open_explorer):
     page.on("request", lambda request: read.append(request.url.rsplit("/", 1)[1]))
     page.goto(page.url.replace("index", "pair"))
     page.locator("attention-explorer .panels").wait_for()
+    assert text(page, ".beside") == "Compare with Second Third Broken"
     assert sorted(name for name in read if name.endswith(".bin")) == ["first-0.bin", "second-0.bin"]
     for changes in ("{picture: 1}", "{beside: 2}", "{picture: 0}", "{beside: 1}", "{picture: 1}"):
         act(page, f"explorer => explorer.choose({changes})")

@@ -9,7 +9,7 @@ function skeleton({ networks, pictures }, header, linked) {
   const shown = Math.min(networks.length, 2), provenances = networks.map(({ provenance }) => escape(provenance));
   return `${shown === 1 ? `<p class="provenance">${provenances[0]}</p>` : ""}
     ${pictures.length > 1 ? choices("picture", "Picture", images) : ""}
-    <div class="settings">${others.length > 1 ? choices("beside", `${escape(networks[0].name)} beside`, others) : ""}
+    <div class="settings">${others.length > 1 ? choices("beside", "Compare with", others) : ""}
       ${choices("stage", "Stage", stages)}<div class="of-stage"></div></div>
     <fieldset class="kinds"><legend class="spoken">Map</legend>${Object.keys(KINDS).map((kind) => `
       <label class="${kind}"><input type="radio" name="kind" value="${kind}"><span></span></label>`).join("")}

@@ -218,8 +218,8 @@ class AttentionExplorer extends HTMLElement {
 
   showSettings() {
     const { state } = this;
-    const now = { ...state.choice, kind: state.kind, head: state.head ?? "mean", class: state.both ? BOTH : state.class };
-    if (state.both) now.beside = null; // the other network is not shown
+    const now = { ...state.choice, kind: state.kind, head: state.head ?? "mean", class: state.class };
+    if (state.both) Object.assign(now, { class: BOTH, beside: null }); // the other network is not shown
     for (const input of this.find("input")) input.checked = String(now[input.name]) === input.value;
     for (const label of this.find(".kinds label")) {
       const [input, words] = label.children, row = state.has(input.value) ? state.row(input.value) : null;

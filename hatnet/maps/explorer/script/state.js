@@ -136,7 +136,8 @@ class State {
     const { choice, kept } = this;
     if (name === "query") kept.pixel = [value[1] + 0.5, value[0] + 0.5]; // the middle of a pixel
     else if (name === "key") kept.key = value;
-    else choice[name] = name === "kind" || value === BOTH ? value : value === "mean" || value === null ? null : Number(value);
+    else if (name === "kind" || value === BOTH) choice[name] = value;
+    else choice[name] = value === "mean" || value === null ? null : Number(value);
     choice.block = Math.min(choice.block, this.stage.depth - 1);
     if (choice.head !== null && choice.head >= this.stage.heads) choice.head = null;
     if (name === "picture") choice.class = 0;
