@@ -83,8 +83,8 @@ class AttentionChallenges extends HTMLElement {
     const { weights } = explorer.rows("local")[explorer.networks.indexOf(TRAINED)], most = selectivity(weights);
     const where = `Token (${state.query.join(", ")}) of stage ${state.choice.stage}, block ${state.choice.block}`;
     return say(most <= EVEN ? `Found. ${where}: its largest near weight is only ${times(most)}. Now look at its window in
-      the picture. Where all tokens of a window look alike, their keys are alike, and no query can choose among them. The
-      map looks empty, but the token still takes the mean of its window.`
+      the picture. Where all tokens of a window look alike, their keys are alike, and no query can choose among them.
+      Its map has about one colour, but the token still takes the mean of its window.`
       : `Not yet. ${where}: its largest near weight is ${times(most)}, so it chooses. Try a query whose window shows
       only background, and stage 0.`);
   }

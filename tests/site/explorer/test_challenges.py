@@ -117,6 +117,15 @@ def test_uniform_attention(open_explorer, with_widgets):
     page.locator("attention-challenges .uniform .feedback", has_text=re.compile("^Yes")).wait_for()
 
 
+def test_four_limits_of_maps_follow_the_explorer():
+    """Before any code, for those who read no further."""
+    page = (ROOT / "docs/attention-maps.md").read_text(encoding="utf-8")
+    _, after = page.split("</attention-explorer>")
+    heading, limits = after.split("\n## ")[0].split("\n### ")[1].split("\n", 1)
+    assert heading == "When maps lie"
+    assert len(re.findall(r"^- \*\*", limits, flags=re.MULTILINE)) == 4
+
+
 def test_the_page_has_the_widgets_and_their_data():
     """The looks of the guide are addresses that the explorer understands: known kinds, and places on the images."""
     page = (ROOT / "docs/attention-maps.md").read_text(encoding="utf-8")
@@ -125,5 +134,5 @@ def test_the_page_has_the_widgets_and_their_data():
     assert [re.search("kind=([a-z]+)", look)[1] for look in looks[:5]] == [
         "local", "global", "composed", "rollout", "class"
     ]  # fmt: skip
-    pattern = r"picture=[0-4]&beside=1&kind=[a-z]+(&stage=[01]&block=1(&head=mean)?&query=10,15|&class=0)?"
+    pattern = r"picture=[0-4]&beside=1&kind=[a-z]+(&stage=[01]&block=1(&head=mean)?&query=10,15|&class=(0|both))?"
     assert all(re.fullmatch(pattern, look) for look in looks)

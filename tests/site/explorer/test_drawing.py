@@ -44,6 +44,8 @@ DRAWN = """() => {
   };
 }"""
 
+DOMINATED = [0.9, 0.04, 0.02, 0.01, 0.005, 0.0025] + [0.0225 / 58] * 58  # a window of 8 x 8
+
 FEW = [(0.3, 0.3, 0.05, 0.35), (0.05, 0.3, 0.3, 0.05)]  # weights of four cells in each of two networks
 
 PIXEL = """(canvas, [x, y]) => [...canvas.getContext("2d").getImageData(
@@ -51,7 +53,7 @@ PIXEL = """(canvas, [x, y]) => [...canvas.getContext("2d").getImageData(
 
 SCALES = """async cases => {
   const {Scale} = await import("./attention-explorer.js");
-  return cases.map(([high, low, values]) => values.map(value => new Scale(high, low).share(value)));
+  return cases.map(([values, ...scale]) => values.map(value => new Scale(...scale).share(value)));
 }"""
 
 
@@ -71,17 +73,21 @@ def test_browsers_without_light_dark_show_colours_too(open_explorer):
 
 
 @pytest.fixture(scope="module")
-def equal_weights(folder, model, images):
-    """Two networks side by side, whose far weights take a few values in turn; their largest weights differ."""
-    files = []
-    for network, values in enumerate(FEW):
-        picture = picture_from_model(model, images[0], "made up")
-        name = "stages.0.blocks.0.attention.global_weights"
-        made = {**picture.weights, name: np.broadcast_to(np.resize(values, 24) / 6, picture.weights[name].shape)}
-        picture = dataclasses.replace(picture, weights=made)
-        files.append(f"equal-{network}.bin")
-        (folder / files[-1]).write_bytes(encode([picture], config=model.config, provenance="Made up."))
-    return write_pair(folder, "equal", [[file] for file in files])
+def made_up(folder, model, images):
+    """A function that makes a page of two networks side by side, each with one row of weights at every query."""
+
+    def make(kind, rows):
+        files = []
+        for network, row in enumerate(rows):
+            picture = picture_from_model(model, images[0], "made up")
+            name = f"stages.0.blocks.0.attention.{kind}_weights"
+            made = {**picture.weights, name: np.broadcast_to(row, picture.weights[name].shape)}
+            picture = dataclasses.replace(picture, weights=made)
+            files.append(f"{kind}-{network}.bin")
+            (folder / files[-1]).write_bytes(encode([picture], config=model.config, provenance="Made up."))
+        return write_pair(folder, kind, [[file] for file in files])
+
+    return make
 
 
 def contrast(*colours):
@@ -156,9 +162,10 @@ def test_rulers_mark_the_rows_and_columns_of_the_query_and_its_window(open_explo
         assert down["height"] / frame["height"] == pytest.approx(min(size, SIZE[0] - top) / SIZE[0], abs=0.01)
 
 
-def test_equal_weights_have_equal_colours(open_explorer, equal_weights):
+def test_equal_weights_have_equal_colours(open_explorer, made_up):
     """Whatever the picture beneath, in both networks side by side, and in no other way."""
-    page = open_explorer(equal_weights, choices={"kind": "global"})
+    rows = [np.resize(values, 24) / 6 for values in FEW]
+    page = open_explorer(made_up("global", rows), choices={"kind": "global"})
     point(page, "map", 0.99, 0.99, "click")  # moves the outline of the key out of the way
     seen = {}
     for network, values in enumerate(FEW):
@@ -170,13 +177,44 @@ def test_equal_weights_have_equal_colours(open_explorer, equal_weights):
     assert len(set.union(*seen.values())) == len(seen) == 3
 
 
-def test_scales_are_linear_or_logarithmic(open_explorer):
+def test_scales_are_linear_or_logarithmic_or_a_power(open_explorer):
     """From 0 or a least number to a largest one, and no further."""
-    linear, logarithmic = open_explorer().evaluate(
-        SCALES, [[0.4, 0, [0, 0.1, 0.4, 0.9]], [0.1, 0.001, [0, 0.001, 0.01, 0.0316227766, 0.1, 0.5]]]
+    linear, logarithmic, root = open_explorer().evaluate(
+        SCALES,
+        [
+            [[0, 0.1, 0.4, 0.9], 0.4],
+            [[0, 0.001, 0.01, 0.0316227766, 0.1, 0.5], 0.1, 0.001],
+            [[0, 0.1, 0.4, 0.9], 0.4, 0, 0.5],
+        ],
     )
     assert linear == pytest.approx([0, 0.25, 1, 1])
     assert logarithmic == pytest.approx([0, 0, 0.5, 0.75, 1, 1])
+    assert root == pytest.approx([0, 0.5, 1, 1])
+
+
+def test_a_weight_that_dominates_leaves_colours_to_the_others(open_explorer, made_up):
+    """On a linear scale an equal share would stand at 1.7 per cent. Here it stands at a third, in an even row too, and
+    the scale has the number at two thirds. A row without such a weight has a linear scale.
+    """
+    page = open_explorer(made_up("local", [DOMINATED, [1 / 64] * 64]))
+    point(page, "map", 0.01, 0.99, "click")  # moves the outline of the key out of the way
+    power = np.log(1 / 3) / np.log(1 / 64 / 0.9)
+    shares = [(weight / 0.9) ** power for weight in (0.9, 0.04, 0.02, 0.01, 0.005, 0.0025, 1 / 64)]
+    maps = page.locator("attention-explorer .map canvas")
+    pixels = [maps.first.evaluate(PIXEL, [(column + 0.2) / 8, 0.02]) for column in range(6)]
+    pixels.append(maps.last.evaluate(PIXEL, [0.5, 0.02]))
+    want = 255 * matplotlib.colormaps["viridis"](shares)
+    np.testing.assert_allclose(np.array(pixels)[:, :3], want[:, :3], atol=15)
+    assert f"the weight to the power of {power:.2f}, which puts an equal share at a third" in text(page, ".meaning")
+    assert text(page, ".numbers") == f"0 equal 0.0156 {0.9 * (2 / 3) ** (1 / power):#.2g} 0.900"
+    frame, *ticks = (
+        page.locator(f"attention-explorer .ramp{end}").first.bounding_box() for end in ("", " i", " .upper")
+    )
+    places = [(tick["x"] + 1 - frame["x"]) / frame["width"] for tick in ticks]
+    assert places == pytest.approx([1 / 3, 2 / 3], abs=0.01)
+    choose(page, "kind", "global")
+    assert "power" not in text(page, ".meaning")
+    assert not page.locator("attention-explorer span.upper").first.is_visible()
 
 
 def test_the_scale_of_a_composed_map_leaves_the_query_out(open_explorer, pair):

@@ -32,8 +32,12 @@ def test_every_step_of_the_guide_shows_the_map_it_speaks_of(open_page, width):
         if step:
             page.locator("explorer-guide button:text-is('Next')").click()
         page.locator(f"attention-explorer input[name=kind][value={kind}]:checked").wait_for(state="attached")
-        page.locator("attention-explorer .map .name:text-is('Untrained')").wait_for()
-    page.locator("attention-explorer .query figcaption:has-text('a mistake, true class')").wait_for()
+        names = ["Trained", "Untrained"] if step < 5 else ["Trained, its answer", "Trained, the true class"]
+        page.locator(f"attention-explorer .map .name:text-is('{names[1]}')").wait_for()
+        assert page.locator("attention-explorer .map .name").all_inner_texts() == names
+    page.locator("attention-explorer .query figcaption:has-text('a mistake, true class ankle boot')").wait_for()
+    captions = page.locator("attention-explorer .map figcaption").all_inner_texts()
+    assert ["For the class sandal" in captions[0], "For the class ankle boot" in captions[1]] == [True, True]
     assert page.evaluate("scrollX") == 0
 
 

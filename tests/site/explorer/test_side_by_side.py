@@ -5,8 +5,9 @@ import re
 import numpy as np
 import pytest
 
+from hatnet.maps.explorer import write_maps
 from tests.site.conftest import PHONE
-from tests.site.explorer.conftest import STICKING_OUT, canvas, choose, plain, point, text
+from tests.site.explorer.conftest import CLASSES, STICKING_OUT, canvas, choose, plain, point, shown, text, write_pair
 
 pytestmark = pytest.mark.long
 
@@ -18,6 +19,10 @@ TWO_CHOICES = """async () => {
 
 def findings(page):
     return [" ".join(words.split()) for words in page.locator("attention-explorer .finding").all_inner_texts()]
+
+
+def names(page):
+    return page.locator("attention-explorer .map .name").all_inner_texts()
 
 
 def act(page, script, *numbers):
@@ -37,8 +42,7 @@ def test_both_maps_show_the_same_query_and_key(open_explorer, pair, other_pair, 
         number = re.search(r"0\.\d+", finding)[0]
         assert float(number) == pytest.approx(value, rel=0.005)
         assert "(4, 8)" in plain(finding)
-    names = page.locator("attention-explorer .map .name").all_inner_texts()
-    assert names == ["First", "Second"]
+    assert names(page) == ["First", "Second"]
 
 
 def test_maps_are_read_when_they_are_shown(open_explorer):
@@ -48,6 +52,7 @@ def test_maps_are_read_when_they_are_shown(open_explorer):
     page.on("request", lambda request: read.append(request.url.rsplit("/", 1)[1]))
     page.goto(page.url.replace("index", "pair"))
     page.locator("attention-explorer .panels").wait_for()
+    assert text(page, ".beside") == "Compare with Second Third Broken"
     assert sorted(name for name in read if name.endswith(".bin")) == ["first-0.bin", "second-0.bin"]
     for changes in ("{picture: 1}", "{beside: 2}", "{picture: 0}", "{beside: 1}", "{picture: 1}"):
         act(page, f"explorer => explorer.choose({changes})")
@@ -71,7 +76,7 @@ def test_unreadable_maps_leave_the_shown_ones(open_explorer):
     assert page.locator("input[name=beside][value='1']").is_checked()
     act(page, "explorer => explorer.choose({beside: 2})")
     assert page.locator("attention-explorer .state").inner_text() == ""
-    assert page.locator("attention-explorer .map .name").all_inner_texts() == ["First", "Third"]
+    assert names(page) == ["First", "Third"]
 
 
 def test_hidden_names_are_nowhere(open_explorer):
@@ -85,7 +90,7 @@ def test_hidden_names_are_nowhere(open_explorer):
     canvas(page, "map").press("Home")
     shown_text = page.locator("attention-explorer .panels, attention-explorer .readouts").all_inner_texts()
     assert not any(word in part for part in shown_text for word in ("First", "Second", "prediction"))
-    assert page.locator("attention-explorer .map .name").all_inner_texts() == ["Network A", "Network B"]
+    assert names(page) == ["Network A", "Network B"]
     assert page.locator("input[name=kind][value=class]").is_disabled()
     labels = [each.get_attribute("aria-label") for each in page.locator("attention-explorer .map canvas").all()]
     assert [label.split(", ")[-1] for label in labels] == ["Network A", "Network B"]
@@ -97,6 +102,47 @@ def test_hidden_names_are_nowhere(open_explorer):
     assert findings(page) == [first, second]
 
 
+@pytest.fixture(scope="module")
+def mistaken(folder, model, other, images):
+    """A page of three networks that are wrong on the first picture and right on the second: both answers are "cat"."""
+    files = [[f"mistaken-{network}-{index}.bin" for index in range(2)] for network in range(3)]
+    for network, own in zip((model, other, other), files, strict=True):
+        for index, label in enumerate((1, 0)):
+            facts = {"names": [f"picture {index}"], "provenance": "Random.", "classes": CLASSES, "labels": [label]}
+            write_maps(folder / own[index], network, images[index : index + 1], **facts)
+    return write_pair(folder, "mistaken", files)
+
+
+def test_two_class_maps_of_one_network_side_by_side(open_explorer, mistaken, pair):
+    """For its answer and for the true class, from the address and back to it; until another network is chosen."""
+    page = open_explorer(f"{mistaken}#explore?picture=0&beside=2&kind=class&class=both")
+    assert names(page) == ["First, its answer", "First, the true class"]
+    point(page, "map", 0.5, 0.5, "click")
+    about = ["cat, the network's answer", "dog, the true class"]
+    for label, finding in enumerate(findings(page)):
+        number = shown(pair[0].class_map(label)[7, 11])
+        assert plain(finding).startswith(f"{number} is the relevance of token j = (7, 11) of the first stage")
+        assert f"for the class {about[label]}" in finding
+    page.wait_for_url("**class=both*key=7,11")
+    chosen = {name: page.locator(f"attention-explorer input[name={name}]:checked") for name in ("class", "beside")}
+    assert (chosen["class"].get_attribute("value"), chosen["beside"].count()) == ("both", 0)
+    choose(page, "beside", 1)
+    page.locator("attention-explorer .map .name:text-is('Second')").wait_for()
+    assert chosen["class"].get_attribute("value") == "0"
+    choose(page, "class", "both")
+    page.locator("attention-explorer .map .name:text-is('First, the true class')").wait_for()
+    choose(page, "kind", "local")
+    page.locator("attention-explorer .map .name:text-is('Second')").wait_for()
+
+
+def test_a_right_answer_has_no_two_class_maps(open_explorer, mistaken):
+    page = open_explorer(f"{mistaken}#explore?picture=1&kind=class&class=both")
+    assert names(page) == ["First", "Second"]
+    values = [each.get_attribute("value") for each in page.locator("attention-explorer input[name=class]").all()]
+    assert values == ["0"]
+    assert page.locator("attention-explorer input[name=class]").is_checked()
+
+
 def test_picture_and_both_maps_fit_the_screen_of_a_phone(open_explorer):
     page = open_explorer("pair.html", width=PHONE, height=844, has_touch=True, is_mobile=True)
     for kind in ("local", "global", "composed", "rollout", "class"):
@@ -106,6 +152,8 @@ def test_picture_and_both_maps_fit_the_screen_of_a_phone(open_explorer):
         assert max(box["y"] + box["height"] for box in boxes) - top < 600
         assert min(box["width"] for box in boxes) > 120
         assert page.evaluate(STICKING_OUT) == []
+        marks = [each.is_visible() for each in page.locator("attention-explorer .across .query").all()]
+        assert marks == [kind not in ("rollout", "class")] * 2  # those have no query
     for button in page.locator("attention-explorer :is(.choice span, .kinds label, button)").all():
         box = button.bounding_box()
         assert box is None or (box["width"] >= 24 and box["height"] >= 24)

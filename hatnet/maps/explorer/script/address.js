@@ -28,7 +28,8 @@ export function fromAddress(hash, { pictures, networks }, { stages, image: [heig
   take("stage", stages.length);
   const { depth, heads } = stages[found.stage ?? 0];
   take("block", depth);
-  take("class", 3);
+  if (given.get("class") === BOTH) keep("class", BOTH);
+  else take("class", 3);
   if (given.get("head") === "mean") keep("head", "mean");
   else take("head", heads);
   const pair = (name, ends) => {

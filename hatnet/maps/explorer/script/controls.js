@@ -9,7 +9,7 @@ function skeleton({ networks, pictures }, header, linked) {
   const shown = Math.min(networks.length, 2), provenances = networks.map(({ provenance }) => escape(provenance));
   return `${shown === 1 ? `<p class="provenance">${provenances[0]}</p>` : ""}
     ${pictures.length > 1 ? choices("picture", "Picture", images) : ""}
-    <div class="settings">${others.length > 1 ? choices("beside", `${escape(networks[0].name)} beside`, others) : ""}
+    <div class="settings">${others.length > 1 ? choices("beside", "Compare with", others) : ""}
       ${choices("stage", "Stage", stages)}<div class="of-stage"></div></div>
     <fieldset class="kinds"><legend class="spoken">Map</legend>${Object.keys(KINDS).map((kind) => `
       <label class="${kind}"><input type="radio" name="kind" value="${kind}"><span></span></label>`).join("")}
@@ -32,12 +32,15 @@ function skeleton({ networks, pictures }, header, linked) {
 
 const SLIDER = `tabindex="0" role="slider" aria-roledescription="two-dimensional slider" aria-describedby="keys"`;
 
+const UPPER = 2 / 3; // where a stretched scale has one more number
+
 /** A map between rulers, which mark the rows and columns of the query and of its window, and its colour scale. */
 const mapPanel = () => `<figure class="map">
     <div class="frame"><div class="ruler across"><i class="window"></i><i class="query"></i></div>
       <div class="ruler down"><i class="window"></i><i class="query"></i></div><canvas ${SLIDER}></canvas></div>
-    <div class="bar" aria-hidden="true"><div class="ramp" style="background: ${RAMP}"><i></i></div>
-      <div class="numbers"><span class="least"></span><span class="even"></span><span class="most"></span></div></div>
+    <div class="bar" aria-hidden="true"><div class="ramp" style="background: ${RAMP}"><i></i><i class="upper"></i></div>
+      <div class="numbers"><span class="least"></span><span class="even"></span><span class="upper"></span>
+        <span class="most"></span></div></div>
     <figcaption></figcaption>
   </figure>`;
 
@@ -53,7 +56,7 @@ function setRulers(rulers, name, box, [top, left, height, width]) {
   }
 }
 
-/** The ends of the colour scale, with a tick where all weights would be equal. */
+/** The ends of the colour scale, with a tick where all weights would be equal, and a second one if it is stretched. */
 function showScale(figure, row, scale, kind) {
   const even = 1 / ranked(row).length, at = 100 * scale.share(even), find = (name) => figure.querySelector(name);
   const tick = find(".ramp i"), word = find(".even");
@@ -63,6 +66,11 @@ function showScale(figure, row, scale, kind) {
   word.textContent = `equal ${digits(even)}`;
   const beyond = largestOf(row.values) > scale.high;
   find(".least").textContent = scale.low ? `≤ ${digits(scale.low)}` : "0";
+  for (const upper of figure.querySelectorAll(".upper")) {
+    upper.hidden = !scale.stretched;
+    upper.style.left = `${100 * UPPER}%`;
+  }
+  find("span.upper").textContent = digits(scale.at(UPPER), 2);
   find(".most").textContent = `${beyond ? "≥ " : ""}${entryDigits(row, scale.high)}`;
 }
 

@@ -55,8 +55,15 @@ class AttentionExplorer extends HTMLElement {
     return this.order ?? (beside ? [0, beside] : [0]);
   }
 
+  /** What is shown side by side: the networks, or the first of them for its answer and for the true class. */
+  get seen() {
+    const { state, views: [first, ...others] } = this;
+    return state.both ? [state.of(0), state.of(1)] : [state, ...others.map((view) => state.in(view))];
+  }
+
   /** The name above a map. */
   nameOf(position) {
+    if (this.state.both) return `${this.library.networks[0].name}, ${["its answer", "the true class"][position]}`;
     return this.order ? `Network ${"AB"[position]}` : this.library.networks[this.networks[position]].name;
   }
 
@@ -173,23 +180,24 @@ class AttentionExplorer extends HTMLElement {
     const mean = heads > 1 ? [["mean", "mean", "Mean of the heads"]] : [];
     refill(this.find(".of-stage")[0], choices("block", "Block", numbers(depth, "Block"))
       + choices("head", "Head", [...mean, ...numbers(heads, "Head")]));
-    const ofClass = views.map(({ whole }) => whole.filter(({ kind }) => kind === "class"));
+    const ofClass = views.map(classMaps);
     const roles = views.length > 1 ? ["the network's answer", "the true class"].map((role, index) => [index, role, role])
       : ofClass[0].map(({ name, role }, index) => [index, escape(name), escape(`${name}, ${role}`)]);
     const most = largestOf(ofClass.map(({ length }) => length));
-    refill(this.find(".of-picture")[0], choices("class", "Class", roles.slice(0, most)));
+    const both = views.length > 1 && ofClass[0].length > 1 ? [[BOTH, "both, side by side", "both, side by side"]] : [];
+    refill(this.find(".of-picture")[0], choices("class", "Class", [...roles.slice(0, most), ...both]));
     this.find(".size")[0].innerHTML = sizeWords(views);
   }
 
   /** Bring everything up to date. */
   show() {
-    const { state } = this, { kind } = state, seen = this.views.map((view) => state.in(view));
+    const { state, seen } = this, { kind } = state;
     const rows = seen.map((each) => each.row(kind)), key = state.keyOf(rows[0]), orders = rows.map(ranked);
     const own = state.query[0] * rows[0].columns + state.query[1];
     const scales = scalesOf(kind, rows, own);
     this.showSettings();
     this.showPicture(rows[0], key);
-    this.find(".meaning")[0].innerHTML = mapWords(kind, state.stage);
+    this.find(".meaning")[0].innerHTML = mapWords(kind, state.stage, scales[0]);
     this.find(".map").forEach((figure, at) =>
       this.showMap(figure, seen[at], rows[at], key, scales[at], this.nameOf(at)));
     this.find(".readout").forEach((readout, at) =>
@@ -210,7 +218,8 @@ class AttentionExplorer extends HTMLElement {
 
   showSettings() {
     const { state } = this;
-    const now = { ...state.choice, kind: state.kind, head: state.head ?? "mean" };
+    const now = { ...state.choice, kind: state.kind, head: state.head ?? "mean", class: state.class };
+    if (state.both) Object.assign(now, { class: BOTH, beside: null }); // the other network is not shown
     for (const input of this.find("input")) input.checked = String(now[input.name]) === input.value;
     for (const label of this.find(".kinds label")) {
       const [input, words] = label.children, row = state.has(input.value) ? state.row(input.value) : null;

@@ -2,21 +2,34 @@
  * weights have equal colours in all of them. */
 
 export class Scale {
-  /** From 0 to `high`; or, if `low` is given, logarithmic from `low` to `high`. */
-  constructor(high, low = 0) {
-    Object.assign(this, { low, high });
+  /** From 0 to `high`, by a power of the weight; or, if `low` is given, logarithmic from `low` to `high`. */
+  constructor(high, low = 0, power = 1) {
+    Object.assign(this, { low, high, power });
   }
 
   /** From 0 to 1. */
   share(value) {
-    const { low, high } = this;
-    const share = low ? Math.log(Math.max(value, low) / low) / Math.log(high / low) : value / high;
+    const { low, high, power } = this;
+    const share = low ? Math.log(Math.max(value, low) / low) / Math.log(high / low) : (value / high) ** power;
     return Math.min(Math.max(share, 0), 1);
+  }
+
+  /** Whether small weights have more than their share of the colours, without a logarithm. */
+  get stretched() {
+    return this.power < 1;
+  }
+
+  /** The weight at a share of a scale that starts from 0. */
+  at(share) {
+    return this.high * share ** (1 / this.power);
   }
 }
 
 /** A logarithmic scale covers three powers of ten at most. */
 const SPAN = 1000;
+
+/** Where a row's equal share stands at least. */
+const EQUAL = 1 / 3;
 
 /**
  * The scale of each row. Relevances for a class are no shares, so each class map has a scale of its own.
@@ -26,8 +39,18 @@ const SPAN = 1000;
 export function scalesOf(kind, rows, own) {
   if (kind === "class") return rows.map((row) => new Scale(hundredth(row.values)));
   const scale = kind === "composed" ? composedScale(rows, own)
-    : new Scale(largestOf(rows.map(({ whole, values }) => (whole ? hundredth : largestOf)(values))) || 1);
+    : kind === "rollout" ? new Scale(largestOf(rows.map(({ values }) => hundredth(values)))) : softmaxScale(rows);
   return rows.map(() => scale);
+}
+
+/**
+ * If one weight is 48 times an equal share, all others have the darkest colours of a linear scale. A power of the
+ * weight lifts them, and an even row too, while 0 stays 0. A logarithm would need an end, and spread what is next to
+ * nothing.
+ */
+function softmaxScale(rows) {
+  const high = largestOf(rows.map(({ values }) => largestOf(values))) || 1, linear = 1 / ranked(rows[0]).length / high;
+  return new Scale(high, 0, linear < EQUAL ? Math.log(EQUAL) / Math.log(linear) : 1);
 }
 
 /**

@@ -1,7 +1,9 @@
 /* State: what the reader has chosen, and the row that follows from it. Nothing here touches the page. */
 
 const KINDS = { local: "Near", global: "Far", composed: "Composed", rollout: "Rollout", class: "Class" };
+const BOTH = "both"; // instead of the number of a class map: the first network's answer beside the true class
 const isWhole = (kind) => kind === "rollout" || kind === "class";
+const classMaps = ({ whole }) => whole.filter(({ kind }) => kind === "class");
 
 class State {
   /** @param {View} view @param {?number} beside the network that is shown beside the first one */
@@ -20,6 +22,22 @@ class State {
   /** The same choices for another network. What changes here changes there. */
   in(view) {
     return Object.create(this, { view: { value: view } });
+  }
+
+  /** The same view for one of its class maps. */
+  of(index) {
+    return Object.create(this, { choice: { value: { ...this.choice, class: index } } });
+  }
+
+  /** Whether two class maps of the first network are shown side by side; a right answer has only one. */
+  get both() {
+    const { kind, choice, view } = this;
+    return kind === "class" && choice.class === BOTH && choice.beside !== null && classMaps(view).length > 1;
+  }
+
+  /** The number of the class map. */
+  get class() {
+    return this.choice.class === BOTH ? 0 : this.choice.class;
   }
 
   get stage() {
@@ -56,7 +74,7 @@ class State {
   /** The chosen map of the whole network. @returns {WholeMap | undefined} */
   whole(kind) {
     const found = this.view.whole.filter((whole) => whole.kind === kind);
-    return found[kind === "class" ? Math.min(this.choice.class, found.length - 1) : 0];
+    return found[kind === "class" ? Math.min(this.class, found.length - 1) : 0];
   }
 
   /** The token of this stage at the chosen pixel. */
@@ -118,10 +136,12 @@ class State {
     const { choice, kept } = this;
     if (name === "query") kept.pixel = [value[1] + 0.5, value[0] + 0.5]; // the middle of a pixel
     else if (name === "key") kept.key = value;
-    else choice[name] = name === "kind" ? value : value === "mean" || value === null ? null : Number(value);
+    else if (name === "kind" || value === BOTH) choice[name] = value;
+    else choice[name] = value === "mean" || value === null ? null : Number(value);
     choice.block = Math.min(choice.block, this.stage.depth - 1);
     if (choice.head !== null && choice.head >= this.stage.heads) choice.head = null;
     if (name === "picture") choice.class = 0;
+    if (name === "beside") choice.class = this.class; // to see the other network
     if (name === "stage" || name === "kind") kept.key = this.passing.key = null; // cells are not tokens
   }
 

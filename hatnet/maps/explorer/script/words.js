@@ -20,8 +20,11 @@ function kindWords(kind, row, stage) {
   return `<b>${name}</b><small>${integer.format(ranked(row).length)} ${keys}</small>`;
 }
 
-/** What a map of this kind shows. */
-function mapWords(kind, stage) {
+/** What a map of this kind shows, and how its colours do. */
+function mapWords(kind, stage, { stretched, power }) {
+  const colours = isWhole(kind) ? " Colours are capped at the 99th percentile."
+    : stretched ? ` Large weights dominate, so colours follow the weight to the power of ${digits(power, 2)}, which puts
+      an equal share at a third of the scale.` : "";
   return {
     local: "How much the query takes from each token of its window, which is enlarged.",
     global: stage.window
@@ -32,7 +35,7 @@ function mapWords(kind, stage) {
     rollout: "Rollout of the whole network: all paths through all blocks, from the mean of the last stage's tokens back "
       + "to the tokens of the first stage. (A figure shows the rollout of its query instead.)",
     class: "What speaks for a class, over the tokens of the first stage.",
-  }[kind] + (isWhole(kind) ? " Colours are capped at the 99th percentile." : "");
+  }[kind] + colours;
 }
 
 /** The network's name, its answer, and the map's numbers, below a map. */
