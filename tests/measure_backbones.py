@@ -15,7 +15,6 @@ from statistics import mean, stdev
 import torch
 import tyro
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import resnet18
 from torchvision.models._utils import IntermediateLayerGetter
@@ -27,6 +26,7 @@ from hatnet.dense import SemanticFPN
 from hatnet.dense.semantic_fpn import SemanticFPNHead
 from hatnet.files import json_bytes, write_whole
 from hatnet.machine import cpu_model, software
+from hatnet.network import Backbone
 from hatnet.training.distributed import Processes
 from hatnet.training.loop import Training
 from hatnet.training.progress import Monitor
@@ -36,19 +36,29 @@ from hatnet.training.run_folder import read_metrics
 CHANNELS = [64, 128, 256, 512]  # of ResNet-18's four maps
 
 
+class ResNet18(Backbone):
+    """torchvision's ResNet-18 where the training expects a HAT-Net: a body without MLPs and blocks of ours."""
+
+    def __init__(self, config: HATNetConfig) -> None:
+        nn.Module.__init__(self)
+        self.config, self.stages = config, nn.ModuleList()
+        self.maps = IntermediateLayerGetter(resnet18(weights=None), {f"layer{k + 1}": str(k) for k in range(4)})
+
+    def _check(self, image: Tensor) -> None:
+        """Images of a training are right."""
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        return self.maps(image)
+
+
 class ResNetSegmenter(SemanticFPN):
     """Semantic FPN on ResNet-18: the same pyramid and head, with a level for each of its four maps."""
 
     def __init__(self, config: HATNetConfig, width: int) -> None:
         super().__init__(config, width=width)
-        layers = {f"layer{number}": str(number - 1) for number in range(1, 5)}
-        body = IntermediateLayerGetter(resnet18(weights=None), layers)
-        self.backbone = nn.Sequential(OrderedDict(body=body, fpn=FeaturePyramidNetwork(CHANNELS, width)))
+        parts = OrderedDict(body=ResNet18(config), fpn=FeaturePyramidNetwork(CHANNELS, width))
+        self.backbone = nn.Sequential(parts)  # type: ignore[assignment]
         self.head = SemanticFPNHead(len(CHANNELS), width, config.num_classes, width // 2)
-
-    def forward(self, image: Tensor) -> Tensor:
-        maps = list(self.backbone(self.transform(image)).values())
-        return F.interpolate(self.head(maps), size=image.shape[2:], mode="bilinear", align_corners=False)
 
 
 BUILD = {"HAT-Net micro": SemanticFPN, "ResNet-18": ResNetSegmenter}
