@@ -90,17 +90,22 @@ function mark(context, [x, y, width, height]) {
   outline(context, box, "#000", 1.5);
 }
 
+/** How far merged cells cover the picture: enough to have a colour each, and little enough to leave the cat to see. */
+const COVER = 0.6;
+
+/** Lines between cells: thinner between small ones, or the lines would be a picture of their own. */
+const gapOf = (cell, widest) => Math.min(widest, 0.05 * cell);
+
 /** The whole map: `merged` goes from 0, all tokens, to 1, the window in tokens and all else in cells. */
 export function drawMap(canvas, { tokens, cells, count, G2, window, query, merged }) {
   const { context, side, near, far, paper } = prepare(canvas), unit = side / count;
   const square = ([top, left, bottom, right]) => [left * unit, top * unit, (right - left) * unit, (bottom - top) * unit];
   context.drawImage(tokens, 0, 0, side, side);
   rule(context, parts(count, 1).slice(1).map(([start]) => start), count, side, unit > 3 ? 0.5 * (1 - merged) : 0, "#fff9");
-  context.globalAlpha = merged;
+  context.globalAlpha = COVER * merged;
   context.drawImage(cells, 0, 0, side, side);
   context.globalAlpha = 1;
-  const gap = Math.min(3, 0.18 * unit * G2) * merged;
-  rule(context, parts(count, G2).slice(1).map(([start]) => start), count, side, gap, paper);
+  rule(context, parts(count, G2).slice(1).map(([start]) => start), count, side, gapOf(unit * G2, 3) * merged, paper);
   if (merged > 0.5) rays(context, { count, G2, unit, query, far, opacity: 2 * merged - 1 });
   if (merged > 0) { // the window opens around its query
     const closed = [query.row, query.column, query.row + 1, query.column + 1];
@@ -118,7 +123,7 @@ function rays(context, { count, G2, unit, query, far, opacity }) {
   const cells = parts(count, G2), x = (query.column + 0.5) * unit, y = (query.row + 0.5) * unit;
   if (cells.length > 12) return;
   const ends = cells.flatMap(([top, bottom]) => cells.map(([left, right]) => [left + right, top + bottom]));
-  context.globalAlpha = 0.6 * opacity;
+  context.globalAlpha = 0.45 * opacity;
   for (const [colour, width] of [["#fff", 1.8], [far, 1]]) {
     context.strokeStyle = colour;
     context.lineWidth = width;
@@ -155,6 +160,6 @@ export function drawNear(canvas, { tokens, window: [top, left, bottom, right], q
 export function drawFar(canvas, { cells, count, G2 }) {
   const { context, side, paper } = prepare(canvas);
   context.drawImage(cells, 0, 0, side, side);
-  const gap = Math.min(1.5, (side / count) * G2 / 8);
-  rule(context, parts(count, G2).slice(1).map(([start]) => start), count, side, gap, paper);
+  const starts = parts(count, G2).slice(1).map(([start]) => start);
+  rule(context, starts, count, side, gapOf((side / count) * G2, 1.5), paper);
 }

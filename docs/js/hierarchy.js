@@ -107,7 +107,7 @@ class AttentionHierarchy extends HTMLElement {
     const step = (now) => {
       if (this.run !== run) return; // another one began meanwhile
       const part = still ? 1 : Math.min(Math.max(now - begin, 0) / DURATION, 1);
-      this.merged = start + (goal - start) * part * part * (3 - 2 * part);
+      this.merged = part < 1 ? start + (goal - start) * part * part * (3 - 2 * part) : goal; // exactly, in the end
       this.show();
       if (part < 1) requestAnimationFrame(step);
     };
@@ -151,9 +151,10 @@ class AttentionHierarchy extends HTMLElement {
     // On the way the number falls by equal factors, so that one sees it fall.
     const number = plain ** (1 - merged) * (near + far) ** merged;
     this.querySelector(".number").textContent = whole.format(number);
-    this.querySelector(".of").innerHTML = merged < 0.5
-      ? `keys for one query: every token of the ${count} × ${count} map`
-      : `keys for one query, instead of ${whole.format(plain)}`;
+    const ends = [plain, near + far].map(whole.format), [from, to] = this.goal ? ends : ends.reverse();
+    this.querySelector(".of").innerHTML = merged === 0 ? `keys for one query: every token of the ${count} × ${count} map`
+      : merged === 1 ? `keys for one query, instead of ${whole.format(plain)}`
+        : `keys for one query, on the way from ${from} to ${to}`;
     this.querySelector(".sets").style.opacity = 0.25 + 0.75 * merged;
     const cells = Math.ceil(count / G2);
     this.querySelector(".near figcaption").innerHTML =

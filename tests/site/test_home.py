@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from hatnet.complexity import h_mhsa_cost, mhsa_cost
@@ -9,6 +10,25 @@ from tests.site.conftest import CONTRASTS, OVERFLOWING, PHONE
 
 FIGURE = "attention-hierarchy"
 TIMES = "\N{MULTIPLICATION SIGN}"
+# What the counter says in each frame of a motion that a button starts.
+FRAMES = """([button, last]) => new Promise(done => {
+  const figure = document.querySelector("attention-hierarchy"), seen = [];
+  const read = () => {
+    seen.push([".number", ".of"].map(name => figure.querySelector(name).textContent));
+    if (seen.at(-1)[0] === last && !seen.at(-1)[1].includes("way")) done(seen);
+    else requestAnimationFrame(read);
+  };
+  figure.querySelector(`[data-merged="${button}"]`).click();
+  read();
+})"""
+
+# The colours of a square of the map: from (top, left), both in fractions of the side, 40 pixels wide.
+SQUARE = """(canvas, [top, left]) => {
+  const at = (share) => Math.round(share * canvas.width);
+  const {data} = canvas.getContext("2d").getImageData(at(left), at(top), 40, 40);
+  return [...data];
+}"""
+
 C, STRIDE = 64, 4  # stage 0 of HAT-Net Small
 
 
@@ -61,6 +81,45 @@ def test_motion_ends_at_the_numbers_that_stillness_shows(open_page):
     page.get_by_role("button", name="Hierarchical attention").click()
     page.wait_for_function(f"Number(document.querySelector('{FIGURE} .number').textContent.replace(',', '')) < 3136")
     page.wait_for_function(f"document.querySelector('{FIGURE} .number').textContent === '113'")
+
+
+def test_in_motion_the_counter_says_that_it_is_on_its_way(home):
+    """No frame, and no picture of one, joins a number of neither kind of attention to a sentence about one."""
+    page = home()
+    page.emulate_media(reduced_motion="no-preference")
+    for button, ends in ((0, ("113", "3,136")), (1, ("3,136", "113"))):
+        first, *moving, last = page.evaluate(FRAMES, [button, ends[1]])
+        assert (first[0], last[0]) == ends
+        assert {words for number, words in moving if number not in ends} == {
+            f"keys for one query, on the way from {ends[0]} to {ends[1]}"
+        }
+
+
+def colours(page, top, left):
+    pixels = page.locator(f"{FIGURE} .whole").evaluate(SQUARE, [top, left])
+    return np.reshape(pixels, (40, 40, 4))[..., :3].astype(float)
+
+
+def test_the_cat_shows_through_merged_cells(home):
+    """Beneath its mean colour each cell has the picture, paler: here the other eye, in the cell (3, 5) of 7."""
+    page, eye = home(), (3.2 / 7, 5.2 / 7)
+    merged = colours(page, *eye)
+    page.get_by_role("button", name="Plain attention").click()
+    tokens = colours(page, *eye)
+    deviations = [(square - square.mean(axis=(0, 1))).ravel() for square in (merged, tokens)]
+    assert np.corrcoef(*deviations)[0, 1] > 0.3  # not 1, because of the rays
+    assert deviations[0].std() < 0.7 * deviations[1].std()
+
+
+def test_lines_between_small_cells_are_thin(home):
+    """28 x 28 cells of 2 x 2 tokens: white lines lighten the picture a little."""
+    page = home()
+    for name in ("G1", "G2"):
+        page.locator(f"{FIGURE} input[name={name}]").fill("2")
+    ruled = [colours(page, *place).mean() for place in ((0.1, 0.1), (0.1, 0.8), (0.8, 0.1), (0.8, 0.8))]
+    page.get_by_role("button", name="Plain attention").click()
+    plain = [colours(page, *place).mean() for place in ((0.1, 0.1), (0.1, 0.8), (0.8, 0.1), (0.8, 0.8))]
+    assert np.abs(np.subtract(ruled, plain)).max() < 15
 
 
 def test_pointing_counts_the_window_that_the_border_cuts(home):
