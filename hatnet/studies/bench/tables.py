@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from hatnet.studies.bench.networks import NETWORKS
 from hatnet.studies.bench.record import Record
 from hatnet.studies.bench.roofline import Bounded, Roofline, roofline
-from hatnet.studies.common.statistics import quartiles
+from hatnet.studies.common.statistics import Quartiles, quartiles
 from hatnet.studies.common.table import Grid, fold
 
 GOAL = 0.65  # of a network's own roofline
@@ -116,14 +116,27 @@ def _against(record: Record, name: str, other: str, words: str) -> list[str]:
 
 
 def _among_others(record: Record, name: str) -> list[str]:
-    """The networks of timm that are slower, and those that are faster."""
-    names = record.measured()
-    place, clauses = names.index(name), []
-    for words, others in (("faster than", names[place + 1 :]), ("slower than", names[:place])):
-        labels = [NETWORKS[other].label for other in others if NETWORKS[other].family == "timm"]
+    """The networks of timm that are slower, those that the noise hardly separates from this one, and those faster."""
+    others = [other for other in record.measured() if NETWORKS[other].family == "timm"]
+    mine, clauses = record.throughput(name), []
+    assert mine is not None
+    rates = {other: found for other in others if (found := record.throughput(other))}
+    alike = [other for other, its in rates.items() if _overlap(mine, its)]
+    apart = [other for other in rates if other not in alike]
+    for words, group in (
+        ("faster than", [other for other in apart if rates[other].median < mine.median]),
+        ("about as fast as", alike),
+        ("slower than", [other for other in apart if rates[other].median >= mine.median]),
+    ):
+        labels = [NETWORKS[other].label for other in group]
         if labels:
             clauses.append(f"{words} {', '.join(labels)}")
-    return [f"{NETWORKS[name].label} is {' and '.join(clauses)}."] if clauses else []
+    return [f"{NETWORKS[name].label} is {'; '.join(clauses)}."] if clauses else []
+
+
+def _overlap(one: Quartiles, other: Quartiles) -> bool:
+    """Whether each median is between the quartiles of the other network."""
+    return one.low <= other.median <= one.high and other.low <= one.median <= other.high
 
 
 def _memory_counts(record: Record) -> bool:
