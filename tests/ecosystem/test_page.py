@@ -1,5 +1,6 @@
 """The code of `docs/ecosystem.md` runs, block by block, and computes what the page says."""
 
+import json
 import warnings
 
 import numpy as np
@@ -14,14 +15,20 @@ BLOCKS = python_blocks("ecosystem.md")
 
 
 def check_timm(found):
-    import onnxruntime
-
     assert found["model"].classifier.out_features == 10
     assert [tuple(map.shape[1:]) for map in found["maps"]] == [(96, 28, 28), (240, 14, 14), (384, 7, 7)]
     assert (found["preprocessing"]["mean"], found["preprocessing"]["input_size"]) == ((0.286,), (1, 28, 28))
-    images = torch.randn(2, 1, 28, 28)
-    (logits,) = onnxruntime.InferenceSession("clothes.onnx").run(None, {"image": images.numpy()})
-    assert torch.allclose(torch.from_numpy(logits), found["clothes"].eval()(images), rtol=1e-4, atol=1e-4)
+
+
+def check_fine_tuning(found):
+    import onnxruntime
+
+    session, images = onnxruntime.InferenceSession("shoes.onnx"), torch.randn(2, 1, 28, 28)
+    (logits,) = session.run(None, {"image": images.numpy()})
+    assert torch.allclose(torch.from_numpy(logits), found["model"](images), rtol=1e-4, atol=1e-4)
+    assert json.loads(session.get_modelmeta().custom_metadata_map["hatnet"])["classes"] == ["other", "shoe"]
+    before = hatnet.load(hatnet.weights.pretrained.PRETRAINED["micro", "fashion-mnist"]).stages[0].blocks[0].mlp.expand
+    assert not torch.equal(found["model"].stages[0].blocks[0].mlp.expand.weight, before.weight), "it was trained"
 
 
 def check_torchvision(found):
@@ -61,7 +68,8 @@ def check_derivatives(found):
 
 
 SECTIONS = {  # the check of each section, and the packages that it needs
-    "timm": (check_timm, ["timm", "onnxruntime", "onnxscript"]),
+    "timm": (check_timm, ["timm"]),
+    "Fine-tuning in timm": (check_fine_tuning, ["timm", "onnxruntime", "onnxscript"]),
     "torchvision": (check_torchvision, ["torchvision"]),
     "Lightning": (check_lightning, ["lightning"]),
     "ONNX Runtime": (check_onnx, ["onnxruntime", "onnxscript"]),
