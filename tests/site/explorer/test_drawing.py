@@ -205,7 +205,7 @@ def test_a_weight_that_dominates_leaves_colours_to_the_others(open_explorer, mad
     pixels.append(maps.last.evaluate(PIXEL, [0.5, 0.02]))
     want = 255 * matplotlib.colormaps["viridis"](shares)
     np.testing.assert_allclose(np.array(pixels)[:, :3], want[:, :3], atol=15)
-    assert f"the weight to the power of {power:.2f}, which puts an equal share at a third" in text(page, ".meaning")
+    assert f"the weight to the power of {power:.2f}: an equal share is at a third" in text(page, ".meaning")
     assert text(page, ".numbers") == f"0 equal 0.0156 {0.9 * (2 / 3) ** (1 / power):#.2g} 0.900"
     frame, *ticks = (
         page.locator(f"attention-explorer .ramp{end}").first.bounding_box() for end in ("", " i", " .upper")

@@ -23,8 +23,8 @@ function kindWords(kind, row, stage) {
 /** What a map of this kind shows, and how its colours do. */
 function mapWords(kind, stage, { stretched, power }) {
   const colours = isWhole(kind) ? " Colours are capped at the 99th percentile."
-    : stretched ? ` Large weights dominate, so colours follow the weight to the power of ${digits(power, 2)}, which puts
-      an equal share at a third of the scale.` : "";
+    : stretched ? ` Colours follow the weight to the power of ${digits(power, 2)}: an equal share is at a third of the scale.`
+      : "";
   return {
     local: "How much the query takes from each token of its window, which is enlarged.",
     global: stage.window
