@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -50,6 +51,26 @@ def test_the_page_states_the_rooflines_and_the_bound(rates):
     training = f"{bound / 3:.1f} images/s: Small reaches {ours:.0f} % of it, the authors' formulation {theirs:.0f} %"
     assert training in " ".join(PAGE.split())
     assert f"{bound / rates['inference']['authors-small']:.1f} times what the authors' formulation reaches" in PAGE
+
+
+def test_networks_that_the_noise_does_not_separate_are_called_about_as_fast():
+    """Each median lies between the quartiles of the other. The quartiles here are NumPy's."""
+    record = bench.read(DOCS / "measurements/bench-inference-cpu.json")
+    rounds = record.settings.rounds  # without the pilot and the roofline
+
+    def quartiles(name):
+        visits = [visit for visit in record.visits if visit.network == name and 1 <= visit.round <= rounds]
+        rates = [rate for visit in visits for rate in visit.rates(record.settings.batch)]
+        return np.percentile(rates, [25, 50, 75])
+
+    (low, ours, high), alike = quartiles("small"), []
+    for name in record.measured():
+        its = quartiles(name)
+        if name != "small" and low <= its[1] <= high and its[0] <= ours <= its[2]:
+            alike.append(NETWORKS[name].label)
+    table = (DOCS / "measurements/bench-inference-cpu.txt").read_text(encoding="utf-8")
+    assert alike
+    assert f"HAT-Net Small is faster than Hiera-T, PVTv2-B2; about as fast as {', '.join(alike)}; slower" in table
 
 
 def kept(network):
