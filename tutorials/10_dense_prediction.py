@@ -394,6 +394,8 @@ paint(axes[3], outlined)
 plt.show()
 
 # %% [markdown]
+# The coat is found twice, as a top and as a dress: at the end only boxes of the same class suppress each other.
+#
 # ## 6. Why 800 x 1280 pixels are affordable
 #
 # Dense tasks need large images. The finest map of a published HAT-Net then has 200 x 320 = 64,000 tokens. Plain

@@ -48,10 +48,11 @@ def test_the_record_is_of_complete_trainings(tmp_path):
     for seed, score in scores.items():
         folder = folder_of("ResNet-18", seed, options)
         folder.mkdir()
-        rows = f"epoch,test_mean_IoU,images_per_second\n1,0.1,9\n2,{score},10\n"
+        rows = f"epoch,test_mean_IoU\n1,0.1\n2,{score}\n"
         (folder / "metrics.csv").write_text(rows)
     found = results(options)
     assert found["ResNet-18"]["mean IoU"] == [0.25, 0.5]
     assert "| ResNet-18 | 11.49 | 681 | 25.0, 50.0 | 37.5 % | 17.7 |" in table(found)
+    assert "| 25.0 | 25.0 % | one seed |" in table(results(replace(options, seeds=(0,))))
     with pytest.raises(AssertionError):
         results(replace(options, epochs=3))
