@@ -103,6 +103,7 @@ def test_training_says_that_the_first_step_is_computed(log, hatnet, monkeypatch,
     assert any("slice 2 of 2" in line for line in lines)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # as on the command line: a machine may have one core
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_file_that_has_gone_bad_is_told_once_in_a_run(workers, tmp_path, capfd):
     data = folder_data(tmp_path / "data", images=20)
