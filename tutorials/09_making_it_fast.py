@@ -3,7 +3,8 @@
 #
 # **The question.** Tutorial 3 counted every multiplication of a HAT-Net. Divide them by what a processor can multiply
 # in a second, and you know the least time that the network can take. The first version of this project's network took
-# half as long again. Where does the rest of the time go, and how much of it can we get back without changing a result?
+# more than half as long again. Where does the rest of the time go, and how much of it can we get back without changing
+# a result?
 #
 # We measure at every step: first a profile, then the bound, then the gap between them, then three changes of a few
 # lines each. Everything here runs on one core of a processor. The numbers come from the machine that built this page;
@@ -161,7 +162,7 @@ def draw_bar(
 fig, ax = plt.subplots(figsize=(9.5, 2.3), layout="constrained")
 fig.set_label(
     "One bar of the time of an image, divided into kinds of operations. Matrices take most, SiLU "
-    "a tenth."
+    "a tenth or more."
 )
 draw_bar(ax, 0, profiled, COLOURS)
 ax.set(
@@ -174,7 +175,7 @@ ax.spines[["left", "top", "right"]].set_visible(False)
 plt.show()
 
 # %% [markdown]
-# Multiplications take most of the time, but far from all. SiLU takes about a tenth, although it has less than one
+# Multiplications take most of the time, but far from all. SiLU takes a tenth or more, although it has less than one
 # operation for every hundred MACs of the network.
 #
 # ## 3. The least time
@@ -245,8 +246,8 @@ print(
 
 # %% [markdown]
 # This bound is the network's **roofline**: no program that computes the network with these kernels is faster. The page
-# on [speed](../speed.md) draws it part by part. The time of whole maps is far above it. SiLU alone could take a third
-# of the time that the profile shows for it. Something else takes the rest.
+# on [speed](../speed.md) draws it part by part. The time of whole maps is far above it. SiLU alone could take a quarter
+# to a third of the time that the profile shows for it. Something else takes the rest.
 #
 # ## 4. The gap: memory that is new every time
 #

@@ -34,8 +34,9 @@ const SLIDER = `tabindex="0" role="slider" aria-roledescription="two-dimensional
 
 const UPPER = 2 / 3; // where a stretched scale has one more number
 
-/** A map between rulers, which mark the rows and columns of the query and of its window, and its colour scale. */
+/** A map below its name and between rulers, which mark the rows and columns of the query and of its window, and its colour scale. */
 const mapPanel = () => `<figure class="map">
+    <b class="name"></b>
     <div class="frame"><div class="ruler across"><i class="window"></i><i class="query"></i></div>
       <div class="ruler down"><i class="window"></i><i class="query"></i></div><canvas ${SLIDER}></canvas></div>
     <div class="bar" aria-hidden="true"><div class="ramp" style="background: ${RAMP}"><i></i><i class="upper"></i></div>

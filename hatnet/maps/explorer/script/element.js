@@ -257,7 +257,8 @@ class AttentionExplorer extends HTMLElement {
     setRulers(rulers, "query", hasQuery && state.queryBox(), part);
     setRulers(rulers, "window", hasQuery && stage.window && kind !== "local" && state.windowBox(), part);
     showScale(figure, row, scale, kind);
-    figure.querySelector("figcaption").innerHTML = networkWords(state, name, row);
+    figure.querySelector(".name").textContent = name;
+    figure.querySelector("figcaption").innerHTML = networkWords(state, row, this.views.length === 1);
     const label = hasQuery ? `Key of the ${kind} map` : `Token of the ${kind} map, whole network`;
     canvas.setAttribute("aria-label", name ? `${label}, ${name}` : label);
     const ends = [row.left, largestOf(ranked(row).map((key) => placeOf(row, key)[1]))];

@@ -38,12 +38,11 @@ function mapWords(kind, stage, { stretched, power }) {
   }[kind] + colours;
 }
 
-/** The network's name, its answer, and the map's numbers, below a map. */
-function networkWords(state, name, row) {
+/** The network's answer, unless it stands below the picture, and the map's numbers, below a map. */
+function networkWords(state, row, alone) {
   const { whole } = row, about = whole?.kind === "class" ? `For the class <b>${escape(whole.name)}</b>: ` : "";
-  const answer = state.hidden ? "" : predictionWords(state.view.picture);
-  return `${name ? `<b class="name">${escape(name)}</b>${answer ? `: ${answer}` : ""}<br>` : ""}
-    ${about}${rowWords(row, ranked(row))}`;
+  const answer = alone || state.hidden ? "" : predictionWords(state.view.picture);
+  return `${answer && `P${answer.slice(1)}<br>`}${about}${rowWords(row, ranked(row))}`;
 }
 
 function predictionWords({ predictions }) {
