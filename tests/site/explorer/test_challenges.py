@@ -111,7 +111,7 @@ def test_uniform_attention(open_explorer, with_widgets):
     assert said.startswith("No: the answer stays the same on 110 of 250 test images, and 101 are right instead of 240.")
     assert page.locator("attention-explorer .map .name").all_inner_texts() == ["First", "Third"]
     for network in page.locator("attention-explorer .map figcaption").all_inner_texts():
-        name, share = re.search(r"prediction (\w+) (\d+) %", network).groups()
+        name, share = re.search(r"Prediction (\w+) (\d+) %", network).groups()
         assert f"{name} ({share} %)" in said
     press(page, "on about half")
     page.locator("attention-challenges .uniform .feedback", has_text=re.compile("^Yes")).wait_for()

@@ -82,14 +82,14 @@ def test_unreadable_maps_leave_the_shown_ones(open_explorer):
 def test_hidden_names_are_nowhere(open_explorer):
     """No name, prediction or class map while the reader guesses; the order is the one that was asked for."""
     page = open_explorer("pair.html", choices={"kind": "class"})
-    assert "prediction" in text(page, ".map figcaption")
+    assert "Prediction" in text(page, ".map figcaption")
     canvas(page, "map").press("Home")  # or the key would be the largest weight of network A
     first, second = findings(page)
     act(page, "explorer => explorer.hideNames([1, 0])")
     choose(page, "kind", "local")
     canvas(page, "map").press("Home")
     shown_text = page.locator("attention-explorer .panels, attention-explorer .readouts").all_inner_texts()
-    assert not any(word in part for part in shown_text for word in ("First", "Second", "prediction"))
+    assert not any(word in part for part in shown_text for word in ("First", "Second", "rediction"))
     assert names(page) == ["Network A", "Network B"]
     assert page.locator("input[name=kind][value=class]").is_disabled()
     labels = [each.get_attribute("aria-label") for each in page.locator("attention-explorer .map canvas").all()]
