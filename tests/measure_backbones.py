@@ -1,8 +1,9 @@
 """Compare HAT-Net micro with torchvision's ResNet-18 below Semantic FPN, on the same scenes, from random weights.
 
-`python -m tests.measure_backbones --folder runs/backbones` trains both with each seed by the recipe
-`scenes-segmentation`, without its starting weights, and writes the record and the table of the site. Trainings that are
-done are kept: after Ctrl-C, the same command goes on. `--arms` and `--seeds` divide the work.
+`python -m tests.measure_backbones --record docs/measurements/scenes-backbones` trains both with each seed by the recipe
+`scenes-segmentation`, without its starting weights, then writes the record and the table of the site. Trainings that
+are done are kept: after Ctrl-C, the same command goes on. `--arms` and `--seeds` divide the work; a call without
+`--record` trains only.
 """
 
 from collections import OrderedDict
