@@ -46,9 +46,15 @@ CLICK = """selector => {
 }"""
 
 
-def choose(page, name, value):
+def click(page, name, value):
     """Find and click a radio button at once: one found before maps arrived may be gone when it is clicked."""
     page.wait_for_function(CLICK, arg=f"input[name={name}][value='{value}']")
+
+
+def choose(page, name, value):
+    """Click a radio button, and wait for its maps."""
+    click(page, name, value)
+    page.locator('attention-explorer [aria-busy="true"]').wait_for(state="detached")
 
 
 def canvas(page, which):

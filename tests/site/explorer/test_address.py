@@ -86,6 +86,14 @@ def test_a_link_to_a_view_on_the_page_changes_it(open_explorer):
     assert view(page) == before
 
 
+def test_an_address_that_is_written_late_does_not_undo_a_link(open_explorer):
+    page = open_explorer("pair.html")
+    late = "history.replaceState(null, '', '#explore?kind=local')"
+    page.evaluate(f"location.hash = '#explore?kind=global'; {late}")
+    page.locator("attention-explorer input[name=kind][value=global]:checked").wait_for(state="attached")
+    page.wait_for_url("**kind=global*")
+
+
 def test_an_explorer_without_the_attribute_has_no_address(open_explorer):
     page = open_explorer("index.html#explore?stage=1")
     assert page.locator("input[name=stage][value='0']").is_checked()

@@ -7,9 +7,25 @@ import pytest
 
 from hatnet.maps.explorer import write_maps
 from tests.site.conftest import PHONE
-from tests.site.explorer.conftest import CLASSES, STICKING_OUT, canvas, choose, plain, point, shown, text, write_pair
+from tests.site.explorer.conftest import (
+    CLASSES,
+    STICKING_OUT,
+    canvas,
+    choose,
+    click,
+    plain,
+    point,
+    shown,
+    text,
+    write_pair,
+)
 
 pytestmark = pytest.mark.long
+
+OVERTAKEN = """() => {
+  const explorer = document.querySelector("attention-explorer");
+  return Promise.all([explorer.choose({beside: 3}), explorer.choose({beside: 2})]);
+}"""
 
 TWO_CHOICES = """async () => {
   const explorer = document.querySelector("attention-explorer");
@@ -67,6 +83,27 @@ def test_choices_made_while_maps_are_read_add_up(open_explorer):
     assert page.locator("input[name=kind][value=global]").is_checked()
 
 
+def test_controls_follow_at_once_and_maps_once_they_are_read(open_explorer):
+    """A head that is chosen meanwhile is one of the new stage, and what is shown keeps its name."""
+    page, held = open_explorer("pair.html"), []
+    page.route("**/third-1.bin", lambda route: held.append(route))
+    before = findings(page)
+    for name, value in {"picture": 1, "beside": 2, "stage": 1, "block": 1, "head": 0}.items():
+        click(page, name, value)
+    chosen = [f"input[name={name}][value='{value}']" for name, value in (("beside", 2), ("stage", 1), ("head", 0))]
+    canvas(page, "map").press("Home")  # draws what is shown
+    assert page.locator("attention-explorer .panels").get_attribute("aria-busy") == "true"
+    assert all(page.locator(each).is_checked() for each in chosen)
+    assert names(page) == ["First", "Second"]
+    assert "upright" in text(page, ".query figcaption")
+    (request,) = held
+    request.continue_()
+    page.locator("attention-explorer .query figcaption", has_text="turned").wait_for()
+    assert all(page.locator(each).is_checked() for each in chosen)
+    assert names(page) == ["First", "Third"]
+    assert findings(page) != before
+
+
 def test_unreadable_maps_leave_the_shown_ones(open_explorer):
     page = open_explorer("pair.html")
     before = findings(page)
@@ -74,8 +111,10 @@ def test_unreadable_maps_leave_the_shown_ones(open_explorer):
     assert text(page, ".state") == "These maps cannot be shown: these are not the data of an attention explorer"
     assert findings(page) == before
     assert page.locator("input[name=beside][value='1']").is_checked()
-    act(page, "explorer => explorer.choose({beside: 2})")
+    act(page, "explorer => explorer.choose({kind: 'global'})")
     assert page.locator("attention-explorer .state").inner_text() == ""
+    assert names(page) == ["First", "Second"]
+    page.evaluate(OVERTAKEN)
     assert names(page) == ["First", "Third"]
 
 

@@ -22,6 +22,7 @@ class AttentionExplorer extends HTMLElement {
   async open() {
     this.library = await this.read();
     const { networks, pictures } = this.library, first = await this.library.view(0, 0);
+    this.made = this.asked = null; // choices that wait for their maps, and the state that they lead to
     this.order = null; // of the networks, while their names are hidden
     this.state = new State(first, networks.length > 1 ? 1 : null);
     this.images = await Promise.all(pictures.map(({ image }) => loadImage(image)));
@@ -49,9 +50,8 @@ class AttentionExplorer extends HTMLElement {
     return [...this.shadowRoot.querySelectorAll(selector)];
   }
 
-  /** The networks side by side, by their numbers in the library. */
-  get networks() {
-    const { beside } = this.wanted ?? this.state.choice;
+  /** The networks side by side in a state, by their numbers in the library. */
+  networksOf({ choice: { beside } }) {
     return this.order ?? (beside ? [0, beside] : [0]);
   }
 
@@ -59,6 +59,11 @@ class AttentionExplorer extends HTMLElement {
   get seen() {
     const { state, views: [first, ...others] } = this;
     return state.both ? [state.of(0), state.of(1)] : [state, ...others.map((view) => state.in(view))];
+  }
+
+  /** The networks that are shown. */
+  get networks() {
+    return this.networksOf(this.state);
   }
 
   /** The name above a map. */
@@ -69,34 +74,45 @@ class AttentionExplorer extends HTMLElement {
 
   /**
    * Make choices by name, such as `{ kind: "global", query: [10, 15] }`, and show them. Maps are read first if need be;
-   * choices that are made meanwhile are added.
+   * the controls show the choices at once, and those that are made meanwhile are added.
    */
   async choose(choices) {
+    const changed = this.change(choices);
+    this.settings();
+    this.showSettings();
+    let trouble = "";
     try {
-      if (!(await this.change(choices))) return;
-      this.find(".state")[0].textContent = "";
+      if (!(await changed)) return;
     } catch (error) {
-      this.wanted = null;
-      this.find(".state")[0].textContent = `These maps cannot be shown: ${error.message}`;
+      trouble = `These maps cannot be shown: ${error.message}`;
     }
+    this.find(".state")[0].textContent = trouble;
     this.settings();
     this.show();
   }
 
-  /** @returns {Promise<boolean>} false if a later change has overtaken this one */
+  /** @returns {Promise<boolean>} false if a later change has overtaken this one, which then includes it */
   async change(choices) {
-    const { state } = this, turn = (this.turn += 1);
-    this.made = { ...this.made, ...choices };
-    this.wanted = { ...state.choice, ...this.made };
-    const views = await Promise.all(this.networks.map((network) => this.library.view(network, this.wanted.picture)));
+    const { state } = this, turn = (this.turn += 1), made = { ...this.made, ...choices };
+    this.made = made;
+    this.asked = state.with(made);
+    const views = await this.viewsOf(this.asked).catch((error) => error);
     if (turn !== this.turn) return false;
-    const [shape, ...others] = views.map(({ header: { stages, image } }) => JSON.stringify([stages, image]));
-    if (others.some((other) => other !== shape)) throw new Error("the two networks differ in their stages or image size");
+    this.made = this.asked = null;
+    if (views instanceof Error) throw views;
     this.views = views;
     [state.view] = views;
-    for (const [name, value] of Object.entries(this.made)) state.set(name, value);
-    this.made = this.wanted = null;
+    for (const [name, value] of Object.entries(made)) state.set(name, value);
     return true;
+  }
+
+  /** Read the maps of a state, one view for each network. */
+  async viewsOf(state) {
+    const { picture } = state.choice;
+    const views = await Promise.all(this.networksOf(state).map((network) => this.library.view(network, picture)));
+    const [shape, ...others] = views.map(({ header: { stages, image } }) => JSON.stringify([stages, image]));
+    if (others.some((other) => other !== shape)) throw new Error("the two networks differ in their stages or image size");
+    return views;
   }
 
   /** Show the two networks in this order, without anything that tells which is which. */
@@ -156,8 +172,8 @@ class AttentionExplorer extends HTMLElement {
       const copied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
       answer.textContent = copied ? "Copied." : "Copy it from the address bar.";
     });
-    this.onAddress = () => {
-      const choices = fromAddress(location.hash, this.library, this.state.view.header);
+    this.onAddress = ({ newURL }) => { // `location` may hold an address that was written since
+      const choices = fromAddress(new URL(newURL).hash, this.library, this.state.view.header);
       if (choices && this.isConnected) this.choose(choices);
     };
     window.addEventListener("hashchange", this.onAddress);
@@ -175,7 +191,7 @@ class AttentionExplorer extends HTMLElement {
 
   /** The radio buttons that differ between stages, pictures and networks. The others stay, and the keyboard on them. */
   settings() {
-    const { state, views } = this, { depth, heads } = state.stage;
+    const { views } = this, { depth, heads } = (this.asked ?? this.state).stage;
     const numbers = (count, word) => Array.from({ length: count }, (_, index) => [index, index, `${word} ${index}`]);
     const mean = heads > 1 ? [["mean", "mean", "Mean of the heads"]] : [];
     refill(this.find(".of-stage")[0], choices("block", "Block", numbers(depth, "Block"))
@@ -217,7 +233,8 @@ class AttentionExplorer extends HTMLElement {
   }
 
   showSettings() {
-    const { state } = this;
+    const state = this.asked ?? this.state, [panels] = this.find(".panels");
+    panels.setAttribute("aria-busy", this.asked !== null);
     const now = { ...state.choice, kind: state.kind, head: state.head ?? "mean", class: state.class };
     if (state.both) Object.assign(now, { class: BOTH, beside: null }); // the other network is not shown
     for (const input of this.find("input")) input.checked = String(now[input.name]) === input.value;

@@ -24,6 +24,15 @@ class State {
     return Object.create(this, { view: { value: view } });
   }
 
+  /** A copy of this state with these choices, which leaves this one as it is. */
+  with(choices) {
+    const { choice, kept, passing } = this, copies = { choice, kept, passing };
+    for (const name of Object.keys(copies)) copies[name] = { value: { ...copies[name] } };
+    const copy = Object.create(this, copies);
+    for (const [name, value] of Object.entries(choices)) copy.set(name, value);
+    return copy;
+  }
+
   /** The same view for one of its class maps. */
   of(index) {
     return Object.create(this, { choice: { value: { ...this.choice, class: index } } });
