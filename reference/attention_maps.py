@@ -268,30 +268,57 @@ def relevance(weights: Array, gradient: Array, heads_axis: int) -> Array:
 
 
 @checked()
-def class_map(trace: Mapping[str, Array], gradients: Mapping[str, Array], config: Config) -> Array:
+def class_map(
+    trace: Mapping[str, Array],
+    gradients: Mapping[str, Array],
+    config: Config,
+    reads: Mapping[int, Array] | None = None,
+) -> Array:
     r"""The relevance of each token of the stem for a class: a rollout of relevances, minus that of the residuals alone.
 
     A block enters with $I + (\bar L + \bar G P + \bar G P \bar L) / 2$, in which the two residual connections
     together have weight one, and a plain block with $I + \bar A$. The result is the mean over the rows of their
     product, since the classifier averages all tokens, minus the same mean with all relevances set to zero.
+    Another head may read the outputs of several stages, and some tokens more than others.
 
     Args:
         trace: the trace of `hat_net`.
         gradients: the gradient of the class's logit with respect to each array of weights in the trace, by its name.
         config: the variant.
+        reads: for each stage that the head reads, the share of every token, (HW of the stage,). None for a classifier.
 
     Returns:
         (HW of the stem,), not negative. Its sum has no meaning.
     """
     require_config(config)
     R = residuals = np.eye(prod(_size(_read(trace, "stem"))))
+    tokens = [prod(_size(_read(trace, f"stages.{s}.output"))) for s in range(len(config.stages))]
+    if reads is None:
+        last = len(tokens) - 1
+        reads = {last: np.full(tokens[last], 1 / tokens[last])}
+    _require_reads(reads, tokens)
+    found = np.zeros(len(R))
     for s, stage in enumerate(config.stages):
         if s > 0:
             down = receptive_field(_size(_read(trace, f"stages.{s - 1}.output")), stride=2)
             R, residuals = down @ R, down @ residuals
         for b in range(stage.depth):
             R = R + _added(trace, gradients, stage, f"stages.{s}.blocks.{b}") @ R
-    return (R - residuals).mean(axis=0)
+        if s in reads:
+            found += reads[s] @ (R - residuals)
+    return found
+
+
+def _require_reads(reads: Mapping[int, Array], tokens: list[int]) -> None:
+    """Raise a TypeError or a ValueError unless each entry has a number, not negative, for every token of a stage."""
+    if not isinstance(reads, Mapping):
+        raise TypeError(f"reads must be a table of shares by stage, got {type(reads).__name__}")
+    for s, shares in reads.items():
+        require_whole("a stage in reads", s, 0, len(tokens) - 1)
+        if not isinstance(shares, np.ndarray) or shares.shape != (tokens[s],) or shares.dtype.kind != "f":
+            raise ValueError(f"reads[{s}] must be an array of {tokens[s]} floats, one for each token of stage {s}")
+        if not (np.isfinite(shares).all() and shares.min() >= 0):
+            raise ValueError(f"reads[{s}] must be finite and not negative: shares of tokens")
 
 
 def _added(trace: Mapping[str, Array], gradients: Mapping[str, Array], stage: Stage, block: str) -> Array:

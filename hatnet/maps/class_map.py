@@ -11,13 +11,16 @@ $I + (\bar L + \bar G P + \bar G P \bar L) / 2$, one with plain attention as $I 
 their rows do not sum to one. The residuals' own contribution, which is the same for every class, is subtracted.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from math import inf, sqrt
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
+from hatnet.config import StageLayout
 from hatnet.equivalence import relative_error
 from hatnet.maps.block_map import TracedWeights
 from hatnet.maps.rollout import through_convolution
@@ -33,8 +36,13 @@ def relevances(model: HATNet, images: Tensor, labels: Tensor, expected: Tensor |
     evaluation mode. Raises ValueError if the logits differ from those of an earlier run, `expected` (B, classes), by
     more than rounding, or if a gradient is not finite.
     """
+    return positive_parts(weights_and_gradients(model, images, labels, expected))
+
+
+def positive_parts(weights_and_gradients: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    """The relevance of every weight from its gradient; shapes as in `relevances`."""
     found = {}
-    for name, (weights, gradient) in weights_and_gradients(model, images, labels, expected).items():
+    for name, (weights, gradient) in weights_and_gradients.items():
         positive = (gradient * weights).clamp(min=0)
         found[name] = positive.mean(dim=3 if name.endswith("local_weights") else 1, keepdim=True)
     return found
@@ -44,16 +52,28 @@ def weights_and_gradients(
     model: HATNet, images: Tensor, labels: Tensor, expected: Tensor | None = None
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """All weights, and the full derivative of each image's logit with respect to them, also through later blocks."""
-    layouts = model.config.layout(images.shape[2], images.shape[3])
-    # Autograd cannot use tensors created in inference mode, but it can use copies of them.
-    with torch.inference_mode(False), torch.enable_grad(), unfused_attention() as weights:
-        tensors = chain(model.named_parameters(), model.named_buffers())
-        copies = {name: tensor.detach().clone() for name, tensor in tensors if tensor.is_inference()}
-        logits = functional_call(model, copies, images.detach().clone().requires_grad_())
+    with recorded_for_gradients(model, images) as (logits, weights):
         if expected is not None:
             _require_same(logits.detach(), expected)
         chosen = logits[torch.arange(len(images)), labels.clone()]
         gradients = torch.autograd.grad(chosen.sum(), list(weights.values()))  # images do not mix: each has its own
+    return by_window(weights, gradients, model.config.layout(images.shape[2], images.shape[3]), len(images))
+
+
+@contextmanager
+def recorded_for_gradients(model: nn.Module, images: Tensor) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    """Run a model; inside the `with` block, derivatives of its output with respect to the weights can be taken."""
+    # Autograd cannot use tensors created in inference mode, but it can use copies of them.
+    with torch.inference_mode(False), torch.enable_grad(), unfused_attention() as weights:
+        tensors = chain(model.named_parameters(), model.named_buffers())
+        copies = {name: tensor.detach().clone() for name, tensor in tensors if tensor.is_inference()}
+        yield functional_call(model, copies, images.detach().clone().requires_grad_()), weights
+
+
+def by_window(
+    weights: Mapping[str, Tensor], gradients: Sequence[Tensor], layouts: Sequence[StageLayout], images: int
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Weights and gradients in the shapes of the trace, for each image. ValueError if a gradient is not finite."""
     if not all(gradient.isfinite().all() for gradient in gradients):
         # A norm divides by a standard deviation: on uniform tokens it multiplies the gradient by 1 / sqrt(eps).
         raise ValueError(
@@ -64,19 +84,22 @@ def weights_and_gradients(
     found = {}
     for (name, one), gradient in zip(weights.items(), gradients, strict=True):
         windows = layouts[Place.parse(name).stage or 0].windows if name.endswith("local_weights") else None
-        shape = (len(images), *(windows or ()))  # (B, rows, columns), or (B,) outside windows
+        shape = (images, *(windows or ()))  # (B, rows, columns), or (B,) outside windows
         found[name] = one.detach().unflatten(0, shape), gradient.unflatten(0, shape)
     return found
 
 
-def class_map(maps: Tensor, relevance: TracedWeights) -> Tensor:
-    """Roll relevances out, from rows over the tokens of the last stage, (B, H, W, R), back to the tokens of the stem.
+def class_map(reads: Mapping[int, Tensor], relevance: TracedWeights) -> Tensor:
+    """Roll relevances out, from rows over the tokens of the stages that a head reads, back to the tokens of the stem.
 
+    `reads` holds for each of these stages the share of every token, (B, H, W, R); a classifier reads the last stage.
     The result is (B, H0, W0, R), without the residuals' contribution; not negative.
     """
     # Two parts, because the residuals may be so much larger that the sum would round the rest away.
-    residual, added = maps, torch.zeros_like(maps)
-    for s in reversed(range(len(relevance.layouts))):
+    last = max(reads)
+    residual = added = torch.zeros_like(reads[last])
+    for s in reversed(range(last + 1)):
+        residual = residual + reads.get(s, 0)
         for b in reversed(range(relevance.config.stages[s].depth)):
             (head,) = relevance.heads(s, b)
             parts = head.parts(residual + added)

@@ -184,7 +184,8 @@ class AttentionMaps:
         if labels not in self._relevances:
             self._relevances = {labels: self._compute_relevances(labels)}
         weights = TracedWeights(self.config, self.layouts, self._relevances[labels])
-        return self._array(self._placed(class_map(self._start(len(self.config.stages) - 1, None), weights), pixels))
+        last = len(self.config.stages) - 1
+        return self._array(self._placed(class_map({last: self._start(last, None)}, weights), pixels))
 
     def _compute_relevances(self, labels: tuple[int, ...]) -> dict[str, Tensor]:
         """The relevance of every weight of all images, computed in slices that fit into memory."""

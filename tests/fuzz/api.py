@@ -27,6 +27,7 @@ from hatnet.data import image_file as image_file_module
 from hatnet.data.scenes import pictures, writer
 from hatnet.dense.source import find_dense
 from hatnet.maps.maps import attention_maps
+from hatnet.maps.object_map import object_maps
 from hatnet.network import HATNet
 from hatnet.studies import plan
 from hatnet.studies.ablation import matching, one_stage, questions, statistics
@@ -275,6 +276,7 @@ TABLE |= {
     "AttentionMaps.dense": Entry(lambda **place: some_maps().dense(**place), lambda d: {"stage": 1, "block": 0, "head": 1}),
     "AttentionMaps.rollout": Entry(lambda **place: some_maps().rollout(**place), lambda d: PLACE | {"pixels": True}),
     "AttentionMaps.class_map": Entry(lambda **given: some_maps().class_map(**given), lambda d: {"label": d.heads - 1, "pixels": False}),
+    "maps.object_map.object_maps": Entry(object_maps, lambda d: {"model": segmenter(), "image": image(d), "masks": torch.ones(1, 16, 12 + d.W, dtype=torch.bool), "labels": [d.heads - 1], "pixels": True, "limit": 2**30}),
     "AttentionMaps.token_at": Entry(lambda **given: some_maps().token_at(**given), lambda d: {"x": d.W, "y": d.H, "stage": 1}),
     "hatnet.complexity.mhsa_cost": Entry(complexity.mhsa_cost, HW),
     "hatnet.complexity.h_mhsa_cost": Entry(complexity.h_mhsa_cost, lambda d: HW(d) | {"G1": d.G1, "G2": d.G2}),

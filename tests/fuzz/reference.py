@@ -34,6 +34,10 @@ def gradients_of(d) -> dict:
     return {name: value for name, value in trace_of(d).items() if name.endswith("weights")}
 
 
+def reads_of(d) -> dict:
+    return {0: np.full(trace_of(d)["stages.0.output"][..., 0].size, 0.1)}
+
+
 def part(d, path: str) -> dict:
     return reference.within(equivalence.to_numpy(network(d)), path)
 
@@ -85,7 +89,7 @@ MAPS = {
     "to_shares": lambda d: {"maps": np.abs(floats(d.H, d.W))},
     "rollout": lambda d: {"trace": trace_of(d), "config": SMALL, "stage": 1, "block": 0},
     "relevance": lambda d: {"weights": x(d), "gradient": x(d), "heads_axis": 0},
-    "class_map": lambda d: {"trace": trace_of(d), "gradients": gradients_of(d), "config": SMALL},
+    "class_map": lambda d: {"trace": trace_of(d), "gradients": gradients_of(d), "config": SMALL, "reads": reads_of(d)},
 }  # fmt: skip
 LEARNING = {
     "batch_gradients": lambda d: {"images": floats(2, 3, 8 + d.H, 9), "labels": [0, d.heads - 1], "params": equivalence.to_numpy(network(d)), "config": SMALL, "smoothing": 0.1},

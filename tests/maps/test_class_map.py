@@ -17,6 +17,7 @@ from hatnet.maps.class_map import relevances, weights_and_gradients
 from hatnet.maps.unfused_attention import unfused_attention
 from tests.cases import NETWORK_MUST_HIT, also, network_cases
 from tests.comparing import assert_same
+from tests.maps.nudged import assert_slopes
 from tests.maps.small import TINY, end_to_end
 
 
@@ -35,42 +36,12 @@ def test_unfused_attention_equals_fused_attention_and_keeps_the_weights_of_the_t
         assert_same(weights.masked_fill(padding, 0), trace[name].numpy(), case)
 
 
-def test_gradients_of_weights_equal_central_differences_of_the_reference(monkeypatch):
+def test_gradients_of_weights_equal_central_differences_of_the_reference():
     """Eq. 2: nudge each matrix of weights in turn, in the NumPy reference, along a random direction."""
     model, images = TINY.model(), TINY.images()[:1]
     found = weights_and_gradients(model, images, torch.tensor([2]))
-    params, direction = hatnet.to_numpy(model), np.random.default_rng(0)
-    attend = reference.hierarchical_attention.multi_head_attention
-    nudge = {}  # which call, along what, how far
-
-    def nudged(Q, K, V, heads):
-        A, weights = attend(Q, K, V, heads)
-        nudge["call"] += 1
-        if nudge["call"] == nudge["at"]:
-            of_heads = zip(nudge["along"], np.split(V, heads, axis=1), strict=True)
-            A += nudge["by"] * np.hstack([along @ values for along, values in of_heads])
-        return A, weights
-
-    monkeypatch.setattr(reference.hierarchical_attention, "multi_head_attention", nudged)
-    monkeypatch.setattr(reference.attention, "multi_head_attention", nudged)
-    call = 0
-    for name, (_, gradient) in found.items():
-        gradient = gradient[0].numpy()
-        windows = reference.windows(5, 4, 3) if name.endswith("local_weights") else [(0, 0, None)]
-        for row, column, place in windows:
-            call += 1
-            slope = gradient
-            if place is not None:  # without the padding of windows at the border
-                m, n = np.zeros((5, 4))[place].shape
-                slope = gradient[row, column].reshape(-1, 3, 3, 3, 3)[:, :m, :n, :m, :n]
-                slope = slope.reshape(-1, m * n, m * n)
-            along = direction.standard_normal(slope.shape)
-            difference = 0
-            for by in (1e-5, -1e-5):
-                nudge.update(call=0, at=call, along=along, by=by)
-                difference += reference.hat_net(images[0].numpy(), params, model.config)[2] / (2 * by)
-            # the error of a central difference of step 1e-5 is of the order 1e-10, rounding 1e-16 / 1e-5 more
-            assert difference == pytest.approx((slope * along).sum(), rel=1e-6, abs=1e-9), (name, row, column)
+    params = hatnet.to_numpy(model)
+    assert_slopes(found, lambda: reference.hat_net(images[0].numpy(), params, model.config)[2], size=(5, 4), window=3)
 
 
 @also(NETWORK_MUST_HIT)
