@@ -1,4 +1,4 @@
-"""The data of the explorer of a colour scene: the HAT-Net inside the segmenter that comes with the package."""
+"""The data of the explorer of a colour scene: the segmenter that comes with the package, and the HAT-Net inside it."""
 
 from pathlib import Path
 
@@ -10,17 +10,19 @@ from hatnet.dense import SemanticFPN
 from hatnet.dense.source import find_dense
 from hatnet.files import write_whole
 from hatnet.maps import attention_maps
-from hatnet.maps.explorer import Picture, Start, encode
+from hatnet.maps.explorer import ClassMap, Picture, Start, encode
+from hatnet.maps.object_map import object_maps
 from hatnet.network import HATNet
 
 SCENE = 7  # of the test scenes; tutorial 10 looks at it, too
+OBJECTS = ("red coat", "yellow pullover", "bag")  # in it
 START = Start(query=(104, 104), stage=0, block=1, kind="local")  # on the red coat
 
 
 def write_scene_maps(path: Path) -> None:
-    """Write a test scene with all weights, near and far.
+    """Write a test scene with all weights, near and far, and a map for each object.
 
-    There is no map of the whole network: the pyramid reads every stage, so that no rows of one stage are its input.
+    There is no rollout: the pyramid reads every stage, and for each object other tokens of it.
 
     Args:
         path: the file to write.
@@ -29,9 +31,19 @@ def write_scene_maps(path: Path) -> None:
     assert isinstance(source.model, SemanticFPN)
     model = source.model.double().eval()
     network = inner_network(model)
-    pixels = torch.tensor(compose(Garments(), "val", SCENE, 128, seed=0).pixels).double() / 255  # (H, W, 3)
-    image = model.transform(pixels.permute(2, 0, 1)[None])[0]
-    picture = Picture(f"test scene {SCENE}", pixels.numpy(), attention_maps(network, image).weights)
+    scene = compose(Garments(), "val", SCENE, 128, seed=0)
+    pixels = torch.tensor(scene.pixels).double() / 255  # (H, W, 3)
+    image = pixels.permute(2, 0, 1)
+    masks = torch.stack([torch.tensor(scene.owner == number) for number, _ in enumerate(scene.labels, 1)])
+    labels = [garment + 1 for garment in scene.labels]  # class 0 is the background
+    maps = object_maps(model, image, masks, labels)
+    roles = [f"of the class {source.classes[label]}" for label in labels]
+    picture = Picture(
+        f"test scene {SCENE}",
+        pixels.numpy(),
+        attention_maps(network, model.transform(image[None])[0]).weights,
+        class_maps=[ClassMap(*each, of="object") for each in zip(OBJECTS, maps, roles, strict=True)],
+    )
     words = f"The HAT-Net below Semantic FPN. {source.words}"
     write_whole(path, encode([picture], config=network.config, provenance=words, start=START))
 

@@ -166,4 +166,9 @@ def test_the_colour_scene_shows_the_rows_of_the_segmenter(tmp_path):
     for name in ("stages.0.blocks.1", "stages.1.blocks.0"):
         weights = trace[f"{name}.attention.global_weights"][0]  # (heads, HW, H'W')
         np.testing.assert_allclose(rows[f"{name}.global"], weights, rtol=2**-10, atol=2**-20)
-    assert picture["maps"] == [], "none of the whole network"
+    names = [("red coat", "top"), ("yellow pullover", "top"), ("bag", "bag")]
+    found = [(one["kind"], one["of"], one["name"], one["role"]) for one in picture["maps"]]
+    assert found == [("class", "object", name, f"of the class {label}") for name, label in names]
+    for index, (row, column) in enumerate(((25, 26), (22, 16), (20, 8))):  # a token on each object
+        values = [rows[f"class.{each}"] / rows[f"class.{each}"].max() for each in range(3)]
+        assert max(range(3), key=lambda each: values[each][row - 1 : row + 2, column - 1 : column + 2].sum()) == index

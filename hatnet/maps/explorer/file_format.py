@@ -152,7 +152,9 @@ def _whole_maps(picture: Picture, config: HATNetConfig, size: tuple[int, int]) -
     if picture.rollout is not None:
         given.append(({"kind": "rollout", "array": "rollout"}, picture.rollout))
     for index, one in enumerate(picture.class_maps):
-        given.append(({"kind": "class", "array": f"class.{index}", "name": one.name, "role": one.role}, one.values))
+        given.append(
+            ({"kind": "class", "array": f"class.{index}", "name": one.name, "role": one.role, "of": one.of}, one.values)
+        )
     shape = config.layout(*size)[0].map
     found: list[tuple[dict[str, Any], Array]] = []
     for about, array in given:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,11 +18,12 @@ Normalise = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # (C, H, W) in
 
 @dataclass(frozen=True)
 class ClassMap:
-    """The relevance of every place for one class."""
+    """The relevance of every place for one class, or for the class of one object."""
 
-    name: str  # of the class
-    values: Array  # (H, W), over the tokens of stage 0: `AttentionMaps.class_map`
+    name: str  # of the class or of the object
+    values: Array  # (H, W), over the tokens of stage 0: `AttentionMaps.class_map`, or one of `object_maps`
     role: str = ""  # why it is shown, such as "the network's answer"
+    of: Literal["class", "object"] = "class"
 
 
 @dataclass(frozen=True)

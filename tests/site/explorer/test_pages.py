@@ -2,12 +2,13 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
 from hatnet.data.photo import load_photo, normalise
 from hatnet.equivalence import compare
-from hatnet.maps.explorer import picture_from_model, write_explorer
+from hatnet.maps.explorer import ClassMap, picture_from_model, write_explorer
 from hatnet.maps.report import write_report
 from tests.maps.small import random_model
 from tests.site.conftest import CONTRASTS, PHONE
@@ -54,6 +55,19 @@ def test_a_picture_may_lack_maps_of_the_whole_network(open_explorer, folder, mod
         assert "not here" in text(page, f".kinds .{kind}")
     assert page.locator("attention-explorer input[value=composed]").is_checked()
     assert "of the output at token" in text(page, ".finding")
+
+
+def test_maps_of_objects_have_their_own_words(open_explorer, folder, model, images):
+    maps = [ClassMap(name, np.full((16, 23), 0.1), "of the class cat", "object") for name in ("first", "second")]
+    picture = dataclasses.replace(picture_from_model(model, images[0], "two"), rollout=None, class_maps=maps)
+    write_explorer(folder / "objects.html", picture, config=model.config, provenance="Random.")
+    page = open_explorer((folder / "objects.html").as_uri(), choices={"kind": "class", "class": 1})
+    assert text(page, ".kinds label.class") == "Object for its class"
+    assert text(page, ".choice.class") == "Object first second"
+    assert text(page, ".meaning").startswith("What attention brings to the class of an object's pixels")
+    assert text(page, ".map figcaption").startswith("For the object second:")
+    assert "for the object second, of the class cat" in text(page, ".finding")
+    assert "from every stage that the pyramid reads" in text(page, ".readout")
 
 
 @pytest.fixture(scope="module")

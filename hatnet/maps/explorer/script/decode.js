@@ -42,7 +42,7 @@ export async function read(file) {
     })));
   const whole = header.pictures.map(({ maps }, picture) => maps.map((about) => {
     const shares = take(`${picture}.${about.array}`);
-    return { ...about, values: Float64Array.from(shares, (share) => share * about.largest) };
+    return { of: "class", ...about, values: Float64Array.from(shares, (share) => share * about.largest) };
   }));
   return { header: { ...header, bytes: file.length }, weights, whole };
 }

@@ -201,7 +201,7 @@ class AttentionExplorer extends HTMLElement {
       : ofClass[0].map(({ name, role }, index) => [index, escape(name), escape(`${name}, ${role}`)]);
     const most = largestOf(ofClass.map(({ length }) => length));
     const both = views.length > 1 && ofClass[0].length > 1 ? [[BOTH, "both, side by side", "both, side by side"]] : [];
-    refill(this.find(".of-picture")[0], choices("class", "Class", [...roles.slice(0, most), ...both]));
+    refill(this.find(".of-picture")[0], choices("class", ofClass[0][0]?.of === "object" ? "Object" : "Class", [...roles.slice(0, most), ...both]));
     this.find(".size")[0].innerHTML = sizeWords(views);
   }
 
@@ -213,7 +213,7 @@ class AttentionExplorer extends HTMLElement {
     const scales = scalesOf(kind, rows, own);
     this.showSettings();
     this.showPicture(rows[0], key);
-    this.find(".meaning")[0].innerHTML = mapWords(kind, state.stage, scales[0]);
+    this.find(".meaning")[0].innerHTML = mapWords(kind, state.stage, scales[0], rows[0].whole);
     this.find(".map").forEach((figure, at) =>
       this.showMap(figure, seen[at], rows[at], key, scales[at], this.nameOf(at)));
     this.find(".readout").forEach((readout, at) =>

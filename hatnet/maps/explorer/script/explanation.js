@@ -99,11 +99,13 @@ function explainRollout(row, token, rank) {
 
 /** An entry of a class map. */
 function explainRelevance(row, token, rank) {
-  const { name, role, largest } = row.whole, value = row.values[token];
+  const { name, role, largest, of } = row.whole, value = row.values[token];
   const share = largest ? `, ${(100 * value / largest).toFixed(0)} % of the largest` : "";
   const finding = `<p class="finding"><b>${entryDigits(row, value)}</b> is the relevance of ${keyWords(row, token, true)} of
-    the first stage for the class <b>${escape(name)}</b>${role ? `, ${escape(role)}` : ""}: ${rank}${share}.</p>`;
-  const formulas = `<p class="hint">Every weight times the gradient of the class's logit, where positive, rolled out through all blocks.
-    Relevance is not a share: its sum has no meaning.</p>`;
+    the first stage for the ${escape(of)} <b>${escape(name)}</b>${role ? `, ${escape(role)}` : ""}: ${rank}${share}.</p>`;
+  const read = of === "object" ? ", averaged over the object's pixels, where positive, rolled out from every stage that the pyramid reads"
+    : ", where positive, rolled out through all blocks";
+  const formulas = `<p class="hint">Every weight times the gradient of the class's logit${read}. Relevance is not a share: its sum
+    has no meaning.</p>`;
   return { finding, formulas };
 }

@@ -15,13 +15,14 @@ function rowWords(row, order) {
 /** The name of a map and how many keys a row of it has. */
 function kindWords(kind, row, stage) {
   if (!row) return `<b>${KINDS[kind]}</b><small>${isWhole(kind) ? "not here" : "no windows here"}</small>`;
+  if (row.whole?.of === "object") return "<b>Object</b><small>for its class</small>";
   if (row.whole) return `<b>${KINDS[kind]}</b><small>${kind === "class" ? "for an answer" : "whole network"}</small>`;
   const keys = row.side > 1 ? "cells" : "tokens", name = stage.window || kind !== "global" ? KINDS[kind] : "All tokens";
   return `<b>${name}</b><small>${integer.format(ranked(row).length)} ${keys}</small>`;
 }
 
 /** What a map of this kind shows, and how its colours do. */
-function mapWords(kind, stage, { stretched, power }) {
+function mapWords(kind, stage, { stretched, power }, whole) {
   const colours = isWhole(kind) ? " Colours are capped at the 99th percentile."
     : stretched ? ` Colours follow the weight to the power of ${digits(power, 2)}: an equal share is at a third of the scale.`
       : "";
@@ -34,13 +35,14 @@ function mapWords(kind, stage, { stretched, power }) {
       + "logarithm and end at the largest weight beside the query's own.",
     rollout: "Rollout of the whole network: all paths through all blocks, from the mean of the last stage's tokens back "
       + "to the tokens of the first stage. (A figure shows the rollout of its query instead.)",
-    class: "What speaks for a class, over the tokens of the first stage.",
+    class: whole?.of === "object" ? "What attention brings to the class of an object's pixels, over the tokens of the first stage. "
+      + "What stays in place is left out." : "What speaks for a class, over the tokens of the first stage.",
   }[kind] + colours;
 }
 
 /** The network's answer, unless it stands below the picture, and the map's numbers, below a map. */
 function networkWords(state, row, alone) {
-  const { whole } = row, about = whole?.kind === "class" ? `For the class <b>${escape(whole.name)}</b>: ` : "";
+  const { whole } = row, about = whole?.kind === "class" ? `For the ${escape(whole.of)} <b>${escape(whole.name)}</b>: ` : "";
   const answer = alone || state.hidden ? "" : predictionWords(state.view.picture);
   return `${answer && `P${answer.slice(1)}<br>`}${about}${rowWords(row, ranked(row))}`;
 }
