@@ -21,10 +21,11 @@ from builder.heads import PICTURE
 from builder.ledger import check_ledger
 from builder.live import live_files, make_live
 from builder.maps import write_site_maps
-from builder.scene_maps import write_scene_maps
 from builder.social import social_picture
 from builder.traceability import check_equations
 from builder.tutorials import make_pages
+from hatnet.files import write_whole
+from hatnet.maps.colour_scene import colour_scene
 from hatnet.maps.explorer import explorer_script
 
 log = logging.getLogger("mkdocs.builder")
@@ -71,7 +72,7 @@ def make_maps(root: Path, folder: Path) -> None:
         for old in folder.glob("attention*"):
             old.unlink()
         write_site_maps(folder)
-        write_scene_maps(folder / "attention-scene.bin")
+        write_whole(folder / "attention-scene.bin", colour_scene().encode())
         remember(folder, "maps", current)
 
 

@@ -4,6 +4,7 @@ import platform
 import sys
 from collections.abc import Mapping
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,18 @@ from hatnet.cli.console import console, print_path
 from hatnet.cli.output_files import require_writable
 from hatnet.cli.verify import print_agreement, run_both
 from hatnet.data.photo import load_photo, normalise
-from hatnet.equivalence import TOLERANCES, first_difference, randomise
+from hatnet.equivalence import TOLERANCES, Agreement, compare, first_difference, randomise, worst
 from hatnet.maps.explorer import Start
-from hatnet.maps.report import write_report
+from hatnet.maps.report import scene_section, write_report
 from hatnet.models import create_model
 
 RANDOM_WEIGHTS = (
     "The weights are random (fan-in scaled, drawn from a seed): the maps show how hierarchical attention works, "
     "not what a trained network looks at."
+)
+NO_SCENE = (
+    "<p>Here the report shows a trained network on a scene in colour, where torchvision is installed: "
+    '<code>python -m pip install -c constraints.txt -e ".[train]"</code>.</p>'
 )
 EYE = Start(query=(76, 84), stage=1, block=1, kind="global")  # the cat's right eye, in the photo of 224 x 224 pixels
 
@@ -42,14 +47,31 @@ def demo(out: Path = Path("hatnet-demo.html"), seed: int = 0) -> None:
     model = model.double().eval()
     agreements, seconds = run_both(model, normalise(photo))
     print_agreement(agreements, torch.float64, limit)
+    section, of_scene = _scene(limit)
     write_report(
         out, model=model, photo=photo, normalise=normalise, agreements=agreements, tolerance=limit,
-        facts=_facts(seed, seconds), weights=RANDOM_WEIGHTS, name="Chelsea the cat", start=EYE,
+        facts=_facts(seed, seconds), weights=RANDOM_WEIGHTS, name="Chelsea the cat", start=EYE, scene=section,
     )  # fmt: skip
-    console.print("The report shows the agreement, attention over the photo, and the sizes of the network:")
+    console.print("The report shows the agreement, attention over photo and scene, and the sizes of the network:")
     print_path(out)
-    if first_difference(agreements, limit):
+    if any(first_difference(each, limit) for each in (agreements, of_scene)):
         sys.exit(1)
+
+
+def _scene(limit: float) -> tuple[str, list[Agreement]]:
+    """A trained network on a scene in colour, for the report, and its agreement with the reference."""
+    if find_spec("torchvision") is None:
+        return NO_SCENE, []
+    from hatnet.maps.colour_scene import colour_scene
+
+    scene = colour_scene()
+    agreements = [each for each in compare(scene.network, scene.image[None]) if each.name != "logits"]
+    words = "agree" if first_difference(agreements, limit) is None else "do not agree"
+    console.print(
+        f"A trained HAT-Net on a scene in colour: its {len(agreements)} intermediates {words} "
+        f"(largest difference {worst(agreements).error:.1e})"
+    )
+    return scene_section(scene.encode(), agreements, limit), agreements
 
 
 def _facts(seed: int, seconds: Mapping[str, float]) -> dict[str, str]:

@@ -27,6 +27,11 @@ WHAT_IT_IS = (
     "In HAT-Net every token of an image attends to its neighbours within a window, and to the whole image in a few "
     "merged tokens. This is hierarchical attention, from the paper"
 )
+WHAT_THE_SCENE_IS = (
+    "This network is trained: it is the HAT-Net inside the segmenter that comes with the package, on a scene that it "
+    "has not seen. The maps of objects show what attention brings to the class of each. The feature maps behind its "
+    "answer are compared with the NumPy reference, too."
+)
 MEASURE = (
     "For each intermediate, in the order of computation: the largest absolute difference between PyTorch and the NumPy "
     "reference, divided by the largest absolute value of the reference. Stages count from 0, as in the code. The paper "
@@ -46,6 +51,7 @@ def write_report(
     weights: str,
     name: str = "the photo",
     start: Start | None = None,
+    scene: str = "",
 ) -> None:
     """Write the report of one comparison on a photo, (3, H, W) in [0, 1], as one HTML file, whole or not at all.
 
@@ -53,7 +59,8 @@ def write_report(
     browser, the report gives the reason instead: it is needed most when something is wrong.
 
     `agreements` come from `hatnet.equivalence.compare` (ValueError if empty); `weights` is a sentence about the
-    origin of the network's weights; `facts` are the machine, versions, date and so on.
+    origin of the network's weights; `facts` are the machine, versions, date and so on; `scene` is HTML about another
+    image, such as that of `scene_section`.
     """
     if not agreements:
         raise ValueError("there is nothing to report: no intermediate was compared")
@@ -73,11 +80,20 @@ def write_report(
         f"<h1>{escape(title)}</h1>\n{verdict(agreements, tolerance)}\n<p>{WHAT_RAN}</p>\n<p>{WHAT_IT_IS} {paper}.</p>",
         f"<h2>Agreement</h2>\n<p>{MEASURE}</p>\n{agreement_tables(agreements, tolerance)}",
         f"<h2>Attention over the photo</h2>\n{maps}",
+        *([f"<h2>Attention of a trained network over a scene</h2>\n{scene}"] if scene else []),
         f"<h2>Sizes</h2>\n<p>An image of {times((height, width))} pixels, stage by stage.</p>\n"
         + sizes_table(config, height, width),
         "\n".join(["<h2>Facts</h2>", "<dl>", *pairs, "</dl>"]),
     ]
     write_whole(path, html_page(title, "\n\n".join(sections)).encode())
+
+
+def scene_section(data: bytes, agreements: Sequence[Agreement], tolerance: float) -> str:
+    """A trained network on a scene in colour, as HTML: agreement with the reference, and the explorer of its `data`."""
+    return (
+        f"<p>{WHAT_THE_SCENE_IS}</p>\n{verdict(agreements, tolerance)}\n"
+        f"{explorer_element(data, f'<p>{NO_SCRIPT}</p>', linked=False)}"
+    )
 
 
 def sizes_table(config: HATNetConfig, height: int, width: int) -> str:

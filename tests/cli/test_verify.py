@@ -2,6 +2,7 @@
 
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 import hatnet
 import hatnet.layers
-from hatnet.equivalence import randomise
+from hatnet.equivalence import compare, randomise
 from tests.core.authors import state_dict
 
 
@@ -53,8 +54,33 @@ def test_demo_compares_both_on_a_photo_and_prints_the_reports_path_last(hatnet_c
     assert "They agree: all 88 intermediates" in out
     assert float(out.split("intermediates to ")[1].split()[0]) < 1e-12
     assert Path(out.strip().splitlines()[-1]) == report
-    assert "<html" in report.read_text(encoding="utf-8")
+    assert "A trained HAT-Net on a scene in colour: its 40 intermediates agree" in " ".join(out.split())
+    html = report.read_text(encoding="utf-8")
+    assert "<html" in html
+    assert "Attention of a trained network over a scene" in html
+    assert html.count("<attention-explorer linked><script") == html.count("<attention-explorer><script") == 1
     assert time.monotonic() - start < 300  # a hang, not a speed limit
+
+
+def test_demo_without_torchvision_says_how_to_see_the_scene(hatnet_command, tmp_path, monkeypatch):
+    monkeypatch.setattr("hatnet.cli.demo.find_spec", lambda name: None)
+    assert hatnet_command("demo", "--out", tmp_path / "report.html")[0] == 0
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert html.count("<attention-explorer linked><script") == 1
+    assert "<attention-explorer><script" not in html
+    assert "where torchvision is installed" in html
+
+
+def test_demo_fails_if_the_trained_network_differs(hatnet_command, tmp_path, monkeypatch):
+    def differ(model, images):
+        first, *others = compare(model, images)
+        return [replace(first, error=1e-3), *others]
+
+    monkeypatch.setattr("hatnet.cli.demo.compare", differ)
+    status, out, _ = hatnet_command("demo", "--out", tmp_path / "report.html")
+    assert status == 1
+    assert "do not agree (largest difference 1.0e-03)" in " ".join(out.split())
+    assert "1 of 40 intermediates do not agree" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_port_that_is_taken_costs_no_build(hatnet_command):

@@ -13,10 +13,10 @@ from scipy.stats import spearmanr
 
 import hatnet
 from builder.maps import COUNTED, SHOWN, first_mistake, write_site_maps
-from builder.scene_maps import write_scene_maps
 from hatnet.attention import attention_kernel
 from hatnet.data import open_data
 from hatnet.maps import attention_maps
+from hatnet.maps.colour_scene import colour_scene
 from hatnet.maps.explorer import decode
 from hatnet.training import Training, join
 from hatnet.training.initial_weights import before_training, first_recipe
@@ -152,10 +152,9 @@ def test_first_mistake_finds_the_first_wrong_answer(trained):
     assert first_mistake(trained, images, answers) == 55
 
 
-def test_the_colour_scene_shows_the_rows_of_the_segmenter(tmp_path):
+def test_the_colour_scene_shows_the_rows_of_the_segmenter():
     """Those of the whole model: its own normalisation, its own HAT-Net, and the pixels that are shown."""
-    write_scene_maps(tmp_path / "scene.bin")
-    header, (rows,) = decode((tmp_path / "scene.bin").read_bytes())
+    header, (rows,) = decode(colour_scene().encode())
     (picture,) = header["pictures"]
     pixels = np.asarray(Image.open(BytesIO(b64decode(picture["image"].partition(",")[2]))).convert("RGB"))
     assert pixels.shape == (128, 128, 3), "small images are embedded exactly"

@@ -101,11 +101,14 @@ def write_maps(
         write_whole(Path(path), encode(pictures, config=model.config, provenance=provenance, start=start))
 
 
-def explorer_element(data: bytes, fallback: str) -> str:
-    """The element with the `data` of `encode` inside, and `fallback` for readers without JavaScript, as HTML."""
+def explorer_element(data: bytes, fallback: str, linked: bool = True) -> str:
+    """The element with the `data` of `encode` inside, and `fallback` for readers without JavaScript, as HTML.
+
+    `linked`: whether the page's address holds its view, which only one explorer of a page can have.
+    """
     text = b64encode(data).decode("ascii")
     script = f'<script type="application/gzip;base64">{text}</script>'
-    return f"<attention-explorer linked>{script}\n{fallback}</attention-explorer>"
+    return f"<attention-explorer{' linked' * linked}>{script}\n{fallback}</attention-explorer>"
 
 
 def html_page(title: str, body: str) -> str:

@@ -1,16 +1,16 @@
-"""The data of the explorer of a colour scene: the segmenter that comes with the package, and the HAT-Net inside it."""
+"""A test scene as the segmenter that comes with the package sees it: its maps, for the site and for `hatnet demo`."""
 
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from hatnet.data.scenes.compose import compose
 from hatnet.data.scenes.cutouts import Garments
 from hatnet.dense import SemanticFPN
 from hatnet.dense.source import find_dense
-from hatnet.files import write_whole
-from hatnet.maps import attention_maps
 from hatnet.maps.explorer import ClassMap, Picture, Start, encode
+from hatnet.maps.maps import attention_maps
 from hatnet.maps.object_map import object_maps
 from hatnet.network import HATNet
 
@@ -19,14 +19,25 @@ OBJECTS = ("red coat", "yellow pullover", "bag")  # in it
 START = Start(query=(104, 104), stage=0, block=1, kind="local")  # on the red coat
 
 
-def write_scene_maps(path: Path) -> None:
-    """Write a test scene with all weights, near and far, and a map for each object.
+@dataclass(frozen=True)
+class ColourScene:
+    """The scene with all weights of the network, near and far, and a map for each object.
 
     There is no rollout: the pyramid reads every stage, and for each object other tokens of it.
-
-    Args:
-        path: the file to write.
     """
+
+    network: HATNet  # in float64; its classifier is not trained
+    image: Tensor  # (3, H, W), normalised for the network
+    picture: Picture
+    words: str  # the origin of the weights
+
+    def encode(self) -> bytes:
+        """The data of its explorer."""
+        return encode([self.picture], config=self.network.config, provenance=self.words, start=START)
+
+
+def colour_scene() -> ColourScene:
+    """Run the segmenter, with gradients for the maps of objects."""
     source = find_dense("scenes-segmentation")
     assert isinstance(source.model, SemanticFPN)
     model = source.model.double().eval()
@@ -38,14 +49,14 @@ def write_scene_maps(path: Path) -> None:
     labels = [garment + 1 for garment in scene.labels]  # class 0 is the background
     maps = object_maps(model, image, masks, labels)
     roles = [f"of the class {source.classes[label]}" for label in labels]
+    normalised = model.transform(image[None])[0]
     picture = Picture(
         f"test scene {SCENE}",
         pixels.numpy(),
-        attention_maps(network, model.transform(image[None])[0]).weights,
+        attention_maps(network, normalised).weights,
         class_maps=[ClassMap(*each, of="object") for each in zip(OBJECTS, maps, roles, strict=True)],
     )
-    words = f"The HAT-Net below Semantic FPN. {source.words}"
-    write_whole(path, encode([picture], config=network.config, provenance=words, start=START))
+    return ColourScene(network, normalised, picture, f"The HAT-Net below Semantic FPN. {source.words}")
 
 
 def inner_network(model: SemanticFPN) -> HATNet:
