@@ -311,8 +311,8 @@ def class_map(
 
 def _require_reads(reads: Mapping[int, Array], tokens: list[int]) -> None:
     """Raise a TypeError or a ValueError unless each entry has a number, not negative, for every token of a stage."""
-    if not isinstance(reads, Mapping):
-        raise TypeError(f"reads must be a table of shares by stage, got {type(reads).__name__}")
+    if not isinstance(reads, Mapping) or not reads:
+        raise TypeError(f"reads must be a table of shares by stage, such as {{0: shares}}, got {reads!r}")
     for s, shares in reads.items():
         require_whole("a stage in reads", s, 0, len(tokens) - 1)
         if not isinstance(shares, np.ndarray) or shares.shape != (tokens[s],) or shares.dtype.kind != "f":

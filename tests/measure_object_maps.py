@@ -6,6 +6,7 @@ up to half, in the order of each method, and measures how far the probability of
 removed in two ways: blurred, or replaced by the mean colour of the training images.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -21,7 +22,7 @@ from hatnet.data.scenes.compose import compose
 from hatnet.data.scenes.cutouts import Garments
 from hatnet.dense import SemanticFPN
 from hatnet.dense.source import find_dense
-from hatnet.files import json_bytes, write_whole
+from hatnet.files import write_whole
 from hatnet.machine import cpu_model, software
 from hatnet.maps.object_map import object_maps
 from hatnet.studies.faithfulness.curves import descending_order
@@ -37,6 +38,7 @@ FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5)  # of the squares outside the object
 class Object:
     """An object of a scene, which the segmenter recognises."""
 
+    scene: int
     model: SemanticFPN
     image: Tensor  # (3, H, W) in [0, 1]
     mask: Tensor  # (H, W)
@@ -59,11 +61,11 @@ def object_map(each: Object) -> Tensor:
 
 
 def gradient_times_input(each: Object) -> Tensor:
-    """The size of each pixel's gradient times its difference from the mean of the training images."""
+    """The gradient of each pixel times its difference from the mean of the training images."""
     image = each.image.clone().requires_grad_()
     (slope,) = torch.autograd.grad(each.model(image[None])[0, each.label, each.mask].mean(), image)
     mean = torch.tensor(each.model.transform.image_mean)[:, None, None]
-    return (slope * (each.image - mean)).sum(dim=0).abs()
+    return (slope * (each.image - mean)).sum(dim=0)
 
 
 def nearness(each: Object) -> Tensor:
@@ -79,7 +81,7 @@ def chance(each: Object) -> Tensor:
 
 METHODS: dict[str, Callable[[Object], Tensor]] = {
     "map of the object": object_map,
-    "gradient times input": gradient_times_input,
+    "gradient x input": gradient_times_input,
     "nearest first": nearness,
     "random": chance,
 }
@@ -96,13 +98,13 @@ def objects(model: SemanticFPN, scenes: int) -> Iterator[Object]:
         for number, garment in enumerate(scene.labels, 1):
             mask, label = torch.from_numpy(scene.owner == number), garment + 1  # class 0 is the background
             if (answer[mask] == label).float().mean() > 0.5:
-                yield Object(model, image, mask, label)
+                yield Object(index, model, image, mask, label)
 
 
 def share_inside(each: Object) -> tuple[float, float]:
     """How much of its map lies on the object, and how much of the image does."""
     found = object_map(each)
-    return float(found[each.mask].sum() / found.sum()), float(each.mask.float().mean())
+    return round(float(found[each.mask].sum() / found.sum()), 5), round(float(each.mask.float().mean()), 5)
 
 
 def removed(image: Tensor, baseline: str, model: SemanticFPN) -> Tensor:
@@ -122,45 +124,59 @@ def drops(each: Object, method: str, generator: torch.Generator) -> dict[str, li
     for baseline in BASELINES:
         ends = removed(each.image[None], baseline, each.model).expand(len(counts), -1, -1, -1)
         changed = replace_patches(each.image.expand_as(ends), ends, rank < counts[:, None], PATCH)
-        found[baseline] = (before - each.probability(changed)).tolist()
+        found[baseline] = [round(fall, 5) for fall in (before - each.probability(changed)).tolist()]
     return found
 
 
-def table(found: dict[str, list[dict[str, list[float]]]]) -> str:
-    """Mean fall for each order over all fractions and objects, and how much more it is than for two other orders."""
-    lines = ["| Order | Removed by | Probability falls by, points | more than at random | more than nearest first |"]
-    lines += ["| --- | --- | ---: | ---: | ---: |"]
+def of_scenes(values: list[float], scenes: list[int]) -> list[float]:
+    """The mean over the objects of each scene: objects that share an image are not independent."""
+    groups: dict[int, list[float]] = {}
+    for scene, value in zip(scenes, values, strict=True):
+        groups.setdefault(scene, []).append(value)
+    return [fmean(group) for group in groups.values()]
+
+
+def words(values: list[float], scenes: list[int]) -> str:
+    """A mean with its 95 % interval over scenes."""
+    found = interval(of_scenes(values, scenes))
+    return f"{found.mean:.1f} ± {found.margin:.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def table(found: dict[str, list[dict[str, list[float]]]], scenes: list[int]) -> str:
+    """How far the probability falls for each order, first and last and on average, beside two other orders."""
+    lines = ["| Order | Removed by | first tenth | half | mean | more than random | more than nearest first |"]
+    lines += ["| --- | --- | ---: | ---: | ---: | ---: | ---: |"]
     for baseline in BASELINES:
-        falls = {method: [100 * fmean(each[baseline]) for each in values] for method, values in found.items()}
+        falls = {
+            method: [[100 * fall for fall in each[baseline]] for each in values] for method, values in found.items()
+        }
+        means = {method: list(map(fmean, values)) for method, values in falls.items()}
         for method, values in falls.items():
+            ends = [words([each[at] for each in values], scenes) for at in (0, -1)]
             versus = [
-                "" if method == other else words([a - b for a, b in zip(values, falls[other], strict=True)])
+                "" if method == other
+                else words([a - b for a, b in zip(means[method], means[other], strict=True)], scenes)
                 for other in ("random", "nearest first")
-            ]
-            lines.append(f"| {method} | {baseline} | {words(values)} | {versus[0]} | {versus[1]} |")
+            ]  # fmt: skip
+            cells = [method, baseline, *ends, words(means[method], scenes), *versus]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def sentence(inside: list[tuple[float, float]]) -> str:
+def sentence(inside: list[tuple[float, float]], scenes: list[int]) -> str:
     """Where the maps lie."""
     shares, areas = ([100 * value for value in values] for values in zip(*inside, strict=True))
     return (
-        f"{len(inside)} objects. {words(shares)} % of a map lies on its object, which covers {words(areas)} % of the "
-        "image. Mean and 95 % interval over objects."
+        f"{len(inside)} objects in {len(set(scenes))} scenes; percentage points, with 95 % intervals over scenes. "
+        f"{words(shares, scenes)} % of a map lies on its object, which covers {words(areas, scenes)} % of the image."
     )
-
-
-def words(values: list[float]) -> str:
-    """A mean with its 95 % interval over objects."""
-    found = interval(values)
-    return f"{found.mean:.1f} ± {found.margin:.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 @dataclass(frozen=True)
 class Options:
     """What to measure, and where the record goes."""
 
-    scenes: int = 200
+    scenes: int = 150
     seed: int = 0
     record: Path | None = None  # without suffix
 
@@ -172,20 +188,22 @@ def main(options: Options) -> None:
     generator = torch.Generator().manual_seed(options.seed)
     found: dict[str, list[dict[str, list[float]]]] = {method: [] for method in METHODS}
     inside: list[tuple[float, float]] = []
+    scenes: list[int] = []
     for each in track(list(objects(model.eval(), options.scenes)), "objects"):
+        scenes.append(each.scene)
         inside.append(share_inside(each))
         for method, values in found.items():
             values.append(drops(each, method, generator))
-    print(table(found))
-    print(sentence(inside))
+    shown = f"{table(found, scenes)}\n{sentence(inside, scenes)}\n"
+    print(shown)
     if options.record is not None:
         facts = {
-            "date": str(date.today()), "machine": cpu_model(), "software": software(), "scenes": options.scenes,
-            "seed": options.seed, "patch": PATCH, "fractions": FRACTIONS, "drops": found,
-            "share of the map and of the image inside the object": inside,
+            "date": str(date.today()), "machine": cpu_model(), "software": software(), "seed": options.seed,
+            "patch": PATCH, "fractions": FRACTIONS, "scene of each object": scenes,
+            "share of the map and of the image inside the object": inside, "drops": found,
         }  # fmt: skip
-        write_whole(options.record.with_suffix(".json"), json_bytes(facts))
-        write_whole(options.record.with_suffix(".txt"), f"{table(found)}\n{sentence(inside)}\n".encode())
+        write_whole(options.record.with_suffix(".json"), json.dumps(facts).encode())
+        write_whole(options.record.with_suffix(".txt"), shown.encode())
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import platform
 import sys
 from collections.abc import Mapping
 from datetime import date
-from importlib.util import find_spec
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +24,8 @@ RANDOM_WEIGHTS = (
     "The weights are random (fan-in scaled, drawn from a seed): the maps show how hierarchical attention works, "
     "not what a trained network looks at."
 )
-NO_SCENE = (
-    "<p>Here the report shows a trained network on a scene in colour, where torchvision is installed: "
-    '<code>python -m pip install -c constraints.txt -e ".[train]"</code>.</p>'
-)
+NO_SCENE = "To see a trained network on a scene in colour, too, install torchvision and run this again: {}"
+INSTALL = 'python -m pip install -c constraints.txt -e ".[train]"'
 EYE = Start(query=(76, 84), stage=1, block=1, kind="global")  # the cat's right eye, in the photo of 224 x 224 pixels
 
 
@@ -52,7 +50,7 @@ def demo(out: Path = Path("hatnet-demo.html"), seed: int = 0) -> None:
         out, model=model, photo=photo, normalise=normalise, agreements=agreements, tolerance=limit,
         facts=_facts(seed, seconds), weights=RANDOM_WEIGHTS, name="Chelsea the cat", start=EYE, scene=section,
     )  # fmt: skip
-    console.print("The report shows the agreement, attention over photo and scene, and the sizes of the network:")
+    console.print("The report shows the agreement, attention maps, and the sizes of the network:")
     print_path(out)
     if any(first_difference(each, limit) for each in (agreements, of_scene)):
         sys.exit(1)
@@ -60,18 +58,23 @@ def demo(out: Path = Path("hatnet-demo.html"), seed: int = 0) -> None:
 
 def _scene(limit: float) -> tuple[str, list[Agreement]]:
     """A trained network on a scene in colour, for the report, and its agreement with the reference."""
-    if find_spec("torchvision") is None:
-        return NO_SCENE, []
-    from hatnet.maps.colour_scene import colour_scene
-
-    scene = colour_scene()
+    try:
+        from hatnet.maps.colour_scene import colour_scene
+    except ImportError:
+        console.print(NO_SCENE.format(INSTALL), markup=False)
+        return f"<p>{NO_SCENE.format(f'<code>{escape(INSTALL)}</code>')}</p>", []
+    try:
+        scene = colour_scene()
+        data = scene.encode()
+    except ValueError as error:  # the rest of the report is needed most when something is wrong
+        return f'<p class="verdict bad">The attention maps cannot be shown: {escape(str(error))}</p>', []
     agreements = [each for each in compare(scene.network, scene.image[None]) if each.name != "logits"]
     words = "agree" if first_difference(agreements, limit) is None else "do not agree"
     console.print(
         f"A trained HAT-Net on a scene in colour: its {len(agreements)} intermediates {words} "
         f"(largest difference {worst(agreements).error:.1e})"
     )
-    return scene_section(scene.encode(), agreements, limit), agreements
+    return scene_section(data, agreements, limit), agreements
 
 
 def _facts(seed: int, seconds: Mapping[str, float]) -> dict[str, str]:

@@ -71,7 +71,7 @@ def recorded_for_gradients(model: nn.Module, images: Tensor) -> Iterator[tuple[T
 
 
 def by_window(
-    weights: Mapping[str, Tensor], gradients: Sequence[Tensor], layouts: Sequence[StageLayout], images: int
+    weights: Mapping[str, Tensor], gradients: Sequence[Tensor], layouts: Sequence[StageLayout], batch: int
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Weights and gradients in the shapes of the trace, for each image. ValueError if a gradient is not finite."""
     if not all(gradient.isfinite().all() for gradient in gradients):
@@ -84,7 +84,7 @@ def by_window(
     found = {}
     for (name, one), gradient in zip(weights.items(), gradients, strict=True):
         windows = layouts[Place.parse(name).stage or 0].windows if name.endswith("local_weights") else None
-        shape = (images, *(windows or ()))  # (B, rows, columns), or (B,) outside windows
+        shape = (batch, *(windows or ()))  # (B, rows, columns), or (B,) outside windows
         found[name] = one.detach().unflatten(0, shape), gradient.unflatten(0, shape)
     return found
 

@@ -29,11 +29,11 @@ class ColourScene:
     network: HATNet  # in float64; its classifier is not trained
     image: Tensor  # (3, H, W), normalised for the network
     picture: Picture
-    words: str  # the origin of the weights
+    provenance: str  # the origin of the weights
 
     def encode(self) -> bytes:
         """The data of its explorer."""
-        return encode([self.picture], config=self.network.config, provenance=self.words, start=START)
+        return encode([self.picture], config=self.network.config, provenance=self.provenance, start=START)
 
 
 def colour_scene() -> ColourScene:

@@ -231,10 +231,16 @@ class AttentionMaps:
         return labels
 
     def _array(self, maps: Tensor) -> Array:
-        if maps.dtype == torch.bfloat16:
-            maps = maps.float()  # NumPy has no such type
-        found: Array = maps.cpu().numpy().copy()  # a copy, so that callers may change it
+        found = as_array(maps)
         return found if self._batched else found[0]
+
+
+def as_array(maps: Tensor) -> Array:
+    """A copy, so that callers may change it; in float32 for bfloat16, which NumPy lacks."""
+    if maps.dtype == torch.bfloat16:
+        maps = maps.float()
+    found: Array = maps.cpu().numpy().copy()
+    return found
 
 
 class _WeightsOnly(dict[str, Tensor]):

@@ -11,7 +11,7 @@ rolled out. As in a class map, what the residuals carry is subtracted: it stays 
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -20,16 +20,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hatnet.checks import require_type, require_whole
+from hatnet.config import HATNetConfig
 from hatnet.dense import SemanticFPN
-from hatnet.device import full_precision
 from hatnet.equivalence import evaluation_mode
 from hatnet.maps.block_map import TracedWeights
 from hatnet.maps.class_map import by_window, class_map, positive_parts, recorded_for_gradients
+from hatnet.maps.maps import as_array
 from hatnet.maps.memory import GIB, require_memory
 from hatnet.maps.rollout import through_stem
 
 
-@full_precision()
 def object_maps(
     model: SemanticFPN,
     image: Tensor,
@@ -46,11 +46,12 @@ def object_maps(
         masks: (objects, H, W), True for the pixels of each object.
         labels: the class of each object.
         pixels: whether maps are over pixels, instead of over the tokens of stage 0.
-        limit: of memory, in bytes.
+        limit: in bytes, for the HAT-Net's attention weights, their gradients and the maps kept for them. Pyramid, head
+            and logits come on top.
 
-    Returns (objects, H0, W0), or (objects, H, W) with `pixels`. Maps are never negative; their sums have no meaning.
-    Raises TypeError or ValueError for inputs of another type or shape, an object without pixels, an unknown class, or
-    gradients that are not finite.
+    Returns (objects, H0, W0), or (objects, H, W) with `pixels`, in the model's dtype (float32 for bfloat16). Maps are
+    never negative; their sums have no meaning. Raises TypeError or ValueError for inputs of another type or shape, an
+    object without pixels, an unknown class, or gradients that are not finite.
 
     >>> from hatnet import create_model
     >>> model = create_model("micro", task="segmentation", num_classes=5)
@@ -60,21 +61,32 @@ def object_maps(
     (1, 16, 24)
     """
     _require_objects(model, image, masks, labels)
+    require_type("pixels", pixels, bool, "True or False")
     config, (H, W) = model.config, (image.shape[1], image.shape[2])
     require_memory(config, H, W, 1, image.element_size(), require_whole("limit", limit, 1), gradients=True)
-    layouts, found = config.layout(H, W), []
-    recorded = recorded_for_gradients(model, image[None])
+    found, recorded = [], recorded_for_gradients(model, image[None])
     with evaluation_mode(model), _read_maps(model) as read, recorded as (logits, weights):
-        for mask, label in zip(masks.to(logits.device), labels, strict=True):
-            score = logits[0, label][mask].mean()
-            sources = [*weights.values(), *(offset for _, offset in read)]
-            gradients = torch.autograd.grad(score, sources, retain_graph=True)
-            relevance = positive_parts(by_window(weights, gradients[: len(weights)], layouts, 1))
-            shares = _shares([F for F, _ in read], gradients[len(weights) :])
-            maps = class_map(dict(enumerate(shares)), TracedWeights(config, layouts, relevance))
-            maps = through_stem(maps, (H, W), config.stem_strides) if pixels else maps
-            found.append(maps[0, :, :, 0].cpu().numpy())
+        for mask, label in zip(masks.detach().clone().to(logits.device), labels, strict=True):
+            map = _map(logits[0, label][mask].mean(), weights, read, config, (H, W))  # (1, H0, W0, 1)
+            map = through_stem(map, (H, W), config.stem_strides) if pixels else map
+            found.append(as_array(map[0, :, :, 0]))
     return np.stack(found)
+
+
+def _map(
+    score: Tensor,
+    weights: Mapping[str, Tensor],
+    read: Sequence[tuple[Tensor, Tensor]],
+    config: HATNetConfig,
+    size: tuple[int, int],
+) -> Tensor:
+    """The map of one object, (1, H0, W0, 1), from its score."""
+    layouts = config.layout(*size)
+    sources = [*weights.values(), *(offset for _, offset in read)]
+    gradients = torch.autograd.grad(score, sources, retain_graph=True)
+    relevance = positive_parts(by_window(weights, gradients[: len(weights)], layouts, batch=1))
+    shares = _shares([F for F, _ in read], gradients[len(weights) :])
+    return class_map(dict(enumerate(shares)), TracedWeights(config, layouts, relevance))
 
 
 @contextmanager

@@ -1,9 +1,11 @@
 """The commands `hatnet verify` and `hatnet demo` compare PyTorch with the reference; `hatnet docs` shows the result."""
 
 import socket
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -63,12 +65,22 @@ def test_demo_compares_both_on_a_photo_and_prints_the_reports_path_last(hatnet_c
 
 
 def test_demo_without_torchvision_says_how_to_see_the_scene(hatnet_command, tmp_path, monkeypatch):
-    monkeypatch.setattr("hatnet.cli.demo.find_spec", lambda name: None)
-    assert hatnet_command("demo", "--out", tmp_path / "report.html")[0] == 0
+    monkeypatch.setitem(sys.modules, "hatnet.maps.colour_scene", None)
+    status, out, _ = hatnet_command("demo", "--out", tmp_path / "report.html")
+    assert status == 0
+    assert "install torchvision" in out
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert html.count("<attention-explorer linked><script") == 1
     assert "<attention-explorer><script" not in html
-    assert "where torchvision is installed" in html
+    assert "install torchvision and run this again: <code>python -m pip" in html
+
+
+def test_demo_writes_its_report_even_if_maps_cannot_be_shown(hatnet_command, tmp_path, monkeypatch):
+    monkeypatch.setattr("hatnet.maps.colour_scene.object_maps", mock.Mock(side_effect=ValueError("no <b>finite</b>")))
+    assert hatnet_command("demo", "--out", tmp_path / "report.html")[0] == 0
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "cannot be shown: no &lt;b&gt;finite" in html
+    assert "88 intermediates agree" in html
 
 
 def test_demo_fails_if_the_trained_network_differs(hatnet_command, tmp_path, monkeypatch):

@@ -1,5 +1,8 @@
 """Maps of objects: what attention brings to the class of an object's pixels, against the reference."""
 
+import copy
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -104,10 +107,30 @@ def test_each_object_has_its_own_map_and_the_model_stays_as_it_was(model, image,
         alone = object_maps(model.train(), image, masks[index : index + 1], LABELS[index : index + 1])
         assert model.training
         assert np.array_equal(alone[0], both[index])
-    with torch.inference_mode():
-        assert np.array_equal(object_maps(model, image, masks, LABELS), both)
+    for kinds in product([False, True], repeat=2):
+        given = []
+        for tensor, inference in zip((image, masks), kinds, strict=True):
+            with torch.inference_mode(inference):
+                given.append(tensor.clone())
+        with torch.inference_mode():
+            assert np.array_equal(object_maps(model, *given, LABELS), both)
     assert not model.backbone.fpn._forward_pre_hooks
     assert torch.equal(model.eval()(image[None]), before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_maps_have_the_precision_of_the_model(model, image, masks, dtype):
+    exact = object_maps(model, torch.from_numpy(image), torch.from_numpy(masks), LABELS)
+    rounded = copy.deepcopy(model).to(dtype)
+    found = object_maps(rounded, torch.from_numpy(image).to(dtype), torch.from_numpy(masks), LABELS)
+    assert found.dtype == np.float32
+    assert np.abs(found - exact).max() < 100 * torch.finfo(dtype).eps * exact.max()
+
+
+def test_an_error_inside_leaves_no_hook(model, image, masks):
+    with pytest.raises(ValueError, match="image must have shape"):
+        object_maps(model, torch.from_numpy(image)[:1], torch.from_numpy(masks), LABELS)
+    assert not model.backbone.fpn._forward_pre_hooks
 
 
 @pytest.mark.parametrize(
@@ -124,10 +147,10 @@ def test_each_object_has_its_own_map_and_the_model_stays_as_it_was(model, image,
         ({"labels": [1, 1.0]}, r"labels\[1\]=1.0 must be a whole number"),
         ({"labels": 1}, r"a list with the class of each object"),
         ({"limit": 10_000}, r"but the limit is"),
+        ({"pixels": "no"}, r"pixels=.no. must be True or False"),
     ],
 )
 def test_wrong_objects_are_refused(model, image, masks, changes, words):
     given = {"model": model, "image": torch.from_numpy(image), "masks": torch.from_numpy(masks), "labels": LABELS}
     with pytest.raises((TypeError, ValueError), match=words):
         object_maps(**{**given, **changes})
-    assert not model.backbone.fpn._forward_pre_hooks

@@ -152,6 +152,8 @@ def _whole_maps(picture: Picture, config: HATNetConfig, size: tuple[int, int]) -
     if picture.rollout is not None:
         given.append(({"kind": "rollout", "array": "rollout"}, picture.rollout))
     for index, one in enumerate(picture.class_maps):
+        if one.of not in ("class", "object"):
+            raise ValueError(f"{picture.name!r}: a map of={one.of!r} is unknown: give 'class' or 'object'")
         given.append(
             ({"kind": "class", "array": f"class.{index}", "name": one.name, "role": one.role, "of": one.of}, one.values)
         )

@@ -118,6 +118,54 @@ def test_unreadable_maps_leave_the_shown_ones(open_explorer):
     assert names(page) == ["First", "Third"]
 
 
+WHILE_READ = {
+    "each counts in its turn": (
+        "e.choose({picture: 1}); e.choose({class: 1}); await e.choose({picture: 0})",
+        {"class": 0},
+    ),
+    "the first is done when the last is": (
+        "const first = e.choose({picture: 1}); e.choose({kind: 'global'}); await first",
+        {"picture": 1, "kind": "global"},
+    ),
+    "one that fails takes no other with it": (
+        "e.choose({beside: 3}); await e.choose({kind: 'global'})",
+        {"beside": 1, "kind": "global"},
+    ),
+    "an impossible one spoils none": (
+        "e.choose({picture: 1}); e.choose({stage: 9}); await e.choose({kind: 'global'})",
+        {"picture": 1, "kind": "global", "stage": 0},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WHILE_READ)
+def test_of_choices_that_are_made_while_maps_are_read(open_explorer, name):
+    page = open_explorer("pair.html")
+    acts, want = WHILE_READ[name]
+    found = page.evaluate(f"""async () => {{
+      const e = document.querySelector("attention-explorer");
+      {acts};
+      return e.state.choice;
+    }}""")
+    assert want.items() <= found.items()
+    assert page.locator("attention-explorer .panels").get_attribute("aria-busy") == "false"
+    for setting, value in want.items():
+        if setting != "class":
+            assert page.locator(f"input[name={setting}][value='{value}']").is_checked()
+
+
+def test_names_are_hidden_with_the_maps_in_their_order(open_explorer):
+    page, held = open_explorer("pair.html"), []
+    page.route("**/second-1.bin", lambda route: held.append(route))
+    click(page, "picture", 1)
+    page.evaluate("() => { document.querySelector('attention-explorer').hideNames([1, 0]); }")
+    canvas(page, "map").press("Home")  # draws what is shown
+    assert names(page) == ["First", "Second"]
+    (request,) = held
+    request.continue_()
+    page.locator("attention-explorer .name", has_text="Network A").wait_for()
+
+
 def test_hidden_names_are_nowhere(open_explorer):
     """No name, prediction or class map while the reader guesses; the order is the one that was asked for."""
     page = open_explorer("pair.html", choices={"kind": "class"})

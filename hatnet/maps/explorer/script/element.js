@@ -1,5 +1,7 @@
 /* The element: it shows the state, and changes it as the reader points, clicks and types. */
 
+const FROM_FILES = ["picture", "beside", "order"]; // the choices for which maps are read
+
 class AttentionExplorer extends HTMLElement {
   async connectedCallback() {
     if (this.shadowRoot) return;
@@ -22,8 +24,7 @@ class AttentionExplorer extends HTMLElement {
   async open() {
     this.library = await this.read();
     const { networks, pictures } = this.library, first = await this.library.view(0, 0);
-    this.made = this.asked = null; // choices that wait for their maps, and the state that they lead to
-    this.order = null; // of the networks, while their names are hidden
+    [this.made, this.asked] = [[], null]; // the choices that wait for their maps, and the state that they lead to
     this.state = new State(first, networks.length > 1 ? 1 : null);
     this.images = await Promise.all(pictures.map(({ image }) => loadImage(image)));
     this.turn = 0;
@@ -50,80 +51,75 @@ class AttentionExplorer extends HTMLElement {
     return [...this.shadowRoot.querySelectorAll(selector)];
   }
 
-  /** The networks side by side in a state, by their numbers in the library. */
-  networksOf({ choice: { beside } }) {
-    return this.order ?? (beside ? [0, beside] : [0]);
-  }
-
-  /** What is shown side by side: the networks, or the first of them for its answer and for the true class. */
-  get seen() {
-    const { state, views: [first, ...others] } = this;
-    return state.both ? [state.of(0), state.of(1)] : [state, ...others.map((view) => state.in(view))];
-  }
-
-  /** The networks that are shown. */
+  /** The networks that are shown, by their numbers in the library. */
   get networks() {
-    return this.networksOf(this.state);
+    return this.state.networks;
   }
 
   /** The name above a map. */
   nameOf(position) {
     if (this.state.both) return `${this.library.networks[0].name}, ${["its answer", "the true class"][position]}`;
-    return this.order ? `Network ${"AB"[position]}` : this.library.networks[this.networks[position]].name;
+    return this.state.hidden ? `Network ${"AB"[position]}` : this.library.networks[this.networks[position]].name;
   }
 
   /**
    * Make choices by name, such as `{ kind: "global", query: [10, 15] }`, and show them. Maps are read first if need be;
    * the controls show the choices at once, and those that are made meanwhile are added.
+   * @returns {Promise} fulfilled once these choices are shown, with those that were added
    */
-  async choose(choices) {
+  choose(choices) {
+    this.latest = this.make(choices);
+    return this.latest;
+  }
+
+  async make(choices) {
     const changed = this.change(choices);
     this.settings();
     this.showSettings();
     let trouble = "";
     try {
-      if (!(await changed)) return;
+      if (!(await changed)) return this.latest;
     } catch (error) {
       trouble = `These maps cannot be shown: ${error.message}`;
     }
     this.find(".state")[0].textContent = trouble;
     this.settings();
-    this.show();
+    return this.show();
   }
 
   /** @returns {Promise<boolean>} false if a later change has overtaken this one, which then includes it */
   async change(choices) {
-    const { state } = this, turn = (this.turn += 1), made = { ...this.made, ...choices };
-    this.made = made;
-    this.asked = state.with(made);
-    const views = await this.viewsOf(this.asked).catch((error) => error);
+    const made = [...this.made, ...Object.entries(choices)], asked = this.state.with(made);
+    const turn = (this.turn += 1);
+    [this.made, this.asked] = [made, asked];
+    const views = await this.viewsOf(asked).catch((error) => error);
     if (turn !== this.turn) return false;
-    this.made = this.asked = null;
-    if (views instanceof Error) throw views;
+    [this.made, this.asked] = [[], null];
+    if (views instanceof Error) {
+      this.state.make(made.filter(([name]) => !FROM_FILES.includes(name)));
+      throw views;
+    }
     this.views = views;
-    [state.view] = views;
-    for (const [name, value] of Object.entries(made)) state.set(name, value);
+    [this.state.view] = views;
+    this.state.make(made);
     return true;
   }
 
   /** Read the maps of a state, one view for each network. */
-  async viewsOf(state) {
-    const { picture } = state.choice;
-    const views = await Promise.all(this.networksOf(state).map((network) => this.library.view(network, picture)));
+  async viewsOf({ networks, choice: { picture } }) {
+    const views = await Promise.all(networks.map((network) => this.library.view(network, picture)));
     const [shape, ...others] = views.map(({ header: { stages, image } }) => JSON.stringify([stages, image]));
     if (others.some((other) => other !== shape)) throw new Error("the two networks differ in their stages or image size");
     return views;
   }
 
   /** Show the two networks in this order, without anything that tells which is which. */
-  async hideNames(order) {
-    [this.order, this.state.hidden] = [order, true];
-    await this.choose({});
+  hideNames(order) {
+    return this.choose({ order });
   }
 
-  async showNames() {
-    [this.order, this.state.hidden] = [null, false];
-    await this.choose({});
+  showNames() {
+    return this.choose({ order: null });
   }
 
   /** The weights of the keys that exist, in each network that is shown. @returns {{row: Row, weights: number[]}[]} */
@@ -173,7 +169,7 @@ class AttentionExplorer extends HTMLElement {
       answer.textContent = copied ? "Copied." : "Copy it from the address bar.";
     });
     this.onAddress = ({ newURL }) => { // `location` may hold an address that was written since
-      const choices = fromAddress(new URL(newURL).hash, this.library, this.state.view.header);
+      const choices = fromAddress(newURL ? new URL(newURL).hash : location.hash, this.library, this.state.view.header);
       if (choices && this.isConnected) this.choose(choices);
     };
     window.addEventListener("hashchange", this.onAddress);
@@ -201,7 +197,8 @@ class AttentionExplorer extends HTMLElement {
       : ofClass[0].map(({ name, role }, index) => [index, escape(name), escape(`${name}, ${role}`)]);
     const most = largestOf(ofClass.map(({ length }) => length));
     const both = views.length > 1 && ofClass[0].length > 1 ? [[BOTH, "both, side by side", "both, side by side"]] : [];
-    refill(this.find(".of-picture")[0], choices("class", ofClass[0][0]?.of === "object" ? "Object" : "Class", [...roles.slice(0, most), ...both]));
+    const legend = ofClass[0][0]?.of === "object" ? "Object" : "Class";
+    refill(this.find(".of-picture")[0], choices("class", legend, [...roles.slice(0, most), ...both]));
     this.find(".size")[0].innerHTML = sizeWords(views);
   }
 

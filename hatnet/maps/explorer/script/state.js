@@ -13,7 +13,7 @@ class State {
     this.choice = {
       picture: 0, kind: start.kind, stage: start.stage, block: start.block, head: start.head, class: 0, beside,
     };
-    this.hidden = false; // while the reader guesses, nothing may tell which network is which
+    this.order = null; // of the networks, while their names are hidden
     this.startPixel = [y, x];
     this.kept = { pixel: this.startPixel, key: null }; // chosen with a click or an arrow key
     this.passing = { pixel: null, key: null }; // under the pointer
@@ -29,8 +29,24 @@ class State {
     const { choice, kept, passing } = this, copies = { choice, kept, passing };
     for (const name of Object.keys(copies)) copies[name] = { value: { ...copies[name] } };
     const copy = Object.create(this, copies);
-    for (const [name, value] of Object.entries(choices)) copy.set(name, value);
+    copy.make(choices);
     return copy;
+  }
+
+  /** Make choices in turn: [["stage", 1], ["head", 0]]. */
+  make(choices) {
+    for (const [name, value] of choices) this.set(name, value);
+  }
+
+  /** While the reader guesses, nothing may tell which network is which. */
+  get hidden() {
+    return this.order !== null;
+  }
+
+  /** The networks side by side, by their numbers in the library. */
+  get networks() {
+    const { beside } = this.choice;
+    return this.order ?? (beside ? [0, beside] : [0]);
   }
 
   /** The same view for one of its class maps. */
@@ -143,7 +159,8 @@ class State {
   /** Change a setting. A block or head that the new stage lacks falls back to the last block, or to the mean. */
   set(name, value) {
     const { choice, kept } = this;
-    if (name === "query") kept.pixel = [value[1] + 0.5, value[0] + 0.5]; // the middle of a pixel
+    if (name === "order") this.order = value;
+    else if (name === "query") kept.pixel = [value[1] + 0.5, value[0] + 0.5]; // the middle of a pixel
     else if (name === "key") kept.key = value;
     else if (name === "kind" || value === BOTH) choice[name] = value;
     else choice[name] = value === "mean" || value === null ? null : Number(value);

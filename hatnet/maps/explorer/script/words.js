@@ -36,7 +36,7 @@ function mapWords(kind, stage, { stretched, power }, whole) {
     rollout: "Rollout of the whole network: all paths through all blocks, from the mean of the last stage's tokens back "
       + "to the tokens of the first stage. (A figure shows the rollout of its query instead.)",
     class: whole?.of === "object" ? "What attention brings to the class of an object's pixels, over the tokens of the first stage. "
-      + "What stays in place is left out." : "What speaks for a class, over the tokens of the first stage.",
+      + "What the residual connections carry is left out." : "What speaks for a class, over the tokens of the first stage.",
   }[kind] + colours;
 }
 
