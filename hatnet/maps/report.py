@@ -29,8 +29,8 @@ WHAT_IT_IS = (
 )
 WHAT_THE_SCENE_IS = (
     "This network is trained: it is the HAT-Net inside the segmenter that comes with the package, on a scene that it "
-    "has not seen. For each object, a map shows what attention brings to its class. The maps of HAT-Net are compared with "
-    "the NumPy reference, too; pyramid and head are not."
+    "has not seen. For each object, a map shows what attention brings to its class. The maps of HAT-Net are compared "
+    "with the NumPy reference, too; pyramid and head are not."
 )
 MEASURE = (
     "For each intermediate, in the order of computation: the largest absolute difference between PyTorch and the NumPy "
