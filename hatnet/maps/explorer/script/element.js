@@ -56,6 +56,12 @@ class AttentionExplorer extends HTMLElement {
     return this.state.networks;
   }
 
+  /** What is shown side by side: the networks, or the first of them for its answer and for the true class. */
+  get seen() {
+    const { state, views: [first, ...others] } = this;
+    return state.both ? [state.of(0), state.of(1)] : [state, ...others.map((view) => state.in(view))];
+  }
+
   /** The name above a map. */
   nameOf(position) {
     if (this.state.both) return `${this.library.networks[0].name}, ${["its answer", "the true class"][position]}`;
