@@ -50,7 +50,7 @@ def test_records_that_contradict_themselves_end_with_a_message(command, name, ch
 @pytest.mark.parametrize(
     ("name", "count"),
     [
-        ("make_ablation", 13),
+        ("make_ablation", 20),
         ("make_bench", 7),
         ("make_faithfulness", 3),
         ("make_precision", 3),
