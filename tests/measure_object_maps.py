@@ -144,7 +144,7 @@ def words(values: list[float], scenes: list[int]) -> str:
 
 def table(found: dict[str, list[dict[str, list[float]]]], scenes: list[int]) -> str:
     """How far the probability falls for each order, first and last and on average, beside two other orders."""
-    lines = ["| Order | Removed by | first tenth | half | mean | more than random | more than nearest first |"]
+    lines = ["| Order | Removed<br>by | first<br>tenth | half | mean | mean above<br>random | mean above<br>nearest |"]
     lines += ["| --- | --- | ---: | ---: | ---: | ---: | ---: |"]
     for baseline in BASELINES:
         falls = {
@@ -158,7 +158,7 @@ def table(found: dict[str, list[dict[str, list[float]]]], scenes: list[int]) -> 
                 else words([a - b for a, b in zip(means[method], means[other], strict=True)], scenes)
                 for other in ("random", "nearest first")
             ]  # fmt: skip
-            cells = [method, baseline, *ends, words(means[method], scenes), *versus]
+            cells = [method.replace(" ", "&nbsp;"), baseline, *ends, words(means[method], scenes), *versus]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

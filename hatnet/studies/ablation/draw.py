@@ -84,7 +84,7 @@ def _draw_times(axes: Axes, record: Record) -> None:
             _mark(axes, record, arm, ratio.median, [[ratio.median - ratio.low], [ratio.high - ratio.median]])
     axes.axvline(1, color=ARMS[BASE].colour, linestyle="--", linewidth=1)
     clock = "processor time" if step.clock == "cpu" else "time"
-    axes.set_xlabel(f"{clock} of a training step, relative to H-MHSA")
+    axes.set_xlabel(f"{clock} of a step, relative to H-MHSA")
     axes.set_ylabel("test accuracy in %, mean and range")
     axes.set_title("Marked as on the left, against time", fontsize=9)
 
