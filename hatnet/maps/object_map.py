@@ -117,7 +117,7 @@ def _shares(maps: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]
 
 
 def _require_objects(model: object, image: object, masks: object, labels: object) -> None:
-    require_type("model", model, SemanticFPN, "a SemanticFPN, such as hatnet.load('scenes-segmentation')")
+    require_type("model", model, SemanticFPN, "a SemanticFPN: hatnet.create_model(..., task='segmentation')")
     assert isinstance(model, SemanticFPN)
     require_type("image", image, Tensor, "a tensor (C, H, W) of pixels in [0, 1]")
     require_type("masks", masks, Tensor, "a tensor (objects, H, W) of True and False")
