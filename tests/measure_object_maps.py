@@ -30,7 +30,7 @@ from hatnet.studies.faithfulness.patches import blur, patch_means, replace_patch
 from hatnet.studies.faithfulness.statistics import interval
 
 PATCH = 8  # pixels
-BASELINES = ("blur", "mean")
+BASELINES = {"blur": "Squares blurred", "mean": "Squares of the mean colour"}
 FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5)  # of the squares outside the object
 
 
@@ -144,9 +144,11 @@ def words(values: list[float], scenes: list[int]) -> str:
 
 def table(found: dict[str, list[dict[str, list[float]]]], scenes: list[int]) -> str:
     """How far the probability falls for each order, first and last and on average, beside two other orders."""
-    lines = ["| Order | Removed<br>by | first<br>tenth | half | mean | mean above<br>random | mean above<br>nearest |"]
-    lines += ["| --- | --- | ---: | ---: | ---: | ---: | ---: |"]
-    for baseline in BASELINES:
+    lines = []
+    for baseline, title in BASELINES.items():
+        lines += [f"**{title}**", ""]
+        lines += ["| Order | first<br>tenth | half | mean | mean above<br>random | mean above<br>nearest |"]
+        lines += ["| --- | ---: | ---: | ---: | ---: | ---: |"]
         falls = {
             method: [[100 * fall for fall in each[baseline]] for each in values] for method, values in found.items()
         }
@@ -158,9 +160,10 @@ def table(found: dict[str, list[dict[str, list[float]]]], scenes: list[int]) -> 
                 else words([a - b for a, b in zip(means[method], means[other], strict=True)], scenes)
                 for other in ("random", "nearest first")
             ]  # fmt: skip
-            cells = [method.replace(" ", "&nbsp;"), baseline, *ends, words(means[method], scenes), *versus]
+            cells = [method.replace(" ", "&nbsp;"), *ends, words(means[method], scenes), *versus]
             lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        lines.append("")
+    return "\n".join(lines)
 
 
 def sentence(inside: list[tuple[float, float]], scenes: list[int]) -> str:

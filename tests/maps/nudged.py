@@ -13,8 +13,7 @@ STEP = 1e-5
 def assert_slopes(found, score, size, window):
     """Each gradient of `found`, {name: (weights, gradient)}, against the slope of `score()` along a random direction.
 
-    `score` runs the reference once. `size` and `window` are those of the only stage that has windows, or functions of
-    the stage.
+    `score` runs the reference once. `size` and `window` give the map and G1 of a stage.
     """
     attend = reference.hierarchical_attention.multi_head_attention
     nudge, direction, call = {}, np.random.default_rng(0), 0  # which call, along what, how far
@@ -49,7 +48,7 @@ def by_call(name, gradient, size, window):
         yield None, gradient
         return
     stage = int(name.split(".")[1])
-    (H, W), G1 = (each(stage) if callable(each) else each for each in (size, window))
+    (H, W), G1 = size(stage), window(stage)
     g, h = min(G1, H), min(G1, W)
     for row, column, place in reference.windows(H, W, G1):
         m, n = np.zeros((H, W))[place].shape

@@ -19,7 +19,7 @@ from tests.measure_object_maps import (
     table,
 )
 
-MEASUREMENTS = Path("docs/measurements")
+MEASUREMENTS = Path(__file__).parents[2] / "docs" / "measurements"
 
 
 class Watching:
@@ -32,7 +32,7 @@ class Watching:
     def __call__(self, images):
         self.seen.append(images)
         logits = torch.zeros(len(images), 2, *images.shape[2:])
-        logits[:, 1] = images[:, 0, 16:, 32:].mean(dim=(1, 2), keepdim=False)[:, None, None]
+        logits[:, 1] = images[:, 0, 16:, 32:].mean(dim=(1, 2))[:, None, None]
         return logits
 
 
@@ -43,7 +43,7 @@ def watched():
     return Object(0, Watching(), torch.ones(3, 24, 40), mask, label=1)
 
 
-def test_squares_fall_in_the_given_order_and_never_touch_the_object(watched):
+def test_squares_are_removed_in_the_given_order_and_never_touch_the_object(watched):
     assert watched.outside.tolist() == [False, False] + [True] * 13
     found = drops(watched, "nearest first", torch.Generator().manual_seed(0))
     assert list(found) == list(BASELINES)
