@@ -163,7 +163,9 @@ def _fit_heads(source: AnySource, model: Dense, data: Split) -> str:
 def differences(recipe: Recipe, config: HATNetConfig, source: AnySource, network: HATNetConfig) -> list[str]:
     """One line per difference between the recipe, its network `config`, the weights, and the network to train."""
     trained = source.model.config
-    lines = describe_changes(config, network, "the recipe's", "the weights'", but=changed_fields(trained, network))
+    asked = [name for name in WINDOWS if getattr(recipe, name) is not None]  # `config` has the variant's instead
+    own = (*asked, *changed_fields(trained, network))
+    lines = describe_changes(config, network, "the recipe's", "the weights'", but=own)
     lines += describe_changes(trained, network)
     size = source.about.get("image_size", recipe.image_size)
     if size != recipe.image_size:

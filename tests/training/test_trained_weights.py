@@ -59,6 +59,12 @@ def test_fine_tuning_starts_where_the_shipped_weights_are(fashion, tmp_path):
     assert training.recipe.grid_sizes == (7, 7)
 
 
+def test_what_the_recipe_and_the_weights_agree_on_is_no_change(fashion, tmp_path):
+    """The recipe's strides are not those of its variant, but they are the weights'."""
+    training = start(tmp_path, replace(SHIPPED, stem_strides=(1, 1)), fashion[0], build=None)
+    assert not [line for line in training.start.lines if "stem_strides" in line]
+
+
 def test_fine_tuning_starts_there_on_a_folder_of_files_too(fashion, tmp_path):
     """Files are read in colour, the stem is adapted, and classes are in the order of their folders."""
     data, want = fashion
