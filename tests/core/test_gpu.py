@@ -16,6 +16,7 @@ from hatnet.equivalence import TOLERANCES, randomise, relative_error
 from hatnet.export import export
 from hatnet.maps import attention_maps
 from hatnet.maps.class_map import relevances
+from hatnet.maps.object_map import object_maps
 from hatnet.relatives import ATTENTIONS
 from hatnet.studies.ablation import ARMS, build, match_cost
 from hatnet.training import join
@@ -67,6 +68,16 @@ def test_maps_are_those_of_the_cpu(case):
         assert relative_error(there[1][name].cpu(), want) < 1e-9, name
     stage, block = 1, 0
     assert relative_error(there[0].rollout(stage, block, (3, 4)), here[0].rollout(stage, block, (3, 4))) < 1e-11
+
+
+def test_maps_of_objects_are_those_of_the_cpu():
+    model = create_model("micro", task="segmentation", num_classes=5).double()
+    randomise(model)
+    image, masks = torch.from_numpy(np.random.default_rng(0).random((3, 45, 62))), torch.zeros(2, 45, 62).bool()
+    masks[0, 3:20, 5:31] = masks[1, 25:45, 40:62] = True
+    here = object_maps(model, image, masks, [2, 4])
+    there = object_maps(model.to(GPU), image.to(GPU), masks.to(GPU), [2, 4])
+    assert relative_error(there, here) < 1e-9
 
 
 @pytest.mark.parametrize("operation", ["product", "batched product", "convolution"])
