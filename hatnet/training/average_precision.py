@@ -65,8 +65,9 @@ def average_precision(truth: Any, seen: Sequence[int], found: Sequence[Found], k
     """
     from pycocotools.cocoeval import COCOeval
 
+    other = "bbox" if kind == "mask" else "segmentation"  # left out: loadRes takes an object's area from its box if any
     with redirect_stdout(StringIO()):
-        results = truth.loadRes([dict(entry) for entry in found]) if found else None
+        results = truth.loadRes([{k: v for k, v in entry.items() if k != other} for entry in found]) if found else None
         evaluation = COCOeval(truth, results if found else _nothing(truth), KINDS[kind])
         evaluation.params.imgIds = sorted(seen)
         evaluation.evaluate()

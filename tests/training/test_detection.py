@@ -106,6 +106,24 @@ def test_average_precision_of_an_example_by_hand(capsys):
     capsys.readouterr()
 
 
+def test_the_area_of_a_mask_decides_its_size_not_that_of_its_box():
+    """Two thin diagonal bars of 180 pixels in boxes of about 1,100: the surer one is wrong, so precision is 1/2."""
+    bars = torch.zeros(2, 1, 64, 64)
+    for k in range(30):
+        bars[0, 0, k, k : k + 6] = bars[1, 0, 32 + k, k : k + 6] = 1
+    boxes = torch.tensor([[0.0, 0, 35, 30], [0, 32, 35, 62]])
+    prediction = {"boxes": boxes, "labels": torch.tensor([1, 1]), "scores": torch.tensor([0.8, 0.9]), "masks": bars}
+    truth = Truth().ground_truth()
+    (true, _) = found_objects(1, prediction)
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "area": 180, "bbox": true["bbox"]}
+    truth.dataset["annotations"] = [annotation | {"segmentation": true["segmentation"]}]
+    truth.dataset["images"] = [{"id": 1, "width": 64, "height": 64}]
+    truth.createIndex()
+    found = average_precision(truth, [1], found_objects(1, prediction), "mask").overall
+    assert (found["AP"], found["AP_small"]) == pytest.approx((0.5, 0.5))
+    assert math.isnan(found["AP_medium"])
+
+
 class Two:
     """The first of two processes; the other one sends `other`."""
 
