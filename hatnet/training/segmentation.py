@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,7 +183,7 @@ class Segmentation:
     def by_class(self, evaluation: SegmentationResult, classes: Sequence[str]) -> ClassTable:
         """IoU and accuracy of every class."""
         iou, accuracy = evaluation.class_iou, evaluation.class_accuracy
-        order = sorted(range(len(classes)), key=lambda index: iou[index])
+        order = sorted(range(len(classes)), key=lambda index: (isnan(iou[index]), iou[index]))
         return ClassTable(
             "IoU by class, worst first",
             {

@@ -122,3 +122,9 @@ def test_evaluation_json_has_the_table_of_classes(curves, tmp_path):
     assert "Pixels of 2 test images of shapes" in drawing
     assert "Mean: 72.22 % (dashed)" in drawing
     assert MEAN_IOU.text(found.mean_iou) == "72.22 %"
+
+
+def test_the_worst_class_comes_first_and_one_without_pixels_last():
+    confusion = torch.tensor([[9, 0, 0], [0, 0, 0], [9, 0, 1]])
+    table = Segmentation().by_class(SegmentationResult(confusion, 0.5, 1), ("good", "absent", "bad"))
+    assert [row[0] for row in table.rows] == ["bad", "good", "absent"]
