@@ -74,6 +74,9 @@ class SegmentationFolder(ImageFolder):
         self.image(index)
         self.label(index)
 
+    def checked_as(self) -> str:
+        return f"{self.classes} classes"
+
     def _chosen(self, indices: Sequence[int], left_out: Iterable[int]) -> SegmentationFolder:
         paths, annotations = ([files[index] for index in indices] for files in (self.paths, self.annotations))
         return SegmentationFolder(paths, annotations, self.classes, left_out)

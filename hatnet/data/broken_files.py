@@ -19,7 +19,7 @@ def broken_files(images: ImageFolder, cache: Path, workers: int = 8, step: Step 
     """Decode every image once, with its label if that is in a file, and return the images that fail.
 
     The result is kept in the folder `cache`, in the file `result_file`, as long as the files keep their names, sizes
-    and times, however their folder is spelled. Files recorded as broken are tried again, since their disk may have been
+    and times, however their folder is spelled, and are checked for the same. Files recorded as broken are tried again, since their disk may have been
     away. Raises OSError if `cache` cannot be written, before any image is read.
     """
     record = result_file(images, cache)
@@ -50,15 +50,25 @@ def _kept(record: Path, count: int) -> list[int] | None:
 
 def result_file(images: ImageFolder, cache: Path) -> Path:
     """The JSON file in which `broken_files` keeps its result for these files."""
-    digest = blake2b(digest_size=8)
+    digest = blake2b(images.checked_as().encode(), digest_size=8)
     for path in chain.from_iterable(images.files(index) for index in range(len(images))):
         try:
             status = path.stat()
             size, time = status.st_size, status.st_mtime_ns
         except OSError:  # a dangling link is a broken file like others
             size, time = -1, 0
-        digest.update(f"{os.path.realpath(path)} {size} {time}\n".encode())
+        digest.update(os.fsencode(os.path.realpath(path)) + f" {size} {time}\n".encode())
     return cache / f"broken-files-{digest.hexdigest()}.json"
+
+
+def why_broken(images: ImageFolder, path: Path) -> str:
+    """The reason why the image at `path` is left out, with its path; the path alone if it can be read by now."""
+    try:
+        images.check(images.paths.index(path))
+    except DataError as error:
+        reason = str(error) if str(path) in str(error) else f"{path}: {error}"
+        return reason.encode(errors="backslashreplace").decode()  # names on disk need not be valid Unicode
+    return str(path)
 
 
 def _unreadable(images: ImageFolder, indices: Sequence[int], workers: int, step: Step = lambda _: None) -> list[int]:

@@ -104,6 +104,9 @@ class CocoImages(ImageFolder):
         self.image(index)
         self.label(index)
 
+    def checked_as(self) -> str:
+        return self.task
+
     def content(self) -> bytes:
         """Names, sizes and annotations of the images, without the path of the folder."""
         digest = blake2b(digest_size=16)

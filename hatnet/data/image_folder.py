@@ -57,6 +57,10 @@ class ImageFolder:
         """Read one image, and its label if that is in a file. Raises DataError if one of them cannot be read."""
         self.image(index)
 
+    def checked_as(self) -> str:
+        """What `check` depends on, besides the files."""
+        return ""
+
     def part(self, indices: Tensor) -> Self:
         """The images at `indices`, in that order, as a folder of their own."""
         return self._chosen(indices.tolist(), ())

@@ -99,21 +99,26 @@ def evaluate_checkpoint(
 
 def _open(data: str, source: AnySource, folder: Path, download: bool, processes: Processes) -> Split:
     kind, _, path = data.partition(":")
-    if kind == "folder" and path and absolute(data) != source.about.get("data"):  # of the training's own, only a part
+    task = task_in(source)
+    own = absolute(data) == source.about.get("data")  # of the training's own folder, only a part is for the test
+    if kind == "folder" and path and task == "classification" and not own:
         return open_test_folder(absolute_path(path))
-    if kind == "coco" and path and task_in(source) in DENSE:
-        split = open_test_coco(absolute_path(path), task_in(source))
+    if kind == "coco" and path and task in DENSE:
+        split = open_test_coco(absolute_path(path), task)
         if split.note and processes.is_first:
             print(split.note, flush=True)
         return split
-    return open_shared_data(data, folder, download, processes, task_in(source))
+    return open_shared_data(data, folder, download, processes, task)
 
 
 def recipe_for_testing(source: AnySource) -> Recipe:
     """The recipe that prepares test images: the training's, or the paper's for photos. Raises DataError for others."""
     config: HATNetConfig = source.model.config
     if "recipe" in source.about:
-        recipe = from_json(source.about["recipe"])
+        try:
+            recipe = from_json(source.about["recipe"])
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{source.name} holds a recipe that cannot be read: {error}") from error
         if recipe.task != task_in(source):
             raise DataError(f"{source.name} holds a model for {task_in(source)}, but its recipe is for {recipe.task}")
         return recipe

@@ -43,7 +43,10 @@ def first_recipe(known: Mapping[str, Any]) -> Recipe:
     if "recipe" not in known:
         facts = ", ".join(known) or "nothing"
         raise ValueError(f"the file does not say how its weights were first trained, only {facts}")
-    return from_json(known["recipe"])
+    try:
+        return from_json(known["recipe"])
+    except TypeError as error:
+        raise ValueError(f"the recipe in the file cannot be read: {error}") from error
 
 
 def before_training(known: Mapping[str, Any], config: HATNetConfig) -> HATNet:

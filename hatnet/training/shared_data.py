@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hatnet.data import ImageFolder, Split, open_data
-from hatnet.data.broken_files import broken_files, result_file
+from hatnet.data.broken_files import broken_files, result_file, why_broken
 from hatnet.training.distributed import Processes
 
 # Takes a description and a total, which is None if it is unknown; gives a function that advances the bar by one.
@@ -68,6 +68,6 @@ def _print_broken(broken: Sequence[Path], part: str, images: ImageFolder, cache:
     if not broken:
         return
     print(f"{len(broken)} of {len(images)} {part} images cannot be read and are left out:")
-    print("\n".join(f"  {path}" for path in broken[:PRINTED]))
+    print("\n".join(f"  {why_broken(images, path)}" for path in broken[:PRINTED]))
     if len(broken) > PRINTED:
         print(f"  ... and {len(broken) - PRINTED} more; {result_file(images, cache)} lists all")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from hatnet.data import DataError, open_data
 from hatnet.data.ade20k import read_numbers
-from hatnet.data.broken_files import broken_files
+from hatnet.data.broken_files import broken_files, why_broken
 from tests.data.dense_files import SIZE, columns, write_ade20k
 
 
@@ -165,3 +165,16 @@ def test_what_is_missing_or_ambiguous_is_refused(tmp_path):
     for path in (root / "images" / "training").iterdir():
         path.unlink()
     refused(root, "no images in .*training")
+
+
+def test_other_classes_check_the_files_again(tmp_path):
+    """A mask that was fine for five classes has a number too high for four."""
+    root = write_ade20k(tmp_path / "data", classes=5)
+    (root / "classes.txt").write_text("sky\nsea\nsand\nrock\ntree\n")
+    assert broken_files(opened(root).train, tmp_path) == []
+    (root / "classes.txt").write_text("sky\nsea\nsand\nrock\n")
+    images = opened(root).train
+    assert broken_files(images, tmp_path) == images.paths
+    reason = why_broken(images, images.paths[0])
+    assert reason.startswith(f"{images.paths[0]}: ")
+    assert "1.png has the class number 5, but there are 4 classes" in reason

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from hatnet.data import DataError, open_data
-from hatnet.data.broken_files import broken_files
+from hatnet.data.broken_files import broken_files, result_file, why_broken
 from hatnet.data.coco_json import read_annotations
 from tests.data.dense_files import SIZE, annotation, content, polygon, run_lengths, write_coco
 
@@ -171,7 +171,20 @@ def test_unreadable_images_and_those_of_another_size_are_left_out_before_trainin
     train = open_data(f"coco:{root}", task="instances").train
     with pytest.raises(DataError, match=r"2\.png has 21 x 30 pixels, but .*train\.json gives 20 x 30 for its id 2"):
         train.image(1)
-    assert [path.name for path in broken_files(train, tmp_path / "kept")] == ["2.png", "3.png", "5.png"]
+    broken = broken_files(train, tmp_path / "kept")
+    assert [path.name for path in broken] == ["2.png", "3.png", "5.png"]
+    size, content, missing = (why_broken(train, path) for path in broken)
+    assert "2.png has 21 x 30 pixels" in size
+    assert all(str(path) in reason for path, reason in zip(broken[1:], (content, missing), strict=True))
+    Image.new("RGB", (30, 20)).save(broken[0])
+    assert why_broken(train, broken[0]) == str(broken[0]), "mended since"
+
+
+def test_another_task_checks_the_files_again(tmp_path):
+    """Masks are not read for boxes, so files that were fine for detection may not be so for instances."""
+    root = write_coco(tmp_path / "d")
+    found = {task: open_data(f"coco:{root}", task=task).train for task in ("detection", "instances", "segmentation")}
+    assert len({result_file(images, tmp_path) for images in found.values()}) == 3
 
 
 def test_changed_annotations_are_read_again_by_the_search_for_broken_files(tmp_path):

@@ -51,12 +51,17 @@ def test_a_folder_of_ones_own_is_trained_and_evaluated_by_changing_its_path(task
     assert (tmp_path / "evaluation.svg").stat().st_size > 1000
 
 
+def dense_weights(path, data, **changes):
+    """A segmenter that nobody trained, with the facts of a training."""
+    model = create_model("micro", task="segmentation", num_classes=3, width=8)
+    recipe = to_json(replace(SMALL_RECIPE, data=data, image_size=32)) | changes
+    save(model, path, {"classes": ["background", "box", "disc"], "data": data, "image_size": 32, "recipe": recipe})
+    return path
+
+
 def test_a_coco_folder_is_tested_without_its_training_part(data, hatnet, tmp_path, capfd):
     """Figures are those of the whole folder; faulty annotations are still named."""
-    classes = ["background", "box", "disc"]
-    model = create_model("micro", task="segmentation", num_classes=3, width=8)
-    recipe = to_json(replace(SMALL_RECIPE, data=data, image_size=32))
-    save(model, tmp_path / "w.safetensors", {"classes": classes, "data": data, "image_size": 32, "recipe": recipe})
+    dense_weights(tmp_path / "w.safetensors", data)
     alone = tmp_path / "alone"
     root = Path(data.partition(":")[2])
     shutil.copytree(root / "val", alone / "val")
@@ -75,6 +80,23 @@ def test_a_coco_folder_is_tested_without_its_training_part(data, hatnet, tmp_pat
     assert {key: value for key, value in found["alone"].items() if key != "data"} == {
         key: value for key, value in found["all"].items() if key != "data"
     }
+
+
+@pytest.mark.parametrize(
+    ("changes", "source", "message"),
+    [
+        ({}, "folder:{photos}", "is for classification, not for segmentation"),
+        ({"lr": "fast"}, "{data}", "w.safetensors holds a recipe that cannot be read: lr='fast' must be"),
+    ],
+)
+def test_what_does_not_suit_a_dense_model_is_refused(changes, source, message, data, hatnet, tmp_path, capfd):
+    weights = dense_weights(tmp_path / "w.safetensors", data, **changes)
+    (tmp_path / "photos").mkdir()
+    source = source.format(photos=tmp_path / "photos", data=data)
+    with pytest.raises(SystemExit):
+        hatnet("evaluate", weights, "--data", source, "--out", tmp_path, "--data-dir", tmp_path)
+    assert message in " ".join(capfd.readouterr().err.split())
+    assert not (tmp_path / "evaluation.json").exists()
 
 
 @pytest.mark.parametrize(

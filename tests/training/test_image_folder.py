@@ -193,6 +193,23 @@ def test_ten_broken_files_are_printed_with_the_path_of_the_full_list(tmp_path, c
     assert json.loads(answer.read_text())["files"] == [str(path) for path in broken]
 
 
+def test_names_that_are_no_valid_unicode_are_read_and_printed(tmp_path, capsys):
+    """As old archives have them."""
+    folder = folder_data(tmp_path / "photos").train.paths[0].parent
+    bad = Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png"))
+    bad.write_text("not an image")
+    data = open_data(f"folder:{tmp_path / 'photos'}")
+    kept = without_broken_files(data, tmp_path / "kept", ALONE)
+    assert len(kept.train) == len(data.train) - 1
+    capsys.readouterr().out.encode()
+    fine = bad.with_name("fine.png")
+    fine.write_bytes(kept.train.paths[0].read_bytes())
+    fine.rename(Path(os.fsdecode(os.fsencode(folder) + b"/\xe9.png")))
+    bad.unlink()
+    data = open_data(f"folder:{tmp_path / 'photos'}")
+    assert len(without_broken_files(data, tmp_path / "kept", ALONE).train) == len(data.train)
+
+
 @pytest.mark.parametrize(("rank", "order"), [(0, [True, "wait"]), (1, ["wait", False])])
 def test_only_the_first_process_fetches_and_the_others_wait(rank, order, tmp_path, monkeypatch):
     did = []
