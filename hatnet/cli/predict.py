@@ -44,8 +44,9 @@ def predict(
     """Predict what is in images, as the weights were trained to: their classes, the class of each pixel, or objects.
 
     Each image is drawn beside its class map (the places that speak for its class), the classes of its pixels, or its
-    objects. Images are prepared as in hatnet evaluate, except that a network for classes of images gets the square in
-    the middle of images of other sizes. The exit status is 1 if some images cannot be read.
+    objects. Images are prepared as in hatnet evaluate, with two exceptions: a network for classes of images gets the
+    square in the middle of images of other sizes, and images that a detector reduces are smoothed. The exit status is 1
+    if some images cannot be read.
 
     Args:
         images: image files, and folders, of which all images are used.

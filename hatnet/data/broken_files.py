@@ -19,8 +19,8 @@ def broken_files(images: ImageFolder, cache: Path, workers: int = 8, step: Step 
     """Decode every image once, with its label if that is in a file, and return the images that fail.
 
     The result is kept in the folder `cache`, in the file `result_file`, as long as the files keep their names, sizes
-    and times, however their folder is spelled, and are checked for the same. Files recorded as broken are tried again, since their disk may have been
-    away. Raises OSError if `cache` cannot be written, before any image is read.
+    and times, however their folder is spelled, and are checked for the same. Files recorded as broken are tried again,
+    since their disk may have been away. Raises OSError if `cache` cannot be written, before any image is read.
     """
     record = result_file(images, cache)
     known = _kept(record, len(images))

@@ -1,6 +1,7 @@
 """Predict with dense models on image files of any size: a class for every pixel, or objects."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional
 
@@ -119,11 +120,11 @@ def predict(
 def predict_files(
     paths: list[Path], source: DenseSource, settings: DenseSettings = DEFAULTS, unreadable: Unreadable | None = None
 ) -> Iterator[Any]:
-    """`predict` for a list of files and for weights that are already loaded; sets the size of images in a detector."""
+    """`predict` for a list of files and for weights that are already loaded."""
     model: Any = source.model
     if model.config.in_channels not in (1, 3):
         raise ValueError(f"the network takes {model.config.in_channels} channels; image files give 1 (grey) or 3")
-    size = _size(source, settings.image_size)
+    size = settings.image_size or _own_size(source)
     model.config.layout(size, size)  # raises if images are too small
     device = usable_device(settings.device)
     model.to(device).eval()
@@ -131,29 +132,58 @@ def predict_files(
 
     def results() -> Iterator[Any]:
         for path in paths:
-            try:
-                pixels = _read(path, source, size, settings.background)
-            except (OSError, ValueError) as error:
-                if unreadable is None:
-                    raise
-                unreadable(path, str(error))
-                continue
-            with full_precision(), torch.inference_mode():
-                yield find(path, pixels.to(device), source, size, settings.score)
+            with _resized_to(size, model), full_precision(), torch.inference_mode():
+                try:
+                    pixels = _read(path, source, size, settings.background)
+                except (OSError, ValueError) as error:
+                    if unreadable is None:
+                        raise
+                    unreadable(path, str(error))
+                    continue
+                found = find(path, pixels.to(device), source, size, settings.score)
+            yield found
 
     return results()
 
 
-def _size(source: DenseSource, given: int | None) -> int:
-    """The shorter side of images, after setting it in a detector, whose limit of the longer side scales along."""
+def _own_size(source: DenseSource) -> int:
+    """The shorter side of the images of the training."""
     model: Any = source.model
     if isinstance(model, SemanticFPN):
-        return given or source.image_size or SEGMENTED_AT
-    own = model.transform.min_size[-1]  # the detectors use the last of several in evaluation
-    if given is not None:
-        model.transform.max_size = max(round(model.transform.max_size * given / own), given)
-        model.transform.min_size = (given,)
-    return given or own
+        return source.image_size or SEGMENTED_AT
+    return int(model.transform.min_size[-1])  # the detectors use the last of several in evaluation
+
+
+@contextmanager
+def _resized_to(size: int, model: Any) -> Iterator[None]:
+    """A detector resizes images itself: to `size`, with a limit of the longer side that scales along."""
+    if isinstance(model, SemanticFPN):
+        yield
+        return
+    own = vars(model.transform).copy()
+    limit = own["max_size"] * size / own["min_size"][-1]
+    vars(model.transform).update(min_size=(size,), max_size=max(round(limit), size))
+    try:
+        yield
+    finally:
+        vars(model.transform).update(min_size=own["min_size"], max_size=own["max_size"])
+
+
+@contextmanager
+def _watched_heads(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Whether the outputs of each layer behind the backbone are finite: torchvision drops objects without a score."""
+    finite: list[Tensor] = []
+    layers = (
+        layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Conv2d | nn.Linear) and not name.startswith("backbone.")
+    )
+    hooks = [layer.register_forward_hook(lambda _, __, y: finite.append(y.isfinite().all())) for layer in layers]
+    try:
+        yield finite
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _read(path: Path, source: DenseSource, size: int, background: str) -> Tensor:
@@ -183,7 +213,7 @@ def _segment(path: Path, pixels: Tensor, source: DenseSource, size: int, _: floa
     small = functional.resize(pixels, [size], antialias=True)  # the shorter side, as in evaluation
     model: Any = source.model
     (logits,) = model(_floats(small)[None])  # (classes, h, w)
-    _require_finite(logits, path)
+    _require(logits.isfinite(), path)
     labels = _largest(logits, (pixels.shape[1], pixels.shape[2]))
     names = tuple(_name(source, label) for label in range(source.model.config.num_classes))
     return Segmentation(path, names, labels.cpu().numpy().astype(np.uint16), _picture(small))
@@ -210,8 +240,9 @@ def _detect(path: Path, pixels: Tensor, source: DenseSource, _: int, score: floa
     if scale < 1:  # the detector itself would resize without anti-aliasing
         small = functional.resize(pixels, [max(round(side * scale), 1) for side in (height, width)], antialias=True)
     model: Any = source.model
-    (found,) = model([_floats(small)])
-    _require_finite(found["scores"], path)
+    with _watched_heads(model) as finite:
+        (found,) = model([_floats(small)])
+    _require(torch.stack(finite), path)
     boxes = found["boxes"].double().cpu() * torch.tensor([width / small.shape[2], height / small.shape[1]] * 2)
     keep = (found["scores"].cpu() >= score) & (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
     places = [int(place) for place in found["scores"].cpu().argsort(descending=True, stable=True) if keep[place]]
@@ -231,8 +262,8 @@ def _mask(probabilities: Tensor, size: tuple[int, int]) -> NDArray[np.bool_]:
     return (probabilities >= 0.5).cpu().numpy()
 
 
-def _require_finite(values: Tensor, path: Path) -> None:
-    if not values.isfinite().all():
+def _require(finite: Tensor, path: Path) -> None:
+    if not finite.all():
         raise ValueError(f"the outputs for {path} are not finite: the weights are damaged or too large")
 
 

@@ -189,8 +189,8 @@ CIFAR = Recipe(
     initial_weights="fan-in",
 )  # fmt: skip
 
-# Of the dense recipes, below. Detectors on scenes start from the segmenter in the package, so that their HAT-Net knows
-# scenes, and need larger images than it does: two thirds of the objects have fewer than 32 x 32 of the 128 x 128 pixels.
+# Of the dense recipes, below. Detectors on scenes start from the segmenter in the package, and see the scenes enlarged:
+# two thirds of the objects have fewer than 32 x 32 of the 128 x 128 pixels.
 COCO = Recipe(
     data="coco:data/coco", variant="small", image_size=800, epochs=12, batch_size=16, slice_size=2, lr=1e-4,
     first_lr=1e-7, schedule="steps", warmup_epochs=500 / 7392, weight_decay=1e-4, drop_path=0.1, task="instances",

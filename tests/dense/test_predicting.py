@@ -16,7 +16,8 @@ from torchvision.transforms.v2 import functional
 import hatnet
 from hatnet.dense import predict
 from hatnet.dense.coco_results import coco_results
-from hatnet.dense.predicting import Objects, Segmentation
+from hatnet.dense.predicting import DenseSettings, Objects, Segmentation, predict_files
+from hatnet.dense.source import find_dense
 from tests.dense.networks import MODELS, THIN, filled, thin
 
 CLASSES = ["top", "shoe", "bag"]
@@ -180,13 +181,23 @@ def test_outputs_that_are_not_finite_are_refused(tmp_path, task):
     torch.nn.init.constant_(model.backbone.fpn.layer_blocks[0][0].bias, 3e38)
     hatnet.save(model, tmp_path / "m.safetensors")
     picture(tmp_path / "a.png", 64, 64)
-    try:
-        found = list(predict(tmp_path / "a.png", tmp_path / "m.safetensors", image_size=64, score=0))
-    except ValueError as error:
-        assert "not finite" in str(error)  # noqa: PT017
-    else:
-        assert task != "segmentation"
-        assert all(np.isfinite(each.boxes).all() and np.isfinite(each.scores).all() for each in found)
+    with pytest.raises(ValueError, match=r"the outputs for .*a\.png are not finite: the weights are damaged"):
+        list(predict(tmp_path / "a.png", tmp_path / "m.safetensors", image_size=64, score=0))
+
+
+@pytest.mark.parametrize("task", MODELS)
+def test_another_size_is_for_one_prediction(models, tmp_path, task):
+    """Afterwards, the same loaded weights predict at the size of their training again."""
+    source = find_dense(models[task][1])
+    picture(tmp_path / "a.png", 64, 80)
+
+    def found(size):
+        (result,) = predict_files([tmp_path / "a.png"], source, DenseSettings(image_size=size, score=0))
+        return result.labels if task == "segmentation" else result.boxes
+
+    before, larger, after = found(None), found(96), found(None)
+    assert np.array_equal(before, after)
+    assert not np.array_equal(before, larger)
 
 
 @pytest.mark.parametrize(

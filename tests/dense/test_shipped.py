@@ -1,6 +1,5 @@
 """Weights of dense models in the package: small, with a card, and as good on unseen scenes as the card states."""
 
-import gzip
 import json
 from pathlib import Path
 
@@ -30,9 +29,8 @@ def pixels(scenes):
 
 
 def test_the_files_are_small_and_have_licences():
-    """The package is downloaded compressed."""
     assert set(SHIPPED) == {"fashion-mnist", *TASKS}
-    assert sum(len(gzip.compress(SHIPPED[name].read_bytes())) for name in TASKS) < 5e6
+    assert sum(SHIPPED[name].stat().st_size for name in TASKS) < 5e6
     readme = (ASSETS / "README.md").read_text(encoding="utf-8")
     assert all(file.name in readme for file in SHIPPED.values())
 
