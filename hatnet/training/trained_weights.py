@@ -149,7 +149,8 @@ def _fit_heads(source: AnySource, model: Dense, data: Split) -> str:
         return "Pyramid and heads are new; the weights are for classification."
     ours, theirs = (type(model).__name__, model.width), (type(source.model).__name__, source.model.width)
     if ours != theirs or source.classes != data.classes:
-        reason = f"{theirs[0]} of width {theirs[1]}" if ours != theirs else f"{len(source.classes)} other classes"
+        others = f"{len(source.classes)} other classes" if source.classes else "classes without names"
+        reason = f"{theirs[0]} of width {theirs[1]}" if ours != theirs else others
         return f"Pyramid and heads are new; the weights are for {reason}."
     heads, own = (
         {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(BODY)}

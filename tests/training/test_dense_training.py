@@ -217,6 +217,10 @@ def test_weights_of_the_same_task_and_classes_are_kept_whole_and_others_give_the
     training = Training(recipe, renamed, tmp_path / "renamed", ALONE, build=THIN[task])
     assert any("other classes" in line for line in training.start.lines)
     assert digests(training.model) != digests(kept)
+    hatnet.save(kept, tmp_path / "nameless.safetensors")
+    recipe = replace(recipe, weights=str(tmp_path / "nameless.safetensors"))
+    training = start(tmp_path / "named", task, folder, recipe=recipe)
+    assert any(line.endswith("the weights are for classes without names.") for line in training.start.lines)
     other = "detection" if task != "detection" else "segmentation"
     training = start(tmp_path / "other", other, folder, recipe=replace(recipe_for(other), weights=str(out)))
     assert any(
