@@ -252,6 +252,25 @@ def test_pictures_that_cannot_be_used_are_named(tmp_path):
     assert "fewer than two usable pictures are left out: alone" in pictures.note
 
 
+def test_every_class_that_is_left_out_is_named(tmp_path):
+    """Whatever is in its folder: photos, opaque pictures, pictures of another class, or nothing."""
+    root = write_cutouts(tmp_path)
+    for name in ("likewise", "empty", "opaque", "photos", "texts"):
+        (root / name).mkdir()
+    for number in range(3):
+        picture = Image.new("RGB", (20, 20), (number, 0, 0))
+        picture.save(root / "opaque" / f"{number}.png")
+        picture.save(root / "photos" / f"{number}.jpg")
+    for path in (root / "kite").iterdir():
+        (root / "likewise" / path.name).write_bytes(path.read_bytes())
+    (root / "texts" / "notes.txt").write_text("no image")
+    pictures = Pictures(root)
+    assert pictures.classes == ("fish", "kite")
+    assert pictures.note.endswith(
+        "fewer than two usable pictures are left out: empty, likewise, opaque, photos, texts."
+    )
+
+
 @pytest.mark.parametrize("made", [False, True])
 def test_a_folder_without_objects_is_refused(made, tmp_path):
     message = f"no folder {tmp_path / 'a'}: objects are PNG files"

@@ -44,7 +44,7 @@ class Pictures:
             count = max(round(HELD_OUT * len(kept)), 1)
             if len(kept) > count:
                 found[place.name] = {"train": kept[count:], "val": kept[:count]}
-            elif kept or not any(place.iterdir()):
+            else:
                 few.append(place.name)
         self.note = _note(folder, refused, few)
         self.classes = tuple(found)
