@@ -223,6 +223,25 @@ def test_pictures_are_split_by_content(tmp_path):
     assert [paths["val"] for paths in Pictures(root).paths] == [paths["val"] for paths in pictures.paths]
 
 
+@pytest.mark.parametrize("scale", [1, 25], ids=["as it is", "reduced"])
+def test_colours_that_nobody_sees_make_no_other_picture(scale, tmp_path):
+    """Fully transparent pixels have colours, too. The split is that of pictures in which they are black."""
+    root = write_cutouts(tmp_path / "black", count=10)
+    for path in root.rglob("*.png"):
+        pixels = np.asarray(Image.open(path)).repeat(scale, 0).repeat(scale, 1)
+        Image.fromarray(pixels).save(path)
+        hidden = np.where(pixels[..., 3:] == 0, np.uint8([250, 120, 3, 0]), pixels)
+        for copy in (path.with_stem(f"copy-{path.stem}"), tmp_path / "coloured" / path.relative_to(root)):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(hidden).save(copy)
+    with_copies, coloured = Pictures(root), Pictures(tmp_path / "coloured")
+    for label, paths in enumerate(coloured.paths):
+        for part, files in paths.items():
+            names = [path.name for path in files]
+            assert [path.name.removeprefix("copy-") for path in with_copies.paths[label][part]] == names
+            assert len(names) == {"train": 8, "val": 2}[part]
+
+
 def test_a_picture_keeps_its_shape_and_colours(tmp_path):
     pictures = Pictures(write_cutouts(tmp_path, count=3))
     drawn = np.asarray(pictures.draw("train", 1, 40, np.random.default_rng(0)))
