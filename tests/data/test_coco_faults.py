@@ -27,6 +27,9 @@ FAULTS = {
     "NaN": ({"bbox": [1, 2, float("nan"), 4]}, "its box is not four finite numbers"),
     "infinity": ({"bbox": [1, 2, float("inf"), 4]}, "its box is not four finite numbers"),
     "huge": ({"bbox": [1, 2, 10**400, 4]}, "its box is not four finite numbers"),
+    "huge size": ({"bbox": [0, 0, 10**200, 10**200]}, "its box is mostly outside the image"),
+    "huge sum": ({"bbox": [0, 0, 10**308, 10**308]}, "its box is mostly outside the image"),
+    "huge numbers that cancel": ({"bbox": [-(10**400), 1, 10**400 + 9, 4.5]}, "its box is not four finite numbers"),
     "no width": ({"bbox": [1, 2, 0, 4]}, "its box has no area"),
     "negative height": ({"bbox": [1, 2, 3, -4]}, "its box has no area"),
     "thin": ({"bbox": [20, 5, 1e-9, 4]}, "its box has no area"),
@@ -44,9 +47,15 @@ FAULTS = {
         {"segmentation": [[1, 1, 5, 5, 1, float("nan")]]},
         "its mask has a polygon with values that are not",
     ),
+    "huge corner": ({"segmentation": [[1, 1, 5, 5, 1, 10**400]]}, "its mask has a polygon with values that are not"),
+    "corners that cancel": (
+        {"segmentation": [[1, 1, 5, 5, 10**400, -(10**400)]]},
+        "its mask has a polygon with values that are not",
+    ),
     "far corner": ({"segmentation": [[1, 1, 5, 5, 1, 1e9]]}, "its mask has a polygon outside the image"),
     "other size": ({"segmentation": run_lengths(1, 2, 3, 4, (30, 20))}, "its mask has another size than its image"),
     "too short": ({"segmentation": {"size": [20, 30], "counts": [10, 5]}}, "its mask has run lengths that do not add"),
+    "huge run": ({"segmentation": {"size": [20, 30], "counts": [10**400, 5]}}, "its mask has run lengths that are"),
     "negative run": ({"segmentation": {"size": [20, 30], "counts": [700, -100]}}, "its mask has run lengths that are"),
     "text too short": ({"segmentation": {"size": [20, 30], "counts": "zz"}}, "its mask has run lengths that"),
     "no code": ({"segmentation": {"size": [20, 30], "counts": "\u00e9"}}, "its mask has run lengths that cannot be"),
@@ -72,6 +81,11 @@ def test_a_faulty_annotation_is_left_out_and_named_with_its_file_and_id(name, tm
     assert [record["id"] for record in found.of_image[0]] == [1, 2, 3]
     if "mask" in reason:
         assert read_annotations(file, masks=False).note == "", "masks are not used"
+
+
+def test_an_area_that_no_float_can_hold_is_computed_anew(tmp_path):
+    file = written(tmp_path, annotation(1, area=10**400), annotation(2, area=-(10**200)))
+    assert [record["area"] for record in read_annotations(file, masks=True).of_image[0]] == [30, 30]
 
 
 def test_good_annotations_are_not_called_faulty(tmp_path):
