@@ -176,11 +176,11 @@ def _box_fault(box: object, height: int, width: int) -> str | None:
     x, y, w, h = box
     if w <= 0 or h <= 0:
         return "has no area"
-    if x + w <= 1 and y + h <= 1:
-        return "is within the first pixel, so its numbers are fractions instead of pixels"
     inside_w, inside_h = min(x + w, width) - max(x, 0), min(y + h, height) - max(y, 0)
     if inside_w <= 0 or inside_h <= 0:
         return "is outside the image"
+    if min(x, y) > -1 and x + w <= 1 and y + h <= 1:
+        return "is within the first pixel, so its numbers are fractions instead of pixels"
     if min(inside_w, inside_h) < THINNEST:
         return "has no area"
     if 2 * inside_w * inside_h < w * h:  # (x1, y1, x2, y2) instead of (x, y, width, height) ends like this
