@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path, PurePosixPath
@@ -18,6 +18,7 @@ from hatnet.data.images import DataError
 from hatnet.files import read_json
 
 Record = dict[str, Any]
+Bounds = tuple[float, float, float, float]  # left, top, right, bottom
 
 LARGEST_FILE = 2**32  # bytes; COCO's own training annotations have 450 MB
 LARGEST_SIDE = 2**16
@@ -191,7 +192,8 @@ def _box_fault(box: object, height: int, width: int) -> str | None:
 def _mask_fault(segmentation: object, box: Any, height: int, width: int) -> str | None:
     if isinstance(segmentation, list) and segmentation:
         faults = (_polygon_fault(polygon, height, width) for polygon in segmentation)
-        return next(filter(None, faults), None) or (None if _meet(segmentation, box) else "is outside its box")
+        fault = next(filter(None, faults), None)
+        return fault or (None if _meet(map(_polygon_bounds, segmentation), box) else "is outside its box")
     if not isinstance(segmentation, dict) or not segmentation:
         return "is missing"
     if segmentation.get("size") != [height, width]:
@@ -205,16 +207,30 @@ def _mask_fault(segmentation: object, box: Any, height: int, width: int) -> str 
         return "has run lengths that are not whole numbers"
     if sum(runs) != height * width:
         return f"has run lengths that do not add up to the {height} x {width} pixels of its image"
-    return None if any(runs[1::2]) else "is empty"
+    if not any(runs[1::2]):
+        return "is empty"
+    return None if _meet(_run_bounds(runs, height), box) else "is outside its box"
 
 
-def _meet(polygons: list[list[float]], box: list[float]) -> bool:
-    """True if one of the polygons reaches into the box."""
+def _meet(parts: Iterable[Bounds], box: list[float]) -> bool:
+    """True if one of the parts of a mask reaches into the box."""
     x, y, w, h = box
-    return any(
-        min(each[::2]) < x + w and max(each[::2]) > x and min(each[1::2]) < y + h and max(each[1::2]) > y
-        for each in polygons
-    )
+    return any(left < x + w and right > x and top < y + h and bottom > y for left, top, right, bottom in parts)
+
+
+def _polygon_bounds(polygon: list[float]) -> Bounds:
+    return min(polygon[::2]), min(polygon[1::2]), max(polygon[::2]), max(polygon[1::2])
+
+
+def _run_bounds(runs: list[int], height: int) -> Iterator[Bounds]:
+    """The bounds of each run of a mask's pixels. Runs go down the columns, and continue at the top of the next one."""
+    end = 0
+    for skipped, covered in zip(runs[::2], runs[1::2], strict=False):
+        start = end + skipped
+        end = start + covered
+        if covered:
+            (left, top), (right, bottom) = divmod(start, height), divmod(end - 1, height)
+            yield (left, top, right + 1, bottom + 1) if left == right else (left, 0, right + 1, height)
 
 
 def _polygon_fault(polygon: object, height: int, width: int) -> str | None:

@@ -12,6 +12,14 @@ from tests.data.dense_files import SIZE, annotation, content, polygon, run_lengt
 
 pytest.importorskip("pycocotools", reason="pycocotools is not installed: pip install -e '.[dense]'")
 
+from pycocotools import mask as coco_mask
+
+
+def compressed(x, y, w, h):
+    code = coco_mask.frPyObjects(run_lengths(x, y, w, h), *SIZE)
+    return {"size": list(SIZE), "counts": code["counts"].decode("ascii")}
+
+
 GOOD = [annotation(number) for number in range(1, 4)]
 HEIGHT, WIDTH = SIZE
 
@@ -34,6 +42,10 @@ FAULTS = {
     "negative height": ({"bbox": [1, 2, 3, -4]}, "its box has no area"),
     "thin": ({"bbox": [20, 5, 1e-9, 4]}, "its box has no area"),
     "mask elsewhere": ({"segmentation": polygon(15, 12, 3, 4)}, "its mask is outside its box"),
+    "run lengths elsewhere": ({"segmentation": run_lengths(15, 12, 3, 4)}, "its mask is outside its box"),
+    "text elsewhere": ({"segmentation": compressed(15, 12, 3, 4)}, "its mask is outside its box"),
+    "run lengths below": ({"segmentation": run_lengths(4, 8, 5, 6)}, "its mask is outside its box"),
+    "run lengths to the left": ({"segmentation": run_lengths(0, 2, 4, 6)}, "its mask is outside its box"),
     "right of the image": ({"bbox": [WIDTH, 2, 3, 4]}, "its box is outside the image"),
     "above the image": ({"bbox": [1, -4, 3, 4]}, "its box is outside the image"),
     "beyond the top left": ({"bbox": [-50, -50, 20, 20]}, "its box is outside the image"),
@@ -97,6 +109,8 @@ def test_good_annotations_are_not_called_faulty(tmp_path):
         annotation(6, box=(0.5, 0.5, 0.8, 0.9)),
         annotation(7, segmentation=polygon(-1, -1, WIDTH + 2, HEIGHT + 2)),
         annotation(8, segmentation={"size": [20, 30], "counts": [0, 600]}),
+        annotation(11, segmentation=run_lengths(8, 7, 3, 4)),  # one pixel within the box
+        annotation(12, segmentation=compressed(0, 0, 5, 3)),
         {**annotation(9), "iscrowd": True},
         {key: value for key, value in annotation(10).items() if key != "iscrowd"},
     ]
