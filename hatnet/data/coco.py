@@ -123,11 +123,7 @@ class CocoImages(ImageFolder):
         from torchvision import tv_tensors
 
         records = [record for record in self.objects(index) if not record["iscrowd"]]
-        masks = None
-        if self.task == "instances":
-            masks = self._masks(index, records)
-            visible = [place for place, mask in enumerate(masks) if mask.any()]  # thin polygons have no pixel
-            records, masks = [records[place] for place in visible], masks[visible]
+        masks = self._masks(index, records) if self.task == "instances" else None
         boxes = torch.tensor([record["bbox"] for record in records], dtype=torch.float64).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]  # in float64, so that no box ends outside its image
         found: dict[str, Tensor] = {

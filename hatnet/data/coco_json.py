@@ -67,7 +67,8 @@ def read_annotations(path: Path, masks: bool) -> Annotations:
     """Read and check a file. `masks`: annotations without a usable mask are left out.
 
     Raises DataError if the file is missing, is no JSON, lacks a part, holds an id twice or an image without name or
-    size, and if more than a quarter of the annotations, or all, are faulty.
+    size, and if more than a quarter of the annotations, or all, are faulty; ModuleNotFoundError for masks without
+    pycocotools.
     """
     path = Path(path)
     require_type("masks", masks, bool, "True or False")
@@ -193,7 +194,9 @@ def _mask_fault(segmentation: object, box: Any, height: int, width: int) -> str 
     if isinstance(segmentation, list) and segmentation:
         faults = (_polygon_fault(polygon, height, width) for polygon in segmentation)
         fault = next(filter(None, faults), None)
-        return fault or (None if _meet(map(_polygon_bounds, segmentation), box) else "is outside its box")
+        if not fault and not _meet(map(_polygon_bounds, segmentation), box):
+            fault = "is outside its box"
+        return fault or (None if _have_pixels(segmentation, height, width) else "covers no pixel")
     if not isinstance(segmentation, dict) or not segmentation:
         return "is missing"
     if segmentation.get("size") != [height, width]:
@@ -220,6 +223,13 @@ def _meet(parts: Iterable[Bounds], box: list[float]) -> bool:
 
 def _polygon_bounds(polygon: list[float]) -> Bounds:
     return min(polygon[::2]), min(polygon[1::2]), max(polygon[::2]), max(polygon[1::2])
+
+
+def _have_pixels(polygons: list[list[float]], height: int, width: int) -> bool:
+    """False for polygons between the middles of the pixels, or outside the image, by the decoder's own rules."""
+    from pycocotools import mask
+
+    return bool(mask.area(mask.frPyObjects(polygons, height, width)).any())
 
 
 def _run_bounds(runs: list[int], height: int) -> Iterator[Bounds]:

@@ -68,6 +68,11 @@ FAULTS = {
         "its mask has a polygon with values that are not",
     ),
     "far corner": ({"segmentation": [[1, 1, 5, 5, 1, 1e9]]}, "its mask has a polygon outside the image"),
+    "thin polygon": ({"segmentation": polygon(6.6, 3, 0.2, 4)}, "its mask covers no pixel"),
+    "thin polygons": (
+        {"segmentation": polygon(6.6, 3, 0.2, 4) + polygon(5, 3.6, 3, 0.1)},
+        "its mask covers no pixel",
+    ),
     "other size": ({"segmentation": run_lengths(1, 2, 3, 4, (30, 20))}, "its mask has another size than its image"),
     "too short": ({"segmentation": {"size": [20, 30], "counts": [10, 5]}}, "its mask has run lengths that do not add"),
     "huge run": ({"segmentation": {"size": [20, 30], "counts": [10**400, 5]}}, "its mask has run lengths that are"),
@@ -98,6 +103,14 @@ def test_a_faulty_annotation_is_left_out_and_named_with_its_file_and_id(name, tm
         assert read_annotations(file, masks=False).note == "", "masks are not used"
 
 
+def test_training_and_evaluation_have_the_same_objects(tmp_path):
+    """Polygons without a pixel are in neither: nobody could find them."""
+    thin = annotation(4, segmentation=polygon(6.6, 3, 0.2, 4))
+    train = open_data(f"coco:{write_coco(tmp_path, content(*GOOD, thin))}", task="instances").train
+    target, truth = train.label(0), train.ground_truth()
+    assert len(target["labels"]) == len(target["masks"]) == len(truth.anns) == 3
+
+
 def test_an_area_that_no_float_can_hold_is_computed_anew(tmp_path):
     file = written(tmp_path, annotation(1, area=10**400), annotation(2, area=-(10**200)))
     assert [record["area"] for record in read_annotations(file, masks=True).of_image[0]] == [30, 30]
@@ -106,9 +119,10 @@ def test_an_area_that_no_float_can_hold_is_computed_anew(tmp_path):
 def test_good_annotations_are_not_called_faulty(tmp_path):
     odd = [
         annotation(5, box=(0, 0, WIDTH, HEIGHT)),
-        annotation(6, box=(0.5, 0.5, 0.8, 0.9)),
+        annotation(6, box=(0.5, 0.5, 0.8, 0.9), segmentation=polygon(0, 0, 2, 2)),
         annotation(7, segmentation=polygon(-1, -1, WIDTH + 2, HEIGHT + 2)),
         annotation(8, segmentation={"size": [20, 30], "counts": [0, 600]}),
+        annotation(13, segmentation=polygon(6.6, 3, 0.2, 4) + polygon(5, 3, 2, 2)),
         annotation(11, segmentation=run_lengths(8, 7, 3, 4)),  # one pixel within the box
         annotation(12, segmentation=compressed(0, 0, 5, 3)),
         {**annotation(9), "iscrowd": True},
