@@ -134,7 +134,10 @@ class CocoImages(ImageFolder):
         return found if masks is None else found | {"masks": tv_tensors.Mask(torch.from_numpy(masks))}
 
     def _segmentation(self, index: int) -> Tensor:
-        """Class k for the objects of category k, 0 for the background, UNKNOWN in crowds and where classes overlap."""
+        """Class k for the objects of category k, 0 for the background, UNKNOWN where classes overlap.
+
+        A crowd stands for objects that are not annotated one by one: UNKNOWN, except where an object is annotated.
+        """
         from torchvision import tv_tensors
 
         records = self.objects(index)
