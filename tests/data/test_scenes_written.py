@@ -18,7 +18,7 @@ from hatnet.data import DataError, open_data
 from hatnet.data.scenes import named
 from hatnet.data.scenes.compose import PARTS, compose
 from hatnet.data.scenes.cutouts import Garments
-from hatnet.data.scenes.writer import Settings, is_complete, replace_scenes, write_scenes
+from hatnet.data.scenes.writer import Settings, is_complete, open_objects, replace_scenes, write_scenes
 from tests.data.dense_files import write_cutouts
 
 pytest.importorskip("pycocotools", reason="pycocotools is not installed: pip install -e '.[dense]'")
@@ -160,6 +160,20 @@ def test_folders_of_killed_processes_are_removed_after_a_day(tmp_path):
         os.utime(tmp_path / f".out.part.{name}", (time.time() - age,) * 2)
     replace_scenes(tmp_path / "out", SMALL, Garments())
     assert {path.name for path in tmp_path.iterdir()} == {"out", ".out.part.new"}
+
+
+def test_objects_that_are_too_thin_for_scenes_are_refused_and_leave_nothing(tmp_path):
+    for number in range(4):
+        line = np.kron(np.eye(96, dtype=np.uint8), np.ones((4, 4), np.uint8))[..., None]
+        path = tmp_path / "objects" / "line" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(line * np.uint8([number, 0, 0, 255])).save(path)
+    settings = replace(SMALL, objects=str(tmp_path / "objects"))
+    with pytest.raises(
+        DataError, match=r"no object could be placed in the 3 scenes of train: one must cover 0\.3 % of"
+    ):
+        write_scenes(tmp_path / "out", settings, open_objects(settings))
+    assert [path.name for path in tmp_path.iterdir()] == ["objects"]
 
 
 @pytest.mark.long

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from hatnet.checks import require_whole
-from hatnet.data.scenes.compose import PARTS, Scene, compose
+from hatnet.data.images import DataError
+from hatnet.data.scenes.compose import PARTS, SMALLEST, Scene, compose
 from hatnet.data.scenes.cutouts import Garments, Objects
 from hatnet.data.scenes.pictures import Pictures
 from hatnet.files import PARTIAL, json_bytes, read_json
@@ -74,8 +75,8 @@ def write_scenes(out: Path, settings: Settings, objects: Objects, step: Step = l
 
     JPEG images in `train` and `val`, `annotations/instances_train.json` and `instances_val.json` with masks as
     compressed run lengths, and the settings in `scenes.json`. Everything is written to a folder beside `out`, which is
-    renamed at the end, so `out` is complete or absent. Raises FileExistsError if `out` exists and is not empty, and
-    OSError if nothing can be written.
+    renamed at the end, so `out` is complete or absent. Raises FileExistsError if `out` exists and is not empty,
+    DataError if the scenes of a part have no objects, and OSError if nothing can be written.
     """
     require_new(out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -154,6 +155,12 @@ def _write_part(folder: Path, part: str, settings: Settings, objects: Objects, s
             for number, facts in enumerate(described(scene), start=len(annotations) + 1)
         ]
         step(name)
+    if not annotations:
+        raise DataError(
+            f"no object could be placed in the {len(images):,} scenes of {part}: one must cover {100 * SMALLEST:g} % "
+            "of a scene, which thin lines and dots do not. Give pictures that fill more of their height and width, or "
+            "write more scenes"
+        )
     categories = [{"id": label, "name": name} for label, name in enumerate(objects.classes, start=1)]
     content = {"info": {}, "images": images, "annotations": annotations, "categories": categories}
     (folder / "annotations" / f"instances_{part}.json").write_text(json.dumps(content), encoding="utf-8")
