@@ -162,6 +162,21 @@ def test_folders_of_killed_processes_are_removed_after_a_day(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"out", ".out.part.new"}
 
 
+@pytest.mark.parametrize("end", [KeyboardInterrupt, OSError], ids=["Ctrl-C", "full disk"])
+def test_a_command_that_ends_while_it_draws_the_picture_leaves_nothing(end, tmp_path, monkeypatch):
+    def drawn(images, classes):
+        assert len(images) == 2
+        if end is OSError:
+            raise OSError("no space left on device")
+        signal.raise_signal(signal.SIGINT)
+        return Image.new("RGB", (8, 8))
+
+    monkeypatch.setattr(sys.modules[scenes_command.__module__], "contact_sheet", drawn)
+    with pytest.raises(end):
+        scenes_command(tmp_path / "out", size=64, train=2, val=2)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_objects_that_are_too_thin_for_scenes_are_refused_and_leave_nothing(tmp_path):
     for number in range(4):
         line = np.kron(np.eye(96, dtype=np.uint8), np.ones((4, 4), np.uint8))[..., None]

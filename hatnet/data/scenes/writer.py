@@ -32,6 +32,7 @@ TIMED = 5  # scenes, to estimate the time
 OLD = 24 * 3600  # seconds after which a folder that a killed process left is removed
 
 Step = Callable[[str], None]  # called after each scene, for a progress bar
+Finish = Callable[[Path], None]  # called with the folder of all scenes, to add files before it gets its name
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ def expected_seconds(settings: Settings, objects: Objects) -> float:
     return (perf_counter() - start) / TIMED * settings.scenes
 
 
-def write_scenes(out: Path, settings: Settings, objects: Objects, step: Step = lambda _: None) -> None:
+def write_scenes(
+    out: Path, settings: Settings, objects: Objects, step: Step = lambda _: None, finish: Finish = lambda _: None
+) -> None:
     """Write training and validation scenes to the new folder `out`, as COCO's own folders are laid out.
 
     JPEG images in `train` and `val`, `annotations/instances_train.json` and `instances_val.json` with masks as
@@ -86,6 +89,7 @@ def write_scenes(out: Path, settings: Settings, objects: Objects, step: Step = l
         for part in PARTS:
             _write_part(folder, part, settings, objects, step)
         (folder / FACTS).write_bytes(json_bytes(asdict(settings) | {"content": _content(folder)}))
+        finish(folder)
         require_new(out)
         with suppress(FileNotFoundError):
             out.rmdir()
