@@ -103,7 +103,10 @@ def require_new(out: Path) -> None:
 
 
 def is_complete(folder: Path, settings: Settings) -> bool:
-    """True if a folder holds all scenes of these settings, with the annotations and the bytes that were written."""
+    """True if a folder holds the scenes of these settings: unchanged annotations, and as many images of the same size.
+
+    Number and bytes of the images are compared for each part; the images themselves are not read.
+    """
     try:
         facts = read_json(folder / FACTS)
         return isinstance(facts, dict) and facts == asdict(settings) | {"content": _content(folder)}
