@@ -56,10 +56,16 @@ def scenes(
 
         def step(name: str) -> None:
             advance(name)
+            end_if_stopped()
+
+        def draw_sheet(folder: Path) -> None:
+            data = open_coco(folder, "instances")
+            contact_sheet(data.test, data.classes).save(folder / SHEET)
+            end_if_stopped()
+
+        def end_if_stopped() -> None:
             if monitor.stop:
                 raise monitor.interruption()
 
-        write_scenes(out, settings, known, step)
-    data = open_coco(out, "instances")
-    contact_sheet(data.test, data.classes).save(out / SHEET)
+        write_scenes(out, settings, known, step, draw_sheet)
     print_path(out / SHEET)

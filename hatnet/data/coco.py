@@ -126,11 +126,7 @@ class CocoImages(ImageFolder):
         from torchvision import tv_tensors
 
         records = [record for record in self.objects(index) if not record["iscrowd"]]
-        masks = None
-        if self.task == "instances":
-            masks = self._masks(index, records)
-            visible = [place for place, mask in enumerate(masks) if mask.any()]  # thin polygons have no pixel
-            records, masks = [records[place] for place in visible], masks[visible]
+        masks = self._masks(index, records) if self.task == "instances" else None
         boxes = torch.tensor([record["bbox"] for record in records], dtype=torch.float64).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]  # in float64, so that no box ends outside its image
         found: dict[str, Tensor] = {
@@ -141,7 +137,10 @@ class CocoImages(ImageFolder):
         return found if masks is None else found | {"masks": tv_tensors.Mask(torch.from_numpy(masks))}
 
     def _segmentation(self, index: int) -> Tensor:
-        """Class k for the objects of category k, 0 for the background, UNKNOWN in crowds and where classes overlap."""
+        """Class k for the objects of category k, 0 for the background, UNKNOWN where classes overlap.
+
+        A crowd stands for objects that are not annotated one by one: UNKNOWN, except where an object is annotated.
+        """
         from torchvision import tv_tensors
 
         records = self.objects(index)

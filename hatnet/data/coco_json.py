@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path, PurePosixPath
@@ -18,6 +18,7 @@ from hatnet.data.images import DataError
 from hatnet.files import read_json
 
 Record = dict[str, Any]
+Bounds = tuple[float, float, float, float]  # left, top, right, bottom
 
 LARGEST_FILE = 2**32  # bytes; COCO's own training annotations have 450 MB
 LARGEST_SIDE = 2**16
@@ -66,7 +67,8 @@ def read_annotations(path: Path, masks: bool) -> Annotations:
     """Read and check a file. `masks`: annotations without a usable mask are left out.
 
     Raises DataError if the file is missing, is no JSON, lacks a part, holds an id twice or an image without name or
-    size, and if more than a quarter of the annotations, or all, are faulty.
+    size, and if more than a quarter of the annotations, or all, are faulty; ModuleNotFoundError for masks without
+    pycocotools.
     """
     path = Path(path)
     require_type("masks", masks, bool, "True or False")
@@ -176,14 +178,14 @@ def _box_fault(box: object, height: int, width: int) -> str | None:
     x, y, w, h = box
     if w <= 0 or h <= 0:
         return "has no area"
-    if x + w <= 1 and y + h <= 1:
-        return "is within the first pixel, so its numbers are fractions instead of pixels"
     inside_w, inside_h = min(x + w, width) - max(x, 0), min(y + h, height) - max(y, 0)
     if inside_w <= 0 or inside_h <= 0:
         return "is outside the image"
+    if min(x, y) > -1 and x + w <= 1 and y + h <= 1:
+        return "is within the first pixel, so its numbers are fractions instead of pixels"
     if min(inside_w, inside_h) < THINNEST:
         return "has no area"
-    if inside_w * inside_h < w * h / 2:  # (x1, y1, x2, y2) instead of (x, y, width, height) ends like this
+    if 2 * inside_w * inside_h < w * h:  # (x1, y1, x2, y2) instead of (x, y, width, height) ends like this
         return "is mostly outside the image"
     return None
 
@@ -191,7 +193,10 @@ def _box_fault(box: object, height: int, width: int) -> str | None:
 def _mask_fault(segmentation: object, box: Any, height: int, width: int) -> str | None:
     if isinstance(segmentation, list) and segmentation:
         faults = (_polygon_fault(polygon, height, width) for polygon in segmentation)
-        return next(filter(None, faults), None) or (None if _meet(segmentation, box) else "is outside its box")
+        fault = next(filter(None, faults), None)
+        if not fault and not _meet(map(_polygon_bounds, segmentation), box):
+            fault = "is outside its box"
+        return fault or (None if _have_pixels(segmentation, height, width) else "covers no pixel")
     if not isinstance(segmentation, dict) or not segmentation:
         return "is missing"
     if segmentation.get("size") != [height, width]:
@@ -205,16 +210,37 @@ def _mask_fault(segmentation: object, box: Any, height: int, width: int) -> str 
         return "has run lengths that are not whole numbers"
     if sum(runs) != height * width:
         return f"has run lengths that do not add up to the {height} x {width} pixels of its image"
-    return None if any(runs[1::2]) else "is empty"
+    if not any(runs[1::2]):
+        return "is empty"
+    return None if _meet(_run_bounds(runs, height), box) else "is outside its box"
 
 
-def _meet(polygons: list[list[float]], box: list[float]) -> bool:
-    """True if one of the polygons reaches into the box."""
+def _meet(parts: Iterable[Bounds], box: list[float]) -> bool:
+    """True if one of the parts of a mask reaches into the box."""
     x, y, w, h = box
-    return any(
-        min(each[::2]) < x + w and max(each[::2]) > x and min(each[1::2]) < y + h and max(each[1::2]) > y
-        for each in polygons
-    )
+    return any(left < x + w and right > x and top < y + h and bottom > y for left, top, right, bottom in parts)
+
+
+def _polygon_bounds(polygon: list[float]) -> Bounds:
+    return min(polygon[::2]), min(polygon[1::2]), max(polygon[::2]), max(polygon[1::2])
+
+
+def _have_pixels(polygons: list[list[float]], height: int, width: int) -> bool:
+    """False for polygons between the middles of the pixels, or outside the image, by the decoder's own rules."""
+    from pycocotools import mask
+
+    return bool(mask.area(mask.frPyObjects(polygons, height, width)).any())
+
+
+def _run_bounds(runs: list[int], height: int) -> Iterator[Bounds]:
+    """The bounds of each run of a mask's pixels. Runs go down the columns, and continue at the top of the next one."""
+    end = 0
+    for skipped, covered in zip(runs[::2], runs[1::2], strict=False):
+        start = end + skipped
+        end = start + covered
+        if covered:
+            (left, top), (right, bottom) = divmod(start, height), divmod(end - 1, height)
+            yield (left, top, right + 1, bottom + 1) if left == right else (left, 0, right + 1, height)
 
 
 def _polygon_fault(polygon: object, height: int, width: int) -> str | None:
@@ -230,9 +256,9 @@ def _polygon_fault(polygon: object, height: int, width: int) -> str | None:
 
 
 def _finite(values: list[Any]) -> bool:
-    """True if all values are finite numbers. COCO has 40 million coordinates, so their sum is tested."""
+    """True if all values are finite numbers that a float can hold: JSON has integers of any size."""
     try:
-        return isfinite(sum(values))
+        return all(map(isfinite, values))
     except (TypeError, OverflowError):
         return False
 

@@ -76,6 +76,19 @@ def test_segmentation_paints_objects_and_leaves_overlaps_and_crowds_unknown(tmp_
     assert not data.train.label(2).any()
 
 
+def test_an_object_within_a_crowd_keeps_its_class(tmp_path):
+    """The crowd marks what is not annotated one by one, so the class of the object is known."""
+    crowd = annotation(1, 1, 3, (4, 2, 20, 12), iscrowd=1, segmentation=run_lengths(4, 2, 20, 12))
+    within = [annotation(2, 1, 7, (6, 4, 5, 6)), annotation(3, 1, 3, (15, 4, 5, 6))]
+    expected = np.zeros(SIZE, np.int64)
+    expected[2:14, 4:24] = 255
+    expected[4:10, 6:11] = 2
+    expected[4:10, 15:20] = 1
+    for part, records in enumerate(([crowd, *within], [*within, crowd])):
+        train = opened(tmp_path / str(part), "segmentation", train=content(*records)).train
+        assert np.array_equal(train.label(0), expected), "in any order"
+
+
 def test_objects_of_one_class_may_overlap_in_a_segmentation(tmp_path):
     twice = content(annotation(1, 1, 3, (4, 2, 5, 6)), annotation(2, 1, 3, (6, 4, 5, 6)))
     painted = opened(tmp_path, "segmentation", train=twice).train.label(0)

@@ -12,6 +12,14 @@ from tests.data.dense_files import SIZE, annotation, content, polygon, run_lengt
 
 pytest.importorskip("pycocotools", reason="pycocotools is not installed: pip install -e '.[dense]'")
 
+from pycocotools import mask as coco_mask
+
+
+def compressed(x, y, w, h):
+    code = coco_mask.frPyObjects(run_lengths(x, y, w, h), *SIZE)
+    return {"size": list(SIZE), "counts": code["counts"].decode("ascii")}
+
+
 GOOD = [annotation(number) for number in range(1, 4)]
 HEIGHT, WIDTH = SIZE
 
@@ -27,14 +35,24 @@ FAULTS = {
     "NaN": ({"bbox": [1, 2, float("nan"), 4]}, "its box is not four finite numbers"),
     "infinity": ({"bbox": [1, 2, float("inf"), 4]}, "its box is not four finite numbers"),
     "huge": ({"bbox": [1, 2, 10**400, 4]}, "its box is not four finite numbers"),
+    "huge size": ({"bbox": [0, 0, 10**200, 10**200]}, "its box is mostly outside the image"),
+    "huge sum": ({"bbox": [0, 0, 10**308, 10**308]}, "its box is mostly outside the image"),
+    "huge numbers that cancel": ({"bbox": [-(10**400), 1, 10**400 + 9, 4.5]}, "its box is not four finite numbers"),
     "no width": ({"bbox": [1, 2, 0, 4]}, "its box has no area"),
     "negative height": ({"bbox": [1, 2, 3, -4]}, "its box has no area"),
     "thin": ({"bbox": [20, 5, 1e-9, 4]}, "its box has no area"),
     "mask elsewhere": ({"segmentation": polygon(15, 12, 3, 4)}, "its mask is outside its box"),
+    "run lengths elsewhere": ({"segmentation": run_lengths(15, 12, 3, 4)}, "its mask is outside its box"),
+    "text elsewhere": ({"segmentation": compressed(15, 12, 3, 4)}, "its mask is outside its box"),
+    "run lengths below": ({"segmentation": run_lengths(4, 8, 5, 6)}, "its mask is outside its box"),
+    "run lengths to the left": ({"segmentation": run_lengths(0, 2, 4, 6)}, "its mask is outside its box"),
     "right of the image": ({"bbox": [WIDTH, 2, 3, 4]}, "its box is outside the image"),
     "above the image": ({"bbox": [1, -4, 3, 4]}, "its box is outside the image"),
+    "beyond the top left": ({"bbox": [-50, -50, 20, 20]}, "its box is outside the image"),
+    "mostly beyond the top left": ({"bbox": [-50, -50, 51, 51]}, "its box is mostly outside the image"),
     "corners instead of sizes": ({"bbox": [20, 10, 29, 19]}, "its box is mostly outside the image"),
     "fractions": ({"bbox": [0.2, 0.2, 0.5, 0.5]}, "its box is within the first pixel"),
+    "fractions at the border": ({"bbox": [-0.1, 0.2, 0.5, 0.001]}, "its box is within the first pixel"),
     "no mask": ({"segmentation": None}, "its mask is missing"),
     "empty mask": ({"segmentation": []}, "its mask is missing"),
     "two corners": ({"segmentation": [[1, 1, 5, 5]]}, "its mask has a polygon without three corners"),
@@ -44,9 +62,20 @@ FAULTS = {
         {"segmentation": [[1, 1, 5, 5, 1, float("nan")]]},
         "its mask has a polygon with values that are not",
     ),
+    "huge corner": ({"segmentation": [[1, 1, 5, 5, 1, 10**400]]}, "its mask has a polygon with values that are not"),
+    "corners that cancel": (
+        {"segmentation": [[1, 1, 5, 5, 10**400, -(10**400)]]},
+        "its mask has a polygon with values that are not",
+    ),
     "far corner": ({"segmentation": [[1, 1, 5, 5, 1, 1e9]]}, "its mask has a polygon outside the image"),
+    "thin polygon": ({"segmentation": polygon(6.6, 3, 0.2, 4)}, "its mask covers no pixel"),
+    "thin polygons": (
+        {"segmentation": polygon(6.6, 3, 0.2, 4) + polygon(5, 3.6, 3, 0.1)},
+        "its mask covers no pixel",
+    ),
     "other size": ({"segmentation": run_lengths(1, 2, 3, 4, (30, 20))}, "its mask has another size than its image"),
     "too short": ({"segmentation": {"size": [20, 30], "counts": [10, 5]}}, "its mask has run lengths that do not add"),
+    "huge run": ({"segmentation": {"size": [20, 30], "counts": [10**400, 5]}}, "its mask has run lengths that are"),
     "negative run": ({"segmentation": {"size": [20, 30], "counts": [700, -100]}}, "its mask has run lengths that are"),
     "text too short": ({"segmentation": {"size": [20, 30], "counts": "zz"}}, "its mask has run lengths that"),
     "no code": ({"segmentation": {"size": [20, 30], "counts": "\u00e9"}}, "its mask has run lengths that cannot be"),
@@ -74,12 +103,28 @@ def test_a_faulty_annotation_is_left_out_and_named_with_its_file_and_id(name, tm
         assert read_annotations(file, masks=False).note == "", "masks are not used"
 
 
+def test_training_and_evaluation_have_the_same_objects(tmp_path):
+    """Polygons without a pixel are in neither: nobody could find them."""
+    thin = annotation(4, segmentation=polygon(6.6, 3, 0.2, 4))
+    train = open_data(f"coco:{write_coco(tmp_path, content(*GOOD, thin))}", task="instances").train
+    target, truth = train.label(0), train.ground_truth()
+    assert len(target["labels"]) == len(target["masks"]) == len(truth.anns) == 3
+
+
+def test_an_area_that_no_float_can_hold_is_computed_anew(tmp_path):
+    file = written(tmp_path, annotation(1, area=10**400), annotation(2, area=-(10**200)))
+    assert [record["area"] for record in read_annotations(file, masks=True).of_image[0]] == [30, 30]
+
+
 def test_good_annotations_are_not_called_faulty(tmp_path):
     odd = [
         annotation(5, box=(0, 0, WIDTH, HEIGHT)),
-        annotation(6, box=(0.5, 0.5, 0.8, 0.9)),
+        annotation(6, box=(0.5, 0.5, 0.8, 0.9), segmentation=polygon(0, 0, 2, 2)),
         annotation(7, segmentation=polygon(-1, -1, WIDTH + 2, HEIGHT + 2)),
         annotation(8, segmentation={"size": [20, 30], "counts": [0, 600]}),
+        annotation(13, segmentation=polygon(6.6, 3, 0.2, 4) + polygon(5, 3, 2, 2)),
+        annotation(11, segmentation=run_lengths(8, 7, 3, 4)),  # one pixel within the box
+        annotation(12, segmentation=compressed(0, 0, 5, 3)),
         {**annotation(9), "iscrowd": True},
         {key: value for key, value in annotation(10).items() if key != "iscrowd"},
     ]

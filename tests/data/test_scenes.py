@@ -223,6 +223,25 @@ def test_pictures_are_split_by_content(tmp_path):
     assert [paths["val"] for paths in Pictures(root).paths] == [paths["val"] for paths in pictures.paths]
 
 
+@pytest.mark.parametrize("scale", [1, 25], ids=["as it is", "reduced"])
+def test_colours_that_nobody_sees_make_no_other_picture(scale, tmp_path):
+    """Fully transparent pixels have colours, too. The split is that of pictures in which they are black."""
+    root = write_cutouts(tmp_path / "black", count=10)
+    for path in root.rglob("*.png"):
+        pixels = np.asarray(Image.open(path)).repeat(scale, 0).repeat(scale, 1)
+        Image.fromarray(pixels).save(path)
+        hidden = np.where(pixels[..., 3:] == 0, np.uint8([250, 120, 3, 0]), pixels)
+        for copy in (path.with_stem(f"copy-{path.stem}"), tmp_path / "coloured" / path.relative_to(root)):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(hidden).save(copy)
+    with_copies, coloured = Pictures(root), Pictures(tmp_path / "coloured")
+    for label, paths in enumerate(coloured.paths):
+        for part, files in paths.items():
+            names = [path.name for path in files]
+            assert [path.name.removeprefix("copy-") for path in with_copies.paths[label][part]] == names
+            assert len(names) == {"train": 8, "val": 2}[part]
+
+
 def test_a_picture_keeps_its_shape_and_colours(tmp_path):
     pictures = Pictures(write_cutouts(tmp_path, count=3))
     drawn = np.asarray(pictures.draw("train", 1, 40, np.random.default_rng(0)))
@@ -250,6 +269,25 @@ def test_pictures_that_cannot_be_used_are_named(tmp_path):
     for words in ("opaque.png has no transparent", "invisible.png shows less than 8 x 8", "broken.png cannot be read"):
         assert words in pictures.note
     assert "fewer than two usable pictures are left out: alone" in pictures.note
+
+
+def test_every_class_that_is_left_out_is_named(tmp_path):
+    """Whatever is in its folder: photos, opaque pictures, pictures of another class, or nothing."""
+    root = write_cutouts(tmp_path)
+    for name in ("likewise", "empty", "opaque", "photos", "texts"):
+        (root / name).mkdir()
+    for number in range(3):
+        picture = Image.new("RGB", (20, 20), (number, 0, 0))
+        picture.save(root / "opaque" / f"{number}.png")
+        picture.save(root / "photos" / f"{number}.jpg")
+    for path in (root / "kite").iterdir():
+        (root / "likewise" / path.name).write_bytes(path.read_bytes())
+    (root / "texts" / "notes.txt").write_text("no image")
+    pictures = Pictures(root)
+    assert pictures.classes == ("fish", "kite")
+    assert pictures.note.endswith(
+        "fewer than two usable pictures are left out: empty, likewise, opaque, photos, texts."
+    )
 
 
 @pytest.mark.parametrize("made", [False, True])

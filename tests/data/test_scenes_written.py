@@ -18,7 +18,7 @@ from hatnet.data import DataError, open_data
 from hatnet.data.scenes import named
 from hatnet.data.scenes.compose import PARTS, compose
 from hatnet.data.scenes.cutouts import Garments
-from hatnet.data.scenes.writer import Settings, is_complete, replace_scenes, write_scenes
+from hatnet.data.scenes.writer import Settings, is_complete, open_objects, replace_scenes, write_scenes
 from tests.data.dense_files import write_cutouts
 
 pytest.importorskip("pycocotools", reason="pycocotools is not installed: pip install -e '.[dense]'")
@@ -116,11 +116,17 @@ def test_scenes_are_written_when_first_opened_and_only_then(tmp_path, small, cap
     assert (larger.name, larger.test.image(0).shape) == ("scenes-96", (3, 96, 96))
 
 
+def changed(path):
+    """Another last byte; the size stays."""
+    path.write_bytes(path.read_bytes()[:-1] + b" ")
+
+
 DAMAGES = {
     "image gone": lambda root: (root / "val" / "000003.jpg").unlink(),
     "image cut": lambda root: (root / "val" / "000003.jpg").write_bytes(b""),
     "annotations gone": lambda root: (root / "annotations" / "instances_val.json").unlink(),
     "annotations cut": lambda root: (root / "annotations" / "instances_val.json").write_text("{"),
+    "annotations changed": lambda root: changed(root / "annotations" / "instances_val.json"),
     "facts gone": lambda root: (root / "scenes.json").unlink(),
     "facts cut": lambda root: (root / "scenes.json").write_text("{"),
     "other facts": lambda root: (root / "scenes.json").write_text("[]"),
@@ -144,6 +150,13 @@ def test_incomplete_scenes_are_written_again(name, tmp_path, folder):
     assert list(tmp_path.iterdir()) == [root]
 
 
+def test_images_are_compared_by_their_number_and_size_alone(tmp_path, folder):
+    """As docs/dense-data.md says: reading 73 MB would take longer than it is worth."""
+    shutil.copytree(folder, tmp_path / "out")
+    changed(tmp_path / "out" / "val" / "000003.jpg")
+    assert is_complete(tmp_path / "out", SMALL)
+
+
 def test_a_stopped_command_leaves_nothing(tmp_path):
     def stop(name):
         if name == "000003.jpg":
@@ -160,6 +173,35 @@ def test_folders_of_killed_processes_are_removed_after_a_day(tmp_path):
         os.utime(tmp_path / f".out.part.{name}", (time.time() - age,) * 2)
     replace_scenes(tmp_path / "out", SMALL, Garments())
     assert {path.name for path in tmp_path.iterdir()} == {"out", ".out.part.new"}
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, OSError], ids=["Ctrl-C", "full disk"])
+def test_a_command_that_ends_while_it_draws_the_picture_leaves_nothing(end, tmp_path, monkeypatch):
+    def drawn(images, classes):
+        assert len(images) == 2
+        if end is OSError:
+            raise OSError("no space left on device")
+        signal.raise_signal(signal.SIGINT)
+        return Image.new("RGB", (8, 8))
+
+    monkeypatch.setattr(sys.modules[scenes_command.__module__], "contact_sheet", drawn)
+    with pytest.raises(end):
+        scenes_command(tmp_path / "out", size=64, train=2, val=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_objects_that_are_too_thin_for_scenes_are_refused_and_leave_nothing(tmp_path):
+    for number in range(4):
+        line = np.kron(np.eye(96, dtype=np.uint8), np.ones((4, 4), np.uint8))[..., None]
+        path = tmp_path / "objects" / "line" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(line * np.uint8([number, 0, 0, 255])).save(path)
+    settings = replace(SMALL, objects=str(tmp_path / "objects"))
+    with pytest.raises(
+        DataError, match=r"no object could be placed in the 3 scenes of train: one must cover 0\.3 % of"
+    ):
+        write_scenes(tmp_path / "out", settings, open_objects(settings))
+    assert [path.name for path in tmp_path.iterdir()] == ["objects"]
 
 
 @pytest.mark.long

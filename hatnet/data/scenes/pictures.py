@@ -26,9 +26,9 @@ NAMED = 5  # pictures that are not used
 class Pictures:
     """The pictures of a folder. The folders in it are the classes; folders within these are searched too.
 
-    A fifth of the pictures of each class, at least one, is for `val`. Equal pictures count once. Pictures without
-    transparent surroundings and classes with fewer than two pictures are left out; `note` names them. Raises DataError
-    if no class remains.
+    A fifth of the pictures of each class, at least one, is for `val`. Pictures that look equal count once. Pictures
+    without transparent surroundings and classes with fewer than two usable pictures are left out; `note` names them.
+    Raises DataError if no class remains.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -44,7 +44,7 @@ class Pictures:
             count = max(round(HELD_OUT * len(kept)), 1)
             if len(kept) > count:
                 found[place.name] = {"train": kept[count:], "val": kept[:count]}
-            elif kept or not any(place.iterdir()):
+            else:
                 few.append(place.name)
         self.note = _note(folder, refused, few)
         self.classes = tuple(found)
@@ -102,9 +102,18 @@ def _read(path: Path) -> Image.Image:
     box = Image.fromarray(opaque).getbbox()
     if box is None or min(box[2] - box[0], box[3] - box[1]) < SMALLEST:
         raise ValueError(f"{path} shows less than {SMALLEST} x {SMALLEST} opaque pixels")
-    picture = picture.crop(box)
+    picture = _without_hidden_colours(picture.crop(box))
     picture.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
     return picture
+
+
+def _without_hidden_colours(picture: Image.Image) -> Image.Image:
+    """Black where nothing is seen, so that pictures that look equal are equal."""
+    from PIL import Image
+
+    pixels = np.array(picture)
+    pixels[pixels[..., 3] == 0] = 0
+    return Image.fromarray(pixels)
 
 
 def _note(folder: Path, refused: list[str], few: list[str]) -> str:

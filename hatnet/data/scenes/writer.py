@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from hatnet.checks import require_whole
-from hatnet.data.scenes.compose import PARTS, Scene, compose
+from hatnet.data.images import DataError
+from hatnet.data.scenes.compose import PARTS, SMALLEST, Scene, compose
 from hatnet.data.scenes.cutouts import Garments, Objects
 from hatnet.data.scenes.pictures import Pictures
 from hatnet.files import PARTIAL, json_bytes, read_json
@@ -31,6 +32,7 @@ TIMED = 5  # scenes, to estimate the time
 OLD = 24 * 3600  # seconds after which a folder that a killed process left is removed
 
 Step = Callable[[str], None]  # called after each scene, for a progress bar
+Finish = Callable[[Path], None]  # called with the folder of all scenes, to add files before it gets its name
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,15 @@ def expected_seconds(settings: Settings, objects: Objects) -> float:
     return (perf_counter() - start) / TIMED * settings.scenes
 
 
-def write_scenes(out: Path, settings: Settings, objects: Objects, step: Step = lambda _: None) -> None:
+def write_scenes(
+    out: Path, settings: Settings, objects: Objects, step: Step = lambda _: None, finish: Finish = lambda _: None
+) -> None:
     """Write training and validation scenes to the new folder `out`, as COCO's own folders are laid out.
 
     JPEG images in `train` and `val`, `annotations/instances_train.json` and `instances_val.json` with masks as
     compressed run lengths, and the settings in `scenes.json`. Everything is written to a folder beside `out`, which is
-    renamed at the end, so `out` is complete or absent. Raises FileExistsError if `out` exists and is not empty, and
-    OSError if nothing can be written.
+    renamed at the end, so `out` is complete or absent. Raises FileExistsError if `out` exists and is not empty,
+    DataError if the scenes of a part have no objects, and OSError if nothing can be written.
     """
     require_new(out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -85,6 +89,7 @@ def write_scenes(out: Path, settings: Settings, objects: Objects, step: Step = l
         for part in PARTS:
             _write_part(folder, part, settings, objects, step)
         (folder / FACTS).write_bytes(json_bytes(asdict(settings) | {"content": _content(folder)}))
+        finish(folder)
         require_new(out)
         with suppress(FileNotFoundError):
             out.rmdir()
@@ -98,7 +103,10 @@ def require_new(out: Path) -> None:
 
 
 def is_complete(folder: Path, settings: Settings) -> bool:
-    """True if a folder holds all scenes of these settings, with the annotations and the bytes that were written."""
+    """True if a folder holds the scenes of these settings: unchanged annotations, and as many images of the same size.
+
+    Number and bytes of the images are compared for each part; the images themselves are not read.
+    """
     try:
         facts = read_json(folder / FACTS)
         return isinstance(facts, dict) and facts == asdict(settings) | {"content": _content(folder)}
@@ -154,6 +162,12 @@ def _write_part(folder: Path, part: str, settings: Settings, objects: Objects, s
             for number, facts in enumerate(described(scene), start=len(annotations) + 1)
         ]
         step(name)
+    if not annotations:
+        raise DataError(
+            f"no object could be placed in the {len(images):,} scenes of {part}: one must cover {100 * SMALLEST:g} % "
+            "of a scene, which thin lines and dots do not. Give pictures that fill more of their height and width, or "
+            "write more scenes"
+        )
     categories = [{"id": label, "name": name} for label, name in enumerate(objects.classes, start=1)]
     content = {"info": {}, "images": images, "annotations": annotations, "categories": categories}
     (folder / "annotations" / f"instances_{part}.json").write_text(json.dumps(content), encoding="utf-8")
