@@ -107,7 +107,7 @@ plt.show()
 # Both networks come with this package. They were trained on **scenes**, which a program composes from photographs of
 # clothes and of textures. The scenes of this page are the first 30 of the 500 test scenes. Their clothes and textures
 # occur in no training scene. Scenes have 128 x 128 pixels. The networks see them enlarged to 192 x 192: more tokens
-# for each garment. They make mistakes, and part 7 looks at the worst.
+# for each garment. Both make mistakes, and part 7 looks at the worst.
 #
 # The three tasks of the paper ask for such answers. **Semantic segmentation** gives a class to each pixel, **object
 # detection** puts a box around each object, and **instance segmentation** adds the outline of each object.
@@ -322,8 +322,8 @@ plt.show()
 
 # %% [markdown]
 # Without the coarsest map the network is wrong about most of the clothes, though it has all the details. Without the
-# finest map it finds them, but loses thin parts, such as the handle of the bag. The network was trained with all maps, so this shows what it relies
-# on, not what another training could reach.
+# finest map it finds them, but loses thin parts, such as the handle of the bag. The network was trained with all
+# maps, so this shows what it relies on, not what another training could reach.
 #
 # ## 5. From a list of boxes to objects
 #
