@@ -306,8 +306,8 @@ for stage, left in without.items():
 # %% [fold: Code of this figure]
 fig, axes = plt.subplots(1, 4, figsize=(12.5, 3.4), layout="constrained")
 fig.set_label(
-    "The true class of each pixel; the predicted one; that without the finest map, which misses the "
-    "bag's handle; that without the coarsest map, which is wrong about most of the clothes."
+    "The true class of each pixel; the predicted one; that without the finest map, which misses "
+    "the bag's handle; that without the coarsest map, which is wrong about most of the clothes."
 )
 results = {
     "true": truth[SHOWN],
