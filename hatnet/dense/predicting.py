@@ -160,13 +160,13 @@ def _resized_to(size: int, model: Any) -> Iterator[None]:
     if isinstance(model, SemanticFPN):
         yield
         return
-    own = vars(model.transform).copy()
-    limit = own["max_size"] * size / own["min_size"][-1]
-    vars(model.transform).update(min_size=(size,), max_size=max(round(limit), size))
+    transform = model.transform
+    shorter, longer = transform.min_size, transform.max_size
+    transform.min_size, transform.max_size = (size,), max(round(longer * size / shorter[-1]), size)
     try:
         yield
     finally:
-        vars(model.transform).update(min_size=own["min_size"], max_size=own["max_size"])
+        transform.min_size, transform.max_size = shorter, longer
 
 
 @contextmanager

@@ -193,7 +193,7 @@ def test_ten_broken_files_are_printed_with_the_path_of_the_full_list(tmp_path, c
     assert json.loads(answer.read_text())["files"] == [str(path) for path in broken]
 
 
-def test_names_that_are_no_valid_unicode_are_read_and_printed(tmp_path, capsys):
+def test_names_that_are_not_valid_unicode_are_read_and_printed(tmp_path, capsys):
     """As old archives have them."""
     folder = folder_data(tmp_path / "photos").train.paths[0].parent
     bad = Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png"))

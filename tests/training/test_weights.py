@@ -86,6 +86,11 @@ def test_a_tuning_run_resumes_without_the_file_it_started_from(whole, tmp_path):
     assert json.loads((stopped / "run.json").read_text())["started_from"] == known["started_from"]
 
 
+def test_a_first_recipe_of_wrong_types_is_named():
+    with pytest.raises(ValueError, match=r"the recipe in the file cannot be read: lr='fast' must be of the type float"):
+        first_recipe({"recipe": {"lr": "fast"}})
+
+
 def test_weights_that_do_not_fit_are_refused_before_anything_is_written(tmp_path):
     weights = tmp_path / "micro.safetensors"
     save(create_model("micro", in_channels=1), weights)
