@@ -1,17 +1,17 @@
-"""Compare HAT-Net micro with torchvision's ResNet-18 below Semantic FPN, on the same scenes, from random weights.
+"""Compare HAT-Net with torchvision's ResNet-18 below the same pyramid and heads, on the same scenes, from random weights.
 
-`python -m tests.measure_backbones --record docs/measurements/scenes-backbones` trains both with each seed by the recipe
-`scenes-segmentation`, without its starting weights, then writes the record and the table of the site. Trainings that
-are done are kept: after Ctrl-C, the same command goes on. `--arms` and `--seeds` divide the work; a call without
-`--record` trains only.
+`python -m tests.measure_backbones --record docs/measurements/scenes-backbones` trains every network with each seed by
+the recipe of each task, without its starting weights, then writes the record and the table of the site. Trainings that
+are done are kept: after Ctrl-C, the same command goes on. `--tasks`, `--arms` and `--seeds` divide the work; a call
+without `--record` trains only.
 """
 
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import torch
 import tyro
@@ -19,26 +19,32 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import resnet18
 from torchvision.models._utils import IntermediateLayerGetter
-from torchvision.ops import FeaturePyramidNetwork
 
 from hatnet.config import HATNetConfig
 from hatnet.data import open_data
-from hatnet.dense import SemanticFPN
-from hatnet.dense.semantic_fpn import SemanticFPNHead
+from hatnet.dense.model import DenseModel
 from hatnet.files import json_bytes, write_whole
-from hatnet.machine import cpu_model, software
+from hatnet.machine import device_model, software
 from hatnet.network import Backbone
 from hatnet.training.distributed import Processes
 from hatnet.training.loop import Training
 from hatnet.training.progress import Monitor
 from hatnet.training.recipes import Recipe, get_recipe
 from hatnet.training.run_folder import read_metrics
+from hatnet.training.tasks import task_of
 
-CHANNELS = [64, 128, 256, 512]  # of ResNet-18's four maps
+RESNET = "ResNet-18"
+VARIANTS = {"HAT-Net micro": "micro", "HAT-Net tiny": "tiny", RESNET: "tiny"}  # ResNet-18 has as many stages as Tiny
+CHANNELS = (64, 128, 256, 512)  # of ResNet-18's four maps, at the strides of Tiny's
+SCORES = {
+    "segmentation": {"mean IoU": "test_mean_IoU"},
+    "detection": {"AP50 of boxes": "test_box_AP50"},
+    "instances": {"AP50 of boxes": "test_box_AP50", "AP50 of masks": "test_mask_AP50"},
+}
 
 
 class ResNet18(Backbone):
-    """torchvision's ResNet-18 where the training expects a HAT-Net: a body without MLPs and blocks of ours."""
+    """torchvision's ResNet-18 where a dense model expects a HAT-Net: a body without MLPs and blocks of ours."""
 
     def __init__(self, config: HATNetConfig) -> None:
         nn.Module.__init__(self)
@@ -48,21 +54,19 @@ class ResNet18(Backbone):
     def _check(self, image: Tensor) -> None:
         """Images of a training are right."""
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        return self.maps(image)
+    def forward_features(self, image: Tensor, trace: Any = None) -> list[Tensor]:
+        return list(self.maps(image).values())
 
 
-class ResNetSegmenter(SemanticFPN):
-    """Semantic FPN on ResNet-18: the same pyramid and head, with a level for each of its four maps."""
+def on_resnet(detector: type[DenseModel]) -> type[DenseModel]:
+    """The same model, whose pyramid stands on ResNet-18."""
 
-    def __init__(self, config: HATNetConfig, width: int) -> None:
-        super().__init__(config, width=width)
-        parts = OrderedDict(body=ResNet18(config), fpn=FeaturePyramidNetwork(CHANNELS, width))
-        self.backbone = nn.Sequential(parts)  # type: ignore[assignment]
-        self.head = SemanticFPNHead(len(CHANNELS), width, config.num_classes, width // 2)
+    class OnResNet18(detector):  # type: ignore[valid-type, misc]
+        def __init__(self, *arguments: Any, **settings: Any) -> None:
+            super().__init__(*arguments, **settings)
+            self.backbone.body = ResNet18(self.config)
 
-
-BUILD = {"HAT-Net micro": SemanticFPN, "ResNet-18": ResNetSegmenter}
+    return OnResNet18
 
 
 @dataclass(frozen=True)
@@ -70,85 +74,102 @@ class Options:
     """What to train, and where results go."""
 
     folder: Path = Path("runs/backbones")
+    data: str = "scenes"
     data_dir: Path = Path("data")
     epochs: int = 3
+    batch_size: int = 8
     seeds: tuple[int, ...] = (0, 1, 2)
-    arms: tuple[str, ...] = tuple(BUILD)
+    arms: tuple[str, ...] = tuple(VARIANTS)
+    tasks: tuple[str, ...] = tuple(SCORES)
+    device: str = "cpu"
+    workers: int = 0
     record: Path | None = None  # where the record goes, without suffix, once all trainings are done
 
 
-def recipe_of(arm: str, epochs: int, seed: int) -> Recipe:
+def recipe_of(task: str, arm: str, seed: int, options: Options) -> Recipe:
     """The recipe without its weights, which only HAT-Net could start from; each network has its own random ones."""
-    initial = "fan-in" if arm == "HAT-Net micro" else "authors"  # the latter leaves torchvision's weights as they are
-    return replace(get_recipe("scenes-segmentation"), epochs=epochs, seed=seed, weights=None, initial_weights=initial)
+    return replace(
+        get_recipe(f"scenes-{task}"), data=options.data, variant=VARIANTS[arm], epochs=options.epochs, seed=seed,
+        batch_size=options.batch_size, slice_size=options.batch_size, weights=None,
+        initial_weights="authors" if arm == RESNET else "fan-in",  # the former leaves torchvision's weights as they are
+    )  # fmt: skip
 
 
-def build(arm: str, config: HATNetConfig) -> SemanticFPN:
-    return BUILD[arm](config, width=get_recipe("scenes-segmentation").width)
+def build(arm: str, recipe: Recipe, config: HATNetConfig) -> Any:
+    """The model of the task, with its width and settings, on the network of `arm`."""
+    if arm != RESNET:
+        return task_of(recipe).build(config)
+    model: Any = task_of(recipe).build(replace(config, channels=CHANNELS, head_dim=CHANNELS[0]))
+    other: Any = on_resnet(type(model))
+    return other(model.config, width=model.width, **model.settings)
 
 
-def train(arm: str, seed: int, options: Options) -> None:
+def train(task: str, arm: str, seed: int, options: Options) -> None:
     """One training, or what is left of it."""
-    recipe, folder = recipe_of(arm, options.epochs, seed), folder_of(arm, seed, options)
-    data = open_data(recipe.data, options.data_dir, task="segmentation")
+    recipe, folder = recipe_of(task, arm, seed, options), folder_of(task, arm, seed, options)
+    data = open_data(recipe.data, options.data_dir, task=task)
     training = Training(
-        recipe, data, folder, Processes(0, 1, torch.device("cpu")), resume=True, threads=1,
-        build=lambda config: build(arm, config),
+        recipe, data, folder, Processes(0, 1, torch.device(options.device)), resume=True, threads=1,
+        workers=options.workers, build=lambda config: build(arm, recipe, config),
     )  # fmt: skip
     if training.step < training.steps:
-        print(f"{arm}, seed {seed}: {training.steps - training.step} steps, into {folder}", flush=True)
+        print(f"{task}, {arm}, seed {seed}: {training.steps - training.step} steps, into {folder}", flush=True)
         training.run(Monitor())
 
 
-def folder_of(arm: str, seed: int, options: Options) -> Path:
-    return options.folder / f"{arm.lower().replace(' ', '-')}-seed-{seed}"
+def folder_of(task: str, arm: str, seed: int, options: Options) -> Path:
+    return options.folder / f"{task}-{arm.lower().replace(' ', '-')}-seed-{seed}"
 
 
-def costs(arm: str) -> dict[str, float]:
-    """Parameters, and multiply-accumulates of one scene as PyTorch counts them."""
-    config = recipe_of(arm, 1, 0).config(6, 3)
-    model = build(arm, config).eval()
+def costs(task: str, arm: str, options: Options) -> dict[str, float]:
+    """Parameters of the model, and multiply-accumulates of network and pyramid for one image, as PyTorch counts them.
+
+    What the heads multiply depends on the image, and they are the same for all networks.
+    """
+    recipe = recipe_of(task, arm, 0, options)
+    model = build(arm, recipe, recipe.config(6, 3)).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.zeros(1, 3, 128, 128))
+        model.backbone(torch.zeros(1, 3, recipe.image_size, recipe.image_size))
     return {"parameters": sum(p.numel() for p in model.parameters()), "MACs": counter.get_total_flops() // 2}
 
 
-def results(options: Options) -> dict[str, dict]:
-    """Of each arm its costs, and the mean IoU of each seed."""
-    found = {}
-    for arm in options.arms:
-        last = [read_metrics(folder_of(arm, seed, options) / "metrics.csv")[-1] for seed in options.seeds]
+def results(options: Options) -> dict[str, dict[str, dict[str, Any]]]:
+    """Of each task and arm the costs, and of each seed the scores and the seconds of training."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for task, arm in product(options.tasks, options.arms):
+        last = [read_metrics(folder_of(task, arm, seed, options) / "metrics.csv")[-1] for seed in options.seeds]
         assert all(row["epoch"] == options.epochs for row in last)
-        scores = [row["test_mean_IoU"] for row in last]
-        found[arm] = costs(arm) | {"mean IoU": scores}
+        scores = {name: [row[column] for row in last] for name, column in SCORES[task].items()}
+        found.setdefault(task, {})[arm] = costs(task, arm, options) | scores
     return found
 
 
-def table(found: dict[str, dict]) -> str:
+def table(found: dict[str, dict[str, dict[str, Any]]]) -> str:
     """The table of the site."""
-    lines = ["| Backbone | M parameters | M MACs | mean IoU of each seed, % | mean | standard deviation |"]
-    lines += ["| --- | ---: | ---: | --- | ---: | ---: |"]
-    for arm, facts in found.items():
-        scores = [100 * score for score in facts["mean IoU"]]
-        each = ", ".join(f"{score:.1f}" for score in scores)
-        spread = f"{stdev(scores):.1f}" if len(scores) > 1 else "one seed"
-        cost = f"{facts['parameters'] / 1e6:.2f} | {facts['MACs'] / 1e6:,.0f}"
-        lines.append(f"| {arm} | {cost} | {each} | {mean(scores):.1f} % | {spread} |")
+    lines = ["| Score | Network | M parameters | M MACs | each seed, % | mean | standard deviation |"]
+    lines += ["| --- | --- | ---: | ---: | --- | ---: | ---: |"]
+    for task, arms in found.items():
+        for name, (arm, facts) in product(SCORES[task], arms.items()):
+            scores = [100 * score for score in facts[name]]
+            each = ", ".join(f"{score:.1f}" for score in scores)
+            spread = f"{stdev(scores):.1f}" if len(scores) > 1 else "one seed"
+            cost = f"{facts['parameters'] / 1e6:.2f} | {facts['MACs'] / 1e6:,.0f}"
+            lines.append(f"| {task}: {name} | {arm} | {cost} | {each} | {mean(scores):.1f} % | {spread} |")
     return "\n".join(lines) + "\n"
 
 
 def main(options: Options) -> None:
     """Train what is missing; write the record if asked."""
-    for seed, arm in product(options.seeds, options.arms):
-        train(arm, seed, options)
+    for seed, task, arm in product(options.seeds, options.tasks, options.arms):
+        train(task, arm, seed, options)
     if options.record is not None:
-        found = results(options)
         facts = {
-            "date": str(date.today()), "machine": cpu_model(), "software": software(),
-            "epochs": options.epochs, "seeds": options.seeds, "results": found,
+            "date": str(date.today()), "machine": device_model(torch.device(options.device)), "software": software(),
+            "epochs": options.epochs, "batch size": options.batch_size, "data": options.data, "seeds": options.seeds,
+            "results": results(options),
         }  # fmt: skip
         write_whole(options.record.with_suffix(".json"), json_bytes(facts))
-        write_whole(options.record.with_suffix(".txt"), table(found).encode())
+        write_whole(options.record.with_suffix(".txt"), table(facts["results"]).encode())  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
