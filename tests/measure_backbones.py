@@ -1,4 +1,4 @@
-"""Compare HAT-Net with torchvision's ResNet-18 below the same pyramid and heads, on the same scenes, from random weights.
+"""Compare HAT-Net with torchvision's ResNet-18 below the same pyramid and heads, from random weights, on scenes.
 
 `python -m tests.measure_backbones --record docs/measurements/scenes-backbones` trains every network with each seed by
 the recipe of each task, without its starting weights, then writes the record and the table of the site. Trainings that
@@ -121,13 +121,18 @@ def folder_of(task: str, arm: str, seed: int, options: Options) -> Path:
     return options.folder / f"{task}-{arm.lower().replace(' ', '-')}-seed-{seed}"
 
 
+def config_of(task: str, recipe: Recipe) -> HATNetConfig:
+    """The HAT-Net for scenes: five classes of objects, and for pixels the background."""
+    return recipe.config(6 if task == "segmentation" else 5, 3)
+
+
 def costs(task: str, arm: str, options: Options) -> dict[str, float]:
     """Parameters of the model, and multiply-accumulates of network and pyramid for one image, as PyTorch counts them.
 
     What the heads multiply depends on the image, and they are the same for all networks.
     """
     recipe = recipe_of(task, arm, 0, options)
-    model = build(arm, recipe, recipe.config(6, 3)).eval()
+    model = build(arm, recipe, config_of(task, recipe)).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.backbone(torch.zeros(1, 3, recipe.image_size, recipe.image_size))
     return {"parameters": sum(p.numel() for p in model.parameters()), "MACs": counter.get_total_flops() // 2}

@@ -1,8 +1,8 @@
 """Coordinates and scores in float32, whatever the network computes in.
 
-torchvision computes anchors, boxes and scores in the type of the maps. In bfloat16, which training on a GPU uses, a
-coordinate near 1000 is rounded to 4 pixels, and of all scores between 0.5 and 1 there are 129. A detector therefore
-computes its maps and layers in the type that was asked for, and all that follows in at least float32.
+torchvision computes anchors, boxes and scores in the type of the maps. bfloat16, in which a GPU trains by default,
+rounds a coordinate near 1000 to 4 pixels, and has 129 numbers for all scores from 0.5 to 1. So a detector computes its
+maps and layers in the type that was asked for, and everything after them in float32 at least.
 """
 
 from typing import Any

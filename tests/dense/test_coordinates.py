@@ -1,4 +1,4 @@
-"""Detectors that compute in 16 bits, as training on a GPU does: boxes, anchors, regions and scores keep their digits."""
+"""Detectors that compute in 16 bits, as training on a GPU does: boxes, anchors and regions keep their digits."""
 
 import pytest
 import torch

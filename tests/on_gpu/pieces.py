@@ -88,7 +88,7 @@ def no_gpu() -> str:
 
 
 def pieces(place: Place) -> list[Piece]:
-    """All pieces in order: first 25 minutes with one of each kind, then more benchmarks, then trainings of hours.
+    """All pieces in order: first 25 minutes with one of each kind, then more of each, then trainings of hours.
 
     In miniature one batch size per kind of piece is enough.
     """
@@ -110,20 +110,28 @@ def pieces(place: Place) -> list[Piece]:
     benches += [bench(place, batch, compiled=True, group=group) for batch in BATCHES for group in GROUPS]
     more = [piece for piece in benches if piece.name not in {piece.name for piece in first}]
     return [
-        *first, *more, scaling(place, "scaling-stage-2-batch-16", "2", "16"), fashion_training(place), ablation(place),
+        *first, cuda_tests(place, compiled=True), *more, scaling(place, "scaling-stage-2-batch-16", "2", "16"),
+        fashion_training(place), ablation(place),
     ]  # fmt: skip
 
 
-def cuda_tests(place: Place) -> Piece:
-    """The tests marked `cuda`, those marked `long` included."""
+def cuda_tests(place: Place, compiled: bool = False) -> Piece:
+    """The tests marked `cuda`, those marked `long` included; those of compiled networks, which take minutes, alone."""
     files = [path for path in sorted(ROOT.glob("tests/**/test_*.py")) if "pytest.mark.cuda" in path.read_text("utf-8")]
-    words = ("-m", "pytest", "-m", "cuda", "-n", "0", "-q", "-rs", "-p", "no:cacheprovider", "--tb=short")
-    report = place.runs / "tests.xml"
-    small = ("-k", "memory or every_precision_trains_on_a_gpu and bfloat16") if place.miniature else ("--long",)
+    # Names, and the traceback of a test that takes long: a call that is cut off has nothing else to tell.
+    words = ("-m", "pytest", "-m", "cuda", "-n", "0", "-v", "-rs", "-p", "no:cacheprovider", "--tb=short")
+    words += ("-o", "faulthandler_timeout=150")
+    name = "tests-compiled" if compiled else "tests"
+    report = place.runs / f"{name}.xml"
+    chosen = "memory or every_precision_trains_on_a_gpu and bfloat16" if place.miniature else "not compiled"
+    small = () if place.miniature else ("--long",)
     return Piece(
-        "tests", "Tests marked `cuda`", 3,
+        name, f"Tests marked `cuda`{', of compiled networks' if compiled else ''}", 5 if compiled else 3,
         # A warning of another version of a library must not cost the day: -W undoes that warnings are errors.
-        (*words, *small, "-W", "default", f"--junit-xml={report}", *(str(path.relative_to(ROOT)) for path in files)),
+        (
+            *words, "-k", "compiled" if compiled else chosen, *small, "-W", "default", f"--junit-xml={report}",
+            *(str(path.relative_to(ROOT)) for path in files),
+        ),
         packages=("hypothesis", "matplotlib", "pytest", "rich", "scipy", "torchvision", "tyro", "xdist"), compiles=True,
         finish=lambda _: counted(report), environment={"HATNET_TEST_GPU": "cpu"} if place.miniature else {},
     )  # fmt: skip
