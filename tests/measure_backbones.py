@@ -77,6 +77,7 @@ class Options:
     data: str = "scenes"
     data_dir: Path = Path("data")
     epochs: int = 3
+    image_size: int | None = None  # None for the recipe's
     batch_size: int = 8
     seeds: tuple[int, ...] = (0, 1, 2)
     arms: tuple[str, ...] = tuple(VARIANTS)
@@ -88,9 +89,10 @@ class Options:
 
 def recipe_of(task: str, arm: str, seed: int, options: Options) -> Recipe:
     """The recipe without its weights, which only HAT-Net could start from; each network has its own random ones."""
+    recipe = get_recipe(f"scenes-{task}")
     return replace(
-        get_recipe(f"scenes-{task}"), data=options.data, variant=VARIANTS[arm], epochs=options.epochs, seed=seed,
-        batch_size=options.batch_size, slice_size=options.batch_size, weights=None,
+        recipe, data=options.data, variant=VARIANTS[arm], image_size=options.image_size or recipe.image_size,
+        epochs=options.epochs, seed=seed, batch_size=options.batch_size, slice_size=options.batch_size, weights=None,
         initial_weights="authors" if arm == RESNET else "fan-in",  # the former leaves torchvision's weights as they are
     )  # fmt: skip
 
@@ -170,7 +172,8 @@ def main(options: Options) -> None:
     if options.record is not None:
         facts = {
             "date": str(date.today()), "machine": device_model(torch.device(options.device)), "software": software(),
-            "epochs": options.epochs, "batch size": options.batch_size, "data": options.data, "seeds": options.seeds,
+            "epochs": options.epochs, "image size": options.image_size, "batch size": options.batch_size, "data": options.data,
+            "seeds": options.seeds,
             "results": results(options),
         }  # fmt: skip
         write_whole(options.record.with_suffix(".json"), json_bytes(facts))

@@ -22,6 +22,7 @@ from hatnet.data.split_off import split_off
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})
 PARTS = ("train", "val", "test")
+MOST_ELONGATED = 50  # longer side over shorter side: enlarged by its shorter side, a longer strip would fill the memory
 LIKE_PARTS = frozenset({*PARTS, "training", "valid", "validation", "testing"})  # in any case, unlikely as classes
 TEST_FRACTION = 0.2  # split off for the test where a folder has no parts
 IMAGENET_MEAN, IMAGENET_STD = tuple(MEAN.tolist()), tuple(STD.tolist())
@@ -39,8 +40,15 @@ class ImageFolder:
         return len(self.paths)
 
     def image(self, index: int) -> Tensor:
-        """One image, (3, H, W), uint8; raises as `read_image` does."""
-        return read_image(self.paths[index])
+        """One image, (3, H, W), uint8; raises as `read_image` does, and DataError for a strip."""
+        pixels = read_image(self.paths[index])
+        height, width = pixels.shape[1:]
+        if max(height, width) > MOST_ELONGATED * min(height, width):
+            raise DataError(
+                f"{self.paths[index]} has {height} x {width} pixels, one side more than {MOST_ELONGATED} times the "
+                "other; crop it"
+            )
+        return pixels
 
     def label(self, index: int) -> Tensor:
         return self.labels[index]

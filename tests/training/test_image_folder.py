@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from hatnet.data import SOURCES, DataError, ImageFolder, fingerprint, leave_out, left_out, open_data
-from hatnet.data.broken_files import broken_files
+from hatnet.data.broken_files import broken_files, why_broken
 from hatnet.data.image_list import find_images
 from hatnet.training import Processes
 from hatnet.training.shared_data import open_shared_data, without_broken_files
@@ -115,6 +115,18 @@ def test_broken_files_are_found_and_the_result_is_kept(tmp_path):
     assert len(seen) == 6
     assert broken_files(images, tmp_path / "kept", step=LOOKED_AGAIN) == [cut, text]
     assert images.without({cut, text}).labels.tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(("size", "kept"), [((50, 1), True), ((51, 1), False), ((3, 151), False)])
+def test_strips_that_resizing_would_make_too_large_are_left_out(size, kept, tmp_path):
+    """1 x 20,000 pixels become 224 x 4,480,000."""
+    images = folder_data(tmp_path / "images").train
+    strip = images.paths[1]
+    Image.new("RGB", size).save(strip)
+    assert broken_files(images, tmp_path / "kept") == ([] if kept else [strip])
+    if not kept:
+        reason = f"{strip} has {size[1]} x {size[0]} pixels, one side more than 50 times the other; crop it"
+        assert why_broken(images, strip) == reason
 
 
 def test_files_are_readable_again_when_their_disk_is_back(tmp_path, monkeypatch):
