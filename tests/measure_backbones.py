@@ -172,8 +172,8 @@ def main(options: Options) -> None:
     if options.record is not None:
         facts = {
             "date": str(date.today()), "machine": device_model(torch.device(options.device)), "software": software(),
-            "epochs": options.epochs, "image size": options.image_size, "batch size": options.batch_size, "data": options.data,
-            "seeds": options.seeds,
+            "epochs": options.epochs, "image size": options.image_size, "batch size": options.batch_size,
+            "data": options.data, "seeds": options.seeds,
             "results": results(options),
         }  # fmt: skip
         write_whole(options.record.with_suffix(".json"), json_bytes(facts))
