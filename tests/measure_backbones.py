@@ -1,8 +1,8 @@
-"""Compare HAT-Net with torchvision's ResNet-18 below the same pyramid and heads, from random weights, on scenes.
+"""Compare HAT-Net and torchvision's ResNet-18 as backbones of the same dense models, from random weights, on scenes.
 
 `python -m tests.measure_backbones --record docs/measurements/scenes-backbones` trains every network with each seed by
-the recipe of each task, without its starting weights, then writes the record and the table of the site. Trainings that
-are done are kept: after Ctrl-C, the same command goes on. `--tasks`, `--arms` and `--seeds` divide the work; a call
+the recipe of each task, without its starting weights, then writes the record and the table of the site. Finished
+trainings are kept; after Ctrl-C, the same command continues. `--tasks`, `--arms` and `--seeds` divide the work; a call
 without `--record` trains only.
 """
 
@@ -44,7 +44,7 @@ SCORES = {
 
 
 class ResNet18(Backbone):
-    """torchvision's ResNet-18 where a dense model expects a HAT-Net: a body without MLPs and blocks of ours."""
+    """torchvision's ResNet-18 in place of a HAT-Net; it has none of our MLPs or blocks."""
 
     def __init__(self, config: HATNetConfig) -> None:
         nn.Module.__init__(self)
@@ -59,7 +59,7 @@ class ResNet18(Backbone):
 
 
 def on_resnet(detector: type[DenseModel]) -> type[DenseModel]:
-    """The same model, whose pyramid stands on ResNet-18."""
+    """The same model with ResNet-18 as its backbone."""
 
     class OnResNet18(detector):  # type: ignore[valid-type, misc]
         def __init__(self, *arguments: Any, **settings: Any) -> None:
@@ -124,14 +124,14 @@ def folder_of(task: str, arm: str, seed: int, options: Options) -> Path:
 
 
 def config_of(task: str, recipe: Recipe) -> HATNetConfig:
-    """The HAT-Net for scenes: five classes of objects, and for pixels the background."""
+    """The HAT-Net for scenes: five classes of objects, plus the background for segmentation."""
     return recipe.config(6 if task == "segmentation" else 5, 3)
 
 
 def costs(task: str, arm: str, options: Options) -> dict[str, float]:
     """Parameters of the model, and multiply-accumulates of network and pyramid for one image, as PyTorch counts them.
 
-    What the heads multiply depends on the image, and they are the same for all networks.
+    The heads are left out. Those of the detectors cost the same on all networks; Semantic FPN's has one level per map.
     """
     recipe = recipe_of(task, arm, 0, options)
     model = build(arm, recipe, config_of(task, recipe)).eval()
@@ -141,7 +141,7 @@ def costs(task: str, arm: str, options: Options) -> dict[str, float]:
 
 
 def results(options: Options) -> dict[str, dict[str, dict[str, Any]]]:
-    """Of each task and arm the costs, and of each seed the scores and the seconds of training."""
+    """The costs of each task and arm, and the scores of each seed."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for task, arm in product(options.tasks, options.arms):
         last = [read_metrics(folder_of(task, arm, seed, options) / "metrics.csv")[-1] for seed in options.seeds]
@@ -153,7 +153,7 @@ def results(options: Options) -> dict[str, dict[str, dict[str, Any]]]:
 
 def table(found: dict[str, dict[str, dict[str, Any]]]) -> str:
     """The table of the site."""
-    lines = ["| Score | Network | M parameters | M MACs | each seed, % | mean | standard deviation |"]
+    lines = ["| Score | Backbone | M parameters | M MACs | each seed, % | mean | standard deviation |"]
     lines += ["| --- | --- | ---: | ---: | --- | ---: | ---: |"]
     for task, arms in found.items():
         for name, (arm, facts) in product(SCORES[task], arms.items()):

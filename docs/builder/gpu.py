@@ -14,7 +14,7 @@ from hatnet.studies.common.table import Grid, fold
 from hatnet.studies.scaling import tables as scaling_tables
 
 FOLDER = "measurements/gpu"  # in the folder of the pages
-NOTHING = "**Nothing has been run on a GPU yet.** This page shows the results as soon as there are any."
+NOTHING = "**No piece of this command has been completed on a GPU yet.** Results appear here as soon as there are any."
 STATES = {"done": "done", "failed": "failed", "cut off": "not finished", "started": "not finished"}
 HIDDEN = {"system", "cores", "commit"}  # facts of a machine that the page does not show
 

@@ -12,6 +12,7 @@ from hatnet.data.image_folder import ImageFolder
 from hatnet.data.images import DataError
 from hatnet.files import json_bytes, read_json, write_whole
 
+CHECKS = 2  # version: it changes if a file that passed may fail now, so that all files are read again
 Step = Callable[[str], None]  # called after each file, for a progress bar
 
 
@@ -50,7 +51,7 @@ def _kept(record: Path, count: int) -> list[int] | None:
 
 def result_file(images: ImageFolder, cache: Path) -> Path:
     """The JSON file in which `broken_files` keeps its result for these files."""
-    digest = blake2b(images.checked_as().encode(), digest_size=8)
+    digest = blake2b(f"{CHECKS} {images.checked_as()}".encode(), digest_size=8)
     for path in chain.from_iterable(images.files(index) for index in range(len(images))):
         try:
             status = path.stat()

@@ -22,7 +22,7 @@ from hatnet.data.split_off import split_off
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})
 PARTS = ("train", "val", "test")
-MOST_ELONGATED = 50  # longer side over shorter side: enlarged by its shorter side, a longer strip would fill the memory
+MOST_ELONGATED = 50  # longer side over shorter side; resizing the shorter side of more could exhaust memory
 LIKE_PARTS = frozenset({*PARTS, "training", "valid", "validation", "testing"})  # in any case, unlikely as classes
 TEST_FRACTION = 0.2  # split off for the test where a folder has no parts
 IMAGENET_MEAN, IMAGENET_STD = tuple(MEAN.tolist()), tuple(STD.tolist())
@@ -40,7 +40,7 @@ class ImageFolder:
         return len(self.paths)
 
     def image(self, index: int) -> Tensor:
-        """One image, (3, H, W), uint8; raises as `read_image` does, and DataError for a strip."""
+        """One image, (3, H, W), uint8; raises what `read_image` raises, and DataError if it is too elongated."""
         pixels = read_image(self.paths[index])
         height, width = pixels.shape[1:]
         if max(height, width) > MOST_ELONGATED * min(height, width):

@@ -1,8 +1,8 @@
 """Coordinates and scores in float32, whatever the network computes in.
 
-torchvision computes anchors, boxes and scores in the type of the maps. bfloat16, in which a GPU trains by default,
-rounds a coordinate near 1000 to 4 pixels, and has 129 numbers for all scores from 0.5 to 1. So a detector computes its
-maps and layers in the type that was asked for, and everything after them in float32 at least.
+torchvision computes anchors, boxes and scores in the type of the maps. bfloat16, the default for training on a GPU,
+rounds a coordinate near 1000 to a multiple of 4 pixels, and has only 129 values from 0.5 to 1 for scores. So a detector
+computes its layers and maps in the requested type, but anchors, boxes and scores in at least float32.
 """
 
 from typing import Any
@@ -14,14 +14,14 @@ NARROW = (torch.float16, torch.bfloat16)
 
 
 def keep_coordinates(*heads: nn.Module, anchors: nn.Module) -> None:
-    """Widen what `heads` return, and let the generator of `anchors` take the maps for wide ones."""
+    """Convert the outputs of `heads` to float32, and make the generator of `anchors` see float32 maps."""
     for head in heads:
         head.register_forward_hook(_widen_outputs)
     anchors.register_forward_pre_hook(_take_for_wide)
 
 
 def widened(values: Any) -> Any:
-    """Tensors of 16 bits as float32, also in lists, tuples and tables; other tensors as they are."""
+    """float16 and bfloat16 tensors as float32, also inside lists, tuples and dicts; other tensors unchanged."""
     if isinstance(values, Tensor):
         return values.float() if values.dtype in NARROW else values
     if isinstance(values, dict):
@@ -34,6 +34,6 @@ def _widen_outputs(_: nn.Module, __: Any, outputs: Any) -> Any:
 
 
 def _take_for_wide(_: nn.Module, given: tuple[Any, list[Tensor]]) -> tuple[Any, list[Tensor]]:
-    """Maps of the same shapes without memory: only shape, type and device decide where anchors are."""
+    """float32 stand-ins for the maps that take no memory: anchors depend only on shape, dtype and device."""
     images, maps = given
     return images, [widened(map.new_zeros(())).expand(map.shape) for map in maps]

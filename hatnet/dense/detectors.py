@@ -164,7 +164,7 @@ class RegionPooling(MultiScaleRoIAlign):  # type: ignore[misc]
         self.map_levels = initLevelMapper(first, last, self.canonical_scale, self.canonical_level)
 
     def forward(self, maps: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
-        """Crops in the type of the maps, at the exact places of the boxes."""
+        """Crops in the type of the maps, at the unrounded coordinates of the boxes."""
         crops: Tensor = super().forward(widened(maps), boxes, image_shapes)
         return crops.to(maps["0"].dtype)
 

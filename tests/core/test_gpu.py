@@ -113,9 +113,10 @@ def shallow():
 @pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning")  # which full_precision leaves off
 @pytest.mark.parametrize(("dtype", "dynamic"), [(torch.float32, None), (torch.bfloat16, False)], ids=str)
 def test_the_compiled_network_equals_the_network_in_float64(dtype, dynamic):
-    """At a size that its windows divide, and then at one that they do not.
+    """At a size that its windows divide, then at one that they do not.
 
-    By default PyTorch then compiles for any size, which takes minutes; with `dynamic=False` for this one only.
+    For the second size, PyTorch by default compiles a graph for all sizes, which takes minutes; with `dynamic=False`,
+    one for this size only.
     """
     exact, compiled = shallow().double(), torch.compile(shallow().to(GPU, dtype), dynamic=dynamic)
     for size in ((28, 28), (45, 31)):

@@ -300,7 +300,7 @@ def test_every_file_of_cuda_tests_is_run():
     assert marked - {"tests/conftest.py", "tests/core/test_on_gpu.py", "tests/on_gpu/pieces.py"} <= set(tests.words)
     assert [path for path in unmarked if path != Path(__file__)] == []
     chosen = [each.words[each.words.index("-k") + 1] for each in (tests, compiled)]
-    assert chosen == ["not compiled", "compiled"], "each test in one of the two pieces"
+    assert chosen == ["not compiled", "compiled"], "every test is in exactly one of the two pieces"
     assert [path for path in compiled.words if path.endswith(".py")] == [p for p in tests.words if p.endswith(".py")]
 
 

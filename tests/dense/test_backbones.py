@@ -46,7 +46,7 @@ def test_both_networks_have_the_same_pyramid_heads_and_settings(task):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_residual_network_is_torchvisions_and_learns(task):
-    """Its 11,689,512 parameters without the 513,000 of the classifier; every parameter that is used gets a gradient."""
+    """Its 11,689,512 parameters without the classifier's 513,000; all of backbone and pyramid get a gradient."""
     residual = model(task, RESNET)
     assert sum(tensor.numel() for tensor in residual.backbone.body.parameters()) == 11_689_512 - 513_000
     maps = residual.backbone(torch.rand(2, 3, 64, 96))
@@ -62,7 +62,7 @@ def test_a_model_on_resnet_is_built_again_from_its_facts(task):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_tiny_costs_about_as_much_as_resnet(task):
-    """What the comparison is at equal cost for: within a tenth in parameters, a quarter in multiplications."""
+    """Tiny is compared for its similar cost: parameters within a tenth, multiplications within a quarter."""
     ours, residual = costs(task, OURS, OPTIONS), costs(task, RESNET, OPTIONS)
     assert ours["parameters"] == pytest.approx(residual["parameters"], rel=0.1)
     assert ours["MACs"] == pytest.approx(residual["MACs"], rel=0.25)

@@ -1,4 +1,4 @@
-"""Detectors that compute in 16 bits, as training on a GPU does: boxes, anchors and regions keep their digits."""
+"""Detectors that compute in 16 bits, as training on a GPU does: boxes, anchors and regions keep float32 precision."""
 
 import pytest
 import torch
@@ -10,19 +10,21 @@ from hatnet.dense.coordinates import widened
 from hatnet.dense.detectors import RegionPooling
 from tests.dense.networks import THIN
 
-WIDE = (48, 1072)  # height and width: bfloat16 rounds the coordinates near its right border to 8 pixels
+WIDE = (48, 1072)  # height and width: bfloat16 rounds coordinates near its right border to multiples of 8
 DETECTORS = [RetinaNet, MaskRCNN]
 MODES = ["autocast", torch.bfloat16, torch.float16]
 
 
-def detector(kind, **settings):
+def detector(kind):
     """A detector whose boxes are its anchors: it moves none, and keeps as many as possible."""
     torch.manual_seed(0)
     keep = {"score_thresh": 0.0, "nms_thresh": 1.0} if kind is RetinaNet else {"box_score_thresh": 0.0}
-    model = kind(THIN, width=16, min_size=WIDE[0], max_size=WIDE[1], **keep | settings).eval()
-    moving = [model.head.regression_head.bbox_reg] if kind is RetinaNet else [model.rpn.head.bbox_pred]
-    moving += [] if kind is RetinaNet else [model.roi_heads.box_predictor.bbox_pred]
-    for layer in moving:
+    model = kind(THIN, width=16, min_size=WIDE[0], max_size=WIDE[1], **keep).eval()
+    if kind is RetinaNet:
+        layers = [model.head.regression_head.bbox_reg]
+    else:
+        layers = [model.rpn.head.bbox_pred, model.roi_heads.box_predictor.bbox_pred]
+    for layer in layers:
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
     return model
@@ -36,7 +38,7 @@ def run(model, images, mode):
 
 
 def exact_anchors(model, image):
-    """The anchors of a float32 model, cut off at the border of the image."""
+    """The anchors of a float32 model, clipped to the image."""
     generator, found = (model.anchor_generator if isinstance(model, RetinaNet) else model.rpn.anchor_generator), []
     handle = generator.register_forward_hook(lambda _, __, anchors: found.append(anchors[0]))
     model([image])
@@ -56,7 +58,7 @@ def test_boxes_in_16_bits_are_the_anchors_of_float32(kind, mode):
     assert found["boxes"].dtype == found["scores"].dtype == torch.float32
     boxes = {tuple(box) for box in found["boxes"].tolist()}
     assert len(boxes) > 20
-    assert any(box[0] > 520 for box in boxes), "far enough right for the test to see a rounding"
+    assert any(box[0] > 520 for box in boxes), "far enough right for rounding to show"
     assert boxes <= expected
 
 
@@ -72,7 +74,7 @@ def test_a_pass_in_16_bits_leaves_the_anchors_as_they_were(kind):
 @pytest.mark.parametrize("mode", MODES, ids=str)
 @pytest.mark.parametrize("kind", DETECTORS)
 def test_losses_in_16_bits_are_those_of_float32_within_its_rounding(kind, mode):
-    """With a box near the right border; rounded to 8 pixels, its loss would be that of another box."""
+    """With a box near the right border. Rounded to multiples of 8, it would be another box, with another loss."""
     model = kind(THIN, width=16, min_size=WIDE[0], max_size=WIDE[1]).train()
     masks = torch.zeros(1, *WIDE, dtype=torch.uint8)
     masks[:, 11:37, 1003:1042] = 1
@@ -80,7 +82,7 @@ def test_losses_in_16_bits_are_those_of_float32_within_its_rounding(kind, mode):
     image = torch.rand(3, *WIDE)
 
     def losses(mode):
-        torch.manual_seed(1)  # regions to learn from are drawn
+        torch.manual_seed(1)  # training regions are sampled at random
         if mode == "autocast":
             with torch.autocast("cpu", torch.bfloat16):
                 return model([image], targets)
@@ -96,7 +98,7 @@ def test_losses_in_16_bits_are_those_of_float32_within_its_rounding(kind, mode):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_regions_are_cropped_at_the_exact_place(dtype):
-    """From one map of stride 1, whose values are whole numbers that 16 bits hold: the same crop as in float32."""
+    """From one map of stride 1, whose values are whole numbers that are exact in 16 bits: the crop of float32."""
     map = torch.randint(0, 100, (1, 2, *WIDE)).to(dtype)
     box = torch.tensor([[1003.25, 11.5, 1042.75, 37.25]])
     crop = RegionPooling([1], 7)({"0": map}, [box], [WIDE])

@@ -88,7 +88,7 @@ def no_gpu() -> str:
 
 
 def pieces(place: Place) -> list[Piece]:
-    """All pieces in order: first 25 minutes with one of each kind, then more of each, then trainings of hours.
+    """All pieces in order: first 25 minutes with one of each kind, then the rest, then trainings that take hours.
 
     In miniature one batch size per kind of piece is enough.
     """
@@ -116,9 +116,9 @@ def pieces(place: Place) -> list[Piece]:
 
 
 def cuda_tests(place: Place, compiled: bool = False) -> Piece:
-    """The tests marked `cuda`, those marked `long` included; those of compiled networks, which take minutes, alone."""
+    """The tests marked `cuda`, including `long` ones: those of compiled networks, which take minutes, or all others."""
     files = [path for path in sorted(ROOT.glob("tests/**/test_*.py")) if "pytest.mark.cuda" in path.read_text("utf-8")]
-    # Names, and the traceback of a test that takes long: a call that is cut off has nothing else to tell.
+    # Print test names, and the traceback of a slow test: a run that is cut off leaves no other trace.
     words = ("-m", "pytest", "-m", "cuda", "-n", "0", "-v", "-rs", "-p", "no:cacheprovider", "--tb=short")
     words += ("-o", "faulthandler_timeout=150")
     name = "tests-compiled" if compiled else "tests"
@@ -126,7 +126,7 @@ def cuda_tests(place: Place, compiled: bool = False) -> Piece:
     chosen = "memory or every_precision_trains_on_a_gpu and bfloat16" if place.miniature else "not compiled"
     small = () if place.miniature else ("--long",)
     return Piece(
-        name, f"Tests marked `cuda`{', of compiled networks' if compiled else ''}", 5 if compiled else 3,
+        name, f"Tests marked `cuda`{' of compiled networks' if compiled else ''}", 5 if compiled else 3,
         # A warning of another version of a library must not cost the day: -W undoes that warnings are errors.
         (
             *words, "-k", "compiled" if compiled else chosen, *small, "-W", "default", f"--junit-xml={report}",

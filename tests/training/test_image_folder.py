@@ -119,7 +119,7 @@ def test_broken_files_are_found_and_the_result_is_kept(tmp_path):
 
 @pytest.mark.parametrize(("size", "kept"), [((50, 1), True), ((51, 1), False), ((3, 151), False)])
 def test_strips_that_resizing_would_make_too_large_are_left_out(size, kept, tmp_path):
-    """1 x 20,000 pixels become 224 x 4,480,000."""
+    """With a shorter side of 224, 1 x 20,000 pixels become 224 x 4,480,000."""
     images = folder_data(tmp_path / "images").train
     strip = images.paths[1]
     Image.new("RGB", size).save(strip)
