@@ -28,6 +28,7 @@ from hatnet.machine import device_model, software
 from hatnet.network import Backbone
 from hatnet.training.distributed import Processes
 from hatnet.training.loop import Training
+from hatnet.training.preparation import precision_of
 from hatnet.training.progress import Monitor
 from hatnet.training.recipes import Recipe, get_recipe
 from hatnet.training.run_folder import read_metrics
@@ -140,6 +141,14 @@ def costs(task: str, arm: str, options: Options) -> dict[str, float]:
     return {"parameters": sum(p.numel() for p in model.parameters()), "MACs": counter.get_total_flops() // 2}
 
 
+def settings(task: str, options: Options) -> dict[str, Any]:
+    """What all networks of a task have in common."""
+    recipe = recipe_of(task, options.arms[0], options.seeds[0], options)
+    names = ("data", "image_size", "epochs", "batch_size", "lr")
+    precision = precision_of(recipe, torch.device(options.device))
+    return {name: getattr(recipe, name) for name in names} | {"precision": str(precision).removeprefix("torch.")}
+
+
 def results(options: Options) -> dict[str, dict[str, dict[str, Any]]]:
     """The costs of each task and arm, and the scores of each seed."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
@@ -172,8 +181,7 @@ def main(options: Options) -> None:
     if options.record is not None:
         facts = {
             "date": str(date.today()), "machine": device_model(torch.device(options.device)), "software": software(),
-            "epochs": options.epochs, "image size": options.image_size, "batch size": options.batch_size,
-            "data": options.data, "seeds": options.seeds,
+            "settings": {task: settings(task, options) for task in options.tasks}, "seeds": options.seeds,
             "results": results(options),
         }  # fmt: skip
         write_whole(options.record.with_suffix(".json"), json_bytes(facts))

@@ -20,7 +20,7 @@ from torchvision.ops.poolers import initLevelMapper
 
 from hatnet.config import HATNetConfig
 from hatnet.dense.backbone import CHANNELS, pyramid, require_dense, require_width
-from hatnet.dense.coordinates import keep_coordinates, widened
+from hatnet.dense.coordinates import exact_coordinates, widened
 from hatnet.dense.inputs import Target, check_images, check_targets, statistics
 from hatnet.dense.model import DenseModel, require_known
 
@@ -69,7 +69,6 @@ class RetinaNet(DenseModel, detection.RetinaNet):  # type: ignore[misc]  # torch
         settings = {"anchor_generator": AnchorGenerator(sizes, (RATIOS,) * len(sizes))} | settings
         settings = {"size_divisible": max(32, config.min_image_size)} | settings
         super().__init__(backbone, config.num_classes + 1, image_mean=mean, image_std=std, **settings)
-        keep_coordinates(self.head, anchors=self.anchor_generator)
         self.config, self.width, self.settings = config, width, given
 
     def forward(self, images: Sequence[Tensor], targets: Sequence[Target] | None = None) -> Any:
@@ -77,7 +76,8 @@ class RetinaNet(DenseModel, detection.RetinaNet):  # type: ignore[misc]  # torch
         check_images(images, self.config)
         if self.training:
             check_targets(targets, images, self.config, masks=False)
-        return super().forward(images, targets)
+        with exact_coordinates(self.anchor_generator, [self.head]):
+            return super().forward(images, _exact_boxes(targets))
 
     def postprocess_detections(
         self, head_outputs: dict[str, list[Tensor]], anchors: list[list[Tensor]], image_shapes: list[tuple[int, int]]
@@ -124,16 +124,14 @@ class MaskRCNN(DenseModel, detection.MaskRCNN):  # type: ignore[misc]
         mean, std = statistics(config, image_mean, image_std)
         defaults = {
             "rpn_anchor_generator": AnchorGenerator(sizes, (RATIOS,) * len(sizes)),
-            "box_roi_pool": RegionPooling(strides, 7),
-            "mask_roi_pool": RegionPooling(strides, 14),
+            "box_roi_pool": _region_pooling(strides, 7),
+            "mask_roi_pool": _region_pooling(strides, 14),
             "size_divisible": max(32, config.min_image_size),
         }
         classes: int | None = config.num_classes + 1
         if width != CHANNELS:  # torchvision's own heads have 256 channels, whatever the pyramid has
             defaults, classes = defaults | _heads(width, config.num_classes + 1, defaults | settings), None
         super().__init__(backbone, classes, image_mean=mean, image_std=std, **defaults | settings)
-        heads = (self.rpn.head, self.roi_heads.box_predictor, self.roi_heads.mask_predictor)
-        keep_coordinates(*heads, anchors=self.rpn.anchor_generator)
         self.config, self.width, self.settings = config, width, settings
 
     def forward(self, images: Sequence[Tensor], targets: Sequence[Target] | None = None) -> Any:
@@ -141,7 +139,15 @@ class MaskRCNN(DenseModel, detection.MaskRCNN):  # type: ignore[misc]
         check_images(images, self.config)
         if self.training:
             check_targets(targets, images, self.config, masks=True)
-        return super().forward(images, targets)
+        heads = [self.rpn.head, self.roi_heads.box_predictor]
+        poolings = {self.roi_heads.box_roi_pool, self.roi_heads.mask_roi_pool} - {None}  # one module may be both
+        with exact_coordinates(self.rpn.anchor_generator, heads, [*poolings]):
+            return super().forward(images, _exact_boxes(targets))
+
+
+def _exact_boxes(targets: Sequence[Target] | None) -> list[Target] | None:
+    """The same targets; boxes of 16 bits would be rounded again when images are resized."""
+    return None if targets is None else [{**target, "boxes": widened(target["boxes"])} for target in targets]
 
 
 def _strides(config: HATNetConfig, first: int, extra: int) -> Iterator[int]:
@@ -150,23 +156,17 @@ def _strides(config: HATNetConfig, first: int, extra: int) -> Iterator[int]:
     yield from (config.stages[-1].stride * 2**step for step in range(1, extra + 1))
 
 
-class RegionPooling(MultiScaleRoIAlign):  # type: ignore[misc]
-    """Crops regions from maps of these strides to `side` x `side`.
+def _region_pooling(strides: list[int], side: int) -> MultiScaleRoIAlign:
+    """Crop regions from maps of these strides to `side` x `side`.
 
     torchvision guesses the strides from the rows of the first image that a model sees, and keeps them. The guess is
     wrong for some images of fewer than 68 rows, and results would then depend on the order of images.
     """
-
-    def __init__(self, strides: list[int], side: int) -> None:
-        super().__init__([str(stage) for stage in range(len(strides))], output_size=side, sampling_ratio=2)
-        self.scales = [1 / stride for stride in strides]
-        first, last = (int(log2(stride)) for stride in (strides[0], strides[-1]))
-        self.map_levels = initLevelMapper(first, last, self.canonical_scale, self.canonical_level)
-
-    def forward(self, maps: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
-        """Crops in the type of the maps, at the unrounded coordinates of the boxes."""
-        crops: Tensor = super().forward(widened(maps), boxes, image_shapes)
-        return crops.to(maps["0"].dtype)
+    pooling = MultiScaleRoIAlign([str(stage) for stage in range(len(strides))], output_size=side, sampling_ratio=2)
+    pooling.scales = [1 / stride for stride in strides]
+    first, last = (int(log2(stride)) for stride in (strides[0], strides[-1]))
+    pooling.map_levels = initLevelMapper(first, last, pooling.canonical_scale, pooling.canonical_level)
+    return pooling
 
 
 def _heads(width: int, classes: int, settings: dict[str, Any]) -> dict[str, Any]:

@@ -1,14 +1,17 @@
 """Detectors that compute in 16 bits, as training on a GPU does: boxes, anchors and regions keep float32 precision."""
 
+from collections import namedtuple
+
 import pytest
 import torch
 from torch import nn
-from torchvision.ops import roi_align
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
+from torchvision.models.detection.rpn import RPNHead
+from torchvision.ops import MultiScaleRoIAlign, roi_align
 
 from hatnet.dense import MaskRCNN, RetinaNet
-from hatnet.dense.coordinates import widened
-from hatnet.dense.detectors import RegionPooling
-from tests.dense.networks import THIN
+from hatnet.dense.coordinates import exact_coordinates, widened
+from tests.dense.networks import FEW, THIN
 
 WIDE = (48, 1072)  # height and width: bfloat16 rounds coordinates near its right border to multiples of 8
 DETECTORS = [RetinaNet, MaskRCNN]
@@ -96,16 +99,68 @@ def test_losses_in_16_bits_are_those_of_float32_within_its_rounding(kind, mode):
             torch.testing.assert_close(found[name], exact[name], rtol=0.02, atol=1e-3)
 
 
+@torch.inference_mode()
+def test_parts_that_a_user_exchanges_keep_coordinates_too():
+    """Exchanging the predictor is how torchvision's tutorials adapt a detector to other classes."""
+    model = detector(MaskRCNN)
+    model.rpn.head = RPNHead(16, 3)
+    model.roi_heads.box_predictor = FastRCNNPredictor(64, 4)
+    proposals = []
+    model.roi_heads.register_forward_pre_hook(lambda _, given: proposals.extend(given[1]))
+    (found,) = run(model, [torch.rand(3, *WIDE)], "autocast")
+    for boxes in (proposals[0], found["boxes"]):
+        assert boxes.dtype == torch.float32
+        right = boxes[boxes[:, 0] > 520, 0]
+        assert len(right) > 20
+        assert (right % 4 != 0).all()
+    assert found["scores"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_poolings_that_a_user_gives_work_in_16_bits(mode):
+    """One module may crop for both heads."""
+    pooling = MultiScaleRoIAlign(list("0123"), 14, 2)
+    model = MaskRCNN(THIN, width=16, min_size=64, max_size=64, **FEW, box_roi_pool=pooling, mask_roi_pool=pooling)
+    (found,) = run(model.eval(), [torch.rand(3, 64, 64)], mode)
+    assert found["boxes"].dtype == torch.float32
+    assert found["masks"].shape[1:] == (1, 64, 64)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_regions_are_cropped_at_the_exact_place(dtype):
-    """From one map of stride 1, whose values are whole numbers that are exact in 16 bits: the crop of float32."""
-    map = torch.randint(0, 100, (1, 2, *WIDE)).to(dtype)
-    box = torch.tensor([[1003.25, 11.5, 1042.75, 37.25]])
-    crop = RegionPooling([1], 7)({"0": map}, [box], [WIDE])
-    rows = torch.cat([torch.zeros(1, 1), box], dim=1)
-    expected = roi_align(map.float(), rows, output_size=(7, 7), spatial_scale=1.0, sampling_ratio=2)
-    assert crop.dtype is dtype
-    assert torch.equal(crop, expected.to(dtype))
+@pytest.mark.parametrize("levels", [1, 2])
+def test_regions_are_cropped_at_the_exact_place(levels, dtype):
+    """From maps whose values are whole numbers that are exact in 16 bits: the crops of float32."""
+    maps = {str(k): torch.randint(0, 100, (1, 2, WIDE[0] >> k, WIDE[1] >> k)).to(dtype) for k in range(levels)}
+    boxes = torch.tensor([[1003.25, 11.5, 1042.75, 37.25], [531.25, 3.5, 1042.75, 45.25]])
+    pooling = MultiScaleRoIAlign(list(maps), 7, 2)
+    exact = pooling({name: map.float() for name, map in maps.items()}, [boxes], [WIDE])
+    with exact_coordinates(nn.Identity(), [], [pooling]):
+        crops = pooling(maps, [boxes], [WIDE])
+    assert crops.dtype is dtype
+    assert torch.equal(crops, exact.to(dtype))
+    rows = torch.cat([torch.zeros(2, 1), boxes], dim=1)
+    if levels == 1:
+        assert torch.equal(exact, roi_align(maps["0"].float(), rows, (7, 7), 1.0, 2))
+
+
+def test_boxes_of_targets_in_16_bits_are_resized_in_float32():
+    """403 and 407 are exact in float16; 3.27 times as large they are not."""
+    model, seen = RetinaNet(THIN, width=16, min_size=160, max_size=1333).train(), []
+    model.transform.register_forward_hook(lambda _, __, given: seen.append(given[1][0]["boxes"]))
+    box = torch.tensor([[403.0, 5, 407, 9]])
+    for boxes in (box, box.half()):
+        model([torch.rand(3, 48, 407)], [{"boxes": boxes, "labels": torch.tensor([1])}])
+    assert torch.equal(*seen)
+
+
+@pytest.mark.parametrize("kind", DETECTORS)
+def test_parts_are_as_before_after_a_pass(kind):
+    """They may belong to other models, too. Errors leave nothing either."""
+    model = detector(kind)
+    run(model, [torch.rand(3, *WIDE)], "autocast")
+    with pytest.raises(TypeError):
+        model([torch.rand(3, *WIDE).double()])
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
 
 
 def test_only_numbers_of_16_bits_are_widened():
@@ -114,9 +169,11 @@ def test_only_numbers_of_16_bits_are_widened():
         torch.zeros(2, dtype=torch.int64),
         torch.zeros(2).double(),
     )
-    found = widened({"a": [half, whole], "b": (double, half)})
-    assert [tensor.dtype for tensor in (*found["a"], *found["b"])] == [
-        torch.float32, torch.int64, torch.float64, torch.float32,
+    pair = namedtuple("pair", "first second")(half, whole)
+    found = widened({"a": [half, whole], "b": (double, half), "c": pair, "d": None, "e": "text"})
+    assert [tensor.dtype for tensor in (*found["a"], *found["b"], *found["c"])] == [
+        torch.float32, torch.int64, torch.float64, torch.float32, torch.float32, torch.int64,
     ]  # fmt: skip
-    assert found["a"][1] is whole
+    assert found["a"][1] is found["c"].second is whole
     assert found["b"][0] is double
+    assert (found["d"], found["e"]) == (None, "text")

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from hatnet.data import SOURCES, DataError, ImageFolder, fingerprint, leave_out, left_out, open_data
-from hatnet.data.broken_files import broken_files, why_broken
+from hatnet.data.broken_files import broken_files, result_file, why_broken
 from hatnet.data.image_list import find_images
 from hatnet.training import Processes
 from hatnet.training.shared_data import open_shared_data, without_broken_files
@@ -127,6 +127,14 @@ def test_strips_that_resizing_would_make_too_large_are_left_out(size, kept, tmp_
     if not kept:
         reason = f"{strip} has {size[1]} x {size[0]} pixels, one side more than 50 times the other; crop it"
         assert why_broken(images, strip) == reason
+
+
+def test_results_of_older_checks_are_not_used(tmp_path, monkeypatch):
+    images = folder_data(tmp_path / "images").train
+    monkeypatch.setattr("hatnet.data.broken_files.CHECKS", 1)
+    before = result_file(images, tmp_path)
+    monkeypatch.undo()
+    assert result_file(images, tmp_path) != before
 
 
 def test_files_are_readable_again_when_their_disk_is_back(tmp_path, monkeypatch):
