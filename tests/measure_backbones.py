@@ -161,17 +161,24 @@ def results(options: Options) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def table(found: dict[str, dict[str, dict[str, Any]]]) -> str:
-    """The table of the site."""
-    lines = ["| Score | Backbone | M parameters | M MACs | each seed, % | mean | standard deviation |"]
-    lines += ["| --- | --- | ---: | ---: | --- | ---: | ---: |"]
-    for task, arms in found.items():
-        for name, (arm, facts) in product(SCORES[task], arms.items()):
+    """The tables of the site, one for each task."""
+    return "\n".join(map(_table, found, found.values()))
+
+
+def _table(task: str, arms: dict[str, dict[str, Any]]) -> str:
+    """A row for each network: mean, standard deviation and the scores of each seed."""
+
+    def row(arm: str, facts: dict[str, Any]) -> str:
+        cells = [arm, f"{facts['parameters'] / 1e6:.2f}", f"{facts['MACs'] / 1e6:,.0f}"]
+        for name in SCORES[task]:
             scores = [100 * score for score in facts[name]]
-            each = ", ".join(f"{score:.1f}" for score in scores)
-            spread = f"{stdev(scores):.1f}" if len(scores) > 1 else "one seed"
-            cost = f"{facts['parameters'] / 1e6:.2f} | {facts['MACs'] / 1e6:,.0f}"
-            lines.append(f"| {task}: {name} | {arm} | {cost} | {each} | {mean(scores):.1f} % | {spread} |")
-    return "\n".join(lines) + "\n"
+            spread = f" ± {stdev(scores):.1f}" if len(scores) > 1 else ""
+            cells.append(f"**{mean(scores):.1f}**{spread} ({', '.join(f'{score:.1f}' for score in scores)})")
+        return f"| {' | '.join(cells)} |"
+
+    names = " | ".join(f"{name}, %" for name in SCORES[task])
+    lines = [f"| Backbone | M parameters | M MACs | {names} |", f"| --- | ---: | ---: |{' --- |' * len(SCORES[task])}"]
+    return "\n".join([*lines, *map(row, arms, arms.values())]) + "\n"
 
 
 def main(options: Options) -> None:

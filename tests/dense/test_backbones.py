@@ -92,10 +92,10 @@ def test_the_record_is_of_complete_trainings(tmp_path):
     found = results(options)
     assert found["segmentation"][RESNET]["mean IoU"] == [0.25, 0.5]
     assert found["instances"][RESNET]["AP50 of masks"] == [0.125, 0.25]
-    lines = table(found).splitlines()
-    assert lines[2].startswith("| segmentation: mean IoU | ResNet-18 | 11.49 | 650 |")
-    assert lines[2].endswith("| 25.0, 50.0 | 37.5 % | 17.7 |")
-    assert lines[-1].endswith("| 12.5, 25.0 | 18.8 % | 8.8 |")
-    assert "| 25.0 | 25.0 % | one seed |" in table(results(replace(options, seeds=(0,))))
+    pixels, objects = table(found).split("\n\n")
+    assert pixels.splitlines()[0] == "| Backbone | M parameters | M MACs | mean IoU, % |"
+    assert pixels.splitlines()[2] == "| ResNet-18 | 11.49 | 650 | **37.5** ± 17.7 (25.0, 50.0) |"
+    assert objects.splitlines()[2].endswith("| **37.5** ± 17.7 (25.0, 50.0) | **18.8** ± 8.8 (12.5, 25.0) |")
+    assert "| **25.0** (25.0) |" in table(results(replace(options, seeds=(0,))))
     with pytest.raises(AssertionError):
         results(replace(options, epochs=3))
