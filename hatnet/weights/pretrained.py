@@ -55,6 +55,8 @@ def existing_weights(given: str | Path) -> Path:
     file = weights_file(given)
     if not file.is_file():
         advice = f"{nearest(str(given), SHIPPED)}; weights that come with the package: {', '.join(SHIPPED)}"
+        if str(given) in SHIPPED:
+            advice = "; weights that come with the package have this name: give it as a text, not as a Path"
         raise FileNotFoundError(f"no checkpoint file at {file}{advice}")
     return file
 

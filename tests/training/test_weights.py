@@ -17,7 +17,7 @@ from hatnet.training.classification import evaluate
 from hatnet.training.initial_weights import first_recipe, random_network
 from hatnet.training.recipes import from_json
 from hatnet.weights.checkpoints import CheckpointError, about, load, save
-from hatnet.weights.pretrained import pretrained_file
+from hatnet.weights.pretrained import existing_weights, pretrained_file
 from tests.training.runs import ALONE, SMALL, outcome, run, small_data, start, stop_after, thin
 
 
@@ -99,6 +99,11 @@ def test_weights_that_do_not_fit_are_refused_before_anything_is_written(tmp_path
     with pytest.raises(FileNotFoundError, match=r"no checkpoint file at .*none.safetensors"):
         start(tmp_path / "run", starting_from(tmp_path / "none.safetensors"))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_path_with_the_name_of_weights_in_the_package_is_told_from_the_name():
+    with pytest.raises(FileNotFoundError, match=r"at fashion-mnist; .* this name: give it as a text, not as a Path"):
+        existing_weights(Path("fashion-mnist"))
 
 
 PRETRAINED = pretrained_file("micro", "fashion-mnist")
