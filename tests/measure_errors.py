@@ -40,8 +40,8 @@ SAME_OBJECT = 0.5  # IoU of two boxes above which the less certain one is droppe
 LITTLE = 0.1  # IoU of masks from which a mask counts as the object's, however wrong its outline
 NEW_SEED = 1_000_003  # of the new scenes
 PARTS = {
-    "seen": "scenes of the first training",
-    "new": "new scenes, same objects and photos",
+    "seen": "known scenes",
+    "new": "new scenes",
     "test": "test scenes",
 }
 Scores = dict[str, float]
