@@ -39,7 +39,7 @@ from hatnet.training.trained_weights import AnySource, find_weights, normalised_
 SAME_OBJECT = 0.5  # IoU of two boxes above which the less certain one is dropped when classes are ignored
 LITTLE = 0.1  # IoU of masks from which a mask counts as the object's, however wrong its outline
 NEW_SEED = 1_000_003  # of the new scenes
-PARTS = {"seen": "known", "new": "new", "test": "test"}  # as the table calls them
+PARTS = ("known", "new", "test")
 Scores = dict[str, float]
 
 AS_IS, CLASSES, OUTLINES = "as it is", "without wrong classes", "without wrong outlines"
@@ -152,7 +152,7 @@ def parts_of(task: str, options: Options, folder: Path) -> dict[str, Any]:
     new = open_data(f"coco:{folder}", task=task)
     some = torch.arange(options.scenes)
     return {
-        "seen": known.train.part(some),
+        "known": known.train.part(some),
         "new": new.train,
         "test": open_data("scenes", options.data_dir, task=task).test,
     }
@@ -166,14 +166,14 @@ def measure(task: str, options: Options, folder: Path) -> dict[str, Scores]:
     transform = kind.for_testing(recipe, normalised_as(open_data("scenes", options.data_dir, task=task), source.about))
     for part, images in parts_of(task, options, folder).items():
         batches = batches_for_testing(images, transform, 0, 1, 16, 0, collate=kind.collate)
-        shown = track(batches, f"{task}, {PARTS[part]} scenes", total=len(batches))
+        shown = track(batches, f"{task}, {part} scenes", total=len(batches))
         found[part] = SCORES[task](source, shown, images)
     return found
 
 
 def table(results: dict[str, dict[str, Scores]]) -> str:
     """The table for the site: a column for each part, and a row for each score."""
-    lines = [f"| In %, on scenes | {' | '.join(PARTS.values())} |", f"| --- |{' ---: |' * len(PARTS)}"]
+    lines = [f"| In %, on scenes | {' | '.join(PARTS)} |", f"| --- |{' ---: |' * len(PARTS)}"]
     for task, parts in results.items():
         for name, label in LABELS[task].items():
             cells = [f"{100 * parts[part][name]:.1f}" for part in PARTS]
