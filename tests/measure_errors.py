@@ -79,9 +79,10 @@ def segmented(source: AnySource, batches: Any, images: Images) -> Scores:
     found = task_of(recipe_for_testing(source)).evaluate(source.model, batches, CPU, images)
     confusion = found.confusion.double()
     parts = {
-        AS_IS: confusion, CLASSES: with_classes_right(confusion),
+        AS_IS: confusion,
+        CLASSES: with_classes_right(confusion),
         OUTLINES: with_outlines_right(confusion),
-    }  # fmt: skip
+    }
     return {name: SegmentationResult(part, 0.0, found.images).mean_iou for name, part in parts.items()}
 
 
@@ -136,35 +137,24 @@ SCORES = {"segmentation": segmented, "instances": detected}
 
 @dataclass(frozen=True)
 class Options:
-    """Which weights and data to test, and where the record goes."""
+    """Which weights to test, on how many scenes, and where the record goes."""
 
     segmentation: str = "scenes-segmentation"
     instances: str = "scenes-instances"
-    data: str = "scenes"  # of the first training
     data_dir: Path = Path("data")
-    scenes: int = 500
+    scenes: int = 500  # known ones, and as many new ones
     record: Path = Path("errors")  # without suffix
 
 
-def parts_of(task: str, options: Options, folder: Path) -> dict[str, Any]:
-    """The images of each part; `folder` holds the new scenes."""
-    known = open_data(options.data, options.data_dir, task=task)
-    new = open_data(f"coco:{folder}", task=task)
-    some = torch.arange(options.scenes)
-    return {
-        "known": known.train.part(some),
-        "new": new.train,
-        "test": open_data("scenes", options.data_dir, task=task).test,
-    }
-
-
 def measure(task: str, options: Options, folder: Path) -> dict[str, Scores]:
-    """The scores of each part."""
+    """The scores of each part; `folder` holds the new scenes."""
     source: AnySource = find_weights(getattr(options, task))
     recipe = recipe_for_testing(source)
+    scenes, new = (open_data(name, options.data_dir, task=task) for name in ("scenes", f"coco:{folder}"))
+    parts = {"known": scenes.train.part(torch.arange(options.scenes)), "new": new.train, "test": scenes.test}
     kind, found = task_of(recipe), {}
-    transform = kind.for_testing(recipe, normalised_as(open_data("scenes", options.data_dir, task=task), source.about))
-    for part, images in parts_of(task, options, folder).items():
+    transform = kind.for_testing(recipe, normalised_as(scenes, source.about))
+    for part, images in parts.items():
         batches = batches_for_testing(images, transform, 0, 1, 16, 0, collate=kind.collate)
         shown = track(batches, f"{task}, {part} scenes", total=len(batches))
         found[part] = SCORES[task](source, shown, images)
