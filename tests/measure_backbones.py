@@ -1,9 +1,9 @@
-"""Compare HAT-Net and torchvision's ResNet-18 as backbones of the same dense models, from random weights, on scenes.
+"""Compare HAT-Net and torchvision's ResNet-18 as backbones of the same dense models, on scenes.
 
 `python -m tests.measure_backbones --record docs/measurements/scenes-backbones` trains every network with each seed by
-the recipe of each task, without its starting weights, then writes the record and the table of the site. Finished
-trainings are kept; after Ctrl-C, the same command continues. `--tasks`, `--arms` and `--seeds` divide the work; a call
-without `--record` trains only.
+the recipes: the segmenter from random weights, then each detector from the segmenter's backbone. It then writes the
+record and the table of the site. Finished trainings are kept; after Ctrl-C, the same command continues. `--tasks`,
+`--arms` and `--seeds` divide the work; a call without `--record` trains only.
 """
 
 from dataclasses import dataclass, replace
@@ -11,10 +11,11 @@ from datetime import date
 from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import tyro
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import resnet18
@@ -28,6 +29,7 @@ from hatnet.machine import device_model, software
 from hatnet.network import Backbone
 from hatnet.training.distributed import Processes
 from hatnet.training.loop import Training
+from hatnet.training.networks import BODY, body_of
 from hatnet.training.preparation import precision_of
 from hatnet.training.progress import Monitor
 from hatnet.training.recipes import Recipe, get_recipe
@@ -37,6 +39,7 @@ from hatnet.training.tasks import task_of
 RESNET = "ResNet-18"
 VARIANTS = {"HAT-Net micro": "micro", "HAT-Net tiny": "tiny", RESNET: "tiny"}  # ResNet-18 has as many stages as Tiny
 CHANNELS = (64, 128, 256, 512)  # of ResNet-18's four maps, at the strides of Tiny's
+EPOCHS = {"segmentation": 5, "detection": 2, "instances": 1}  # about 20 minutes each on one core
 SCORES = {
     "segmentation": {"mean IoU": "test_mean_IoU"},
     "detection": {"AP50 of boxes": "test_box_AP50"},
@@ -77,12 +80,14 @@ class Options:
     folder: Path = Path("runs/backbones")
     data: str = "scenes"
     data_dir: Path = Path("data")
-    epochs: int = 3
-    image_size: int | None = None  # None for the recipe's
+    epochs: int | None = None  # None for EPOCHS
+    image_size: int = 128
     batch_size: int = 8
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "bfloat16"
     seeds: tuple[int, ...] = (0, 1, 2)
-    arms: tuple[str, ...] = tuple(VARIANTS)
+    arms: tuple[str, ...] = ("HAT-Net micro", RESNET)
     tasks: tuple[str, ...] = tuple(SCORES)
+    from_segmenter: bool = True  # False: detectors start from random weights, too
     device: str = "cpu"
     workers: int = 0
     record: Path | None = None  # where the record goes, without suffix, once all trainings are done
@@ -90,12 +95,18 @@ class Options:
 
 def recipe_of(task: str, arm: str, seed: int, options: Options) -> Recipe:
     """The recipe without its weights, which only HAT-Net could start from; each network has its own random ones."""
-    recipe = get_recipe(f"scenes-{task}")
+    own = arm == RESNET or starts_from(task, options) is not None
     return replace(
-        recipe, data=options.data, variant=VARIANTS[arm], image_size=options.image_size or recipe.image_size,
-        epochs=options.epochs, seed=seed, batch_size=options.batch_size, slice_size=options.batch_size, weights=None,
-        initial_weights="authors" if arm == RESNET else "fan-in",  # the former leaves torchvision's weights as they are
+        get_recipe(f"scenes-{task}"), data=options.data, variant=VARIANTS[arm], image_size=options.image_size,
+        epochs=options.epochs or EPOCHS[task], seed=seed, batch_size=options.batch_size, slice_size=options.batch_size,
+        precision=options.precision, weights=None,
+        initial_weights="authors" if own else "fan-in",  # the former leaves the weights of `build` as they are
     )  # fmt: skip
+
+
+def starts_from(task: str, options: Options) -> str | None:
+    """The task from whose backbone a training starts; None for random weights."""
+    return "segmentation" if options.from_segmenter and task != "segmentation" else None
 
 
 def build(arm: str, recipe: Recipe, config: HATNetConfig) -> Any:
@@ -107,13 +118,24 @@ def build(arm: str, recipe: Recipe, config: HATNetConfig) -> Any:
     return other(model.config, width=model.width, **model.settings)
 
 
+def start(model: Any, task: str, arm: str, seed: int, options: Options) -> Any:
+    """The model with the backbone that `starts_from` names, which was trained with the same network and seed."""
+    first = starts_from(task, options)
+    if first is not None:
+        require_finished(first, arm, seed, options)
+        tensors = load_file(folder_of(first, arm, seed, options) / "best.safetensors")
+        body = {name.removeprefix(BODY): tensor for name, tensor in tensors.items() if name.startswith(BODY)}
+        body_of(model).load_state_dict(body)
+    return model
+
+
 def train(task: str, arm: str, seed: int, options: Options) -> None:
     """One training, or what is left of it."""
     recipe, folder = recipe_of(task, arm, seed, options), folder_of(task, arm, seed, options)
     data = open_data(recipe.data, options.data_dir, task=task)
     training = Training(
         recipe, data, folder, Processes(0, 1, torch.device(options.device)), resume=True, threads=1,
-        workers=options.workers, build=lambda config: build(arm, recipe, config),
+        workers=options.workers, build=lambda config: start(build(arm, recipe, config), task, arm, seed, options),
     )  # fmt: skip
     if training.step < training.steps:
         print(f"{task}, {arm}, seed {seed}: {training.steps - training.step} steps, into {folder}", flush=True)
@@ -122,6 +144,15 @@ def train(task: str, arm: str, seed: int, options: Options) -> None:
 
 def folder_of(task: str, arm: str, seed: int, options: Options) -> Path:
     return options.folder / f"{task}-{arm.lower().replace(' ', '-')}-seed-{seed}"
+
+
+def require_finished(task: str, arm: str, seed: int, options: Options) -> dict[str, Any]:
+    """The last row of `metrics.csv`. Raises ValueError unless the training is complete."""
+    file, epochs = folder_of(task, arm, seed, options) / "metrics.csv", recipe_of(task, arm, seed, options).epochs
+    rows = read_metrics(file) if file.exists() else []
+    if not rows or rows[-1]["epoch"] != epochs:
+        raise ValueError(f"{file} has {len(rows)} of {epochs} epochs: train {task} with {arm} and seed {seed} first")
+    return rows[-1]
 
 
 def config_of(task: str, recipe: Recipe) -> HATNetConfig:
@@ -145,16 +176,16 @@ def settings(task: str, options: Options) -> dict[str, Any]:
     """What all networks of a task have in common."""
     recipe = recipe_of(task, options.arms[0], options.seeds[0], options)
     names = ("data", "image_size", "epochs", "batch_size", "lr")
-    precision = precision_of(recipe, torch.device(options.device))
-    return {name: getattr(recipe, name) for name in names} | {"precision": str(precision).removeprefix("torch.")}
+    precision = str(precision_of(recipe, torch.device(options.device))).removeprefix("torch.")
+    weights = starts_from(task, options) or "random weights"
+    return {name: getattr(recipe, name) for name in names} | {"precision": precision, "starts_from": weights}
 
 
 def results(options: Options) -> dict[str, dict[str, dict[str, Any]]]:
     """The costs of each task and arm, and the scores of each seed."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for task, arm in product(options.tasks, options.arms):
-        last = [read_metrics(folder_of(task, arm, seed, options) / "metrics.csv")[-1] for seed in options.seeds]
-        assert all(row["epoch"] == options.epochs for row in last)
+        last = [require_finished(task, arm, seed, options) for seed in options.seeds]
         scores = {name: [row[column] for row in last] for name, column in SCORES[task].items()}
         found.setdefault(task, {})[arm] = costs(task, arm, options) | scores
     return found
