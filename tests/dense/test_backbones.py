@@ -1,13 +1,17 @@
-"""The comparison with ResNet-18: the same pyramid, heads and settings on both, and a table of what was recorded."""
+"""The comparison with ResNet-18: the same pyramid, heads, settings and start for both, and a table of the records."""
 
 from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from hatnet.training.initial_weights import random_network
+from hatnet.training.networks import BODY
 from tests.measure_backbones import (
     RESNET,
     SCORES,
+    VARIANTS,
     Options,
     build,
     config_of,
@@ -15,6 +19,7 @@ from tests.measure_backbones import (
     folder_of,
     recipe_of,
     results,
+    start,
     table,
 )
 
@@ -69,11 +74,60 @@ def test_tiny_costs_about_as_much_as_resnet(task):
     assert residual["parameters"] == sum(tensor.numel() for tensor in model(task, RESNET).parameters())
 
 
-def test_recipes_differ_in_the_network_and_its_random_weights_only():
-    ours, residual = (recipe_of("detection", arm, 1, replace(OPTIONS, epochs=2)) for arm in ("HAT-Net micro", RESNET))
+@pytest.mark.parametrize("from_segmenter", [True, False])
+def test_recipes_differ_in_the_network_and_its_random_weights_only(from_segmenter):
+    options = replace(OPTIONS, epochs=2, from_segmenter=from_segmenter)
+    ours, residual = (recipe_of("detection", arm, 1, options) for arm in ("HAT-Net micro", RESNET))
     different = {name for name in vars(ours) if getattr(ours, name) != getattr(residual, name)}
-    assert different == {"variant", "initial_weights"}
+    assert different == ({"variant"} if from_segmenter else {"variant", "initial_weights"})
     assert (ours.weights, ours.epochs, ours.seed) == (None, 2, 1)
+
+
+def write_training(task, arm, seed, options, epochs, **scores):
+    """The folder of a training, with random weights; the last row of its metrics has these scores, the others zeros."""
+    folder, recipe = folder_of(task, arm, seed, options), recipe_of(task, arm, seed, options)
+    folder.mkdir()
+    rows = [[epoch, *(scores.values() if epoch == epochs else len(scores) * [0])] for epoch in range(1, epochs + 1)]
+    (folder / "metrics.csv").write_text("".join(",".join(map(str, row)) + "\n" for row in [["epoch", *scores], *rows]))
+    network = build(arm, recipe, config_of(task, recipe))
+    save_file(network.state_dict(), folder / "best.safetensors")
+    return network
+
+
+@pytest.mark.parametrize("arm", VARIANTS)
+@pytest.mark.parametrize("task", ["detection", "instances"])
+def test_a_detector_starts_from_the_backbone_of_its_own_segmenter(tmp_path, task, arm):
+    """That of the same network and seed, all of it; pyramid and heads are random."""
+    options = replace(OPTIONS, folder=tmp_path)
+    segmenters = [write_training("segmentation", arm, seed, options, 5) for seed in (0, 1)]
+    recipe = recipe_of(task, arm, 1, options)
+    config = config_of(task, recipe)
+    random = random_network(recipe, config, lambda it: build(arm, recipe, it)).state_dict()
+    started = random_network(
+        recipe, config, lambda it: start(build(arm, recipe, it), task, arm, 1, options)
+    ).state_dict()
+    expected = segmenters[1].backbone.body.state_dict()
+    for name, tensor in started.items():
+        before = expected[name.removeprefix(BODY)] if name.startswith(BODY) else random[name]
+        assert torch.equal(tensor, before), name
+    assert len(expected) == sum(name.startswith(BODY) for name in started)
+
+
+def test_an_unfinished_segmenter_is_no_start(tmp_path):
+    options = replace(OPTIONS, folder=tmp_path)
+    detector = model("detection", RESNET)
+    with pytest.raises(ValueError, match=r"seed-0.metrics.csv has 0 of 5 epochs: train segmentation with ResNet-18"):
+        start(detector, "detection", RESNET, 0, options)
+    write_training("segmentation", RESNET, 0, options, 4)
+    with pytest.raises(ValueError, match=r"has 4 of 5 epochs: train segmentation with ResNet-18 and seed 0 first"):
+        start(detector, "detection", RESNET, 0, options)
+
+
+def test_segmenters_start_from_random_weights(tmp_path):
+    segmenter = model("segmentation", RESNET)
+    assert start(segmenter, "segmentation", RESNET, 0, replace(OPTIONS, folder=tmp_path)) is segmenter
+    detector = model("detection", RESNET)
+    assert start(detector, "detection", RESNET, 0, replace(OPTIONS, folder=tmp_path, from_segmenter=False)) is detector
 
 
 def test_the_record_is_of_complete_trainings(tmp_path):
@@ -83,12 +137,8 @@ def test_the_record_is_of_complete_trainings(tmp_path):
         OPTIONS, folder=tmp_path, epochs=2, seeds=tuple(scores), arms=(RESNET,), tasks=("segmentation", "instances")
     )
     for seed, score in scores.items():
-        for task, columns in (("segmentation", ["test_mean_IoU"]), ("instances", ["test_box_AP50", "test_mask_AP50"])):
-            folder = folder_of(task, RESNET, seed, options)
-            folder.mkdir()
-            rows = [f"epoch,{','.join(columns)}", f"1,{','.join('0' for _ in columns)}"]
-            rows.append("2," + ",".join(f"{score / place}" for place in range(1, len(columns) + 1)))
-            (folder / "metrics.csv").write_text("\n".join(rows) + "\n")
+        write_training("segmentation", RESNET, seed, options, 2, test_mean_IoU=score)
+        write_training("instances", RESNET, seed, options, 2, test_box_AP50=score, test_mask_AP50=score / 2)
     found = results(options)
     assert found["segmentation"][RESNET]["mean IoU"] == [0.25, 0.5]
     assert found["instances"][RESNET]["AP50 of masks"] == [0.125, 0.25]
@@ -97,5 +147,5 @@ def test_the_record_is_of_complete_trainings(tmp_path):
     assert pixels.splitlines()[2] == "| ResNet-18 | 11.49 | 650 | **37.5** ± 17.7 (25.0, 50.0) |"
     assert objects.splitlines()[2].endswith("| **37.5** ± 17.7 (25.0, 50.0) | **18.8** ± 8.8 (12.5, 25.0) |")
     assert "| **25.0** (25.0) |" in table(results(replace(options, seeds=(0,))))
-    with pytest.raises(AssertionError):
+    with pytest.raises(ValueError, match="has 2 of 3 epochs"):
         results(replace(options, epochs=3))
