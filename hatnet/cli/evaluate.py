@@ -30,12 +30,12 @@ def evaluate(
     out: Path | None = None,
     windows: Windows = WEIGHTS_OWN,
 ) -> None:
-    """Test weights on every test image once, and draw the accuracy of each class and the confusion matrix.
+    """Test weights on every test image once, and draw the result of each class.
 
     Args:
         weights: fashion-mnist, scenes-segmentation or scenes-instances (in the package), a file of hatnet train
             (.safetensors) or of the authors (.pth), or the folder of a run.
-        data: a data set or folder:PATH; by default the training's.
+        data: a data set, folder:PATH, coco:PATH or ade20k:PATH; by default the training's.
         data_dir: folder for data sets.
         download: fetch the data set if it is missing.
         device: cpu, cuda, or one GPU such as cuda:1; by default the GPU if there is one, else the CPU.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from hatnet.data.image_file import size_of_image
 from hatnet.data.image_folder import IMAGENET_MEAN, IMAGENET_STD, ImageFolder, files_in, is_image_name
-from hatnet.data.images import UNKNOWN, DataError, Split
+from hatnet.data.images import UNKNOWN, DataError, Split, too_many
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,7 +43,8 @@ class SegmentationFolder(ImageFolder):
     def label(self, index: int) -> Tensor:
         """A `tv_tensors.Mask`, (H, W) int64: classes from 0, and UNKNOWN where the file has 0 or 255.
 
-        Raises DataError if the file cannot be read, has a number above the classes or another size than its image.
+        Raises DataError if the file cannot be read, has a number above the classes, no class at all, or another size
+        than its image.
         """
         from torchvision import tv_tensors
 
@@ -65,7 +67,10 @@ class SegmentationFolder(ImageFolder):
             raise DataError(
                 f"{path} has {height} x {width} pixels, but its image {self.paths[index]} {expected} x {across}{turned}"
             )
-        return tv_tensors.Mask(torch.from_numpy(np.where(np.isin(numbers, NO_CLASS), UNKNOWN, numbers - 1)))
+        unknown = np.isin(numbers, NO_CLASS)
+        if unknown.all():
+            raise DataError(f"{path} has no pixel of a known class: it has only 0 and 255, which mean unknown")
+        return tv_tensors.Mask(torch.from_numpy(np.where(unknown, UNKNOWN, numbers - 1)))
 
     def files(self, index: int) -> tuple[Path, ...]:
         return self.paths[index], self.annotations[index]
@@ -159,8 +164,10 @@ def _pairs(root: Path, part: str) -> tuple[list[tuple[Path, Path]], str]:
     if not lacking:
         return pairs, ""
     first = next(annotation for annotation in wanted if not os.path.lexists(annotation))
-    words = f"{lacking:,} of {len(images):,} images in {folders[0]} have no annotation, such as {first}"
-    if not pairs or lacking > len(images) / 4:
+    beside = next((path.name for path in first.parent.glob(f"{glob.escape(first.stem)}.*")), None)
+    other = "" if beside is None else f" (there is {beside}, but it must end in .png)"
+    words = f"{lacking:,} of {len(images):,} images in {folders[0]} have no annotation, such as {first}{other}"
+    if too_many(lacking, len(images)):
         raise DataError(f"{words}. Give them annotations, or remove them")
     return pairs, f"{words}. They are left out."
 
@@ -172,7 +179,7 @@ def _names(root: Path) -> tuple[str, ...] | None:
         if not path.is_file():
             continue
         try:
-            lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path} cannot be read as text: {error}") from error
         names = tuple(line.split("\t")[column].strip() for line in lines[column == -1 :])

@@ -12,7 +12,7 @@ from hatnet.data.image_folder import ImageFolder
 from hatnet.data.images import DataError
 from hatnet.files import json_bytes, read_json, write_whole
 
-CHECKS = 2  # version: it changes if a file that passed may fail now, so that all files are read again
+CHECKS = 3  # version: it changes if a file that passed may fail now, so that all files are read again
 Step = Callable[[str], None]  # called after each file, for a progress bar
 
 

@@ -18,10 +18,9 @@ from torch import Tensor
 from hatnet.checks import require_choice
 from hatnet.data.coco_json import Annotations, Record, read_annotations
 from hatnet.data.image_folder import IMAGENET_MEAN, IMAGENET_STD, ImageFolder
-from hatnet.data.images import KINDS, UNKNOWN, DataError, Split
+from hatnet.data.images import BACKGROUND, KINDS, UNKNOWN, DataError, Split
 
 DENSE = ("segmentation", "detection", "instances")
-BACKGROUND = "background"
 TURNED = (
     "If the image's EXIF data turn it, it is read upright: annotate it upright, with its height and width exchanged in "
     "the JSON file, or remove the EXIF data from the image, for example with exiftool -Orientation= FILE."
@@ -234,5 +233,8 @@ def _part(root: Path, part: str, task: str) -> CocoImages:
         raise DataError(f"no folder {folder} with the images of {files[0]}")
     images = CocoImages(folder, read_annotations(files[0], masks=task != "detection"), task)
     if not any(os.path.lexists(path) for path in images.paths[:LOOKED_AT]):
-        raise DataError(f"none of the first images of {files[0]} is in {folder}, such as {images.paths[0].name}")
+        raise DataError(
+            f"none of the first images of {files[0]} is there, such as {images.paths[0]}; a file_name must be a path "
+            f"in {folder}"
+        )
     return images

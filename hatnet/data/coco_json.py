@@ -5,6 +5,7 @@ A file whose structure is wrong is refused. Single annotations that cannot be us
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
 
 from hatnet.checks import is_number, require_type, shown
-from hatnet.data.images import DataError
+from hatnet.data.images import DataError, too_many
 from hatnet.files import read_json
 
 Record = dict[str, Any]
@@ -24,7 +25,6 @@ LARGEST_FILE = 2**32  # bytes; COCO's own training annotations have 450 MB
 LARGEST_SIDE = 2**16
 NAMED = 5  # faulty annotations, by their ids
 THINNEST = 0.01  # pixels: thinner boxes have no area in float32, which detectors refuse in the middle of a training
-TOLERATED = 0.25  # fraction of faulty annotations above which the file is refused
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,10 @@ def read_annotations(path: Path, masks: bool) -> Annotations:
             faults.add(number, *fault)
         else:
             of_image[annotation["image_id"]].append(_checked(annotation, *sizes[annotation["image_id"]], masks))
-    return Annotations(path, images, list(of_image.values()), categories, _verdict(path, faults, len(seen)))
+    note = _verdict(path, faults, len(seen))
+    if all(record["iscrowd"] for records in of_image.values() for record in records):
+        raise DataError(f"{path} has crowds (iscrowd 1) only, so there is no object to learn or to find")
+    return Annotations(path, images, list(of_image.values()), categories, note)
 
 
 def _read(path: Path) -> Record:
@@ -108,6 +111,7 @@ def _read(path: Path) -> Record:
 def _images(path: Path, given: Sequence[Any]) -> list[Record]:
     """The images, in ascending order of their ids."""
     found: dict[int, Record] = {}
+    files: dict[PurePosixPath, int] = {}
     for index, image in enumerate(given):
         where = f"{path}: images[{index}]"
         if not isinstance(image, dict) or not _is_id(image.get("id")):
@@ -117,9 +121,14 @@ def _images(path: Path, given: Sequence[Any]) -> list[Record]:
             raise DataError(f"{path}: the image id {number} is used twice; every image needs its own")
         if not isinstance(name, str) or not _is_inside(name):
             raise DataError(f"{where} (id {number}): file_name={shown(name)} must be a path in the folder of images")
+        other = files.setdefault(PurePosixPath(name), number)
+        if other != number:  # each would lack the objects of the other
+            raise DataError(f"{path}: the images {other} and {number} are the same file, {shown(name)}; make them one")
         for side in ("height", "width"):
             if not _is_id(image.get(side)) or not 0 < image[side] <= LARGEST_SIDE:
-                raise DataError(f"{where} (id {number}): {side}={shown(image.get(side))} must be a number of pixels")
+                raise DataError(
+                    f"{where} (id {number}): {side}={shown(image.get(side))} must be a whole number of pixels"
+                )
         found[number] = {key: image[key] for key in ("id", "file_name", "height", "width")}
     if not found:
         raise DataError(f"{path} has no images")
@@ -128,6 +137,10 @@ def _images(path: Path, given: Sequence[Any]) -> list[Record]:
 
 def _is_inside(name: str) -> bool:
     path = PurePosixPath(name)
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:  # JSON can hold halves of characters
+        return False
     return bool(path.name) and "\0" not in name and not path.is_absolute() and ".." not in path.parts
 
 
@@ -244,6 +257,8 @@ def _run_bounds(runs: list[int], height: int) -> Iterator[Bounds]:
 
 
 def _polygon_fault(polygon: object, height: int, width: int) -> str | None:
+    if is_number(polygon):
+        return "is one list of numbers instead of a list of polygons"
     if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
         return "has a polygon without three corners"
     if not _finite(polygon):
@@ -310,7 +325,7 @@ def _verdict(path: Path, faults: Faults, count: int) -> str:
     """A sentence about the annotations that are left out. Raises DataError if there are too many."""
     if not count:
         raise DataError(f"{path} has no annotations, so there is nothing to learn or to test")
-    if faults.count == count or faults.count > max(TOLERATED * count, 3):
+    if too_many(faults.count, count):
         raise DataError(f"{path}: {faults.count:,} of {count:,} annotations are faulty: {faults}. Correct the file")
     if not faults.count:
         return ""

@@ -38,6 +38,17 @@ def open_image(path: Path, mode: Literal["RGB", "L"], background: str = WHITE) -
         return image if turn is None else image.transpose(turn)
 
 
+def open_picture(path: Path) -> Image.Image | None:
+    """Read an image file as `open_image` does, with its opacity (RGBA); None if it has none. Raises as `open_image`."""
+    from hatnet.data.transparency import scale_transparent_colour, with_transparency
+
+    with _opened(path) as file:
+        scale_transparent_colour(file)
+        turn = _turn(file)
+        image = with_transparency(file)
+        return None if image is None else image if turn is None else image.transpose(turn)
+
+
 def size_of_image(path: Path) -> tuple[int, int]:
     """Height and width of an image file when turned upright, without decoding it; raises as `open_image` does.
 

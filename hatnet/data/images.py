@@ -16,12 +16,24 @@ Kind = Literal["classification", "segmentation", "objects"]
 KINDS: dict[str, Kind] = {  # what the images of each task are labelled with
     "classification": "classification", "segmentation": "segmentation", "detection": "objects", "instances": "objects",
 }  # fmt: skip
+BACKGROUND = "background"  # the class 0 of a segmentation of objects
 UNKNOWN = 255  # in masks of segmentation: pixels without a class, which loss and metrics ignore
+TOLERATED = 0.25  # fraction of faulty files or annotations that are left out; more are refused
+TOLERATED_COUNT = 3  # that many are left out of few, too
 WHOLE_NUMBERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 class DataError(ValueError):
     """Data is missing, damaged or inconsistent. The message says what to do."""
+
+
+def too_many(faulty: int, count: int) -> bool:
+    """Whether so many of `count` files or annotations are faulty that one should not go on without them.
+
+    >>> too_many(3, 10), too_many(4, 10), too_many(2, 2)
+    (False, True, True)
+    """
+    return 0 < faulty == count or faulty > max(TOLERATED * count, TOLERATED_COUNT)
 
 
 @runtime_checkable

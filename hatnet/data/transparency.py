@@ -32,21 +32,22 @@ def without_transparency(image: Image.Image, background: Colour) -> Image.Image:
     An image without a transparent pixel keeps its mode and its bits; grey of 16 bits is brought to 8. Pillow keeps
     colours that were multiplied by their opacity (modes RGBa and La) in 8 bits, so they come back within rounding.
     """
-    image.load()
-    key = image.info.get("transparency")
-    if image.mode[0] in "IF":
-        pixels = np.asarray(image)
-        image = _in_8_bits(pixels, image.mode)
-        if not isinstance(key, int) or not (pixels == key).any():
-            return image
-        image.putalpha(Image.fromarray(np.where(pixels == key, 0, 255).astype(np.uint8)))
-    if not image.has_transparency_data:
+    image = _with_8_bits(image)
+    layer = with_transparency(image)
+    if layer is None:
         return image
-    layer = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")  # Pillow has no way from La to RGBA
     if layer.getchannel("A").getextrema() == (255, 255):
         image.info.pop("transparency", None)  # it hides nothing, but Pillow warns about it
         return image
     return Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), layer).convert("RGB")
+
+
+def with_transparency(image: Image.Image) -> Image.Image | None:
+    """An image with 8 bits per channel and its opacity (RGBA); None if the file has no opacity."""
+    image = _with_8_bits(image)
+    if not image.has_transparency_data:
+        return None
+    return (image.convert("LA") if image.mode == "La" else image).convert("RGBA")  # Pillow has no way from La to RGBA
 
 
 def scale_transparent_colour(image: Image.Image) -> None:
@@ -60,6 +61,18 @@ def scale_transparent_colour(image: Image.Image) -> None:
         image.info["transparency"] = key * 255 // WHITE_OF_BITS[stored[0]]
     elif isinstance(key, tuple) and stored[:1] == ["RGB;16B"]:
         image.info["transparency"] = tuple(value >> 8 for value in key)
+
+
+def _with_8_bits(image: Image.Image) -> Image.Image:
+    """The image; one of grey with 16 bits, whose transparent colour becomes an opacity, with 8."""
+    image.load()
+    if image.mode[0] not in "IF":
+        return image
+    key, pixels = image.info.get("transparency"), np.asarray(image)
+    image = _in_8_bits(pixels, image.mode)
+    if isinstance(key, int) and (pixels == key).any():
+        image.putalpha(Image.fromarray(np.where(pixels == key, 0, 255).astype(np.uint8)))
+    return image
 
 
 def _in_8_bits(pixels: NDArray[Any], mode: str) -> Image.Image:

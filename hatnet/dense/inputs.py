@@ -98,11 +98,25 @@ def _check_target(where: str, target: Any, image: Tensor, classes: int, masks: b
         _check_masks(where, target["masks"], (count, *image.shape[1:]))
     if not boxes.isfinite().all():
         raise ValueError(f"{where}: boxes must be finite numbers")
+    _check_corners(where, boxes, *image.shape[1:])
     if ((labels < 1) | (labels > classes)).any():
         low, high = int(labels.min()), int(labels.max())
         raise ValueError(
             f"{where}: labels must be from 1 to {classes}, since 0 is the background; they are from {low} to {high}"
         )
+
+
+def _check_corners(where: str, boxes: Tensor, height: int, width: int) -> None:
+    x1, y1, x2, y2 = boxes.unbind(1)
+    empty, outside = (x1 >= x2) | (y1 >= y2), (x1 >= width) | (y1 >= height) | (x2 <= 0) | (y2 <= 0)
+    for wrong, words in (
+        (empty, "must be (x1, y1, x2, y2) with x1 < x2 and y1 < y2"),
+        (outside, "must show part of it"),
+    ):
+        if wrong.any():
+            place = int(wrong.nonzero()[0])
+            found = ", ".join(f"{value:g}" for value in boxes[place].tolist())
+            raise ValueError(f"{where}: boxes[{place}] = ({found}) in an image of {height} x {width} pixels {words}")
 
 
 def _check_masks(where: str, masks: Tensor, shape: tuple[int, ...]) -> None:

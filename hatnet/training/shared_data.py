@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hatnet.data import ImageFolder, Split, open_data
 from hatnet.data.broken_files import broken_files, result_file, why_broken
+from hatnet.data.images import DataError, too_many
 from hatnet.training.distributed import Processes
 
 # Takes a description and a total, which is None if it is unknown; gives a function that advances the bar by one.
@@ -47,7 +48,7 @@ def without_broken_files(
 ) -> Split:
     """Leave out the files that cannot be read. The first process finds and prints them, and all processes call this.
 
-    The results are kept in the folder `cache`. Images in memory stay. Raises DataError if no image of a part is left.
+    The results are kept in the folder `cache`. Images in memory stay. Raises DataError if too many are broken.
     """
     kept = dict(data.parts)
     for part in parts:
@@ -61,13 +62,16 @@ def without_broken_files(
             _print_broken(broken, part, images, cache)
         processes.wait()
         kept[part] = images.without_places(processes.from_first(images.without(set(broken)).left_out))
+        gone = len(images) - len(kept[part])
+        if too_many(gone, len(images)):
+            raise DataError(f"{gone:,} of {len(images):,} {part} images cannot be used. Correct them, or take them out")
     return replace(data, train=kept["training"], validation=kept.get("validation"), test=kept["test"])
 
 
 def _print_broken(broken: Sequence[Path], part: str, images: ImageFolder, cache: Path) -> None:
     if not broken:
         return
-    print(f"{len(broken)} of {len(images)} {part} images cannot be read and are left out:")
+    print(f"{len(broken)} of {len(images)} {part} images cannot be used and are left out:")
     print("\n".join(f"  {why_broken(images, path)}" for path in broken[:PRINTED]))
     if len(broken) > PRINTED:
         print(f"  ... and {len(broken) - PRINTED} more; {result_file(images, cache)} lists all")

@@ -11,7 +11,9 @@ from PIL import Image
 from hatnet.data import DataError, open_data
 from hatnet.data.ade20k import read_numbers
 from hatnet.data.broken_files import broken_files, why_broken
+from hatnet.training.shared_data import without_broken_files
 from tests.data.dense_files import SIZE, columns, write_ade20k
+from tests.training.runs import ALONE
 
 
 def opened(root):
@@ -135,18 +137,42 @@ def test_annotations_that_do_not_fit_are_left_out_before_training(tmp_path):
 
 
 def test_images_without_annotation_are_counted_and_too_many_are_refused(tmp_path):
-    root = write_ade20k(tmp_path, images=8)
-    for number in (3, 7):
+    root = write_ade20k(tmp_path, images=12)
+    for number in (3, 7, 9):
         (root / "annotations" / "training" / f"{number}.png").unlink()
     data = opened(root)
-    assert len(data.train) == 6
-    assert [path.name for path in data.train.paths] == [f"{n}.png" for n in (1, 2, 4, 5, 6, 8)]
-    assert "2 of 8 images in " in data.note
+    assert len(data.train) == 9
+    assert sorted(int(path.stem) for path in data.train.paths) == [1, 2, 4, 5, 6, 8, 10, 11, 12]
+    assert "3 of 12 images in " in data.note
     assert "3.png. They are left out." in data.note
     part = data.train.part(torch.tensor([5, 0]))
-    assert [path.name for path in part.annotations] == ["8.png", "1.png"]
-    (root / "annotations" / "training" / "4.png").unlink()
-    refused(root, "3 of 8 images in .*training have no annotation, such as .*3.png. Give them annotations")
+    assert [path.name for path in part.annotations] == [data.train.paths[place].name for place in (5, 0)]
+    (root / "annotations" / "training" / "4.png").rename(root / "annotations" / "training" / "4.PNG")
+    refused(root, r"4 of 12 images in .*training have no annotation, such as .*\.png. Give them annotations")
+    for number in (1, 2, 5, 6, 8, 10, 11, 12):
+        (root / "annotations" / "training" / f"{number}.png").rename(
+            root / "annotations" / "training" / f"{number}.jpg"
+        )
+    refused(root, r"12 of 12 .*such as .*1\.png \(there is 1\.jpg, but it must end in \.png\)\. Give them")
+
+
+def test_an_annotation_without_a_known_class_is_a_broken_file(tmp_path):
+    """Its image would teach nothing and test nothing; with all like that, training stops before it starts."""
+    root = write_ade20k(tmp_path / "a", images=5)
+    (root / "classes.txt").write_text("sky\nsea\nice\nrock", encoding="utf-8-sig")  # as Windows writes it
+    for name in (2, 4):
+        Image.fromarray(255 * (columns() > 2).astype(np.uint8)).save(root / "annotations" / "training" / f"{name}.png")
+    data = opened(root)
+    assert data.classes == ("sky", "sea", "ice", "rock")
+    broken = broken_files(data.train, tmp_path / "kept")
+    assert [path.name for path in broken] == ["2.png", "4.png"]
+    assert "training/2.png has no pixel of a known class: it has only 0 and 255" in why_broken(data.train, broken[0])
+    kept = without_broken_files(data, tmp_path / "kept", ALONE)
+    assert (len(kept.train), len(kept.test)) == (3, 5)
+    for name in range(1, 6):
+        Image.new("L", (30, 20)).save(root / "annotations" / "validation" / f"{name}.png")
+    with pytest.raises(DataError, match="5 of 5 test images cannot be used. Correct them, or take them out"):
+        without_broken_files(opened(root), tmp_path / "kept", ALONE)
 
 
 def test_what_is_missing_or_ambiguous_is_refused(tmp_path):

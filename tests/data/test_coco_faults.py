@@ -56,6 +56,7 @@ FAULTS = {
     "no mask": ({"segmentation": None}, "its mask is missing"),
     "empty mask": ({"segmentation": []}, "its mask is missing"),
     "two corners": ({"segmentation": [[1, 1, 5, 5]]}, "its mask has a polygon without three corners"),
+    "flat polygon": ({"segmentation": polygon(4, 2, 5, 6)[0]}, "its mask is one list of numbers instead of a list of"),
     "odd corners": ({"segmentation": [[1, 1, 5, 5, 1, 5, 2]]}, "its mask has a polygon without three corners"),
     "text corners": ({"segmentation": [["1"] * 6]}, "its mask has a polygon with values that are not finite"),
     "NaN corner": (
@@ -158,8 +159,14 @@ REFUSED = {
     "no name": ({"images": [IMAGES[0] | {"file_name": 3}]}, r"images\[0\] \(id 1\): file_name=3 must be a path in"),
     "outside": ({"images": [IMAGES[0] | {"file_name": "../x.png"}]}, "must be a path in the folder of images"),
     "absolute": ({"images": [IMAGES[0] | {"file_name": "/x.png"}]}, "must be a path in the folder of images"),
-    "no height": ({"images": [IMAGES[0] | {"height": 0}]}, "height=0 must be a number of pixels"),
-    "width as text": ({"images": [IMAGES[0] | {"width": "9"}]}, "width='9' must be a number of pixels"),
+    "half a character": ({"images": [IMAGES[0] | {"file_name": "\ud800.png"}]}, "must be a path in the folder of"),
+    "file twice": (
+        {"images": [*IMAGES, IMAGES[0] | {"id": 7, "file_name": "./1.png"}]},
+        r"the images 1 and 7 are the same file, '\./1\.png'; make them one",
+    ),
+    "crowds only": ({"annotations": [annotation(1, iscrowd=1)]}, r"has crowds \(iscrowd 1\) only"),
+    "no height": ({"images": [IMAGES[0] | {"height": 0}]}, "height=0 must be a whole number of pixels"),
+    "width as text": ({"images": [IMAGES[0] | {"width": "9"}]}, "width='9' must be a whole number of pixels"),
     "category twice": ({"categories": [*CATEGORIES, CATEGORIES[0]]}, "the category id 7 is used twice"),
     "name twice": ({"categories": [*CATEGORIES, {"id": 9, "name": "pear"}]}, "the category name 'pear' is used twice"),
     "no category name": ({"categories": [{"id": 3}]}, r"categories\[0\] needs a whole number as id and a printable"),
@@ -205,7 +212,7 @@ def test_missing_files_and_folders_are_named(tmp_path):
     refused(r"one file instances_val\*\.json; found none")
     for image in (root / "train").iterdir():
         image.unlink()
-    refused("none of the first images of .*instances_train.json is in .*train, such as 1.png")
+    refused("none of the first images of .*instances_train.json is there, such as .*train/1.png; a file_name must be")
 
 
 def test_unreadable_images_and_those_of_another_size_are_left_out_before_training(tmp_path):

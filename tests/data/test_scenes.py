@@ -11,7 +11,7 @@ from hatnet.data.image_file import ASSETS
 from hatnet.data.scenes import compose as compose_module
 from hatnet.data.scenes.compose import PARTS, compose
 from hatnet.data.scenes.cutouts import GARMENTS, LARGEST_HOLE, Garments, garment_mask
-from hatnet.data.scenes.pictures import Pictures
+from hatnet.data.scenes.pictures import Pictures, _read
 from hatnet.data.scenes.textures import background, photos
 from tests.data.dense_files import write_cutouts
 
@@ -204,14 +204,18 @@ def test_outlines_follow_the_mask_at_every_size(garments):
 
 
 def test_pictures_are_split_by_content(tmp_path):
-    """A fifth of each class is for validation, whatever the names of the files are; copies do not count."""
+    """A fifth of each class is for validation, whatever the names of the files are.
+
+    Copies do not count, nor do their mirror images, since scenes show objects mirrored, too.
+    """
     root = write_cutouts(tmp_path, count=10)
     for number in range(10):
         copy = (root / "fish" / f"{number}.png").read_bytes()
         (root / "fish" / f"copy-{number}.png").write_bytes(copy)
         (root / "kite" / f"fish-{number}.png").write_bytes(copy)
     pictures = Pictures(root)
-    assert (pictures.classes, pictures.note) == (("fish", "kite"), "")
+    assert pictures.classes == ("fish", "kite")
+    assert pictures.note.startswith("20 pictures look like another one, or its mirror image, and are not used, such as")
     seen = {}
     for label, paths in enumerate(pictures.paths):
         assert {part: len(files) for part, files in paths.items()} == {"train": 8, "val": 2}
@@ -221,6 +225,42 @@ def test_pictures_are_split_by_content(tmp_path):
                 assert digest not in seen, f"{seen.get(digest)} is shown in {part} {label} too"
                 seen[digest] = part, label
     assert [paths["val"] for paths in Pictures(root).paths] == [paths["val"] for paths in pictures.paths]
+
+
+@pytest.mark.parametrize("scale", [1, 25], ids=["as it is", "reduced"])
+def test_mirror_images_are_the_same_object(scale, tmp_path):
+    for number in range(5):
+        pixels = np.zeros((40, 30, 4), np.uint8)
+        pixels[5:35, 3 : 20 + number] = *(number, 50, 99), 255
+        pixels[5:20, 3:9, 0] = 200
+        pixels = pixels.repeat(scale, 0).repeat(scale, 1)
+        (tmp_path / "cat").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "cat" / f"{number}.png")
+        Image.fromarray(pixels[:, ::-1]).save(tmp_path / "cat" / f"{number}-mirrored.png")
+    (paths,) = Pictures(tmp_path).paths
+    assert {part: len(files) for part, files in paths.items()} == {"train": 4, "val": 1}
+    assert len({path.stem[0] for files in paths.values() for path in files}) == 5
+
+
+def test_pictures_are_read_upright_and_with_the_brightness_of_the_file(tmp_path):
+    """EXIF data may turn them. Grey of 16 bits may have a transparent value; Pillow alone would clip it to white."""
+    pixels = np.zeros((40, 30, 4), np.uint8)
+    pixels[5:35, 5:20] = 9, 99, 199, 255
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    assert _read(tmp_path / "turned.png").size == (30, 15)
+    grey = np.zeros((40, 40), np.uint16)
+    grey[8:30, 8:30] = 40000
+    Image.fromarray(grey).save(tmp_path / "grey.png", transparency=0)
+    assert np.asarray(_read(tmp_path / "grey.png"))[5, 5].tolist() == [156, 156, 156, 255]  # 255 / 65535 * 40000
+
+
+def test_a_class_called_background_is_refused(tmp_path):
+    """A segmenter calls everything else so, and would refuse the scenes."""
+    write_cutouts(tmp_path, classes=("fish", "background"))
+    with pytest.raises(ValueError, match="background: a class may not be called 'background'; rename the folder"):
+        Pictures(tmp_path)
 
 
 @pytest.mark.parametrize("scale", [1, 25], ids=["as it is", "reduced"])
@@ -266,6 +306,7 @@ def test_pictures_that_cannot_be_used_are_named(tmp_path):
     pictures = Pictures(root)
     assert pictures.classes == ("fish", "kite")
     assert "4 pictures in" in pictures.note
+    assert "1 pictures look like another one" in pictures.note
     for words in ("opaque.png has no transparent", "invisible.png shows less than 8 x 8", "broken.png cannot be read"):
         assert words in pictures.note
     assert "fewer than two usable pictures are left out: alone" in pictures.note

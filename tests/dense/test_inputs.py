@@ -135,7 +135,10 @@ BOX = torch.tensor([[4.0, 6.0, 40.0, 50.0]])
         (changed(labels=torch.tensor([1.0])), ValueError, "labels must be int64"),
         (changed(labels=torch.tensor([0])), ValueError, "from 1 to 3, since 0 is the background"),
         (changed(labels=torch.tensor([4])), ValueError, "from 1 to 3"),
-        (changed(boxes=BOX[:, [2, 1, 0, 3]]), AssertionError, "positive height and width"),  # torchvision's words
+        (changed(boxes=BOX[:, [2, 1, 0, 3]]), ValueError, r"boxes\[0\] = .* with x1 < x2 and y1 < y2"),
+        (changed(boxes=BOX[:, [0, 1, 2, 1]]), ValueError, r"boxes\[0\] = .* with x1 < x2 and y1 < y2"),
+        (changed(boxes=BOX + 64), ValueError, r"in an image of 64 x 64 pixels must show part of it"),
+        (changed(boxes=BOX - 64), ValueError, r"in an image of 64 x 64 pixels must show part of it"),
     ],
 )
 def test_detectors_refuse_wrong_targets_in_training(task, targets, error, words):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from hatnet.data.image_folder import ImageFolder
 from hatnet.data.images import DataError, Split
-from tests.data.dense_files import annotation, content, run_lengths, write_ade20k, write_coco, write_cutouts
+from tests.data.dense_files import annotation, columns, content, run_lengths, write_ade20k, write_coco, write_cutouts
 
 GOOD = content(
     annotation(1),
@@ -53,6 +53,16 @@ def coco_folders(folder: Path, files: list[Path]) -> list[Path]:
     }.items():  # fmt: skip
         found.append(write_coco(folder / "coco" / name, GOOD, GOOD))
         change(found[-1] / "train" / "2.png")
+    crowds = GOOD | {"annotations": [each | {"iscrowd": 1} for each in GOOD["annotations"]]}
+    twice = GOOD | {"images": [*GOOD["images"], GOOD["images"][0] | {"id": 99}]}
+    inside = GOOD | {"images": [each | {"file_name": f"train/{each['file_name']}"} for each in GOOD["images"]]}
+    for name, train, val in (
+        ("crowds", crowds, GOOD),
+        ("val", GOOD, crowds),
+        ("twice", twice, GOOD),
+        ("in", inside, GOOD),
+    ):
+        found.append(write_coco(folder / "coco" / name, train, val))
     (folder / "coco" / "empty").mkdir()
     return [*found, folder / "coco" / "empty", folder / "no-such-folder", files[0]]
 
@@ -70,6 +80,10 @@ def ade20k_folders(folder: Path) -> list[Path]:
         found.append(write_ade20k(folder / "ade20k" / name))
         (found[-1] / "classes.txt").write_text("a\nb\nc\nd")
         Image.fromarray(numbers).save(found[-1] / "annotations" / "training" / "2.png")
+    found.append(write_ade20k(folder / "ade20k" / "nothing known"))
+    (found[-1] / "classes.txt").write_text("a\nb")
+    for path in (found[-1] / "annotations" / "validation").iterdir():
+        Image.fromarray(255 * (columns() > 2).astype(np.uint8)).save(path)
     for name, text in {"names": b"a\nb", "bytes": b"\xff\xff", "one": b"a", "twice": b"a\na\nb\nc"}.items():
         found.append(write_ade20k(folder / "ade20k" / name))
         (found[-1] / "classes.txt").write_bytes(text)
@@ -85,6 +99,7 @@ def cutout_folders(folder: Path, pictures: list[Path]) -> list[Path]:
     for picture in pictures[::3]:
         (found[-1] / "fish" / picture.name).write_bytes(picture.read_bytes())
     (folder / "cutouts" / "empty" / "fish").mkdir(parents=True)
+    found.append(write_cutouts(folder / "cutouts" / "background", classes=("background", "fish")))
     return [*found, folder / "cutouts" / "empty", folder / "no-such-folder", pictures[0]]
 
 

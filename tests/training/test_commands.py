@@ -98,7 +98,7 @@ def test_evaluate_draws_its_result_and_leaves_out_broken_test_images(trained, ha
         path.write_text("not an image")
     hatnet("evaluate", tmp_path / "run", "--data-dir", tmp_path / "kept")
     printed = capsys.readouterr().out
-    assert f"1 of 8 test images cannot be read and are left out:\n  {data.test.paths[5]}" in printed
+    assert f"1 of 8 test images cannot be used and are left out:\n  {data.test.paths[5]}" in printed
     assert "of 7 images are classified right" in printed
     assert str(data.train.paths[2]) not in printed
     facts = json.loads((tmp_path / "run" / "evaluation.json").read_text())

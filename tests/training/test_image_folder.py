@@ -200,17 +200,30 @@ def test_a_dangling_link_is_a_broken_file(tmp_path):
 
 
 def test_ten_broken_files_are_printed_with_the_path_of_the_full_list(tmp_path, capsys):
-    data = folder_data(tmp_path / "photos", images=7)
+    data = folder_data(tmp_path / "photos", images=24)
     broken = data.train.paths[:12]
     for path in broken:
         path.write_text("not an image")
     kept = without_broken_files(data, tmp_path / "kept", ALONE)
-    assert (len(kept.train), len(kept.test)) == (2, 14)
+    assert (len(kept.train), len(kept.test)) == (36, 48)
     printed = capsys.readouterr().out
-    assert "12 of 14 training images cannot be read and are left out:" in printed
+    assert "12 of 48 training images cannot be used and are left out:" in printed
     assert [str(path) in printed for path in broken] == 10 * [True] + 2 * [False]
     answer = Path(re.search(r"\.\.\. and 2 more; (.*) lists all", printed)[1])
     assert json.loads(answer.read_text())["files"] == [str(path) for path in broken]
+
+
+def test_more_than_a_quarter_of_broken_files_stop_the_training(tmp_path):
+    """Of few images, three may be broken."""
+    for images, broken, refused in ((24, 13, True), (2, 3, False), (2, 4, True), (1, 2, True)):
+        data = folder_data(tmp_path / f"{images} {broken}", images=images)
+        for path in data.test.paths[:broken]:
+            path.unlink()
+        if refused:
+            with pytest.raises(DataError, match=f"{broken} of {2 * images} test images cannot be used. Correct them"):
+                without_broken_files(data, tmp_path / "kept", ALONE)
+        else:
+            assert len(without_broken_files(data, tmp_path / "kept", ALONE).test) == 2 * images - broken
 
 
 def test_names_that_are_not_valid_unicode_are_read_and_printed(tmp_path, capsys):
