@@ -66,9 +66,9 @@ class Annotations:
 def read_annotations(path: Path, masks: bool) -> Annotations:
     """Read and check a file. `masks`: annotations without a usable mask are left out.
 
-    Raises DataError if the file is missing, is no JSON, lacks a part, holds an id twice or an image without name or
-    size, and if more than a quarter of the annotations, or all, are faulty; ModuleNotFoundError for masks without
-    pycocotools.
+    Raises DataError if the file is missing, is no JSON, lacks a part, holds an id or an image file twice, an image
+    without name or size, or crowds only, and if more than a quarter of the annotations, or all, are faulty;
+    ModuleNotFoundError for masks without pycocotools.
     """
     path = Path(path)
     require_type("masks", masks, bool, "True or False")
