@@ -39,7 +39,7 @@ from hatnet.training.tasks import task_of
 RESNET = "ResNet-18"
 VARIANTS = {"HAT-Net micro": "micro", "HAT-Net tiny": "tiny", RESNET: "tiny"}  # ResNet-18 has as many stages as Tiny
 CHANNELS = (64, 128, 256, 512)  # of ResNet-18's four maps, at the strides of Tiny's
-EPOCHS = {"segmentation": 5, "detection": 2, "instances": 1}  # about 20 minutes each on one core
+EPOCHS = {"segmentation": 5, "detection": 2, "instances": 1}  # 7 to 24 minutes each on one core
 SCORES = {
     "segmentation": {"mean IoU": "test_mean_IoU"},
     "detection": {"AP50 of boxes": "test_box_AP50"},
