@@ -506,7 +506,7 @@ def true_boxes(scene: Scene) -> tuple[Tensor, Tensor]:
 
 
 def judge(scene: Scene, result: dict[str, Tensor], threshold: float) -> np.ndarray:
-    """The numbers of right, wrong and missed objects, found with a score of at least `threshold`."""
+    """Count the right, wrong and missed objects, with scores of at least `threshold`."""
     exact, labels = true_boxes(scene)
     free = torch.ones(len(labels), dtype=torch.bool)
     right = wrong = 0
