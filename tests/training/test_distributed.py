@@ -110,7 +110,7 @@ def test_two_processes_under_torchrun_give_the_result_of_one(tmp_path):
         )  # fmt: skip
         assert ended.returncode == 0, ended.stderr
         assert ended.stdout.count("Done:") == 1, "only the first process prints"
-        assert "1 of 26 training images cannot be read" in ended.stdout
+        assert "1 of 26 training images cannot be used" in ended.stdout
         assert "neighbour taken" not in ended.stdout, "both processes leave it out from the start"
         found.append((load(folder / "last.safetensors"), read_metrics(folder / "metrics.csv")))
     (one, one_rows), (two, two_rows) = found

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.site.conftest import ROOT
-from tests.site.explorer.conftest import SIZE, choose, point, query_of
+from tests.site.explorer.conftest import SIZE, choose, point
 
 pytestmark = pytest.mark.long
 
@@ -52,7 +52,7 @@ def test_the_guide_shows_one_step_and_sets_the_explorer(open_explorer, with_widg
     press(page, "Next")
     page.locator("attention-explorer input[name=kind][value=global]:checked").wait_for(state="attached")
     assert [step.is_visible() for step in steps.all()] == [False, True]
-    assert query_of(page) == (15, 22)
+    page.locator("attention-explorer [aria-valuetext='token in row 15, column 22']").wait_for(state="attached")
     assert page.locator("explorer-guide nav span").inner_text() == "Step 2 of 2"
     assert page.locator("explorer-guide button:text-is('Next')").is_disabled()
     press(page, "Back")
