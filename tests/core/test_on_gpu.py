@@ -102,6 +102,13 @@ def test_an_old_file_is_no_result(on_gpu, tmp_path):
     assert on_gpu([piece("old", files=("y.json",))])[1]["old"]["status"] == "failed"
 
 
+def test_a_piece_finds_the_packages_that_the_command_finds(on_gpu, tmp_path, monkeypatch):
+    """On a machine without internet they may have been unpacked into a folder on PYTHONPATH."""
+    (tmp_path / "carried.py").write_text("")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert on_gpu([piece("imports", "import carried, tests.gpu")])[0] == 0
+
+
 SLICES = """
 import pathlib, signal, sys, time
 path = pathlib.Path({path!r})

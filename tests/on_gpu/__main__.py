@@ -13,6 +13,7 @@ after Ctrl-C or SIGTERM.
 
 import argparse
 import math
+import os
 import signal
 import sys
 import time
@@ -138,8 +139,8 @@ def run_piece(piece: Piece, place: Place, records: Records, machine: dict[str, s
     )
     entry = records.start(piece.name, shown(piece, place), machine, timestamp())
     written = {name: stamp(place.out / name) for name in piece.files}
-    environment = {"PYTHONPATH": f"{ROOT}", "PYTHONUNBUFFERED": "1", "MPLBACKEND": "Agg", **piece.environment}
-    outcome = run([sys.executable, *piece.words], place.log(piece.name), ROOT, limit and limit * 60, environment)
+    words, environment = [sys.executable, *piece.words], environment_of(piece)
+    outcome = run(words, place.log(piece.name), ROOT, limit and limit * 60, environment)
     status, result = judged(piece, place, outcome, written)
     cut = outcome.seconds if outcome.stopped == "time" and status != "done" else 0.0
     entry = replace(
@@ -154,6 +155,12 @@ def run_piece(piece: Piece, place: Place, records: Records, machine: dict[str, s
         print("\n".join(f"    {line}" for line in entry.log))
     if outcome.stopped.startswith("SIG"):
         raise StoppedError(getattr(signal, outcome.stopped))
+
+
+def environment_of(piece: Piece) -> dict[str, str]:
+    """What a piece runs with. Its packages may lie in a folder on PYTHONPATH, on a machine without internet."""
+    paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return {"PYTHONPATH": paths, "PYTHONUNBUFFERED": "1", "MPLBACKEND": "Agg", **piece.environment}
 
 
 def stamp(path: Path) -> int | None:
