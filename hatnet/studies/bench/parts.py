@@ -20,7 +20,7 @@ from hatnet.studies.bench.runner import Step, timed
 MARK = "part "  # before the place in the profiler's events
 REPEATS = 3
 MATRICES = ("mm", "addmm", "bmm", "baddbmm", "linear", "_linear_pointwise", "_addmm_activation")
-PRODUCTS = "scaled_dot_product"
+PRODUCTS = ("scaled_dot_product", "attention_forward")  # the latter computes on a GPU, inside the former
 CONVOLUTIONS = ("convolution", "conv_depthwise")
 NORMS = ("native_layer_norm", "native_group_norm", "addcmul", "addcmul_", "var_mean", "rsqrt", "rsqrt_")
 
@@ -55,7 +55,7 @@ def kind(operation: str, place: str) -> str:
         return "convolutions"  # with their norm and SiLU
     name = operation.rpartition("::")[2]
     attends = place.endswith("attention")
-    if attends and (PRODUCTS in name or name in ("bmm", "_softmax")):
+    if attends and (any(part in name for part in PRODUCTS) or name in ("bmm", "_softmax")):
         return "products"
     if name in MATRICES:
         return "matrices"

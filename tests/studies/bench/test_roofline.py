@@ -158,6 +158,9 @@ def test_slow_part_takes_the_largest_share():
     [
         ("aten::addmm", "stage 0 attention", "matrices"),
         ("aten::_scaled_dot_product_flash_attention_for_cpu", "stage 0 attention", "products"),
+        ("aten::_flash_attention_forward", "stage 0 attention", "products"),
+        ("aten::_efficient_attention_forward", "stage 0 attention", "products"),
+        ("aten::_cudnn_attention_forward", "stage 0 attention", "products"),
         ("aten::bmm", "stage 0 attention", "products"),
         ("aten::bmm", "stage 0 mlp", "matrices"),
         ("aten::silu_", "stage 0 mlp", "SiLU and depthwise"),
