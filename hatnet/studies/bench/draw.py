@@ -55,7 +55,7 @@ def _draw_network(axes: Axes, record: Record, name: str, lowest: float) -> None:
         capsize=2,
         alpha=0.9,
         markerfacecolor="none" if network.model in ("tiny", "pvt_v2_b1") else network.colour,
-        label=f"{label}: {values.median:.3g}",
+        label=f"{label}: {values.median:,.0f}" if values.median >= 100 else f"{label}: {values.median:.3g}",
     )
 
 
