@@ -149,6 +149,12 @@ def peak_memory(device: torch.device) -> Iterator[Memory]:
     memory.added = max(_peak() - memory.before, 0)
 
 
+def forget_trials(device: torch.device) -> None:
+    """On a GPU, forget the peak so far: the first steps try algorithms of cuDNN, with workspace that is then freed."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def _start_peak() -> int:
     """Forget the peak of main memory so far where the system allows it, and return the bytes in use or that peak."""
     try:

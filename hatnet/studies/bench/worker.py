@@ -16,7 +16,7 @@ import torch
 
 from hatnet.studies.bench.parts import part_times
 from hatnet.studies.bench.peaks import PEAKS, peak_rate
-from hatnet.studies.bench.runner import Runner, Step, Task, peak_memory, times_of, warm_up
+from hatnet.studies.bench.runner import Runner, Step, Task, forget_trials, peak_memory, times_of, warm_up
 
 
 class Channel:
@@ -48,10 +48,12 @@ class Channel:
 def measure(task: Task, channel: Channel) -> dict[str, Any]:
     """Time one network in this process. Returns batches and single images in seconds, memory in bytes, and rates."""
     found: dict[str, Any] = {}
-    with peak_memory(torch.device(task.device)) as memory:
+    device = torch.device(task.device)
+    with peak_memory(device) as memory:
         runner = Runner(task)
         step = runner.step(task.batch if task.throughput else 1)
         warm_up(step)
+        forget_trials(device)
         channel.wait_for_all(step)
         if task.throughput:
             found["batches"] = times_of(step, task.seconds)

@@ -121,6 +121,34 @@ def test_peak_memory_is_what_was_added_and_not_what_was_there():
     assert added == pytest.approx(2**26, rel=0.1)
 
 
+def test_the_memory_of_a_gpu_leaves_out_what_was_only_tried(monkeypatch):
+    """cuDNN's first step takes workspace for each algorithm that it tries."""
+
+    class GPU:
+        used = peak = 0
+
+        def take(self, amount):
+            self.peak = max(self.peak, self.used + amount)
+
+        def forget(self, _):
+            self.peak = self.used
+
+    class Network:
+        def __init__(self, task):
+            gpu.used += 10  # weights
+            self.trials = [100]
+
+        def step(self, batch):
+            return lambda: gpu.take(self.trials.pop() if self.trials else 30)
+
+    gpu = GPU()
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", gpu.forget)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: gpu.used)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: gpu.peak)
+    monkeypatch.setattr(worker, "Runner", Network)
+    assert worker.measure(replace(TASK, device="cuda"), Alone())["added"] == 40
+
+
 SCRIPT = """
 import json, os, sys, time
 time.sleep(float(os.environ.get("SLEEP", 0)))
