@@ -15,6 +15,7 @@ from hatnet.checks import require_between, require_whole
 from hatnet.data import Split
 from hatnet.data.transforms import Transform
 from hatnet.device import thread_facts, use_threads
+from hatnet.files import remove_partial_files
 from hatnet.machine import peak_memory_mb
 from hatnet.models import load
 from hatnet.training.batches import MOST_WORKERS, Batch, batches_for_testing, batches_for_training
@@ -187,6 +188,8 @@ class Training:
             self.lock.release()
 
     def _begin(self) -> None:
+        if self.processes.is_first:
+            remove_partial_files(self.folder.path)  # which a kill left, be it in the last write of the run
         if self.processes.is_first and self.step < self.steps:
             config, weights = self.model.config, self.start.started_from
             facts = run_facts(self.recipe, self.data, config, self.processes, self.precision, weights, self.start.lines)

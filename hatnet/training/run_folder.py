@@ -13,7 +13,7 @@ import torch
 from hatnet.config import HATNetConfig
 from hatnet.data import Split
 from hatnet.device import thread_facts
-from hatnet.files import json_bytes, read_json, remove_partial_files, write_whole
+from hatnet.files import json_bytes, read_json, write_whole
 from hatnet.machine import device_model, software
 from hatnet.training.distributed import Processes
 from hatnet.training.networks import Network
@@ -52,7 +52,6 @@ class RunFolder:
     def begin(self, step: int, facts: Facts) -> None:
         """Write the facts. If the run is resumed after `step` steps, add a line to those of its first start."""
         self.path.mkdir(parents=True, exist_ok=True)
-        remove_partial_files(self.path)  # which a kill left
         if step and self.facts.is_file():
             again = {"after step": step} | {key: facts[key] for key in ("date", "hardware", "versions")}
             first = self.read_facts()

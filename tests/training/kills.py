@@ -1,16 +1,21 @@
 """Kill trainings at random times and resume them; `python -m tests.training.kills 100` does so a hundred times."""
 
 import multiprocessing
+import os
+import signal
+import stat
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from hatnet.files import PARTIAL
+from hatnet.training import Recipe
 from tests.training.runs import outcome, run
 
 # Children that compute gradients are forked by a server that has imported these modules and done nothing else: once
@@ -24,6 +29,20 @@ def run_in_child(folder: Path) -> None:
     """Resume `folder` and save the state after every step. One thread, as in the parent, so that bits can be equal."""
     torch.set_num_threads(1)
     run(folder, resume=True, save_every=0.0)
+
+
+def die_in_write(folder: Path, recipe: Recipe, number: int) -> None:
+    """Train, and be killed in the write of this number (from 1): once its content, but not its name, is on the disk."""
+    torch.set_num_threads(1)
+    fsync, writes = os.fsync, count(1)
+
+    def sync_or_die(descriptor: int) -> None:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode) and next(writes) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        fsync(descriptor)
+
+    os.fsync = sync_or_die
+    run(folder, recipe, save_every=0.0)
 
 
 def kill_at_random(

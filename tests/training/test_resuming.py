@@ -26,8 +26,8 @@ from hatnet.training.run_folder import read_metrics
 from hatnet.training.seeds import derive
 from hatnet.weights.checkpoints import CheckpointError, load
 from tests.training.image_files import folder_data
-from tests.training.kills import FORK_SERVER, kill_at_random, run_in_child
-from tests.training.runs import SMALL, outcome, run, small_data, start, stop_after, thin
+from tests.training.kills import FORK_SERVER, die_in_write, kill_at_random, run_in_child
+from tests.training.runs import ONE_EPOCH, SMALL, outcome, run, small_data, start, stop_after, thin
 
 OLD_RUN = Path(__file__).parent / "run_of_version_0.1"
 INVERTED = replace(small_data(), train=ImageTensor(255 - small_data().train.pixels, small_data().train.labels))
@@ -190,6 +190,26 @@ def test_a_killed_training_resumes_bit_for_bit(curves, whole, tmp_path):
     kills = kill_at_random(tmp_path, np.random.default_rng(1), longest=1.0)
     assert outcome(tmp_path) == outcome(whole)
     assert kills >= 1, "a test without kills cannot fail"
+
+
+def test_a_training_killed_in_any_of_its_writes_resumes_and_leaves_no_partial_file(tmp_path):
+    """From the first write of its facts to the last, of its result, when the state already says that all is done."""
+    recipe = replace(ONE_EPOCH, validation=0.25)
+    run(tmp_path / "whole", recipe)
+    for number in range(1, 100):
+        folder = tmp_path / str(number)
+        child = FORK_SERVER.Process(target=die_in_write, args=(folder, recipe, number))
+        child.start()
+        child.join()
+        if child.exitcode == 0:
+            break
+        assert child.exitcode == -signal.SIGKILL
+        assert list(folder.glob(".*.part.*"))
+        run(folder, recipe, resume=True)
+        assert not list(folder.glob(".*"))
+        assert outcome(folder) == outcome(tmp_path / "whole")
+        assert "result" in json.loads((folder / "run.json").read_text())
+    assert number > 9, "facts, a state per step, weights twice, metrics, curves, tested weights, result"
 
 
 @pytest.mark.long
