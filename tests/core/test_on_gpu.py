@@ -116,7 +116,7 @@ print("begins", flush=True)
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 if path.exists(): sys.exit(0)
 path.write_text("")
-time.sleep(60)
+time.sleep(1800)
 """
 
 
@@ -149,8 +149,10 @@ def test_a_command_that_does_not_stop_is_killed_with_its_children(tmp_path, monk
 
 def alive(number):
     """True if a process runs; one that has ended and waits for its parent does not."""
-    path = Path(f"/proc/{number}/stat")
-    return path.exists() and path.read_text().rpartition(")")[2].split()[0] != "Z"
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 DRIVER = """
@@ -187,14 +189,14 @@ def test_a_run_that_is_stopped_or_killed_resumes_with_the_same_piece(number, tmp
     words = [sys.executable, "-c", DRIVER.format(code=code)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     first = subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not (tmp_path / "state").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.2)
     refused = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (refused.returncode, "another `python -m tests.on_gpu`" in refused.stderr) == (2, True)
     first.send_signal(number)
-    status = first.wait(60)
+    status = first.wait(600)
     found = json.loads((tmp_path / "out" / "on-gpu.json").read_text())["pieces"]
     assert found["slices"]["status"] == ("started" if number == signal.SIGKILL else "cut off")
     assert status == (-number if number == signal.SIGKILL else 128 + number)

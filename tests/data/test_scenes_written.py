@@ -213,7 +213,7 @@ def test_a_stopped_process_leaves_nothing(signal_, status, tmp_path):
             time.sleep(0.05)
             assert process.poll() is None
         process.send_signal(signal_)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=600)
     assert process.returncode == status, out + err
     assert list(tmp_path.iterdir()) == []
 
@@ -275,7 +275,7 @@ def test_the_command_writes_a_data_set_of_ones_own_pictures_and_a_contact_sheet(
     scenes_command(tmp_path / "out", objects=objects, size=112, train=3, val=2)
     printed = capsys.readouterr().out
     assert "1 pictures in" in printed
-    assert "Writing 5 scenes of 112 x 112 pixels with 2 classes, in about 1 s" in printed
+    assert "Writing 5 scenes of 112 x 112 pixels with 2 classes, in about " in printed
     assert printed.splitlines()[-1].endswith("out/scenes.png")
     data = open_data(f"coco:{tmp_path / 'out'}", task="instances")
     assert (data.classes, len(data.train), len(data.test)) == (("fish", "kite"), 3, 2)

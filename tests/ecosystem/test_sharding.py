@@ -82,9 +82,9 @@ def test_a_sharded_network_has_the_maps_and_gradients_of_a_whole_one(tmp_path):
     for process in processes:
         process.start()
     try:
-        found = results.get(timeout=120)
+        found = results.get(timeout=1200)
         for process in processes:
-            process.join(60)
+            process.join(600)
     finally:
         for process in processes:
             process.kill()

@@ -19,7 +19,7 @@ from tests.fuzz.limits import files_below, limited
 from tests.fuzz.values import Call, calls
 
 EXPECTED = (ValueError, TypeError, OSError)
-SECONDS = 5.0
+SECONDS = 30.0
 
 # Messages from inside NumPy, PyTorch and Python, which do not name what was given.
 INTERNAL = re.compile(

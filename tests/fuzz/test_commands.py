@@ -23,7 +23,7 @@ from tests.fuzz.files import damaged, drawn, other_facts, with_junk
 from tests.fuzz.limits import files_below, limited
 from tests.training.small_command import stop_runs
 
-SECONDS = 10.0
+SECONDS = 30.0
 
 
 @pytest.fixture(scope="module")

@@ -171,5 +171,5 @@ from tests.training.runs import SMALL, start
 sys.training = start(Path({str(tmp_path / "run")!r}), SMALL, workers=1)
 {end}
 """
-    ended = subprocess.run([sys.executable, "-c", code], timeout=60, capture_output=True, text=True)
+    ended = subprocess.run([sys.executable, "-c", code], timeout=600, capture_output=True, text=True)
     assert ended.returncode == (1 if end else 0), ended.stderr

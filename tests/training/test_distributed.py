@@ -78,9 +78,9 @@ def test_two_processes_exchange_flags_numbers_and_weights():
     children = [fork.Process(target=exchange, args=(rank, port, ready, results)) for rank in (0, 1)]
     for child in children:
         child.start()
-    found = dict(results.get(timeout=60) for _ in children)
+    found = dict(results.get(timeout=600) for _ in children)
     for child in children:
-        child.join(60)
+        child.join(600)
     for rank in (0, 1):
         assert found[rank] == {
             "place": (rank, 2, rank == 0), "sum": [2, 1], "any": [False, True, True, True], "from first": [5, -2**40],
@@ -91,7 +91,7 @@ def test_two_processes_exchange_flags_numbers_and_weights():
 def torchrun(processes: int, *command: str) -> subprocess.CompletedProcess:
     launch = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--standalone"]
     here = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.run([*launch, *command], capture_output=True, text=True, timeout=300, env=os.environ | here)
+    return subprocess.run([*launch, *command], capture_output=True, text=True, timeout=1500, env=os.environ | here)
 
 
 @pytest.mark.long
@@ -131,7 +131,7 @@ def test_two_processes_under_torchrun_give_the_result_of_one(tmp_path):
     ("option", "words"),
     [
         ("--seed", "not all processes were given the same recipe and see the same images and labels"),
-        ("--out", "not all processes see the state in {tmp}/1: it must lie on a disk that all machines share"),
+        ("--out", "not all processes see the state in {folder}: it must lie on a disk that all machines share"),
     ],
 )
 def test_processes_with_different_settings_refuse_to_train_together(option, words, hatnet, monkeypatch, tmp_path):
@@ -154,9 +154,11 @@ def test_processes_with_different_settings_refuse_to_train_together(option, word
     )
     ended = torchrun(2, str(script))
     assert ended.returncode != 0
-    assert f"error: {words.format(tmp=tmp_path)}" in ended.stderr
+    told = [f"error: {words.format(folder=tmp_path / rank)}" in ended.stderr for rank in "01"]
+    assert any(told), ended.stderr  # torchrun may end the other process before it says so
     assert not (tmp_path / "1").exists()
-    assert not first.exists() or (first / "state.safetensors").read_bytes() == before
+    state = first / "state.safetensors"
+    assert not state.exists() if option == "--seed" else state.read_bytes() == before
 
 
 @pytest.mark.long

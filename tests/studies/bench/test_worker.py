@@ -245,7 +245,7 @@ def test_two_real_processes_measure_at_the_same_time():
     start = time.perf_counter()
     visit = run_visit(settings, Plan("micro", Layout(2, 1)), 4)
     assert not visit.refused
-    assert visit.seconds == pytest.approx(time.perf_counter() - start, abs=1)
+    assert 0.3 < visit.seconds <= time.perf_counter() - start + 1e-3
     assert [len(entries) for entries in (visit.batches, visit.before, visit.added)] == [2] * 3
     assert all(sum(process) >= 0.3 for process in visit.batches)
     assert all(10e6 < count < 500e6 for count in visit.added)
