@@ -92,13 +92,14 @@ def train(
     results: dict[int, Row] = {}
     with join(default_device(device)) as processes:
         data = open_shared_data(recipe.data, data_dir, download, processes, recipe.task)
+        last = [*runs][-1]
         for folder, seeded in runs.items():
             training = Training(
                 seeded, data, folder, processes, resume=resume, save_every=save_every, threads=threads,
                 clean=lambda data: without_broken_files(data, data_dir, processes, bar=progress),
                 workers=default_workers(data, processes.device) if workers is None else workers,
             )  # fmt: skip
-            _run(training, folder, tensorboard)
+            _run(training, folder, tensorboard, more=folder != last)
             results[seeded.seed] = training.result
         if seeds and processes.is_first:
             metrics = shown_metrics(training)
@@ -142,8 +143,11 @@ def _require_variant(recipe: Recipe) -> None:
         raise ValueError(f"{recipe.weights} holds {own!r}, not {recipe.variant!r}; leave --variant out")
 
 
-def _run(training: Training, folder: Path, tensorboard: bool) -> None:
-    """Train to the end. If a signal stops the run, raise KeyboardInterrupt, which sets the exit status."""
+def _run(training: Training, folder: Path, tensorboard: bool, more: bool) -> None:
+    """Train to the end. If a signal stops the run, raise KeyboardInterrupt, which sets the exit status.
+
+    With `more` runs to come, so does a signal after the last step, during the last test.
+    """
     monitor, first = Monitor(), training.processes.is_first
     log = TensorBoardLog(training, folder / "tensorboard") if tensorboard and first else None
     if first:
@@ -156,7 +160,7 @@ def _run(training: Training, folder: Path, tensorboard: bool) -> None:
             log.close()
     if first:
         _print_end(training, folder)
-    if training.step < training.steps:
+    if training.step < training.steps or (more and training.processes.any(monitor.stop)):
         raise monitor.interruption()
 
 

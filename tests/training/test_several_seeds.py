@@ -1,13 +1,15 @@
 """Several seeds in one command, and what is written for TensorBoard."""
 
 import json
+import os
+import signal
 import sys
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-from hatnet.training.run_folder import read_metrics
+from hatnet.training.run_folder import RunFolder, read_metrics
 from tests.training.small_command import small_options, stop_runs
 
 
@@ -45,6 +47,19 @@ def test_seeds_are_trained_in_turn_and_summed_up_though_stopped_between(hatnet, 
     printed = capsys.readouterr().out
     assert f"{100 * np.mean(accuracy):.2f} %" in printed
     assert "sample standard deviation" in printed
+
+
+def test_ctrl_c_during_the_last_test_of_a_seed_starts_no_other_seed(hatnet, tmp_path, monkeypatch):
+    command = ["train", "fashion-quick", *small_options(tmp_path), "--out", tmp_path / "mine", "--seeds", 0, 1]
+    finish = RunFolder.finish
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(RunFolder, "finish", lambda *given: os.kill(os.getpid(), signal.SIGINT) or finish(*given))
+        with pytest.raises(SystemExit, match="130"):
+            hatnet(*command)
+    assert "result" in json.loads((tmp_path / "mine-seed-0" / "run.json").read_text())
+    assert not (tmp_path / "mine-seed-1").exists()
+    hatnet(*command, "--resume")
+    assert json.loads((tmp_path / "mine-seeds.json").read_text())["seeds"] == [0, 1]
 
 
 def test_default_folders_carry_the_seed(hatnet, tmp_path, monkeypatch):
