@@ -66,8 +66,8 @@ def test_the_first_signal_asks_to_stop_and_the_second_ends_the_process(number):
 def log(monkeypatch):
     """A log file in place of the terminal, with a line after 0.05 seconds and then every 0.1."""
     file = io.StringIO()
-    monkeypatch.setattr("hatnet.cli.console.console", Console(file=file, width=80))
-    monkeypatch.setattr("hatnet.cli.train.console", Console(file=file, width=80))
+    for module in ("train", "console"):  # in this order, since `train` takes the console when it is imported
+        monkeypatch.setattr(f"hatnet.cli.{module}.console", Console(file=file, width=80))
     monkeypatch.setattr("hatnet.cli.console.FIRST_LINE", 0.05)
     monkeypatch.setattr("hatnet.cli.console.LATER_LINES", 0.1)
     return file
