@@ -111,6 +111,13 @@ def browser():
         chromium.close()
 
 
+def patient_page(browser, **settings):
+    """A page in a context of its own, without the checks of `strict_pages`."""
+    page = browser.new_page(**settings)
+    page.set_default_timeout(PATIENCE)
+    return page
+
+
 @contextmanager
 def strict_pages(browser, *allowed):
     """A function that opens a page in a new context; a page's errors and requests to other hosts fail the test."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from reference.attention import attention_weights, multi_head_attention
-from tests.site.conftest import CONTRASTS, OVERFLOWING, PHONE
+from tests.site.conftest import CONTRASTS, OVERFLOWING, PHONE, patient_page
 
 PAGE = "concepts/1-attention/"
 WIDGET = "attention-by-hand"
@@ -144,7 +144,7 @@ def test_it_is_readable_in_both_schemes_and_fits_a_phone(open_page, scheme):
 
 
 def test_a_finger_moves_a_point_and_scrolls_elsewhere(browser, address):
-    page = browser.new_page(has_touch=True, viewport={"width": PHONE, "height": 900})
+    page = patient_page(browser, has_touch=True, viewport={"width": PHONE, "height": 900})
     page.goto(address + PAGE)
     assert grip(page, "query").evaluate("grip => getComputedStyle(grip).touchAction") == "none"
     assert page.locator(f"{WIDGET} .seek svg").evaluate("svg => getComputedStyle(svg).touchAction") == "auto"
@@ -159,7 +159,7 @@ def test_a_finger_moves_a_point_and_scrolls_elsewhere(browser, address):
 
 
 def test_without_javascript_the_page_says_where_the_numbers_are(browser, address):
-    page = browser.new_page(java_script_enabled=False)
+    page = patient_page(browser, java_script_enabled=False)
     page.goto(address + PAGE)
     assert "The section below has the same numbers" in " ".join(page.locator(WIDGET).inner_text().split())
     page.close()

@@ -115,9 +115,14 @@ def mkdocs(checkout, *options):
 @pytest.fixture
 def checkout(tmp_path, site):
     """A copy of the checkout whose generated pages are up to date, as `site` has just made them."""
-    left_out = shutil.ignore_patterns(".git", ".venv", "build", "site", "runs", "data", ".*_cache", "__pycache__")
+    at_the_top = shutil.ignore_patterns(".git", ".venv", ".hypothesis", "build", "site", "runs", "data", ".*_cache")
+    everywhere = shutil.ignore_patterns("__pycache__")  # other tests write it meanwhile
+
+    def left_out(folder, names):
+        return everywhere(folder, names) | (at_the_top(folder, names) if folder == str(ROOT) else set())
+
     copy = tmp_path / "checkout"
-    shutil.copytree(ROOT, copy, ignore=lambda folder, names: left_out(folder, names) if folder == str(ROOT) else set())
+    shutil.copytree(ROOT, copy, ignore=left_out)
     shutil.copytree(ROOT / GENERATED, copy / GENERATED)
     return copy
 

@@ -6,7 +6,7 @@ import pytest
 
 from hatnet.complexity import equation_5, equation_15, h_mhsa_cost, mhsa_cost, network_costs, total
 from hatnet.config import get_config
-from tests.site.conftest import CONTRASTS, OVERFLOWING, PHONE
+from tests.site.conftest import CONTRASTS, OVERFLOWING, PHONE, patient_page
 from tests.site.test_attention_cost import LARGEST, SMALLEST, STAGE_0, draw, sizes
 
 PAGE = "complexity/"
@@ -124,7 +124,7 @@ def test_the_sliders_are_readable_in_both_schemes_and_on_a_phone(open_page, sche
 
 
 def test_without_javascript_the_page_shows_a_table(browser, address):
-    page = browser.new_page(java_script_enabled=False, viewport={"width": PHONE, "height": 900})
+    page = patient_page(browser, java_script_enabled=False, viewport={"width": PHONE, "height": 900})
     page.goto(address + PAGE)
     rows = [row.locator("td").all_inner_texts() for row in page.locator("cost-sliders tbody tr").all()]
     assert rows == [

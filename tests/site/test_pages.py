@@ -61,10 +61,14 @@ def test_equation_numpy_and_pytorch_are_side_by_side(open_page, site):
             assert middle["y"] + middle["height"] <= bottom["y"], path
 
 
+def look_up(page, query):
+    page.locator("[data-md-component=search-query]").fill(query)  # at once, so that no shorter word is looked up
+    page.keyboard.press("Shift")  # the theme reads the box when a key is released
+
+
 def test_search_finds_local_attention(open_page):
     page = open_page("")
-    page.locator("[data-md-component=search-query]").click()
-    page.keyboard.type("local attention")
+    look_up(page, "local attention")
     results = page.locator(".md-search-result__item a")
     results.first.wait_for()
     assert any("concepts/2-local" in link.get_attribute("href") for link in results.all()[:5])
@@ -75,7 +79,7 @@ def test_search_finds_local_attention(open_page):
 @pytest.mark.parametrize("query", ["256", "merging", "softmax", "near", "window"])
 def test_search_finds_explanations_before_the_api(open_page, query):
     page = open_page("")
-    page.locator("[data-md-component=search-query]").fill(query)  # at once, so that no shorter word is looked up
+    look_up(page, query)
     page.locator(".md-search-result__item a").first.wait_for()
     links = page.eval_on_selector_all(
         ".md-search-result__item > a", "links => links.map(link => new URL(link.href).pathname)"

@@ -77,6 +77,7 @@ def test_a_link_to_a_view_on_the_page_changes_it(open_explorer):
     before = view(page)
     page.evaluate("location.hash = '#explore?kind=global&stage=0&query=44,30'")
     page.locator("attention-explorer input[name=kind][value=global]:checked").wait_for(state="attached")
+    page.wait_for_url("**picture=0*kind=global*query=44,30*")  # written late: all of the view, in place of the link
     assert query_of(page) == (15, 22)
     page.evaluate("location.hash = '#heading'")
     assert query_of(page) == (15, 22)

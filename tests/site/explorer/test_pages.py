@@ -11,7 +11,7 @@ from hatnet.equivalence import compare
 from hatnet.maps.explorer import ClassMap, picture_from_model, write_explorer
 from hatnet.maps.report import write_report
 from tests.maps.small import random_model
-from tests.site.conftest import CONTRASTS, PHONE
+from tests.site.conftest import CONTRASTS, PHONE, patient_page
 from tests.site.explorer.conftest import STICKING_OUT, query_of, text
 
 pytestmark = pytest.mark.long
@@ -95,7 +95,7 @@ def test_the_report_is_readable_in_light_and_dark_and_fits_a_narrow_screen(open_
 
 
 def test_the_report_can_be_read_without_javascript(browser, reports):
-    page = browser.new_page(java_script_enabled=False)
+    page = patient_page(browser, java_script_enabled=False)
     page.goto(reports["agree"])
     assert "intermediates agree" in page.locator(".verdict").inner_text()
     assert page.locator("table").first.is_visible()
