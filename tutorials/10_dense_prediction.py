@@ -107,7 +107,7 @@ plt.show()
 # Both networks come with this package. They were trained on **scenes**, which a program composes from photographs of
 # clothes and of textures. The scenes of this page are the first 30 of the 500 test scenes. Their clothes and textures
 # occur in no training scene. Scenes have 128 x 128 pixels. The segmenter sees them enlarged to 192 x 192, the detector
-# to 256 x 256: more tokens for each garment. Both make mistakes, and part 7 looks at the worst.
+# to 288 x 288: more tokens for each garment. Both make mistakes, and part 7 looks at the worst.
 #
 # The three tasks of the paper ask for such answers. **Semantic segmentation** gives a class to each pixel, **object
 # detection** puts a box around each object, and **instance segmentation** adds the outline of each object.
@@ -402,7 +402,7 @@ paint(axes[3], outlined)
 plt.show()
 
 # %% [markdown]
-# All three objects are found. In scene 0, another one is found twice, as a dress and as a top: at the end only boxes
+# All three objects are found. In scene 4, another one is found twice, as a top and as a dress: at the end only boxes
 # of the same class suppress each other.
 #
 # ## 6. Why 800 x 1280 pixels are affordable
@@ -552,7 +552,7 @@ plt.show()
 # Most of the wrong boxes in these pictures surround something real: a garment for the second time, under another class,
 # or parts of two garments. Others are on the background: again a leg of the tripod becomes trousers.
 #
-# Nearly half of what is found with a score of 0.5 is wrong. Yet the AP50 of this network is almost 89 %, because AP
+# More than a third of what is found with a score of 0.5 is wrong. Yet the AP50 of boxes is over 92 %, because AP
 # counts a wrong box only as far as it is ranked before right ones, and most of these have lower scores: see exercise
 # 3. So a high AP does not mean that every threshold is a good one.
 #
