@@ -1,5 +1,6 @@
 """The scaling measurement and its command: the order of the timings, refusals, early stops, files and output."""
 
+import io
 import math
 from collections import Counter
 from dataclasses import replace
@@ -9,12 +10,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from torch import nn
 
 from hatnet.cli.main import main
 from hatnet.cli.scaling import scaling
 from hatnet.complexity import Cost
 from hatnet.relatives import ATTENTIONS, Attention
+from hatnet.studies.common.table import Grid
 from hatnet.studies.scaling import Settings, measure, read, tables, write
 from hatnet.studies.scaling.measurement import schedule
 from hatnet.studies.scaling.tables import formula_crossing
@@ -220,6 +223,18 @@ def test_the_error_for_a_bad_setting_names_the_allowed_values(arguments, message
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         Settings(**arguments)
     assert message in str(caught.value)
+
+
+def test_tables_are_split_by_the_width_of_their_cells():
+    """Quartiles below 0.1 ms have a digit more: on a fast machine, fewer columns fit."""
+    names = tuple(f"module {number}" for number in range(9))
+    for cell, counts in (("0.17\n0.17-0.18", [7, 2]), ("0.09\n0.096-0.101", [6, 3])):
+        parts = Grid("times", ("image\ntokens", *names), (("15\n9x9", *[cell] * 9),)).split()
+        assert [len(part.columns) - 1 for part in parts] == counts
+        file = io.StringIO()
+        for part in parts:
+            Console(file=file, width=80).print(part.rich())
+        assert file.getvalue().count(cell.partition("\n")[2]) == 9
 
 
 @pytest.mark.parametrize(

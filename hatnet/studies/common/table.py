@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,16 +20,24 @@ class Grid:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
-    def split(self, width: int = 8) -> list[Grid]:
-        """The table in parts of at most `width` columns, for a terminal; the first column is in each part.
+    def split(self, width: int = 80) -> list[Grid]:
+        """The table in parts that fit into `width` characters, for a terminal; the first column is in each part.
 
-        >>> [part.columns for part in Grid("", ("size", "a", "b", "c"), ()).split(width=3)]
+        >>> [part.columns for part in Grid("", ("size", "a", "b", "c"), ()).split(width=10)]
         [('size', 'a', 'b'), ('size', 'c')]
         """
-        parts = [slice(start, start + width - 1) for start in range(1, len(self.columns), width - 1)]
+        columns = zip(self.columns, *self.rows, strict=True)
+        needed = [
+            1 + max(len(line) for cell in cells for line in cell.split("\n")) for cells in columns
+        ]  # with a space
+        parts: list[list[int]] = []
+        for index in range(1, len(needed)):
+            if not parts or 1 + sum(needed[each] for each in (0, *parts[-1], index)) > width:
+                parts.append([])
+            parts[-1].append(index)
         return [
-            Grid(self.title, (self.columns[0], *self.columns[part]), tuple((row[0], *row[part]) for row in self.rows))
-            for part in parts
+            Grid(self.title, chosen(self.columns), tuple(map(chosen, self.rows)))
+            for chosen in (itemgetter(0, *part) for part in parts)
         ]
 
     def rich(self) -> Table:
