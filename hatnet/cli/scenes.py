@@ -25,6 +25,7 @@ def scenes(
     train: int = 2_000,
     val: int = 200,
     seed: int = 0,
+    plain_photos: float = 0.0,
 ) -> None:
     """Write scenes: cut-outs on photo textures, with exact masks, in COCO's format.
 
@@ -38,9 +39,11 @@ def scenes(
         train: training scenes.
         val: validation scenes.
         seed: of objects, places and colours.
+        plain_photos: fraction of the backgrounds of training scenes that show a photo as it is, as those of validation
+            scenes do; the others are blends, noise and gradients in random colours.
     """
     folder = "" if objects is None else str(absolute_path(objects))
-    settings = Settings(folder, size, train, val, seed)
+    settings = Settings(folder, size, train, val, seed, plain_photos)
     out = absolute_path(run_folder(out))
     require_new(out)
     known = open_objects(settings)

@@ -38,10 +38,13 @@ class Scene:
     labels: tuple[int, ...]  # classes from 0, of object 1 and following
 
 
-def compose(objects: Objects, part: str, index: int, size: int, seed: int) -> Scene:
-    """Scene `index` of a part, `size` x `size` pixels. It depends on these arguments only."""
+def compose(objects: Objects, part: str, index: int, size: int, seed: int, plain: float = 0.0) -> Scene:
+    """Scene `index` of a part, `size` x `size` pixels. It depends on these arguments only.
+
+    A fraction `plain` of the textures behind training scenes are photos as they are, as behind validation scenes.
+    """
     rng = np.random.default_rng([seed, PARTS.index(part), index, size])
-    canvas = background(part, size, rng)
+    canvas = background(part, size, rng, plain)
     owner = np.zeros((size, size), np.uint8)
     labels: list[int] = []
     light, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0.25, 0.6)

@@ -30,25 +30,26 @@ def photos(part: str) -> list[Path]:
     return [*sorted((FOLDER / part).glob("*.jpg")), *([CHELSEA] if part == "val" else [])]
 
 
-def background(part: str, size: int, rng: Rng) -> Pixels:
+def background(part: str, size: int, rng: Rng, plain: float = 0.0) -> Pixels:
     """Draw a background, (size, size, 3) in [0, 255]: one texture, or a wall above a floor.
 
-    Training scenes have varied textures. Those of validation scenes show the photos as they are, apart from the light.
+    Validation scenes show photos as they are, apart from the light. So does a fraction `plain` of the textures of
+    training scenes; the others are varied.
     """
-    wall = _texture(part, size, rng)
+    wall = _texture(part, size, rng, plain)
     if rng.random() >= FLOOR:
         return wall
     slope, height = rng.uniform(-0.15, 0.15), rng.uniform(0.3, 0.7)
     across = np.arange(size, dtype=np.float32) / size
     below = np.clip((across[:, None] - height - slope * (across[None] - 0.5)) * size + 0.5, 0, 1)[..., None]
-    return (wall + (_texture(part, size, rng) - wall) * below).astype(np.float32)
+    return (wall + (_texture(part, size, rng, plain) - wall) * below).astype(np.float32)
 
 
-def _texture(part: str, size: int, rng: Rng) -> Pixels:
+def _texture(part: str, size: int, rng: Rng, plain: float) -> Pixels:
     from PIL.Image import Resampling
 
     known = photos(part)
-    if part == "train":
+    if part == "train" and not (plain and rng.random() < plain):  # without `plain`, nothing is drawn for it
         return varied_texture(known, size, rng)
     photo = _photo(known[rng.integers(len(known))])
     side = round(min(photo.size) * rng.uniform(0.45, 1.0))

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from hatnet.checks import require_whole
+from hatnet.checks import require_between, require_whole
 from hatnet.data.images import DataError
 from hatnet.data.scenes.compose import PARTS, SMALLEST, Scene, compose
 from hatnet.data.scenes.cutouts import Garments, Objects
@@ -44,6 +44,7 @@ class Settings:
     train: int = 6_000
     val: int = 500
     seed: int = 0
+    plain_photos: float = 0.0  # fraction of the textures behind training scenes that are photos as they are
     version: int = VERSION
 
     def __post_init__(self) -> None:
@@ -51,6 +52,7 @@ class Settings:
         for part in PARTS:
             require_whole(part, getattr(self, part), 1, MOST)
         require_whole("seed", self.seed, 0, 2**63 - 1)
+        require_between("plain_photos", self.plain_photos, 0, 1)
 
     @property
     def scenes(self) -> int:
@@ -153,7 +155,7 @@ def _write_part(folder: Path, part: str, settings: Settings, objects: Objects, s
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for index in range(getattr(settings, part)):
-        scene = compose(objects, part, index, settings.size, settings.seed)
+        scene = compose(objects, part, index, settings.size, settings.seed, settings.plain_photos)
         name = f"{index + 1:06}.jpg"
         Image.fromarray(scene.pixels).save(folder / part / name, quality=QUALITY, subsampling=0)
         images.append({"id": index + 1, "file_name": name, "height": settings.size, "width": settings.size})
