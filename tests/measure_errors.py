@@ -1,8 +1,8 @@
 """Measure what the networks for scenes in the package get wrong, classes or outlines, on known and unknown scenes.
 
-`python -m tests.measure_errors --record docs/measurements/scenes-errors` tests the segmenter and Mask R-CNN on three
-parts: scenes of the first training; new scenes of its objects and photos; and the test scenes, which have other objects
-and photos, and no clutter. Each part is also scored with one kind of error removed. For the segmenter, all pixels of
+`python -m tests.measure_errors --record docs/measurements/scenes-errors` tests the segmenter and Mask R-CNN on four
+parts: scenes of the first training; new scenes of its objects and photos; the same with all photos as they are; and the
+test scenes, which have other objects and other photos, as they are, and no clutter. Each part is also scored with one kind of error removed. For the segmenter, all pixels of
 objects that it found get their class, or exactly the pixels of objects are found. For Mask R-CNN, classes are ignored,
 or a mask counts from an IoU of 0.1 on.
 """
@@ -39,7 +39,7 @@ from hatnet.training.trained_weights import AnySource, find_weights, normalised_
 SAME_OBJECT = 0.5  # IoU of two boxes above which the less certain one is dropped when classes are ignored
 LITTLE = 0.1  # IoU of masks from which a mask counts as the object's, however wrong its outline
 NEW_SEED = 1_000_003  # of the new scenes
-PARTS = ("known", "new", "test")
+PARTS = {"known": "known", "new": "new", "plain": "new, plain photos", "test": "test"}
 Scores = dict[str, float]
 
 AS_IS, CLASSES, OUTLINES = "as it is", "without wrong classes", "without wrong outlines"
@@ -147,11 +147,13 @@ class Options:
 
 
 def measure(task: str, options: Options, folder: Path) -> dict[str, Scores]:
-    """The scores of each part; `folder` holds the new scenes."""
+    """The scores of each part; `folder` holds the new scenes, in `new` and in `plain`."""
     source: AnySource = find_weights(getattr(options, task))
     recipe = recipe_for_testing(source)
-    scenes, new = (open_data(name, options.data_dir, task=task) for name in ("scenes", f"coco:{folder}"))
-    parts = {"known": scenes.train.part(torch.arange(options.scenes)), "new": new.train, "test": scenes.test}
+    names = ("scenes", f"coco:{folder / 'new'}", f"coco:{folder / 'plain'}")
+    scenes, new, plain = (open_data(name, options.data_dir, task=task) for name in names)
+    known = scenes.train.part(torch.arange(options.scenes))
+    parts = {"known": known, "new": new.train, "plain": plain.train, "test": scenes.test}
     kind, found = task_of(recipe), {}
     transform = kind.for_testing(recipe, normalised_as(scenes, source.about))
     for part, images in parts.items():
@@ -163,7 +165,7 @@ def measure(task: str, options: Options, folder: Path) -> dict[str, Scores]:
 
 def table(results: dict[str, dict[str, Scores]]) -> str:
     """The table for the site: a column for each part, and a row for each score."""
-    lines = [f"| In %, on scenes | {' | '.join(PARTS)} |", f"| --- |{' ---: |' * len(PARTS)}"]
+    lines = [f"| In %, on scenes | {' | '.join(PARTS.values())} |", f"| --- |{' ---: |' * len(PARTS)}"]
     for task, parts in results.items():
         for name, label in LABELS[task].items():
             cells = [f"{100 * parts[part][name]:.1f}" for part in PARTS]
@@ -174,8 +176,10 @@ def table(results: dict[str, dict[str, Scores]]) -> str:
 def main(options: Options) -> None:
     """Test both networks on all parts; write the record and its table."""
     with TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "scenes"
-        write_scenes(folder, Settings(train=options.scenes, val=1, seed=NEW_SEED), Garments())
+        folder = Path(temporary)
+        for part, plain_photos in (("new", 0.0), ("plain", 1.0)):
+            settings = Settings(train=options.scenes, val=1, seed=NEW_SEED, plain_photos=plain_photos)
+            write_scenes(folder / part, settings, Garments())
         results = {task: measure(task, options, folder) for task in SCORES}
     facts = {
         "date": str(date.today()), "machine": cpu_model(), "software": software(), "scenes of a part": options.scenes,

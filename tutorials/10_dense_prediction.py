@@ -72,7 +72,8 @@ garments = Garments()  # real photographs of clothes, cut out
 scenes = [compose(garments, "val", index, 128, seed=0) for index in range(30)]
 classes = ("background", *garments.classes)
 images = torch.stack([torch.tensor(scene.pixels).permute(2, 0, 1) / 255 for scene in scenes])
-enlarged = F.interpolate(images, size=(192, 192), mode="bilinear")  # as in training
+SIDE = 288  # pixels: both networks were trained with scenes of this size, at last
+enlarged = F.interpolate(images, size=(SIDE, SIDE), mode="bilinear")
 class_of = [torch.tensor([0, *(k + 1 for k in scene.labels)]) for scene in scenes]  # of each object
 owners = [torch.tensor(scene.owner).long() for scene in scenes]  # the object that a pixel shows
 truth = [numbers[owner] for numbers, owner in zip(class_of, owners, strict=True)]  # its class
@@ -81,7 +82,7 @@ segmenter = hatnet.create_model("micro", "scenes-segmentation", task="segmentati
 detector = hatnet.create_model("micro", "scenes-instances", task="instances")
 SHOWN = 7
 with torch.no_grad():
-    logits = segmenter(enlarged[SHOWN : SHOWN + 1])  # (1, classes, 192, 192)
+    logits = segmenter(enlarged[SHOWN : SHOWN + 1])  # (1, classes, SIDE, SIDE)
     predicted = F.interpolate(logits, size=(128, 128), mode="bilinear")[0].argmax(0)  # (H, W)
     (found,) = detector([images[SHOWN]])  # boxes, labels, scores, masks; it enlarges by itself
 
@@ -106,8 +107,8 @@ plt.show()
 #
 # Both networks come with this package. They were trained on **scenes**, which a program composes from photographs of
 # clothes and of textures. The scenes of this page are the first 30 of the 500 test scenes. Their clothes and textures
-# occur in no training scene. Scenes have 128 x 128 pixels. The segmenter sees them enlarged to 192 x 192, the detector
-# to 288 x 288: more tokens for each garment. Both make mistakes, and part 7 looks at the worst.
+# occur in no training scene. Scenes have 128 x 128 pixels, and both networks see them enlarged to 288 x 288: more
+# tokens for each garment. Both make mistakes, and part 7 looks at the worst.
 #
 # The three tasks of the paper ask for such answers. **Semantic segmentation** gives a class to each pixel, **object
 # detection** puts a box around each object, and **instance segmentation** adds the outline of each object.
@@ -222,7 +223,7 @@ pixels = normalised.clone().requires_grad_()
 stages, levels = body.forward_features(pixels), list(segmenter.backbone(pixels).values())
 rows, columns = np.nonzero(scene.owner == 1)
 y, x = int(np.median(rows)), int(np.median(columns))
-place = (y * 192 // 128 // 4, x * 192 // 128 // 4)  # of its token in the finest map
+place = (y * SIDE // 128 // 4, x * SIDE // 128 // 4)  # of its token in the finest map
 views = {
     "stage 0": seen_by(stages[0], pixels, place),
     "pyramid": seen_by(levels[0], pixels, place),

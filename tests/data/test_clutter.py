@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hatnet.data.scenes import compose as compose_module
+from hatnet.data.scenes import textures
 from hatnet.data.scenes.clutter import _filled, _outline, pieces
 from hatnet.data.scenes.compose import compose
 from hatnet.data.scenes.cutouts import Garments
@@ -50,6 +51,46 @@ def test_validation_scenes_are_those_of_version_1(garments):
         scene = compose(garments, "val", index, 128, 0)
         digest.update(scene.owner.tobytes() + bytes(scene.labels))
     assert digest.hexdigest() == "cfa0700536362e31"
+
+
+def test_training_scenes_are_those_of_version_2(garments):
+    """Without plain photos, nothing is drawn for them. These masks were composed before there were any."""
+    digest = blake2b(digest_size=8)
+    for index in range(20):
+        scene = compose(garments, "train", index, 128, 0)
+        digest.update(scene.owner.tobytes() + bytes(scene.labels))
+    assert digest.hexdigest() == "dbc1edd3f51e0987"
+
+
+@pytest.mark.parametrize(("plain", "least", "most"), [(0.0, 0, 0), (0.3, 0.2, 0.4), (1.0, 1, 1)])
+def test_a_fraction_of_the_training_textures_are_photos_as_they_are(plain, least, most, monkeypatch):
+    """In wall and floor alike; validation scenes have no others, whatever the fraction is."""
+    made = {"plain": 0, "varied": 0}
+
+    def texture(kind):
+        def make(*_):
+            made[kind] += 1
+            return np.zeros((32, 32, 3), np.float32)
+
+        return make
+
+    monkeypatch.setattr(textures, "varied_texture", texture("varied"))
+    monkeypatch.setattr(textures, "_plain_photo", texture("plain"))
+    for seed in range(200):
+        textures.background("train", 32, rng(seed), plain)
+    assert sum(made.values()) > 250, "half of the scenes have a wall and a floor"
+    assert least <= made["plain"] / sum(made.values()) <= most
+    made["varied"] = 0
+    textures.background("val", 32, rng(0), plain)
+    assert not made["varied"]
+
+
+def test_plain_photos_reach_the_scenes(garments):
+    """The objects' places differ as well, since more random numbers are drawn before them."""
+    first, second = (compose(garments, "train", 0, 64, 0, plain) for plain in (0.0, 1.0))
+    assert not np.array_equal(first.pixels, second.pixels)
+    same = [compose(garments, "val", 0, 64, 0, plain).pixels for plain in (0.0, 1.0)]
+    assert np.array_equal(*same)
 
 
 def test_no_two_textures_are_alike():

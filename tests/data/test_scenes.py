@@ -44,7 +44,7 @@ def areas(scene):
 
 def test_a_pixel_is_an_objects_if_it_shows_the_object(monkeypatch):
     """The picture itself says which pixels are green; noise and uneven light leave them so."""
-    monkeypatch.setattr(compose_module, "background", lambda part, size, rng: np.full((size, size, 3), 120, np.float32))
+    monkeypatch.setattr(compose_module, "background", lambda _, size, *__: np.full((size, size, 3), 120, np.float32))
     for index in range(12):
         scene = compose(Discs(), "val", index, 96, 0)
         red, green, blue = scene.pixels.astype(int).transpose(2, 0, 1)
@@ -150,7 +150,8 @@ def test_parts_share_no_texture():
     assert sum(path.stat().st_size for path in (ASSETS / "textures").rglob("*.jpg")) < 300_000
 
 
-def test_backgrounds_are_drawn_from_photos_of_their_part_only(monkeypatch):
+@pytest.mark.parametrize("plain", [0.0, 1.0])
+def test_backgrounds_are_drawn_from_photos_of_their_part_only(plain, monkeypatch):
     opened = []
     read = Image.open
     monkeypatch.setattr("PIL.Image.open", lambda path: opened.append(path) or read(path))
@@ -162,7 +163,7 @@ def test_backgrounds_are_drawn_from_photos_of_their_part_only(monkeypatch):
         _reduced.cache_clear()
         opened.clear()
         for seed in range(40):
-            pixels = background(part, 32, np.random.default_rng(seed))
+            pixels = background(part, 32, np.random.default_rng(seed), plain)
             assert pixels.shape == (32, 32, 3)
             assert 0 <= pixels.min() <= pixels.max() <= 255
         assert set(opened) == set(photos(part))

@@ -136,6 +136,17 @@ DAMAGES = {
 }
 
 
+def test_scenes_of_an_earlier_version_of_the_package_are_kept(tmp_path, folder):
+    """Their facts do not name the fraction of plain photos, which was 0."""
+    shutil.copytree(folder, tmp_path / "out")
+    path = tmp_path / "out" / "scenes.json"
+    facts = json.loads(path.read_text())
+    del facts["plain_photos"]
+    path.write_text(json.dumps(facts))
+    assert is_complete(tmp_path / "out", SMALL)
+    assert not is_complete(tmp_path / "out", replace(SMALL, plain_photos=0.5))
+
+
 @pytest.mark.parametrize("name", DAMAGES)
 def test_incomplete_scenes_are_written_again(name, tmp_path, folder):
     root = tmp_path / "out"
@@ -253,6 +264,8 @@ def test_a_folder_with_files_is_never_written_to(tmp_path):
         ({"train": 0}, "train=0 must be a whole number from 1 to 1000000"),
         ({"val": 10**7}, "val=10000000 must be"),
         ({"seed": -1}, "seed=-1 must be a whole number from 0"),
+        ({"plain_photos": 1.5}, "plain_photos=1.5 must be from 0 to 1"),
+        ({"plain_photos": "half"}, "plain_photos='half' must be from 0 to 1"),
     ],
 )
 def test_settings_out_of_range_are_refused(given, message):
@@ -267,6 +280,16 @@ def test_other_names_are_refused(name, tmp_path):
     ):
         open_data(name, tmp_path, task="instances")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_writes_the_scenes_of_its_settings(tmp_path):
+    scenes_command(tmp_path / "out", size=64, train=2, val=1, seed=5, plain_photos=1.0)
+    data = open_data(f"coco:{tmp_path / 'out'}", task="instances")
+    for index in range(2):
+        scene = compose(Garments(), "train", index, 64, 5, plain=1.0)
+        shown = data.train.image(index).permute(1, 2, 0).numpy()
+        assert np.abs(shown.astype(int) - scene.pixels).mean() < 4
+        assert data.train.label(index)["labels"].tolist() == [label + 1 for label in scene.labels]
 
 
 def test_the_command_writes_a_data_set_of_ones_own_pictures_and_a_contact_sheet(tmp_path, capsys):

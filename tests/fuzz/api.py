@@ -262,7 +262,7 @@ TABLE |= {
     "data.coco_json.read_annotations": Entry(coco_json.read_annotations, lambda d: {"path": annotation_file(d), "masks": True}, anything, files=("in.json",), reads={"path": "annotations"}),
     "data.ade20k.open_ade20k": Entry(lambda root: read_all(ade20k.open_ade20k(root)), lambda d: {"root": write_ade20k(Path("in.ade20k") / uuid4().hex)}, files=("in.ade20k",), reads={"root": "ade20k"}),
     "data.scenes.pictures.Pictures": Entry(pictures.Pictures, lambda d: {"folder": write_cutouts(Path("in.cutouts") / uuid4().hex)}, anything, files=("in.cutouts",), reads={"folder": "cutouts"}),
-    "data.scenes.writer.Settings": Entry(writer.Settings, lambda d: {"objects": "", "size": 64 + d.H, "train": d.H, "val": d.W, "seed": d.C}, anything),
+    "data.scenes.writer.Settings": Entry(writer.Settings, lambda d: {"objects": "", "size": 64 + d.H, "train": d.H, "val": d.W, "seed": d.C, "plain_photos": d.H / (d.H + d.W)}, anything),
     "hatnet.data.absolute": Entry(data.absolute, lambda d: {"name": "folder:photos"}, reads={"name": "folders"}),
     "data.photo.load_photo": Entry(photo.load_photo, lambda d: {"path": image_file(d), "size": 8 + d.H, "background": "white"}, files=("in.png",), reads=IMAGE),
     "data.photo.size_when_read": Entry(photo.size_when_read, lambda d: {"path": image_file(d), "size": 8 + d.H, "square": False}, files=("in.png",), reads=IMAGE),

@@ -46,12 +46,17 @@ def background(part: str, size: int, rng: Rng, plain: float = 0.0) -> Pixels:
 
 
 def _texture(part: str, size: int, rng: Rng, plain: float) -> Pixels:
-    from PIL.Image import Resampling
-
     known = photos(part)
     if part == "train" and not (plain and rng.random() < plain):  # without `plain`, nothing is drawn for it
         return varied_texture(known, size, rng)
-    photo = _photo(known[rng.integers(len(known))])
+    return _plain_photo(known, size, rng)
+
+
+def _plain_photo(photos: list[Path], size: int, rng: Rng) -> Pixels:
+    """A crop of a photo, in its own colours or in shades of another."""
+    from PIL.Image import Resampling
+
+    photo = _photo(photos[rng.integers(len(photos))])
     side = round(min(photo.size) * rng.uniform(0.45, 1.0))
     left, top = (int(rng.integers(whole - side + 1)) for whole in photo.size)
     crop = photo.resize((size, size), Resampling.BICUBIC, (left, top, left + side, top + side))

@@ -111,7 +111,10 @@ def is_complete(folder: Path, settings: Settings) -> bool:
     """
     try:
         facts = read_json(folder / FACTS)
-        return isinstance(facts, dict) and facts == asdict(settings) | {"content": _content(folder)}
+        if not isinstance(facts, dict):
+            return False
+        facts = {"plain_photos": 0.0} | facts  # folders that were written before this setting lack it
+        return facts == asdict(settings) | {"content": _content(folder)}
     except (OSError, ValueError):
         return False
 
