@@ -72,7 +72,7 @@ garments = Garments()  # real photographs of clothes, cut out
 scenes = [compose(garments, "val", index, 128, seed=0) for index in range(30)]
 classes = ("background", *garments.classes)
 images = torch.stack([torch.tensor(scene.pixels).permute(2, 0, 1) / 255 for scene in scenes])
-SIDE = 288  # pixels: both networks were trained with scenes of this size, at last
+SIDE = 288  # pixels, as at the end of the training of both networks
 enlarged = F.interpolate(images, size=(SIDE, SIDE), mode="bilinear")
 class_of = [torch.tensor([0, *(k + 1 for k in scene.labels)]) for scene in scenes]  # of each object
 owners = [torch.tensor(scene.owner).long() for scene in scenes]  # the object that a pixel shows
@@ -307,8 +307,8 @@ for stage, left in without.items():
 # %% [fold: Code of this figure]
 fig, axes = plt.subplots(1, 4, figsize=(12.5, 3.4), layout="constrained")
 fig.set_label(
-    "The true class of each pixel; the predicted one; that without the finest map, which misses "
-    "the bag's handle; that without the coarsest map, which is wrong about most of the clothes."
+    "The true class of each pixel; the predicted one; that without the finest map, in which the "
+    "bag's handle is thinner; that without the coarsest map, in which most of two tops is missing."
 )
 results = {
     "true": truth[SHOWN],
@@ -322,9 +322,10 @@ for ax, (title, labels) in zip(axes, results.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# Without the coarsest map the network is wrong about most of the clothes, though it has all the details. Without the
-# finest map it finds them, but loses thin parts, such as the handle of the bag. The network was trained with all
-# maps, so this shows what it relies on, not what another training could reach.
+# Without the coarsest map the network is wrong about most of the clothes, though it has all the details: in this scene
+# it still finds the bag, but little of the two tops. Without the finest map it finds them all, but thin parts, such as
+# the handle of the bag, get thinner. The network was trained with all maps, so this shows what it relies on, not what
+# another training could reach.
 #
 # ## 5. From a list of boxes to objects
 #
@@ -488,11 +489,10 @@ for index, (upper, lower) in zip(order[:3].tolist(), columns, strict=True):
 plt.show()
 
 # %% [markdown]
-# In these 30 scenes, as in all 500, a dress and a top are most often taken for each other. The second most frequent
-# mistake here is background that becomes a shoe, and in the first picture the legs of a tripod become trousers: the
-# network has never seen these textures. The pictures show two more kinds of mistakes. Thin sandals are missed. And a
-# garment gets several classes at once: the head decides for every pixel anew, and nothing tells it that a thing has
-# one class.
+# Even here most outlines are right, and the classes are wrong. In these 30 scenes, as in all 500, a dress is most often
+# taken for a top. The second and third are two large bags, one taken for a shoe, the other for a dress. The last
+# picture shows another kind of mistake: a garment gets several classes at once. The head decides for every pixel anew,
+# and nothing tells it that a thing has one class.
 #
 # Mask R-CNN decides once per box, so its objects do not fall apart. To judge them, each found object is compared with
 # the true ones: it is right if its class is, and if the IoU of the boxes is above 0.5. Each true object counts once.
@@ -551,7 +551,7 @@ plt.show()
 
 # %% [markdown]
 # Most of the wrong boxes in these pictures surround something real: a garment for the second time, under another class,
-# or parts of two garments. Others are on the background: again a leg of the tripod becomes trousers.
+# or parts of two garments. Others are on the background: a leg of the tripod becomes trousers.
 #
 # More than a third of what is found with a score of 0.5 is wrong. Yet the AP50 of boxes is over 92 %, because AP
 # counts a wrong box only as far as it is ranked before right ones, and most of these have lower scores: see exercise
