@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 import hatnet
 from hatnet.data.scenes.compose import compose
@@ -70,13 +71,16 @@ def test_the_models_compute_in_float32_and_keep_what_they_were_trained_with(name
 
 
 def test_pixels_of_unseen_scenes_get_their_classes(scenes):
+    """Enlarged as in training; at their own 128 pixels it is worse."""
     model = hatnet.create_model("micro", "scenes-segmentation", task="segmentation")
+    side = about(SHIPPED["scenes-segmentation"])["image_size"]
     with torch.no_grad():
-        predicted = model(pixels(scenes)).argmax(1)
+        logits = model(F.interpolate(pixels(scenes), size=(side, side), mode="bilinear"))
+        predicted = F.interpolate(logits, size=(128, 128), mode="bilinear").argmax(1)
     truth = torch.stack([torch.tensor([0, *(k + 1 for k in s.labels)])[torch.tensor(s.owner).long()] for s in scenes])
     confusion = torch.bincount((6 * truth + predicted).flatten(), minlength=36).view(6, 6)
     iou = confusion.diag() / (confusion.sum(0) + confusion.sum(1) - confusion.diag())
-    assert iou.mean() > 0.5, "always the background: 0.14"
+    assert iou.mean() > 0.7, "always the background: 0.14"
 
 
 def test_objects_of_unseen_scenes_are_found(scenes):
