@@ -322,10 +322,10 @@ for ax, (title, labels) in zip(axes, results.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# Without the coarsest map the network is wrong about most of the clothes, though it has all the details: in this scene
-# it still finds the bag, but little of the two tops. Without the finest map it finds them all, but thin parts, such as
-# the handle of the bag, get thinner. The network was trained with all maps, so this shows what it relies on, not what
-# another training could reach.
+# Without the coarsest map the network is wrong about most of the clothes, though it has all the details: in this
+# scene it still finds the bag, but little of the two tops. Without the finest map it finds all three objects, but
+# thin parts, such as the handle of the bag, get thinner. The network was trained with all maps, so this shows what it
+# relies on, not what another training could reach.
 #
 # ## 5. From a list of boxes to objects
 #
@@ -489,9 +489,10 @@ for index, (upper, lower) in zip(order[:3].tolist(), columns, strict=True):
 plt.show()
 
 # %% [markdown]
-# Even here most outlines are right, and the classes are wrong. In these 30 scenes, as in all 500, a dress is most often
-# taken for a top. The second and third are two large bags, one taken for a shoe, the other for a dress. The last
-# picture shows another kind of mistake: a garment gets several classes at once. The head decides for every pixel anew,
+# Even in these three scenes most outlines are right; it is mostly the classes that are wrong. In the 30 scenes, as in
+# all 500, the most frequent mistake is a dress taken for a top. The next two here come from two large bags: one is
+# taken for a shoe, the other for a dress. The last picture shows another kind of mistake: a garment gets several
+# classes at once. The head decides for every pixel anew,
 # and nothing tells it that a thing has one class.
 #
 # Mask R-CNN decides once per box, so its objects do not fall apart. To judge them, each found object is compared with
@@ -551,7 +552,7 @@ plt.show()
 
 # %% [markdown]
 # Most of the wrong boxes in these pictures surround something real: a garment for the second time, under another class,
-# or parts of two garments. Others are on the background: a leg of the tripod becomes trousers.
+# or parts of two garments. Others are on the background: a leg of a tripod becomes trousers.
 #
 # More than a third of what is found with a score of 0.5 is wrong. Yet the AP50 of boxes is over 92 %, because AP
 # counts a wrong box only as far as it is ranked before right ones, and most of these have lower scores: see exercise

@@ -39,8 +39,8 @@ def scenes(
         train: training scenes.
         val: validation scenes.
         seed: of objects, places and colours.
-        plain_photos: fraction of the backgrounds of training scenes that show a photo as it is, as those of validation
-            scenes do; the others are blends, noise and gradients in random colours.
+        plain_photos: fraction of the background textures of training scenes that are plain photos, as in validation
+            scenes; the others are varied photos, noise, gradients and blends in random colours.
     """
     folder = "" if objects is None else str(absolute_path(objects))
     settings = Settings(folder, size, train, val, seed, plain_photos)

@@ -41,7 +41,7 @@ class Scene:
 def compose(objects: Objects, part: str, index: int, size: int, seed: int, plain: float = 0.0) -> Scene:
     """Scene `index` of a part, `size` x `size` pixels. It depends on these arguments only.
 
-    A fraction `plain` of the textures behind training scenes are photos as they are, as behind validation scenes.
+    A fraction `plain` of the background textures of training scenes are plain photos, as in validation scenes.
     """
     rng = np.random.default_rng([seed, PARTS.index(part), index, size])
     canvas = background(part, size, rng, plain)

@@ -33,8 +33,8 @@ def photos(part: str) -> list[Path]:
 def background(part: str, size: int, rng: Rng, plain: float = 0.0) -> Pixels:
     """Draw a background, (size, size, 3) in [0, 255]: one texture, or a wall above a floor.
 
-    Validation scenes show photos as they are, apart from the light. So does a fraction `plain` of the textures of
-    training scenes; the others are varied.
+    Validation scenes show plain photos, as does a fraction `plain` of the textures of training scenes. The others are
+    varied.
     """
     wall = _texture(part, size, rng, plain)
     if rng.random() >= FLOOR:
@@ -47,13 +47,13 @@ def background(part: str, size: int, rng: Rng, plain: float = 0.0) -> Pixels:
 
 def _texture(part: str, size: int, rng: Rng, plain: float) -> Pixels:
     known = photos(part)
-    if part == "train" and not (plain and rng.random() < plain):  # without `plain`, nothing is drawn for it
+    if part == "train" and not (plain and rng.random() < plain):  # if 0, nothing is drawn for it
         return varied_texture(known, size, rng)
     return _plain_photo(known, size, rng)
 
 
 def _plain_photo(photos: list[Path], size: int, rng: Rng) -> Pixels:
-    """A crop of a photo, in its own colours or in shades of another."""
+    """A crop of a photo, upright or in quarter turns, in its own colours or, now and then, in shades of another."""
     from PIL.Image import Resampling
 
     photo = _photo(photos[rng.integers(len(photos))])

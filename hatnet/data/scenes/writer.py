@@ -44,7 +44,7 @@ class Settings:
     train: int = 6_000
     val: int = 500
     seed: int = 0
-    plain_photos: float = 0.0  # fraction of the textures behind training scenes that are photos as they are
+    plain_photos: float = 0.0  # fraction of the background textures of training scenes that are plain photos
     version: int = VERSION
 
     def __post_init__(self) -> None:
@@ -113,7 +113,7 @@ def is_complete(folder: Path, settings: Settings) -> bool:
         facts = read_json(folder / FACTS)
         if not isinstance(facts, dict):
             return False
-        facts = {"plain_photos": 0.0} | facts  # folders that were written before this setting lack it
+        facts = {"plain_photos": 0.0} | facts  # folders written before this setting existed lack it
         return facts == asdict(settings) | {"content": _content(folder)}
     except (OSError, ValueError):
         return False
