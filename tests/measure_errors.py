@@ -39,7 +39,7 @@ from hatnet.training.trained_weights import AnySource, find_weights, normalised_
 SAME_OBJECT = 0.5  # IoU of two boxes above which the less certain one is dropped when classes are ignored
 LITTLE = 0.1  # IoU of masks from which a mask counts as the object's, however wrong its outline
 NEW_SEED = 1_000_003  # of the new scenes
-PARTS = {"known": "known", "new": "new", "plain": "new, plain photos", "test": "test"}
+PARTS = {"known": "known", "new": "new", "plain": "plain<br>photos", "test": "test"}
 Scores = dict[str, float]
 
 AS_IS, CLASSES, OUTLINES = "as it is", "without wrong classes", "without wrong outlines"
