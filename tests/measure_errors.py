@@ -2,9 +2,9 @@
 
 `python -m tests.measure_errors --record docs/measurements/scenes-errors` tests the segmenter and Mask R-CNN on four
 parts: scenes of the first training; new scenes of its objects and photos; others with plain photos only; and the test
-scenes, which have other objects, other photos and no clutter. Each part is also scored with one
-kind of error removed. For the segmenter, all pixels of objects that it found get their class, or exactly the pixels of
-objects are found. For Mask R-CNN, classes are ignored, or a mask counts from an IoU of 0.1 on.
+scenes, which have other objects, other photos and no clutter. Each part is also scored with one kind of error removed.
+For the segmenter, all pixels of objects that it found get their class, or exactly the pixels of objects are found. For
+Mask R-CNN, classes are ignored, or a mask counts from an IoU of 0.1 on.
 """
 
 from contextlib import redirect_stdout
