@@ -139,7 +139,7 @@ def of_scenes(values: list[float], scenes: list[int]) -> list[float]:
 def words(values: list[float], scenes: list[int]) -> str:
     """A mean with its 95 % interval over scenes."""
     found = interval(of_scenes(values, scenes))
-    return f"{found.mean:.1f} ± {found.margin:.1f}".replace("-", "\N{MINUS SIGN}")
+    return f"{found.mean:z.1f} ± {found.margin:.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def table(found: dict[str, list[dict[str, list[float]]]], scenes: list[int]) -> str:
